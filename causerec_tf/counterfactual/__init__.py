@@ -1,0 +1,1 @@
+"""The paper's own part: concept scores, concept memory, counterfactual sequences."""

@@ -1,0 +1,1 @@
+"""Encoders: the item tower, and one file for each user tower."""

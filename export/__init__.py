@@ -1,0 +1,1 @@
+"""What leaves the training house: the user tower, the item index, and what reads them."""

@@ -1,0 +1,1 @@
+"""Command-line scripts: flags and paths in, library calls, files out."""

@@ -1,0 +1,62 @@
+"""How every script here starts and ends: flags, plain errors, exit codes.
+
+Exit codes: 0 done, 1 failed at run time, 2 bad input (a flag, a file, a bundle).
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+# TensorFlow reads this when it is first imported: its start-up notes are not news to a user.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+
+def run(main: Callable[[], None], *, bad_input: tuple[type[Exception], ...]) -> None:
+    """Parses the flags, calls `main` and ends the process with the exit code of the outcome.
+
+    Args:
+      main: the script's work; it takes nothing and reads its flags.
+      bad_input: the exceptions that mean "what the user gave cannot be used" (exit code 2).
+    """
+
+    def guarded(_argv: list[str]) -> int:
+        try:
+            main()
+        except KeyboardInterrupt:
+            print("stopped by the keyboard", file=sys.stderr)
+            return 1
+        except Exception as error:
+            if FLAGS.debug:
+                raise
+            is_bad_input = isinstance(error, bad_input)
+            kind = "" if is_bad_input else f"{type(error).__name__}: "
+            print(f"error: {kind}{error}", file=sys.stderr)
+            if not is_bad_input:
+                print("Run it again with --debug for the traceback.", file=sys.stderr)
+            return 2 if is_bad_input else 1
+        return 0
+
+    logging.set_verbosity(logging.WARNING)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        left = FLAGS(argv)
+    except flags.Error as error:
+        _end(str(error))
+    if len(left) > 1:
+        _end(f"unexpected argument {left[1]!r}: every setting is a flag, --name=value.")
+    return left
+
+
+def _end(message: str) -> None:
+    script = os.path.basename(sys.argv[0])  # noqa: PTH119
+    print(f"error: {message}\n`python pipelines/{script} --help` lists the flags.", file=sys.stderr)
+    sys.exit(2)
