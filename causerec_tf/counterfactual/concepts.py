@@ -1,0 +1,50 @@
+"""Which concepts of a history matter for its target: indispensable and dispensable (section 3.3.2)."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class RankedConcepts(NamedTuple):
+    """The real concepts of each history, best first, cut into two halves.
+
+    Attributes:
+      order_BL: int32 [B, L], positions by falling score; positions of padding come last.
+      num_indispensable_B: int32 [B], `ceil(n / 2)` of the n real concepts: the first in the order.
+      num_dispensable_B: int32 [B], the rest of the real ones: those that follow in the order.
+    """
+
+    order_BL: tf.Tensor
+    num_indispensable_B: tf.Tensor
+    num_dispensable_B: tf.Tensor
+
+
+def item_scores(concepts_BLD: tf.Tensor, target_BD: tf.Tensor) -> tf.Tensor:
+    """Equation 5: the inner product of each concept with the target.
+
+    Args:
+      concepts_BLD: float [B, L, d].
+      target_BD: float [B, d].
+
+    Returns:
+      float [B, L]. No gradient passes: the scores choose, they are not trained.
+    """
+    return tf.stop_gradient(tf.linalg.matvec(concepts_BLD, target_BD))
+
+
+def rank(scores_BL: tf.Tensor, mask_BL: tf.Tensor) -> RankedConcepts:
+    """Orders the real concepts by falling score and halves them; ties keep their position's order.
+
+    Args:
+      scores_BL: float [B, L].
+      mask_BL: bool [B, L], which concepts are real.
+
+    Returns:
+      The ranked concepts.
+    """
+    # Minus infinity, so that no real score can sort below padding. top_k breaks ties by position.
+    masked_BL = tf.where(mask_BL, scores_BL, float("-inf"))
+    _, order_BL = tf.math.top_k(masked_BL, k=tf.shape(scores_BL)[1])
+    num_real_B = tf.reduce_sum(tf.cast(mask_BL, tf.int32), axis=-1)
+    num_indispensable_B = (num_real_B + 1) // 2
+    return RankedConcepts(order_BL, num_indispensable_B, num_real_B - num_indispensable_B)

@@ -1,0 +1,94 @@
+"""A model over evaluation users: ranked items, then figures."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from causerec_tf import metrics, retrieval
+from causerec_tf.data.holdout import EvaluationUsers
+from causerec_tf.model import CauseRec
+
+CUTOFFS = (20, 50)
+USERS_PER_BLOCK = 512
+
+
+def rank_users(
+    model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen: bool
+) -> np.ndarray:
+    """The model's k best items of the whole catalogue for each user.
+
+    Args:
+      model: the model.
+      users: whom to rank for.
+      k: items a user.
+      exclude_seen: leave out every item of the user's whole history.
+
+    Returns:
+      int32 [users, k], best first; 0 where exclusions leave no item.
+    """
+    item_vectors = tf.constant(model.item_vectors())
+    num_ranked = min(k, model.num_items)
+
+    @tf.function(reduce_retracing=True)
+    def rank_block(history_BL, excluded_BE):
+        return retrieval.top_k(model.encode(history_BL), item_vectors, num_ranked, excluded_BE)[1]
+
+    def ranked(block: slice) -> np.ndarray:
+        excluded = tf.constant(users.seen_padded(block)) if exclude_seen else None
+        return rank_block(tf.constant(users.history[block]), excluded).numpy()
+
+    return _in_blocks(ranked, len(users), k)
+
+
+def rank_by_popularity(
+    num_items: int, users: EvaluationUsers, k: int, *, exclude_seen: bool
+) -> np.ndarray:
+    """POP: the same k items for everybody, those most frequent in training.
+
+    Items are numbered by falling training frequency, so these are the first of them.
+
+    Args:
+      num_items: V.
+      users: whom to rank for.
+      k: items a user.
+      exclude_seen: leave out every item of the user's whole history.
+
+    Returns:
+      int32 [users, k]; 0 where exclusions leave no item.
+    """
+    scores = tf.constant(-np.arange(num_items, dtype=np.float32))[:, tf.newaxis]
+
+    def ranked(block: slice) -> np.ndarray:
+        excluded = tf.constant(users.seen_padded(block)) if exclude_seen else None
+        everybody = tf.ones([len(users.history[block]), 1])
+        return retrieval.top_k(everybody, scores, min(k, num_items), excluded)[1].numpy()
+
+    return _in_blocks(ranked, len(users), k)
+
+
+def figures(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, float]:
+    """Every metric at every cut-off, the mean over users.
+
+    Args:
+      ranked: int [users, at least the largest cut-off].
+      users: whose targets count.
+
+    Returns:
+      `recall@20` and so on -> value.
+    """
+    means = {}
+    for k in CUTOFFS:
+        values = metrics.per_user(ranked, users.targets, users.target_splits, k)
+        means |= {f"{name}@{k}": float(values[name].mean()) for name in metrics.NAMES}
+    return means
+
+
+def _in_blocks(ranked: Callable[[slice], np.ndarray], num_users: int, k: int) -> np.ndarray:
+    """Ranks users block by block, so that memory does not grow with their number."""
+    answer = np.zeros([num_users, k], np.int32)
+    for start in range(0, num_users, USERS_PER_BLOCK):
+        block = slice(start, min(start + USERS_PER_BLOCK, num_users))
+        items = ranked(block)
+        answer[block, : items.shape[1]] = items
+    return answer

@@ -1,0 +1,126 @@
+"""Pure per-example losses: tensors in, one value per example out, reduced by the caller.
+
+Shapes: B examples, d vector size, S sampled negatives, M counterfactual positives, N counterfactual
+negatives. Every mask is explicit: what is masked adds nothing to the value and gets no gradient.
+"""
+
+import tensorflow as tf
+
+MARGIN_CO = 1.0  # Delta_co of equation 9
+MARGIN_II = 0.5  # Delta_ii of equation 10
+
+
+def sampled_softmax(
+    user_BD: tf.Tensor,
+    target_BD: tf.Tensor,
+    negative_SD: tf.Tensor,
+    *,
+    target_ids_B: tf.Tensor,
+    negative_ids_S: tf.Tensor,
+    target_log_expected_count_B: tf.Tensor | None = None,
+    negative_log_expected_count_S: tf.Tensor | None = None,
+    temperature: float = 1.0,
+) -> tf.Tensor:
+    """Negative log-likelihood of the target among itself and the sampled negatives.
+
+    Equations 2 and 3 of the paper with the sum over the catalogue replaced by a sample that the whole
+    batch shares. A negative that is the example's own target (an accidental hit) is masked. Where the
+    sampler is not uniform, the log-expected-count correction of Jean et al. (2015) is applied: each
+    logit is lowered by the logarithm of how often the sampler is expected to draw its item.
+
+    Args:
+      user_BD: float [B, d], user vectors.
+      target_BD: float [B, d], vectors of the target items.
+      negative_SD: float [S, d], vectors of the sampled negatives.
+      target_ids_B: int [B], the target items.
+      negative_ids_S: int [S], the sampled negatives.
+      target_log_expected_count_B: float [B] or None for a uniform sampler, where it cancels.
+      negative_log_expected_count_S: float [S] or None, likewise.
+      temperature: what the inner products are divided by.
+
+    Returns:
+      float [B], the loss of each example.
+    """
+    positive_B = tf.reduce_sum(user_BD * target_BD, axis=-1) / temperature
+    negative_BS = tf.matmul(user_BD, negative_SD, transpose_b=True) / temperature
+    if target_log_expected_count_B is not None:
+        positive_B -= target_log_expected_count_B
+    if negative_log_expected_count_S is not None:
+        negative_BS -= negative_log_expected_count_S[tf.newaxis, :]
+    is_target_BS = target_ids_B[:, tf.newaxis] == negative_ids_S[tf.newaxis, :]
+    negative_BS = tf.where(is_target_BS, tf.cast(negative_BS.dtype.min, negative_BS.dtype), negative_BS)
+    # log(e^p + sum e^n) - p, through the largest logit, so that no exponential overflows.
+    largest_B = tf.stop_gradient(tf.maximum(positive_B, tf.reduce_max(negative_BS, axis=-1)))
+    total_B = tf.exp(positive_B - largest_B) + tf.reduce_sum(
+        tf.exp(negative_BS - largest_B[:, tf.newaxis]), axis=-1
+    )
+    return tf.math.log(total_B) + largest_B - positive_B
+
+
+def contrast_with_observation(
+    user_BD: tf.Tensor,
+    positive_BMD: tf.Tensor,
+    negative_BND: tf.Tensor,
+    positive_mask_BM: tf.Tensor,
+    negative_mask_BN: tf.Tensor,
+) -> tf.Tensor:
+    """L_co, equation 9: a triplet loss over all M x N pairs.
+
+    `sum_m sum_n max(||x - x+_m|| - ||x - x-_n|| + 1, 0)` with the L2 distance.
+
+    Args:
+      user_BD: float [B, d], vectors of the observed histories.
+      positive_BMD: float [B, M, d], vectors of the counterfactual positives.
+      negative_BND: float [B, N, d], vectors of the counterfactual negatives.
+      positive_mask_BM: bool [B, M], which positives exist.
+      negative_mask_BN: bool [B, N], which negatives exist.
+
+    Returns:
+      float [B]; 0 for an example without a pair.
+    """
+    to_positive_BM = _safe_norm(user_BD[:, tf.newaxis] - positive_BMD)
+    to_negative_BN = _safe_norm(user_BD[:, tf.newaxis] - negative_BND)
+    triplet_BMN = tf.nn.relu(
+        to_positive_BM[:, :, tf.newaxis] - to_negative_BN[:, tf.newaxis, :] + MARGIN_CO
+    )
+    pair_BMN = positive_mask_BM[:, :, tf.newaxis] & negative_mask_BN[:, tf.newaxis, :]
+    return tf.reduce_sum(tf.where(pair_BMN, triplet_BMN, 0.0), axis=(1, 2))
+
+
+def contrast_with_items(
+    target_BD: tf.Tensor,
+    positive_BMD: tf.Tensor,
+    negative_BND: tf.Tensor,
+    positive_mask_BM: tf.Tensor,
+    negative_mask_BN: tf.Tensor,
+) -> tf.Tensor:
+    """L_ii, equation 10, on L2-normalised vectors.
+
+    `sum_m (1 - x+_m . y) + sum_n max(0, x-_n . y - 0.5)`.
+
+    Args:
+      target_BD: float [B, d], vectors of the target items; normalised here.
+      positive_BMD: float [B, M, d], vectors of the counterfactual positives; normalised here.
+      negative_BND: float [B, N, d], vectors of the counterfactual negatives; normalised here.
+      positive_mask_BM: bool [B, M], which positives exist.
+      negative_mask_BN: bool [B, N], which negatives exist.
+
+    Returns:
+      float [B]; 0 for an example with no counterfactual sequence.
+    """
+    target_BD = tf.math.l2_normalize(target_BD, axis=-1)
+    cosine_BM = tf.linalg.matvec(tf.math.l2_normalize(positive_BMD, axis=-1), target_BD)
+    cosine_BN = tf.linalg.matvec(tf.math.l2_normalize(negative_BND, axis=-1), target_BD)
+    pull_B = tf.reduce_sum(tf.where(positive_mask_BM, 1.0 - cosine_BM, 0.0), axis=-1)
+    push_B = tf.reduce_sum(
+        tf.where(negative_mask_BN, tf.nn.relu(cosine_BN - MARGIN_II), 0.0), axis=-1
+    )
+    return pull_B + push_B
+
+
+def _safe_norm(vectors: tf.Tensor) -> tf.Tensor:
+    """The L2 norm over the last axis, with gradient 0 instead of NaN where the vector is 0."""
+    squared = tf.reduce_sum(tf.square(vectors), axis=-1)
+    is_zero = squared == 0.0
+    # The inner `where` keeps the square root away from 0: its infinite slope times 0 would be NaN.
+    return tf.where(is_zero, 0.0, tf.sqrt(tf.where(is_zero, 1.0, squared)))

@@ -1,0 +1,76 @@
+"""Recall, NDCG in its three definitions, and hit rate, over ranked items. No model.
+
+All of it is vectorised NumPy over users; one value a user comes out, so that systems can be compared
+user by user.
+"""
+
+import numpy as np
+
+NAMES = ("recall", "ndcg", "ndcg_hits", "ndcg_target_order", "hr")
+
+
+def per_user(
+    ranked: np.ndarray, targets: np.ndarray, row_splits: np.ndarray, k: int
+) -> dict[str, np.ndarray]:
+    """Each metric at k for each user.
+
+    With `hits` the targets among the first k ranked items:
+
+    - `recall`: hits / number of targets.
+    - `hr`: 1 if there is any hit.
+    - `ndcg`: each hit counts 1 / log2(rank + 1), rank from 1; divided by the same sum for the best
+      possible list, min(k, number of targets) hits at the top.
+    - `ndcg_hits`: the same sum divided by that of as many hits at the top as were found.
+    - `ndcg_target_order`: each hit counts 1 / log2(place + 1) of its place in the list of TARGETS;
+      divided as `ndcg_hits`. Only to be laid beside tables that were made so.
+
+    Args:
+      ranked: int [users, at least k], items, best first; 0 is no item.
+      targets: int [n], the users' targets one after another, distinct within a user, first is first.
+      row_splits: int [users + 1], where each user's targets start.
+      k: cut-off.
+
+    Returns:
+      name -> float64 [users].
+
+    Raises:
+      ValueError: fewer than k ranked items, or a user without targets.
+    """
+    num_users = len(row_splits) - 1
+    counts = np.diff(row_splits)
+    if ranked.shape[0] != num_users or ranked.shape[1] < k:
+        raise ValueError(
+            f"ranked has shape {ranked.shape}: wanted {num_users} users and at least {k} items each."
+        )
+    if (counts == 0).any():
+        raise ValueError("a user has no targets: leave such users out.")
+    top = ranked[:, :k].astype(np.int64)
+
+    # One sorted list of (user, item) keys finds all hits at once, and each hit's place in the targets.
+    users = np.repeat(np.arange(num_users), counts)
+    stride = int(max(top.max(initial=0), targets.max(initial=0))) + 1
+    target_keys = users * stride + targets
+    order = np.argsort(target_keys, kind="stable")
+    keys = np.arange(num_users)[:, None] * stride + top
+    slots = np.minimum(np.searchsorted(target_keys[order], keys), len(order) - 1)
+    found = order[slots]
+    is_hit = (target_keys[found] == keys) & (top != 0)
+    places = found - row_splits[:-1, None]
+
+    hits = is_hit.sum(axis=1)
+    ideal_gains = np.concatenate([[0.0], np.cumsum(_gain(np.arange(max(k, 1))))])
+    by_rank = (is_hit * _gain(np.arange(k))).sum(axis=1)
+    by_place = np.where(is_hit, _gain(places), 0.0).sum(axis=1)
+    ideal_of_hits = np.where(hits > 0, ideal_gains[hits], 1.0)
+    return {
+        "recall": hits / counts,
+        "ndcg": by_rank / ideal_gains[np.minimum(counts, k)],
+        "ndcg_hits": by_rank / ideal_of_hits,
+        "ndcg_target_order": by_place / ideal_of_hits,
+        "hr": (hits > 0).astype(np.float64),
+    }
+
+
+def _gain(place: np.ndarray) -> np.ndarray:
+    """The discount of a hit at a place that counts from 0."""
+    return 1.0 / np.log2(np.maximum(place, 0) + 2.0)

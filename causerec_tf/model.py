@@ -1,0 +1,208 @@
+"""The retriever: item tower, user tower, sampled softmax and, in training, the counterfactual part.
+
+Shapes: B examples, L history positions, d vector size, S sampled negatives, C = M + N counterfactual
+histories, R replacements in one.
+"""
+
+import enum
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from causerec_tf import losses, negatives
+from causerec_tf.counterfactual import concepts, synthesis
+from causerec_tf.settings import Settings
+from causerec_tf.towers.item import PADDING, ItemTower
+from causerec_tf.towers.pooling import MeanPoolingTower
+
+
+class _Draw(enum.IntEnum):
+    """What a step draws random numbers for; each purpose has its own stream."""
+
+    NEGATIVES = 0
+    SYNTHESIS = 1
+
+
+class NonFiniteLossError(RuntimeError):
+    """The training loss became infinite or not a number."""
+
+
+class CauseRec(tfrs.Model):
+    """A two-tower retriever that trains with counterfactual histories (equation 11).
+
+        L = L_matching + lambda_co L_co + lambda_ii L_ii
+
+    `method="base"` leaves the counterfactual part out; a weight of 0, or M or N of 0, leaves out the
+    terms that need it. What is served is `encode`: it knows nothing of the counterfactual part.
+    """
+
+    def __init__(self, settings: Settings, num_items: int):
+        """Composes the parts and makes their variables.
+
+        Args:
+          settings: of the run.
+          num_items: V, the catalogue's size without padding.
+        """
+        super().__init__()
+        self.settings = settings
+        self.num_items = num_items
+        self.item_tower = ItemTower(num_items, settings.embedding_dim, seed=settings.seed)
+        self.user_tower = MeanPoolingTower(settings.embedding_dim, seed=settings.seed)
+        self.synthesis = None
+        if settings.method == "item":
+            self.synthesis = synthesis.CounterfactualSynthesis(
+                num_positives=settings.num_positives,
+                num_negatives=settings.num_negatives,
+                replacement_rate=settings.replacement_rate,
+                memory_size=settings.memory_size,
+            )
+        self._means = {"matching": tf.keras.metrics.Mean("matching")}
+        if self.synthesis is not None:
+            self._means["co"] = tf.keras.metrics.Mean("co")
+            self._means["ii"] = tf.keras.metrics.Mean("ii")
+        # Built now, so that a checkpoint can be restored before the first call.
+        self.item_tower.build(None)
+        self.user_tower.build(None)
+
+    def encode(self, history_BL: tf.Tensor) -> tf.Tensor:
+        """User vectors of histories.
+
+        Args:
+          history_BL: int [B, L], item indices, oldest first, 0 is padding.
+
+        Returns:
+          float [B, d].
+        """
+        return self.user_tower(self.item_tower(history_BL), history_BL != PADDING)
+
+    def item_embeddings(self) -> np.ndarray:
+        """The item table, float32 [V + 1, d]; row 0 is padding."""
+        return self.item_tower.table.numpy()
+
+    def item_vectors(self) -> np.ndarray:
+        """The vectors that user vectors are ranked against by inner product, float32 [V, d]."""
+        return self.item_embeddings()[1:]
+
+    def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """The training loss of a batch.
+
+        Args:
+          inputs: `history` int32 [B, L] and `target` int32 [B].
+          training: not used: the loss exists only in training.
+
+        Returns:
+          float [], the mean over the batch.
+
+        Raises:
+          tf.errors.InvalidArgumentError: the loss is not finite; see `explain_non_finite`.
+        """
+        history_BL, target_B = inputs["history"], inputs["target"]
+        mask_BL = history_BL != PADDING
+        concepts_BLD = self.item_tower(history_BL)
+        target_BD = self.item_tower(target_B)
+
+        parts_B = {}
+        if self.synthesis is None:
+            user_BD = self.user_tower(concepts_BLD, mask_BL)
+        else:
+            replacements = self.synthesis(
+                history_BL,
+                mask_BL,
+                target_B,
+                concepts.item_scores(concepts_BLD, target_BD),
+                self._seed(_Draw.SYNTHESIS),
+            )
+            user_BD, counterfactual_BCD = self._encode_with_counterfactuals(
+                history_BL, concepts_BLD, mask_BL, replacements
+            )
+            parts_B |= self._contrasts(
+                user_BD, target_BD, counterfactual_BCD, replacements.exists_BC
+            )
+        parts_B["matching"] = self._matching(user_BD, target_BD, target_B)
+        return self._total({name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()})
+
+    def train_step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """One step; answers with the means of the loss parts over the epoch so far."""
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(inputs, training=True)
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        return {name: mean.result() for name, mean in self._means.items()}
+
+    @property
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """The means that Keras resets at the start of an epoch."""
+        return list(self._means.values())
+
+    def _encode_with_counterfactuals(
+        self, history_BL, concepts_BLD, mask_BL, replacements
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Vectors of the history, [B, d], and of its counterfactuals, [B, C, d], in one encoding."""
+        counterfactual_BCL = synthesis.apply(history_BL, replacements)
+        all_BEL = tf.concat([history_BL[:, tf.newaxis], counterfactual_BCL], axis=1)
+        num_all, length = all_BEL.shape[1], all_BEL.shape[2]
+        flat = tf.reshape(all_BEL, [-1, length])
+        vectors = self.user_tower(self.item_tower(flat), flat != PADDING)
+        vectors_BED = tf.reshape(vectors, [-1, num_all, vectors.shape[-1]])
+        return vectors_BED[:, 0], vectors_BED[:, 1:]
+
+    def _contrasts(self, user_BD, target_BD, counterfactual_BCD, exists_BC) -> dict[str, tf.Tensor]:
+        """L_co and L_ii of each example."""
+        num_positives = self.settings.num_positives
+        positive_BMD, negative_BND = (
+            counterfactual_BCD[:, :num_positives],
+            counterfactual_BCD[:, num_positives:],
+        )
+        positive_mask_BM, negative_mask_BN = (
+            exists_BC[:, :num_positives],
+            exists_BC[:, num_positives:],
+        )
+        masks = (positive_mask_BM, negative_mask_BN)
+        return {
+            "co": losses.contrast_with_observation(user_BD, positive_BMD, negative_BND, *masks),
+            "ii": losses.contrast_with_items(target_BD, positive_BMD, negative_BND, *masks),
+        }
+
+    def _matching(self, user_BD, target_BD, target_B) -> tf.Tensor:
+        """L_matching of each example (equations 2 and 3)."""
+        settings = self.settings
+        drawn = negatives.draw(
+            settings.sampler,
+            num_items=self.num_items,
+            num_sampled=settings.num_sampled,
+            seed=self._seed(_Draw.NEGATIVES),
+        )
+        target_log_count_B = None
+        if drawn.log_expected_count_S is not None:
+            target_log_count_B = negatives.log_uniform_log_expected_count(
+                target_B, self.num_items, settings.num_sampled
+            )
+        return losses.sampled_softmax(
+            user_BD,
+            target_BD,
+            self.item_tower(drawn.ids_S),
+            target_ids_B=target_B,
+            negative_ids_S=drawn.ids_S,
+            target_log_expected_count_B=target_log_count_B,
+            negative_log_expected_count_S=drawn.log_expected_count_S,
+            temperature=settings.temperature,
+        )
+
+    def _total(self, parts: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The weighted sum of the parts; stops the step if it is not finite."""
+        weights = {"matching": 1.0, "co": self.settings.lambda_co, "ii": self.settings.lambda_ii}
+        total = tf.add_n([weights[name] * part for name, part in parts.items()])
+        report: list = ["loss is not finite at step", self.optimizer.iterations + 1]
+        for name, part in parts.items():
+            report += [f"{name}=", part]
+        with tf.control_dependencies([tf.debugging.Assert(tf.math.is_finite(total), report)]):
+            total = tf.identity(total)
+        for name, part in parts.items():
+            self._means[name].update_state(part)
+        return total
+
+    def _seed(self, draw: _Draw) -> tf.Tensor:
+        """The seed of a draw, int64 [2]: a function of the run's seed, the step and the purpose."""
+        streams = len(_Draw)
+        step = tf.cast(self.optimizer.iterations, tf.int64)
+        return tf.stack([tf.constant(self.settings.seed, tf.int64), step * streams + int(draw)])

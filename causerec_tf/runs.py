@@ -1,0 +1,155 @@
+"""The directory of a run: its settings, its checkpoints, its figures.
+
+    flags.txt        a flagfile that reruns it
+    dataset.txt      fingerprint of the dataset it was trained on
+    checkpoints/     model, optimiser, memory, position: what a resumed run goes on from
+    best/            both towers as they were after the best epoch on validation users
+    events/          TensorBoard
+    metrics.json     the result record
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from causerec_tf.data.sequences import Dataset, open_dataset
+from causerec_tf.errors import InputError
+from causerec_tf.model import CauseRec
+from causerec_tf.settings import Settings
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where things are in a run's directory."""
+
+    path: Path
+
+    @property
+    def flags(self) -> Path:
+        """The flagfile."""
+        return self.path / "flags.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a resumed run goes on from."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The best epoch's model."""
+        return self.path / "best"
+
+    @property
+    def events(self) -> Path:
+        """TensorBoard's."""
+        return self.path / "events"
+
+    @property
+    def metrics(self) -> Path:
+        """The result record."""
+        return self.path / "metrics.json"
+
+    def start(self, settings: Settings, dataset: Dataset) -> None:
+        """Makes the directory, or checks that the run found there is this one.
+
+        Raises:
+          InputError: another run is there: other settings, or another dataset.
+        """
+        if self.flags.exists():
+            found = Settings.from_flagfile(self.flags)
+            if found.to_flagfile() != settings.to_flagfile():
+                raise InputError(
+                    f"{self.path} holds a run with other settings"
+                    f" ({_difference(found, settings)}). Choose another --run, or remove it."
+                )
+            self.check_dataset(dataset)
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "dataset.txt", dataset.fingerprint + "\n")
+        write_text(self.flags, settings.to_flagfile())
+
+    def check_dataset(self, dataset: Dataset) -> None:
+        """Raises `InputError` if the run was trained on another dataset."""
+        trained_on = (self.path / "dataset.txt").read_text(encoding="utf-8").strip()
+        if dataset.fingerprint != trained_on:
+            raise InputError(
+                f"{dataset.directory} has fingerprint {dataset.fingerprint[:16]}, but the run in"
+                f" {self.path} was trained on {trained_on[:16]}. Its item numbers would mean other"
+                " items: use the dataset of that run, or train a new one."
+            )
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, ready to evaluate or export.
+
+    Attributes:
+      model: with the variables of its best epoch.
+      settings: it was trained with.
+      dataset: it was trained on.
+    """
+
+    model: CauseRec
+    settings: Settings
+    dataset: Dataset
+
+
+def load_trained(directory: Path | str) -> TrainedRun:
+    """Loads the best epoch of a run.
+
+    Args:
+      directory: of the run.
+
+    Returns:
+      The model with its settings and dataset.
+
+    Raises:
+      InputError: no run is there, it has no finished epoch, a checkpoint is broken, or its dataset is
+        missing or another.
+    """
+    run = RunDirectory(Path(directory))
+    settings = Settings.from_flagfile(run.flags)
+    dataset = open_dataset(settings.dataset)
+    run.check_dataset(dataset)
+    model = CauseRec(settings, dataset.num_items)
+    restore_best(model, run)
+    return TrainedRun(model, settings, dataset)
+
+
+def restore_best(model: CauseRec, run: RunDirectory) -> None:
+    """Puts the variables of the best epoch into the model.
+
+    Raises:
+      InputError: no epoch is finished, or the checkpoint cannot be read.
+    """
+    latest = tf.train.latest_checkpoint(run.best)
+    if latest is None:
+        raise InputError(f"{run.path} has no finished epoch yet: let pipelines/train.py finish one.")
+    try:
+        towers(model).restore(latest).assert_existing_objects_matched()
+    except (tf.errors.OpError, AssertionError, ValueError) as error:
+        raise InputError(f"{latest} cannot be read: {error}. Train the run again.") from error
+
+
+def towers(model: CauseRec) -> tf.train.Checkpoint:
+    """What is kept of the best epoch: what is evaluated and exported, without optimiser or memory."""
+    return tf.train.Checkpoint(item_tower=model.item_tower, user_tower=model.user_tower)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file beside its place and renames it, so that no reader meets half of it."""
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Writes JSON as `write_text` does; a value that is not finite is an error."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _difference(found: Settings, asked: Settings) -> str:
+    pairs = zip(found.to_flagfile().split(), asked.to_flagfile().split(), strict=True)
+    return "; ".join(f"{a} there, {b} asked for" for a, b in pairs if a != b)

@@ -1,0 +1,117 @@
+"""Every setting of a run: its default, its meaning, its bounds. The only place that has them."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from causerec_tf.errors import InputError
+from causerec_tf.negatives import SAMPLERS
+
+METHODS = ("base", "item")
+TOWERS = ("mean",)
+RECIPES = ("paper", "tuned")
+
+
+def _setting(default, help: str, choices: tuple[str, ...] | None = None):
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one training run. Defaults are the paper's, or ours where it is silent.
+
+    Raises:
+      InputError: a value is out of bounds.
+    """
+
+    dataset: str = _setting("", "Directory made by pipelines/prepare.py.")
+    run: str = _setting("", "Directory of the run; an unfinished run found there is resumed.")
+    method: str = _setting(
+        "base", "base: the tower alone; item: CauseRec-Item around it.", METHODS
+    )
+    tower: str = _setting("mean", "User tower. mean: mean pooling and an MLP.", TOWERS)
+    recipe: str = _setting("paper", "What the record calls these settings.", RECIPES)
+    seed: int = _setting(0, "Of initial weights, order, negatives and synthesis.")
+    max_history: int = _setting(20, "How many of the last items the tower reads.")
+    embedding_dim: int = _setting(64, "Size of item and user vectors.")
+    epochs: int = _setting(10, "Epochs at most.")
+    patience: int = _setting(3, "Epochs without a better validation Recall@50 before stopping.")
+    batch_size: int = _setting(1024, "Examples a step.")
+    learning_rate: float = _setting(0.005, "Adam's step size.")
+    weight_decay: float = _setting(1e-5, "L2 in the gradient, on touched rows.")
+    sampler: str = _setting(
+        "uniform",
+        "Negatives of the softmax, shared by the batch. full: the whole catalogue.",
+        SAMPLERS,
+    )
+    num_sampled: int = _setting(4096, "Negatives a step (not used by the full sampler).")
+    temperature: float = _setting(1.0, "What the softmax's inner products are divided by.")
+    num_positives: int = _setting(1, "M: counterfactual positives an example.")
+    num_negatives: int = _setting(8, "N: counterfactual negatives an example.")
+    replacement_rate: float = _setting(0.5, "r_rep: share of a half that is replaced.")
+    memory_size: int = _setting(65536, "Item ids the concept memory holds.")
+    lambda_co: float = _setting(1.0, "Weight of L_co (equation 9).")
+    lambda_ii: float = _setting(1.0, "Weight of L_ii (equation 10).")
+    checkpoint_steps: int = _setting(1000, "Steps between checkpoints within an epoch.")
+
+    def __post_init__(self):
+        """Checks the bounds."""
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), field.metadata["choices"]
+            if choices is not None and value not in choices:
+                raise InputError(
+                    f"--{field.name}={value}: wanted one of {', '.join(choices)}."
+                )
+        for name in (
+            *("max_history", "embedding_dim", "epochs", "patience", "batch_size"),
+            *("num_sampled", "memory_size", "checkpoint_steps"),
+        ):
+            self._check(name, getattr(self, name) >= 1, "1 or more")
+        for name in ("learning_rate", "temperature"):
+            self._check(name, getattr(self, name) > 0, "more than 0")
+        for name in ("weight_decay", "lambda_co", "lambda_ii", "num_positives", "num_negatives"):
+            self._check(name, getattr(self, name) >= 0, "0 or more")
+        self._check("replacement_rate", 0 < self.replacement_rate <= 1, "more than 0, at most 1")
+        if self.method != "base" and self.num_positives + self.num_negatives == 0:
+            raise InputError(
+                f"--method={self.method} with --num_positives=0 and --num_negatives=0 has nothing to"
+                " synthesise: raise one of them, or use --method=base."
+            )
+
+    def _check(self, name: str, holds: bool, wanted: str) -> None:
+        if not holds:
+            raise InputError(f"--{name}={getattr(self, name)}: wanted {wanted}.")
+
+    @property
+    def system(self) -> str:
+        """The name that records use, such as `base` or `causerec_item`."""
+        if self.method == "base":
+            return "base" if self.tower == "mean" else self.tower
+        name = f"causerec_{self.method}"
+        return name if self.tower == "mean" else f"{name}_{self.tower}"
+
+    def to_flagfile(self) -> str:
+        """A flagfile that reruns the run, one `--name=value` a line."""
+        return "".join(
+            f"--{field.name}={getattr(self, field.name)}\n" for field in dataclasses.fields(self)
+        )
+
+    @classmethod
+    def from_flagfile(cls, path: Path) -> "Settings":
+        """Reads what `to_flagfile` wrote.
+
+        Raises:
+          InputError: the file is not there, or has a line that is not a setting.
+        """
+        if not path.is_file():
+            raise InputError(f"{path} is missing: {path.parent} is not the directory of a run.")
+        kinds = {field.name: field.type for field in dataclasses.fields(cls)}
+        values: dict = {}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, separator, value = line.removeprefix("--").partition("=")
+            if not separator or name not in kinds:
+                raise InputError(f"{path}: {line!r} is not a setting of this version.")
+            kind = kinds[name]
+            assert isinstance(kind, type)
+            values[name] = kind(value)
+        return cls(**values)

@@ -1,0 +1,53 @@
+"""The item tower: one embedding table over the catalogue (g of equation 4)."""
+
+import tensorflow as tf
+
+PADDING = 0
+
+
+class ItemTower(tf.keras.layers.Layer):
+    """Item indices to vectors; index 0 is padding.
+
+    The padding row is zero and stays zero: its vectors are masked, so that no gradient reaches it.
+    """
+
+    def __init__(self, num_items: int, embedding_dim: int, *, seed: int = 0, **kwargs):
+        """Sets the table's size.
+
+        Args:
+          num_items: V, the catalogue's size without padding.
+          embedding_dim: d.
+          seed: of the initial vectors, which are normal with standard deviation 1 / sqrt(d), so that
+            they have length one on average.
+          **kwargs: of the Keras layer.
+        """
+        super().__init__(**kwargs)
+        self.num_items = num_items
+        self.embedding_dim = embedding_dim
+        self._seed = seed
+
+    def build(self, input_shape) -> None:
+        """Makes the table, [V + 1, d]."""
+
+        def initial(shape, dtype=None, **_):
+            rows = tf.random.stateless_normal(
+                [shape[0] - 1, shape[1]], [self._seed, 0], stddev=shape[1] ** -0.5, dtype=dtype
+            )
+            return tf.concat([tf.zeros([1, shape[1]], dtype), rows], axis=0)
+
+        self.table = self.add_weight(
+            name="table", shape=[self.num_items + 1, self.embedding_dim], initializer=initial
+        )
+        super().build(input_shape)
+
+    def call(self, ids: tf.Tensor) -> tf.Tensor:
+        """Looks items up.
+
+        Args:
+          ids: int [...], 0..V.
+
+        Returns:
+          float [..., d]; zeros for padding, through which no gradient passes.
+        """
+        real = tf.cast(ids != PADDING, self.compute_dtype)[..., tf.newaxis]
+        return tf.cast(tf.gather(self.table, ids), self.compute_dtype) * real

@@ -1,0 +1,239 @@
+"""Trains a run: epochs, validation, checkpoints, early stopping, and going on after a stop."""
+
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import tensorflow as tf
+
+from causerec_tf import evaluation, runs
+from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
+from causerec_tf.data.sequences import Dataset
+from causerec_tf.data.windows import training_batches
+from causerec_tf.errors import InputError
+from causerec_tf.model import CauseRec, NonFiniteLossError
+from causerec_tf.optimizers import SparseAdam
+from causerec_tf.settings import Settings
+
+CHOSEN_BY = "recall@50"  # of the validation users: picks the epoch and stops early
+STEPS_BETWEEN_SUMMARIES = 100
+
+
+@dataclass
+class Epoch:
+    """What one epoch gave.
+
+    Attributes:
+      number: from 1.
+      losses: means of the loss parts over the steps of this process.
+      validation: metrics of the validation users.
+      examples: trained on in this process (fewer than the epoch's if it was resumed).
+      seconds: that took, without validation.
+      is_best: whether no earlier epoch had a better validation score.
+    """
+
+    number: int
+    losses: dict[str, float]
+    validation: dict[str, float]
+    examples: int
+    seconds: float
+    is_best: bool
+
+
+@dataclass
+class Progress(tf.train.experimental.PythonState):
+    """Where a run is; it is saved in each checkpoint and so agrees with the variables there.
+
+    Attributes:
+      epoch: epochs finished.
+      batch: batches of the next epoch that are done.
+      epochs: what the finished epochs gave.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    epochs: list[Epoch] = field(default_factory=list)
+
+    @property
+    def best(self) -> Epoch | None:
+        """The epoch that is kept: the last that was the best when it ended."""
+        return next((epoch for epoch in reversed(self.epochs) if epoch.is_best), None)
+
+    def is_finished(self, settings: Settings) -> bool:
+        """Whether the run has used up its epochs or its patience."""
+        stale = self.epoch - (self.best.number if self.best else 0)
+        return self.epoch >= settings.epochs or stale >= settings.patience
+
+    def serialize(self) -> str:
+        """For the checkpoint."""
+        return json.dumps(
+            {
+                "epoch": self.epoch,
+                "batch": self.batch,
+                "epochs": [dataclasses.asdict(epoch) for epoch in self.epochs],
+            }
+        )
+
+    def deserialize(self, string_value: str | bytes) -> None:
+        """From the checkpoint."""
+        state = json.loads(string_value)
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+
+
+def train(
+    settings: Settings,
+    dataset: Dataset,
+    run: runs.RunDirectory,
+    *,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    on_start: Callable[[Progress], None] = lambda progress: None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> tuple[CauseRec, Progress]:
+    """Trains until the epochs or the patience are used up, from the last checkpoint if there is one.
+
+    The order of the data and every random draw are functions of the seed, the epoch and the step, so a
+    run that was stopped at any moment ends as one that was not.
+
+    Args:
+      settings: of the run.
+      dataset: to train and validate on.
+      run: its directory, started with the same settings.
+      callbacks: for Keras, such as a progress bar.
+      on_start: called once with where the run goes on from.
+      on_epoch: called after each validation.
+
+    Returns:
+      The model with the towers of its best epoch, and what the epochs gave.
+
+    Raises:
+      InputError: the dataset has nothing to train or validate on, or a checkpoint cannot be read.
+      NonFiniteLossError: the loss is not finite.
+    """
+    validation_users = _validation_users(dataset)
+    model = CauseRec(settings, dataset.num_items)
+    optimizer = SparseAdam(settings.learning_rate, l2=settings.weight_decay)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer)
+
+    progress = Progress()
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model, optimizer=optimizer, progress=progress),
+        run.checkpoints,
+        max_to_keep=2,
+    )
+    _restore(manager)
+    on_start(progress)
+
+    best = tf.train.CheckpointManager(runs.towers(model), run.best, max_to_keep=2)
+    writer = tf.summary.create_file_writer(str(run.events))
+    keeper = _Keeper(manager, progress, optimizer, writer, settings.checkpoint_steps)
+    while not progress.is_finished(settings):
+        epoch = _train_epoch(model, settings, dataset, progress, [keeper, *callbacks])
+        epoch.validation = _validate(model, validation_users)
+        score, best_so_far = epoch.validation[CHOSEN_BY], progress.best
+        epoch.is_best = best_so_far is None or score > best_so_far.validation[CHOSEN_BY]
+        if epoch.is_best:
+            # Before the checkpoint that calls it the best: killed between the two, the run trains the
+            # epoch's end again and writes the same towers again.
+            best.save(checkpoint_number=epoch.number)
+        progress.epochs.append(epoch)
+        progress.epoch, progress.batch = epoch.number, 0
+        manager.save()
+        _summarise(writer, int(optimizer.iterations), "validation", epoch.validation)
+        on_epoch(epoch)
+    runs.restore_best(model, run)
+    return model, progress
+
+
+def examples_per_second(epochs: Sequence[Epoch]) -> float:
+    """Training speed, validation excluded; also the first epoch, which compiles, where others exist."""
+    measured = list(epochs[1:]) or list(epochs)
+    return sum(e.examples for e in measured) / max(sum(e.seconds for e in measured), 1e-9)
+
+
+def _validation_users(dataset: Dataset) -> EvaluationUsers:
+    raise NotImplementedError
+
+
+def _validate(model: CauseRec, users: EvaluationUsers) -> dict[str, float]:
+    ranked = evaluation.rank_users(model, users, max(evaluation.CUTOFFS), exclude_seen=False)
+    return evaluation.figures(ranked, users)
+
+
+def _train_epoch(model, settings: Settings, dataset: Dataset, progress: Progress, callbacks) -> Epoch:
+    """Trains what is left of the next epoch."""
+    batches = training_batches(
+        dataset,
+        batch_size=settings.batch_size,
+        max_history=settings.max_history,
+        seed=settings.seed,
+        epoch=progress.epoch,
+        skip_batches=progress.batch,
+    )
+    examples = dataset.num_training_windows - progress.batch * settings.batch_size
+    started = time.monotonic()
+    try:
+        history = model.fit(batches, verbose=0, callbacks=callbacks).history
+    except tf.errors.InvalidArgumentError as error:
+        if "loss is not finite" in error.message:
+            raise _explain_non_finite(error.message, settings) from None
+        raise
+    seconds = time.monotonic() - started
+    losses = {name: values[-1] for name, values in history.items()}
+    return Epoch(progress.epoch + 1, losses, {}, examples, seconds, is_best=False)
+
+
+def _restore(manager: tf.train.CheckpointManager) -> None:
+    """Goes on from the last checkpoint, if there is one."""
+    if manager.latest_checkpoint is None:
+        return
+    try:
+        status = manager.checkpoint.restore(manager.latest_checkpoint)
+        status.assert_existing_objects_matched()
+    except (tf.errors.OpError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"{manager.latest_checkpoint} cannot be read: {error}\nRemove the files of that checkpoint"
+            " and the file `checkpoint` beside them to start again, or choose another --run."
+        ) from error
+
+
+def _explain_non_finite(message: str, settings: Settings) -> NonFiniteLossError:
+    """The step and the loss parts, from the failed assertion, with the likely cause."""
+    report = " ".join(re.findall(r"\[([^\]]*)\]", message)) or message
+    return NonFiniteLossError(
+        f"{report}. The likely cause is too large a step: lower --learning_rate (now"
+        f" {settings.learning_rate}), raise --temperature (now {settings.temperature}) or lower the"
+        f" weight of the part that grew (--lambda_co={settings.lambda_co},"
+        f" --lambda_ii={settings.lambda_ii}). The last checkpoint is from before this step."
+    )
+
+
+def _summarise(writer, step: int, group: str, values: dict[str, float]) -> None:
+    with writer.as_default(step):
+        for name, value in values.items():
+            tf.summary.scalar(f"{group}/{name}", value)
+    writer.flush()
+
+
+class _Keeper(tf.keras.callbacks.Callback):
+    """Counts the batches of the epoch, saves checkpoints between them, writes losses for TensorBoard."""
+
+    def __init__(self, manager, progress: Progress, optimizer, writer, checkpoint_steps: int):
+        super().__init__()
+        self._supports_tf_logs = True  # tensors stay tensors: no step waits for them
+        self._manager = manager
+        self._progress = progress
+        self._optimizer = optimizer
+        self._writer = writer
+        self._checkpoint_steps = checkpoint_steps
+
+    def on_train_batch_end(self, batch, logs=None) -> None:
+        self._progress.batch += 1
+        if self._progress.batch % self._checkpoint_steps == 0:
+            self._manager.save()
+        if self._progress.batch % STEPS_BETWEEN_SUMMARIES == 0:
+            _summarise(self._writer, int(self._optimizer.iterations), "training", logs)
