@@ -1,0 +1,105 @@
+"""Evaluation users: the first 80 % of a sequence is the history, the rest are the targets."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from causerec_tf.data.sequences import UserSequences
+from causerec_tf.errors import InputError
+
+
+@dataclass(frozen=True)
+class ItemLists:
+    """A list of items for each user, ragged.
+
+    Attributes:
+      items: int32 [entries], vocabulary indices.
+      row_splits: int64 [U + 1]; user `u` owns the entries from `row_splits[u]` on, up to but
+        without `row_splits[u + 1]`.
+    """
+
+    items: np.ndarray
+    row_splits: np.ndarray
+
+    def __len__(self) -> int:
+        """The number of users, U."""
+        return len(self.row_splits) - 1
+
+
+@dataclass(frozen=True)
+class EvaluationUsers:
+    """Users with two events or more, their sequences cut in history and targets.
+
+    Attributes:
+      user_ids: [U] object (str).
+      history: int32 [U, max_history], the last items of the history, oldest first, padded with 0 on
+        the right.
+      seen: the whole history of each user, for exclusion.
+      targets: each user's distinct targets in the order of first occurrence.
+    """
+
+    user_ids: np.ndarray
+    history: np.ndarray
+    seen: ItemLists
+    targets: ItemLists
+
+    def __len__(self) -> int:
+        """The number of users, U."""
+        return len(self.user_ids)
+
+
+def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUsers:
+    """Cuts each sequence of n >= 2 events after its first `int(0.8 n)`, but at least one.
+
+    Args:
+      sequences: the users of an evaluation split; those with a single event are left out.
+      max_history: number of items of the history that the tower sees.
+
+    Raises:
+      InputError: `max_history` is below 1.
+    """
+    if max_history < 1:
+        raise InputError(f"max_history is {max_history}; it must be at least 1.")
+    lengths = np.diff(sequences.row_splits)
+    users = np.flatnonzero(lengths >= 2)
+    lengths = lengths[users]
+    starts = sequences.row_splits[users]
+    # In integers: 0.8 * n in floating point falls below the whole number for some n.
+    cuts = np.maximum(1, 8 * lengths // 10)
+
+    steps = np.arange(max_history)
+    kept = np.minimum(cuts, max_history)
+    is_history = steps < kept[:, np.newaxis]
+    index = (starts + cuts - kept)[:, np.newaxis] + steps
+    history = np.zeros((len(users), max_history), np.int32)
+    history[is_history] = sequences.items[index[is_history]]
+
+    seen_rows, seen_index = _ranges(starts, cuts)
+    target_rows, target_index = _ranges(starts + cuts, lengths - cuts)
+    targets = sequences.items[target_index]
+    is_first = _first_occurrences(target_rows, targets)
+    return EvaluationUsers(
+        user_ids=sequences.user_ids[users],
+        history=history,
+        seen=ItemLists(sequences.items[seen_index], _row_splits(seen_rows, len(users))),
+        targets=ItemLists(targets[is_first], _row_splits(target_rows[is_first], len(users))),
+    )
+
+
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each row `count` numbers from `start` on: the row of each, and the numbers."""
+    rows = np.repeat(np.arange(len(starts)), counts)
+    before = np.cumsum(counts) - counts
+    return rows, np.arange(len(rows)) - before[rows] + starts[rows]
+
+
+def _first_occurrences(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The positions at which an item stands for the first time in its row, ascending."""
+    pairs = rows.astype(np.int64) << 32 | items.astype(np.int64)
+    return np.sort(np.unique(pairs, return_index=True)[1])
+
+
+def _row_splits(rows: np.ndarray, num_rows: int) -> np.ndarray:
+    splits = np.zeros(num_rows + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=num_rows), out=splits[1:])
+    return splits

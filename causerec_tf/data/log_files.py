@@ -1,0 +1,246 @@
+"""One file of a log -> a table of raw values, and where in the file a row stands.
+
+The vectorised reader of Polars does the work. Where it refuses a file (a row too long, bytes that
+are not UTF-8, a broken JSON line), a slow pass over the lines finds the culprits, so that they can
+be named or left out.
+"""
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from causerec_tf.errors import InputError
+
+FORMATS = ("csv", "tsv", "jsonl", "parquet")
+_FORMAT_OF_SUFFIX = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+_SEPARATORS = {"csv": ",", "tsv": "\t"}
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a text file, as the slow pass sees it.
+
+    Attributes:
+      first_line: number of its first line, from 1.
+      last_line: number of its last line; a quoted field may span several.
+      problem: why the vectorised reader cannot take it, or None.
+    """
+
+    first_line: int
+    last_line: int
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """A file of a log, its bytes unpacked.
+
+    Attributes:
+      path: where it is.
+      file_format: one of `FORMATS`.
+      raw: its bytes, unpacked.
+      header: the columns' names where the file itself has none, or None.
+    """
+
+    path: Path
+    file_format: str
+    raw: bytes
+    header: tuple[str, ...] | None = None
+
+    def column_names(self) -> list[str]:
+        """The names of the columns; for JSON lines, those of the first row."""
+        if self.header is not None:
+            return list(self.header)
+        if self.file_format == "parquet":
+            return list(self._parquet_schema())
+        if self.file_format == "jsonl":
+            line = next((line for line in self.raw.split(b"\n", 100) if line.strip()), b"{}")
+            try:
+                row = json.loads(line)
+            except ValueError:
+                return []
+            return list(row) if isinstance(row, dict) else []
+        return pl.read_csv(self.raw, n_rows=0, infer_schema=False, **self._csv_options()).columns
+
+    def table(self, columns: list[str]) -> pl.DataFrame:
+        """Reads the named columns of all rows; blank lines are no rows.
+
+        Raises:
+          pl.exceptions.PolarsError: there is a row that this reader cannot take; see `unreadable`.
+        """
+        if self.file_format == "parquet":
+            return pl.read_parquet(io.BytesIO(self.raw), columns=columns, use_pyarrow=False)
+        if self.file_format == "jsonl":
+            return pl.read_ndjson(self.raw, schema=dict.fromkeys(columns, pl.String))
+        rows = pl.read_csv(self.raw, infer_schema=False, **self._csv_options())
+        is_blank = pl.all_horizontal((pl.all() == "").fill_null(True))
+        return rows.filter(~is_blank).select(columns)
+
+    def place_of_row(self, row: int) -> str:
+        """Where row number `row` (from 0) of `table` stands, for a message."""
+        if self.file_format == "parquet":
+            return f"{self.path}, row {row + 1}"
+        for number, record in enumerate(self._records()):
+            if number == row:
+                return f"{self.path}, line {record.first_line}"
+        return f"{self.path}, row {row + 1}"
+
+    def unreadable(self) -> Iterator[Record]:
+        """The records that `table` cannot take, found by a slow pass over the lines."""
+        if self.file_format != "parquet":
+            yield from (record for record in self._records() if record.problem)
+
+    def without(self, records: list[Record]) -> "LogFile":
+        """The same file without the lines of these records."""
+        lines = self.raw.split(b"\n")
+        for record in reversed(records):
+            del lines[record.first_line - 1 : record.last_line]
+        return LogFile(self.path, self.file_format, b"\n".join(lines), self.header)
+
+    def _csv_options(self) -> dict:
+        options: dict = {"separator": _SEPARATORS[self.file_format]}
+        if self.file_format == "tsv":
+            options["quote_char"] = None  # a quote in a tab-separated file is a quote
+        if self.header is not None:
+            options |= {"has_header": False, "schema": dict.fromkeys(self.header, pl.String)}
+        return options
+
+    def _parquet_schema(self) -> dict[str, pl.DataType]:
+        return pl.read_parquet_schema(io.BytesIO(self.raw))
+
+    def _records(self) -> Iterator[Record]:
+        """The rows of `table`, in its order, and between them those that it cannot take."""
+        lines = self.raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        if self.file_format == "jsonl":
+            yield from _scan_json_lines(lines)
+        else:
+            width = len(self.header) if self.header is not None else None
+            yield from _scan_delimited(lines, self.file_format, width)
+
+
+def open_log_file(
+    path: Path, file_format: str = "auto", header: tuple[str, ...] | None = None
+) -> LogFile:
+    """Reads a file's bytes, unpacks gzip (told by its first bytes) and settles its format.
+
+    Args:
+      path: the file.
+      file_format: one of `FORMATS`, or `auto`: by the file's extension.
+      header: names of the columns of a csv or tsv file without a header.
+
+    Raises:
+      InputError: the file cannot be read or is empty, or its format cannot be told.
+    """
+    if file_format == "auto":
+        file_format = _format_of(path)
+    if header is not None and file_format not in _SEPARATORS:
+        raise InputError(
+            f"{path}: --columns names the columns of a csv or tsv file without a header, and"
+            f" this is {file_format}. Use --user_column, --item_column and --time_column."
+        )
+    try:
+        raw = path.read_bytes()
+        if raw.startswith(_GZIP_MAGIC):
+            raw = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+    if not raw.strip():
+        raise InputError(f"{path} is empty; a log needs at least one row.")
+    log_file = LogFile(path, file_format, raw, header)
+    if file_format == "parquet":
+        try:
+            log_file.column_names()
+        except pl.exceptions.PolarsError as error:
+            raise InputError(f"{path} is not a Parquet file: {error}.") from error
+    return log_file
+
+
+def _format_of(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    suffix = Path(name).suffix
+    if suffix not in _FORMAT_OF_SUFFIX:
+        raise InputError(
+            f"{path}: the extension {suffix!r} does not tell the format. Say"
+            f" --format={'|'.join(FORMATS)}."
+        )
+    return _FORMAT_OF_SUFFIX[suffix]
+
+
+def _scan_json_lines(lines: list[bytes]) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        problem = None
+        try:
+            if not isinstance(json.loads(line), dict):
+                problem = "is not a JSON object"
+        except UnicodeDecodeError:
+            problem = "is not UTF-8"
+        except ValueError as error:
+            problem = f"is not JSON ({error})"
+        yield Record(number, number, problem)
+
+
+def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> Iterator[Record]:
+    """Goes through a csv or tsv file; without a `width` the first record is the header."""
+    start = 0
+    while start < len(lines):
+        # Surrogates mark bytes that are not UTF-8 without ending the pass.
+        text = (line.decode("utf-8", "surrogateescape") for line in lines[start:])
+        before, restart = start, len(lines)
+        for fields, end, problem in _parse(text, start, file_format):
+            first, before = before + 1, end
+            if problem is None and not any(fields):
+                continue
+            if problem is None and width is None:
+                width = len(fields)
+                continue
+            if problem is None and not all(map(_is_utf_8, fields)):
+                problem = "is not UTF-8"
+            elif problem is None and width is not None and len(fields) > width:
+                problem = f"has {len(fields)} fields, where {width} were wanted"
+            elif problem is not None:
+                # An open quote swallows the lines below it: only its own line is given up.
+                yield Record(first, first, problem)
+                restart = first
+                break
+            yield Record(first, end, problem)
+        start = restart
+
+
+def _parse(
+    text: Iterator[str], start: int, file_format: str
+) -> Iterator[tuple[list[str], int, str | None]]:
+    """Yields the fields, the number of the last line, and the problem of each record."""
+    if file_format == "tsv":
+        for number, line in enumerate(text, start=start + 1):
+            yield line.removesuffix("\r").split("\t"), number, None
+        return
+    reader = csv.reader((line + "\n" for line in text), strict=True)
+    try:
+        for fields in reader:
+            yield fields, start + reader.line_num, None
+    except csv.Error as error:
+        yield [], start + reader.line_num, f"is not readable as CSV ({error})"
+
+
+def _is_utf_8(field: str) -> bool:
+    try:
+        field.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,143 @@
+"""The rows of one file of a log -> checked events: user, item, time.
+
+A bad row ends the reading with its file, line and column, or is left out and counted.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from causerec_tf.data import times
+from causerec_tf.data.log_files import LogFile
+from causerec_tf.errors import InputError
+
+ROLES = ("user", "item", "time")
+_ID_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+_SKIP_HINT = "Mend it, or leave such rows out with --on_bad_row=skip."
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """What a file held.
+
+    Attributes:
+      events: columns `user` (text), `item` (text) and `time` (int64), bad rows left out.
+      notation: how the file writes times; see `times.parse_times`.
+      rows_read: rows met, the bad ones included.
+      skipped: reason -> number of bad rows left out for it.
+    """
+
+    events: pl.DataFrame
+    notation: str
+    rows_read: int
+    skipped: dict[str, int]
+
+
+def read_rows(file: LogFile, roles: dict[str, str], *, skip_bad: bool) -> FileRows:
+    """Reads and checks a file.
+
+    Args:
+      file: the file.
+      roles: the name of the column for each of `ROLES`.
+      skip_bad: leave bad rows out rather than to raise.
+
+    Raises:
+      InputError: a column is missing or of no use, or a row is bad.
+    """
+    file, table, num_unreadable = _read_table(file, list(roles.values()), skip_bad)
+    raw = table.select(*(pl.col(name).alias(role) for role, name in roles.items()))
+    for role in ("user", "item"):
+        dtype = raw.schema[role]
+        if not (dtype.is_integer() or dtype in _ID_TYPES):
+            raise InputError(
+                f"{file.path}: column {roles[role]!r} is of type {dtype}; ids are text or integers."
+            )
+    moments, notation = times.parse_times(raw["time"])
+    ids = raw.select(pl.col("user", "item").cast(pl.String))
+    events = ids.with_columns(moments.alias("time"))
+    _refuse_line_breaks(file, ids, roles)
+
+    skipped = {"a line that cannot be read": num_unreadable} if num_unreadable else {}
+    good = pl.repeat(True, len(events), dtype=pl.Boolean, eager=True)
+    for role in ROLES:
+        value = events[role]
+        is_bad = good & (value.is_null() if role == "time" else value.fill_null("") == "")
+        if not is_bad.any():
+            continue
+        row = _first(is_bad)
+        if not skip_bad:
+            raise _bad_value(file, row, role, roles[role], raw[role][row])
+        good = good & ~is_bad
+        reason = "no readable time" if role == "time" else f"no {role} id"
+        skipped[reason] = int(is_bad.sum())
+    return FileRows(events.filter(good), notation, len(events) + num_unreadable, skipped)
+
+
+def _read_table(
+    file: LogFile, names: list[str], skip_bad: bool
+) -> tuple[LogFile, pl.DataFrame, int]:
+    """The file without its unreadable lines, its columns, and the number of those lines."""
+    found = file.column_names()
+    missing = [name for name in names if name not in found]
+    # The first JSON line may lack a key that the others have.
+    if missing and file.file_format != "jsonl":
+        raise _missing_column(file, missing[0], found)
+    num_unreadable = 0
+    try:
+        table = file.table(names)
+    except pl.exceptions.PolarsError as error:
+        bad = []
+        for record in file.unreadable():
+            bad.append(record)
+            if not skip_bad:
+                raise InputError(
+                    f"{file.path}, line {record.first_line}: the row {record.problem}. {_SKIP_HINT}"
+                ) from error
+        if not bad:
+            raise InputError(
+                f"{file.path} cannot be read as {file.file_format}: {error}."
+            ) from error
+        file, num_unreadable = file.without(bad), len(bad)
+        table = file.table(names)
+    for name in missing:
+        if len(table) and table[name].null_count() == len(table):
+            raise _missing_column(file, name, found)
+    return file, table, num_unreadable
+
+
+def _refuse_line_breaks(file: LogFile, ids: pl.DataFrame, roles: dict[str, str]) -> None:
+    for role in ("user", "item"):
+        broken = ids[role].str.contains("[\r\n]").fill_null(False)
+        if broken.any():
+            row = _first(broken)
+            raise InputError(
+                f"{file.place_of_row(row)}: the id {ids[role][row]!r} in column {roles[role]!r}"
+                " holds a line break, which the vocabulary cannot hold. Replace it in the log."
+            )
+
+
+def _missing_column(file: LogFile, name: str, found: list[str]) -> InputError:
+    names = ", ".join(map(repr, found)) or "none"
+    return InputError(
+        f"{file.path} has no column {name!r}. Columns found: {names}."
+        " Name yours with --user_column, --item_column and --time_column; for a csv or tsv file"
+        " without a header say --columns=user,item,time."
+    )
+
+
+def _bad_value(file: LogFile, row: int, role: str, column: str, value: object) -> InputError:
+    problem = "is empty"
+    if role == "time" and value not in (None, ""):
+        problem = (
+            f"holds {value!r}, which is not read as a time; wanted an integer, decimal seconds or"
+            " ISO-8601, one notation in a file"
+        )
+    hint = ""
+    if file.header is not None and row == 0:
+        hint = " If this is a header, leave --columns out."
+    return InputError(f"{file.place_of_row(row)}: column {column!r} {problem}. {_SKIP_HINT}{hint}")
+
+
+def _first(mask: pl.Series) -> int:
+    """The position of the first true value of a mask that has one."""
+    return int(mask.arg_true()[0])

@@ -1,0 +1,230 @@
+"""Writing a dataset (see `sequences`): beside its place first, renamed into it when it is whole.
+
+The shards are written here rather than by a TFDS builder, whose bytes differ between identical
+runs.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from causerec_tf.data.interactions import SPLITS, SplitSequences
+from causerec_tf.data.sequences import (
+    INFO_FILE,
+    ITEM_NAMES_FILE,
+    ITEMS_FILE,
+    Dataset,
+    file_sha256,
+    open_dataset,
+)
+from causerec_tf.errors import InputError
+
+FORMAT_VERSION = 1
+# The name of the files, whatever the dataset is called: the bytes do not depend on the place.
+_SHARD_FILE = "sequences-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
+
+
+def write_dataset(
+    sequences: SplitSequences,
+    directory: str | Path,
+    *,
+    num_shards: int,
+    about: Mapping[str, object],
+    item_names: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda users: None,
+) -> Dataset:
+    """Writes a dataset and opens it.
+
+    Args:
+      sequences: the users' sequences.
+      directory: where the dataset shall be.
+      num_shards: number of shards of each split.
+      about: how the sequences were made (filters, split seed, source, ...), for `dataset.json`.
+      item_names: item id -> readable name; an item without one is named by its id.
+      overwrite: replace the dataset that is there, once the new one is whole.
+      progress: called with a number of users whenever so many more have been written.
+
+    Raises:
+      InputError: `directory` exists and may not be replaced.
+    """
+    directory = Path(directory).absolute()
+    check_output(directory, overwrite=overwrite)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    beside = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir()
+        _write_files(sequences, beside, num_shards, dict(about), item_names, progress)
+        _move_into_place(beside, directory, overwrite)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return open_dataset(directory)
+
+
+def check_output(directory: str | Path, *, overwrite: bool) -> None:
+    """Checks that a dataset may be written to `directory`.
+
+    Raises:
+      InputError: something is there, and `overwrite` is off or it is not a dataset.
+    """
+    directory = Path(directory)
+    if not directory.exists():
+        return
+    if not overwrite:
+        raise InputError(
+            f"{directory} exists already. Choose another --output, or replace it with --overwrite."
+        )
+    if not (directory / INFO_FILE).is_file():
+        raise InputError(
+            f"{directory} exists and is no dataset (it has no {INFO_FILE}), so --overwrite does not"
+            " touch it. Choose another --output, or remove it yourself."
+        )
+
+
+def _move_into_place(beside: Path, directory: Path, overwrite: bool) -> None:
+    check_output(directory, overwrite=overwrite)  # it may have appeared in the meantime
+    if not directory.exists():
+        beside.rename(directory)
+        return
+    old = directory.with_name(f".{directory.name}.old-{os.getpid()}")
+    directory.rename(old)
+    try:
+        beside.rename(directory)
+    except BaseException:
+        old.rename(directory)
+        raise
+    shutil.rmtree(old)
+
+
+def _write_files(
+    sequences: SplitSequences,
+    directory: Path,
+    num_shards: int,
+    about: dict,
+    item_names: Mapping[str, str] | None,
+    progress: Callable[[int], None],
+) -> None:
+    vocabulary = sequences.vocabulary
+    _write_lines(directory / ITEMS_FILE, vocabulary)
+    text_files = [ITEMS_FILE]
+    if item_names is not None:
+        names = [_one_line(item_names.get(item_id) or item_id) for item_id in vocabulary]
+        _write_lines(directory / ITEM_NAMES_FILE, names)
+        text_files.append(ITEM_NAMES_FILE)
+    shards: dict[str, list[dict]] = {}
+    for split_index, split in enumerate(SPLITS):
+        shards[split] = []
+        for shard in range(num_shards):
+            members = np.flatnonzero((sequences.split == split_index) & (sequences.shard == shard))
+            name = _SHARD_FILE.format(split=split, shard=shard, num_shards=num_shards)
+            _write_shard(sequences, members, directory / name)
+            progress(len(members))
+            shards[split].append(
+                {
+                    "file": name,
+                    "bytes": (directory / name).stat().st_size,
+                    "records": len(members),
+                    "sha256": file_sha256(directory / name),
+                }
+            )
+    _write_tfds_metadata(directory, shards)
+    info = {
+        "format_version": FORMAT_VERSION,
+        "num_items": len(vocabulary),
+        "counts": _counts(sequences),
+        **about,
+        "num_shards": num_shards,
+        "shards": shards,
+        "files": [
+            {"file": name, "bytes": (directory / name).stat().st_size} for name in text_files
+        ],
+        "fingerprint": _fingerprint(file_sha256(directory / ITEMS_FILE), shards),
+    }
+    text = json.dumps(info, indent=2, ensure_ascii=False)
+    (directory / INFO_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _write_shard(sequences: SplitSequences, members: np.ndarray, path: Path) -> None:
+    """Writes users, in the order of the bytes of their ids, as `sequences` holds them."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for user in members:
+            start, end = sequences.row_splits[user], sequences.row_splits[user + 1]
+            example = tf.train.Example()
+            features = example.features.feature
+            features["user_id"].bytes_list.value.append(sequences.user_ids[user].encode("utf-8"))
+            features["items"].int64_list.value.extend(sequences.items[start:end].tolist())
+            features["timestamps"].int64_list.value.extend(sequences.times[start:end].tolist())
+            writer.write(example.SerializeToString(deterministic=True))
+
+
+def _write_tfds_metadata(directory: Path, shards: dict[str, list[dict]]) -> None:
+    """Adds the two files by which TensorFlow Datasets knows the records."""
+    import tensorflow_datasets as tfds  # here, because reading a dataset does without it
+
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name="sequences", data_dir=directory, filetype_suffix="tfrecord"
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=directory,
+        filename_template=template,
+        features=tfds.features.FeaturesDict(
+            {
+                "user_id": tfds.features.Text(),
+                "items": tfds.features.Sequence(np.int64),
+                "timestamps": tfds.features.Sequence(np.int64),
+            }
+        ),
+        split_infos=[
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[shard["records"] for shard in shards[split]],
+                num_bytes=sum(shard["bytes"] for shard in shards[split]),
+                filename_template=template.replace(split=split),
+            )
+            for split in SPLITS
+        ],
+        version="1.0.0",
+        check_data=False,  # it wants a first example, and a split may be empty
+        description="Users' sequences of items, oldest first; item 0 is padding and never occurs.",
+    )
+
+
+def _counts(sequences: SplitSequences) -> dict:
+    lengths = np.diff(sequences.row_splits)
+    event_split = np.repeat(sequences.split, lengths)
+    in_split = {split: sequences.split == index for index, split in enumerate(SPLITS)}
+    return {
+        "users": {split: int(members.sum()) for split, members in in_split.items()},
+        "interactions": {split: int(lengths[members].sum()) for split, members in in_split.items()},
+        "items": {
+            split: len(np.unique(sequences.items[event_split == index]))
+            for index, split in enumerate(SPLITS)
+        },
+        "training_windows": int((lengths[in_split["train"]] - 1).sum()),
+        "evaluation_users": {
+            split: int((lengths[in_split[split]] >= 2).sum()) for split in SPLITS[1:]
+        },
+    }
+
+
+def _fingerprint(vocabulary_sha256: str, shards: dict[str, list[dict]]) -> str:
+    digest = hashlib.sha256(f"{ITEMS_FILE} {vocabulary_sha256}\n".encode())
+    for split in SPLITS:
+        for shard in shards[split]:
+            digest.update(f"{shard['file']} {shard['sha256']}\n".encode())
+    return digest.hexdigest()
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))
+
+
+def _one_line(name: str) -> str:
+    return name.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")

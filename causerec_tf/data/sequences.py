@@ -1,0 +1,211 @@
+"""The dataset on disk: what lies in its directory, and opening and reading it.
+
+A dataset is a directory that `tfds.builder_from_directory` opens. One record is one user, a
+`tf.train.Example` with `user_id` (bytes), `items` and `timestamps` (int64 lists, oldest first). An
+item is its place in the vocabulary `items.txt`, counted from 1: index 0 is padding and is in no
+record. `sequence_writer` writes such a directory.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from causerec_tf.data.interactions import SPLITS
+from causerec_tf.errors import InputError
+
+__all__ = ["SPLITS", "Dataset", "UserSequences", "open_dataset"]
+
+INFO_FILE = "dataset.json"
+ITEMS_FILE = "items.txt"
+ITEM_NAMES_FILE = "item_names.txt"
+
+ITEMS_FEATURE = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
+_FEATURES = {
+    "user_id": tf.io.FixedLenFeature([], tf.string),
+    "items": ITEMS_FEATURE,
+    "timestamps": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
+}
+_USERS_PER_PARSE = 4096
+
+
+@dataclass(frozen=True)
+class UserSequences:
+    """The sequences of some users, ragged.
+
+    Attributes:
+      user_ids: [users] object (str).
+      items: int32 [events], vocabulary indices; the first item of the vocabulary is 1.
+      timestamps: int64 [events].
+      row_splits: int64 [users + 1]; user `u` owns the events from `row_splits[u]` on, up to but
+        without `row_splits[u + 1]`.
+    """
+
+    user_ids: np.ndarray
+    items: np.ndarray
+    timestamps: np.ndarray
+    row_splits: np.ndarray
+
+    def __len__(self) -> int:
+        """The number of users."""
+        return len(self.user_ids)
+
+    def rows(self) -> Iterator[np.ndarray]:
+        """The items of one user after the other, int32 [events of the user]."""
+        for user in range(len(self)):
+            yield self.items[self.row_splits[user] : self.row_splits[user + 1]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened dataset.
+
+    Attributes:
+      directory: where it is.
+      info: what `dataset.json` holds.
+    """
+
+    directory: Path
+    info: dict
+
+    @property
+    def name(self) -> str:
+        """The name of the directory: renaming a dataset changes no byte of it."""
+        return self.directory.name
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the vocabulary and the shards, in hex."""
+        return self.info["fingerprint"]
+
+    @property
+    def num_items(self) -> int:
+        """The size of the vocabulary; indices run from 1 to this number."""
+        return self.info["num_items"]
+
+    @property
+    def num_training_windows(self) -> int:
+        """The number of (history, target) pairs of one epoch."""
+        return self.info["counts"]["training_windows"]
+
+    def shards(self, split: str) -> list[str]:
+        """The paths of the TFRecord files of a split."""
+        return [str(self.directory / shard["file"]) for shard in self._shard_infos(split)]
+
+    def item_ids(self) -> list[str]:
+        """The vocabulary: the item with index `i` is at position `i - 1`."""
+        return read_lines(self.directory / ITEMS_FILE)
+
+    def item_names(self) -> list[str]:
+        """A readable name of each item, parallel to `item_ids`; the id where there is none."""
+        path = self.directory / ITEM_NAMES_FILE
+        return read_lines(path) if path.exists() else self.item_ids()
+
+    def read(self, split: str) -> UserSequences:
+        """Reads a whole split into memory.
+
+        Raises:
+          InputError: a shard is damaged, or its records are not those of this dataset.
+        """
+        user_ids, items, timestamps, lengths = [], [], [], []
+        for shard, path in zip(self._shard_infos(split), self.shards(split), strict=True):
+            records = tf.data.TFRecordDataset(path).batch(_USERS_PER_PARSE)
+            parsed = records.map(lambda batch: tf.io.parse_example(batch, _FEATURES))
+            found = 0
+            try:
+                for users in parsed:
+                    found += len(users["user_id"])
+                    user_ids.extend(users["user_id"].numpy())
+                    items.append(users["items"].flat_values.numpy())
+                    timestamps.append(users["timestamps"].flat_values.numpy())
+                    lengths.append(users["items"].row_lengths().numpy())
+            except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+                raise _damaged(path, error.message.split("\n")[0]) from error
+            if found != shard["records"]:
+                raise _damaged(path, f"{found} users, where {shard['records']} were written")
+        row_splits = np.concatenate([[0], *lengths]).astype(np.int64).cumsum()
+        sequences = UserSequences(
+            user_ids=np.array([user_id.decode("utf-8") for user_id in user_ids], dtype=object),
+            items=np.concatenate([[], *items]).astype(np.int32),
+            timestamps=np.concatenate([np.zeros(0, np.int64), *timestamps]),
+            row_splits=row_splits,
+        )
+        if len(sequences.items) and not (
+            sequences.items.min() >= 1 and sequences.items.max() <= self.num_items
+        ):
+            raise _damaged(str(self.directory), f"item indices of {split} outside the vocabulary")
+        return sequences
+
+    def verify(self) -> None:
+        """Checks every byte of the shards against the checksums written with them.
+
+        `tf.data` meets a damaged record only when it gets there; this finds it before a long run.
+
+        Raises:
+          InputError: a shard is not what was written.
+        """
+        for split in SPLITS:
+            for shard, path in zip(self._shard_infos(split), self.shards(split), strict=True):
+                if file_sha256(Path(path)) != shard["sha256"]:
+                    raise _damaged(path, "its checksum is not the one recorded")
+
+    def _shard_infos(self, split: str) -> list[dict]:
+        if split not in SPLITS:
+            raise InputError(f"there is no split {split!r}; use one of {', '.join(SPLITS)}.")
+        return self.info["shards"][split]
+
+
+def open_dataset(directory: str | Path) -> Dataset:
+    """Opens a dataset and checks that its files are there, whole.
+
+    Raises:
+      InputError: this is no dataset, or a file of it is missing or has not the size recorded.
+    """
+    directory = Path(directory).absolute()
+    try:
+        info = json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{directory} is no dataset: it has no {INFO_FILE}. Make one with pipelines/prepare.py."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise _damaged(str(directory / INFO_FILE), str(error)) from error
+    dataset = Dataset(directory, info)
+    try:
+        for split in SPLITS:
+            for shard in info["shards"][split]:
+                _check_size(directory / shard["file"], shard["bytes"])
+        for file in info["files"]:
+            _check_size(directory / file["file"], file["bytes"])
+        _ = dataset.num_items, dataset.num_training_windows, dataset.fingerprint
+    except KeyError as error:
+        raise _damaged(str(directory / INFO_FILE), f"it has no entry {error}") from error
+    return dataset
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that ends each with a newline; nothing else splits it."""
+    # `splitlines` and text mode would also split at characters that may stand within an id.
+    return path.read_bytes().decode("utf-8").split("\n")[:-1]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_size(path: Path, wanted: int) -> None:
+    if not path.exists():
+        raise InputError(f"{path} is missing from the dataset. Prepare the dataset again.")
+    got = path.stat().st_size
+    if got != wanted:
+        raise _damaged(str(path), f"got {got} bytes, wanted {wanted}")
+
+
+def _damaged(path: str, what: str) -> InputError:
+    return InputError(f"{path} is damaged: {what}. Prepare the dataset again.")

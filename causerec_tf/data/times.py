@@ -1,0 +1,121 @@
+"""The time column of a log: any readable notation -> int64 that orders events.
+
+Integers stay what they are, whatever their unit: only their order matters. Everything else is
+brought to integer microseconds since 1970-01-01 UTC, so that two notations of one moment are one
+number.
+"""
+
+import polars as pl
+
+AS_GIVEN = "as given"
+MICROSECONDS = "microseconds since 1970-01-01 UTC"
+
+INTEGER, DECIMAL, MOMENT = "integer", "decimal", "moment"
+
+# Beyond 2^62 / 10^6 seconds (146,000 years) a decimal would not survive as int64 microseconds.
+_LARGEST_SECONDS = 4.0e12
+
+_ISO_8601 = (
+    r"^(?<date>\d{4}-\d{2}-\d{2})"
+    r"(?:[T ](?<hour>[01]\d|2[0-3]):(?<minute>[0-5]\d)"
+    r"(?::(?<second>[0-5]\d)(?:[.,](?<fraction>\d{1,9}))?)?"
+    r"(?<zone>Z|(?<sign>[+-])(?<zone_hour>[01]\d|2[0-3]):?(?<zone_minute>[0-5]\d)?)?)?$"
+)
+
+
+def parse_times(column: pl.Series) -> tuple[pl.Series, str]:
+    """Reads one file's time column.
+
+    Text may hold integers, decimal seconds or ISO-8601 dates and times (without a zone: UTC). One
+    file has one notation: that of its first readable value, where integers and decimals count as
+    one.
+
+    Args:
+      column: text, integers, floats, dates or datetimes, [rows].
+
+    Returns:
+      int64 [rows], null where the value cannot be read, and the notation: `integer`, `decimal` or
+      `moment`. Of an integer column the values are as they stand, of the others microseconds.
+    """
+    if column.dtype.is_temporal():
+        return _from_temporal(column), MOMENT
+    if column.dtype.is_integer():
+        return column.cast(pl.Int64, strict=False), INTEGER
+    if column.dtype.is_numeric():
+        return _from_seconds(column.cast(pl.Float64, strict=False)), DECIMAL
+    text = column.cast(pl.String, strict=False).str.strip_chars()
+    integers = text.cast(pl.Int64, strict=False)
+    if integers.null_count() == 0:
+        return integers, INTEGER
+    unread = text.filter(integers.is_null())
+    if _starts_with_moment(text, integers):
+        return _from_iso_8601(text), MOMENT
+    decimals = _from_seconds(unread.cast(pl.Float64, strict=False))
+    if decimals.null_count() == len(decimals):
+        return integers, INTEGER
+    return _from_seconds(text.cast(pl.Float64, strict=False)), DECIMAL
+
+
+def combine_notations(kinds: dict[str, str]) -> str:
+    """The unit of a log whose files use these notations.
+
+    Args:
+      kinds: file name -> notation.
+
+    Returns:
+      `AS_GIVEN` or `MICROSECONDS`.
+
+    Raises:
+      ValueError: some files hold numbers and others dates; the message names one of each.
+    """
+    moments = [name for name, kind in kinds.items() if kind == MOMENT]
+    numbers = [name for name, kind in kinds.items() if kind != MOMENT]
+    if moments and numbers:
+        raise ValueError(
+            f"{numbers[0]} holds times as numbers, {moments[0]} as dates: their order cannot be"
+            " known. Bring all files to one notation."
+        )
+    return AS_GIVEN if all(kind == INTEGER for kind in kinds.values()) else MICROSECONDS
+
+
+def _starts_with_moment(text: pl.Series, integers: pl.Series) -> bool:
+    """Whether the first readable value is a date rather than a number."""
+    is_moment = text.str.contains(r"^\d{4}-\d{2}-\d{2}").fill_null(False)
+    is_number = integers.is_not_null() | text.cast(pl.Float64, strict=False).is_finite().fill_null(
+        False
+    )
+    first_moment = is_moment.arg_max() if is_moment.any() else None
+    if first_moment is None:
+        return False
+    return not is_number[: first_moment + 1].any()
+
+
+def _from_seconds(seconds: pl.Series) -> pl.Series:
+    usable = seconds.is_finite() & (seconds.abs() <= _LARGEST_SECONDS)
+    frame = pl.DataFrame({"seconds": seconds, "usable": usable})
+    micros = (pl.col("seconds") * 1e6).round()
+    return frame.select(pl.when(pl.col("usable")).then(micros).cast(pl.Int64)).to_series()
+
+
+def _from_temporal(column: pl.Series) -> pl.Series:
+    if column.dtype not in (pl.Date, pl.Datetime):  # a time of day or a duration orders nothing
+        return pl.Series([None] * len(column), dtype=pl.Int64)
+    return column.cast(pl.Datetime("us", getattr(column.dtype, "time_zone", None))).cast(pl.Int64)
+
+
+def _from_iso_8601(text: pl.Series) -> pl.Series:
+    part = pl.col("part").struct
+
+    def number(name: str) -> pl.Expr:
+        return part.field(name).cast(pl.Int64, strict=False).fill_null(0)
+
+    days = part.field("date").str.to_date("%Y-%m-%d", strict=False).cast(pl.Int32).cast(pl.Int64)
+    seconds = days * 86_400 + number("hour") * 3_600 + number("minute") * 60 + number("second")
+    offset = number("zone_hour") * 3_600 + number("zone_minute") * 60
+    # Finer than a microsecond is cut, not rounded: rounding could order two events the wrong way.
+    fraction = part.field("fraction").str.pad_end(6, "0").str.slice(0, 6)
+    micros = fraction.cast(pl.Int64, strict=False).fill_null(0)
+    east = pl.when(part.field("sign") == "-").then(-1).otherwise(1)
+    frame = pl.DataFrame({"text": text})
+    parts = frame.select(pl.col("text").str.extract_groups(_ISO_8601).alias("part"))
+    return parts.select(((seconds - east * offset) * 1_000_000 + micros).cast(pl.Int64)).to_series()

@@ -1,0 +1,178 @@
+"""tf.data: the training sequences on disk -> batches of (history, target). No model.
+
+Every prefix of a training user's sequence predicts its next item. All work is done in vectors, a
+chunk of users at a time; Python runs once per epoch.
+
+How well it shuffles. The order of an epoch is a pure function of (seed, epoch), whatever the global
+seed of TensorFlow: the shards are taken in a random order and interleaved, the users are permuted
+within a buffer of 16 chunks (32,768 users where sequences are of usual length; a data set of up to
+that many users is permuted as a whole), and the windows are permuted within a chunk of up to 2,048
+users. So the windows of one user are spread evenly over the batches of one chunk (about a hundred
+batches of 1,024 with 50 events a user) and over no others: within an epoch a batch holds windows of
+2,048 users at most, and which users share a chunk changes from epoch to epoch.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from causerec_tf.data.sequences import ITEMS_FEATURE, Dataset
+from causerec_tf.errors import InputError
+
+_MOST_USERS_PER_CHUNK = 2048
+_FEWEST_USERS_PER_CHUNK = 32
+_EVENTS_PER_CHUNK = 1 << 19  # chunks hold fewer users where sequences are long, to bound memory
+_CHUNKS_PER_BUFFER = 16
+_WINDOWS_PER_BLOCK = 1 << 15  # histories are gathered for so many windows at once, for the same end
+_SHARDS_AT_ONCE = 16
+_USERS_PER_TURN = 64
+
+_PURPOSE_SHARDS, _PURPOSE_USERS, _PURPOSE_WINDOWS = range(3)
+
+
+def training_batches(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    max_history: int,
+    seed: int,
+    epoch: int,
+    skip_batches: int = 0,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """The batches of one epoch.
+
+    Args:
+      dataset: an opened dataset.
+      batch_size: windows a batch.
+      max_history: number of items of the history that is kept: the last ones before the target.
+      seed: any integer; with `epoch` it decides the order.
+      epoch: number of the epoch, from 0.
+      skip_batches: leave out so many batches at the start: those a resumed run has had.
+      drop_remainder: leave out a last batch that is not full.
+
+    Returns:
+      `{"history": int32 [B, max_history], "target": int32 [B]}`. Histories are oldest first and
+      padded with 0 on the right; none is empty.
+
+    Raises:
+      InputError: a setting is out of range, or no training user has two events.
+    """
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("max_history", max_history, 1),
+        ("epoch", epoch, 0),
+        ("skip_batches", skip_batches, 0),
+    ):
+        if value < least:
+            raise InputError(f"{name} is {value}; it must be at least {least}.")
+    if dataset.num_training_windows == 0:
+        raise InputError(
+            f"{dataset.directory} has no training user with two events or more, so nothing to learn"
+            " from. Prepare a larger log, or try another --split_seed."
+        )
+    users_per_chunk = _users_per_chunk(dataset)
+
+    def permute_users(number: tf.Tensor, records: tf.Tensor) -> tf.Tensor:
+        return _shuffle(records, _seed(seed, epoch, _PURPOSE_USERS), number)
+
+    def chunk_of_windows(number: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
+        items = tf.io.parse_example(records, {"items": ITEMS_FEATURE})["items"]
+        positions = _target_positions(items)
+        return {
+            "items": tf.cast(items.flat_values, tf.int32),
+            # int32 indices are enough for a chunk, and half the memory traffic
+            "row_starts": tf.cast(tf.gather(items.row_starts(), items.value_rowids()), tf.int32),
+            "positions": _shuffle(positions, _seed(seed, epoch, _PURPOSE_WINDOWS), number),
+        }
+
+    def blocks(chunk: dict[str, tf.Tensor]) -> tf.data.Dataset:
+        size = tf.size(chunk["positions"], out_type=tf.int64)
+        starts = tf.data.Dataset.range(0, size, _WINDOWS_PER_BLOCK)
+        return starts.map(
+            lambda start: _gather_windows(
+                chunk["items"],
+                chunk["row_starts"],
+                chunk["positions"][start : start + _WINDOWS_PER_BLOCK],
+                max_history,
+            )
+        )
+
+    records = _records(dataset, np.random.default_rng(_seed(seed, epoch, _PURPOSE_SHARDS)))
+    users = records.batch(users_per_chunk * _CHUNKS_PER_BUFFER).enumerate().map(permute_users)
+    chunks = users.rebatch(users_per_chunk).enumerate()
+    chunks = chunks.map(chunk_of_windows, num_parallel_calls=2, deterministic=True)
+    windows = chunks.flat_map(blocks).rebatch(batch_size, drop_remainder=drop_remainder)
+    return windows.skip(skip_batches).prefetch(tf.data.AUTOTUNE)
+
+
+def num_batches(dataset: Dataset, batch_size: int, drop_remainder: bool = False) -> int:
+    """The number of batches of one epoch."""
+    full, rest = divmod(dataset.num_training_windows, batch_size)
+    return full + (rest > 0 and not drop_remainder)
+
+
+def _users_per_chunk(dataset: Dataset) -> int:
+    counts = dataset.info["counts"]
+    mean_length = max(1, counts["interactions"]["train"] // max(1, counts["users"]["train"]))
+    return min(
+        _MOST_USERS_PER_CHUNK, max(_FEWEST_USERS_PER_CHUNK, _EVENTS_PER_CHUNK // mean_length)
+    )
+
+
+def _records(dataset: Dataset, order: np.random.Generator) -> tf.data.Dataset:
+    """The serialised users, shard by shard in random order, interleaved; empty shards left out."""
+    infos = dataset.info["shards"]["train"]
+    paths = [
+        path for path, info in zip(dataset.shards("train"), infos, strict=True) if info["records"]
+    ]
+    order.shuffle(paths)
+    return tf.data.Dataset.from_tensor_slices(paths).interleave(
+        lambda path: tf.data.TFRecordDataset(path, buffer_size=1 << 20),
+        cycle_length=min(_SHARDS_AT_ONCE, len(paths)),
+        block_length=_USERS_PER_TURN,
+    )
+
+
+def _target_positions(items: tf.RaggedTensor) -> tf.Tensor:
+    """Where targets stand in the flat items: everywhere but at the start of a row, int32 [W]."""
+    size = tf.size(items.flat_values)
+    starts = tf.boolean_mask(items.row_starts(), items.row_lengths() > 0)
+    is_start = tf.scatter_nd(starts[:, tf.newaxis], tf.ones_like(starts, tf.int32), [size])
+    return tf.boolean_mask(tf.range(size), is_start == 0)
+
+
+def _gather_windows(
+    items: tf.Tensor, row_starts: tf.Tensor, positions: tf.Tensor, max_history: int
+) -> dict[str, tf.Tensor]:
+    """Builds windows with one gather.
+
+    Args:
+      items: int32 [events], the items of a chunk's users, one user after the other.
+      row_starts: int32 [events], where the user of each event starts.
+      positions: int32 [W], where the targets stand; never the start of a user.
+      max_history: L.
+
+    Returns:
+      `history` int32 [W, L] and `target` int32 [W].
+    """
+    oldest = tf.maximum(tf.gather(row_starts, positions), positions - max_history)
+    index = oldest[:, tf.newaxis] + tf.range(max_history)
+    is_history = index < positions[:, tf.newaxis]
+    history = tf.gather(items, tf.where(is_history, index, 0)) * tf.cast(is_history, tf.int32)
+    return {
+        "history": tf.ensure_shape(history, [None, max_history]),
+        "target": tf.gather(items, positions),
+    }
+
+
+def _seed(seed: int, epoch: int, purpose: int) -> np.ndarray:
+    """An independent seed for each use of randomness, uint32 [2]."""
+    # SeedSequence takes no negative numbers; two's complement keeps every 64-bit seed apart.
+    return np.random.SeedSequence([seed % (1 << 64), epoch, purpose]).generate_state(2)
+
+
+def _shuffle(values: tf.Tensor, seed: np.ndarray, number: tf.Tensor) -> tf.Tensor:
+    """Permutes a vector by (seed, number of the vector) alone."""
+    base = tf.constant(seed.astype(np.int64))
+    folded = tf.random.experimental.stateless_fold_in(base, number)
+    return tf.random.experimental.stateless_shuffle(values, seed=folded)

@@ -1,0 +1,185 @@
+"""A log of interactions -> a dataset: filtered, split by user, ordered by time, in TFRecord shards.
+
+python pipelines/prepare.py --input='logs/*.csv.gz' --output=datasets/shop
+python pipelines/prepare.py --output=datasets/generated      # without a log: a generated world
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+from absl import flags
+
+from causerec_tf.data import interactions, times
+from causerec_tf.data.item_names import read_item_names
+from causerec_tf.data.log_files import FORMATS
+from causerec_tf.errors import InputError
+from pipelines import command
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("input", [], "The log's files: globs, comma-separated. None: a generated world.")
+flags.DEFINE_string("output", None, "Directory of the dataset to make.", required=True)
+flags.DEFINE_enum("format", "auto", ["auto", *FORMATS], "The files' format; auto: by extension.")
+flags.DEFINE_list(
+    "columns",
+    None,
+    "For csv and tsv files without a header: what stands in each column, such as"
+    " user,item,time. Any other name is a column to ignore.",
+)
+flags.DEFINE_string("user_column", "user_id", "Name of the column of user ids.")
+flags.DEFINE_string("item_column", "item_id", "Name of the column of item ids.")
+flags.DEFINE_string("time_column", "timestamp", "Name of the column of times.")
+flags.DEFINE_string("item_names", None, "A csv or tsv file: item id, readable name.")
+flags.DEFINE_integer("min_user_count", 1, "Least number of interactions of a user.", lower_bound=1)
+flags.DEFINE_integer("min_item_count", 1, "Least number of interactions of an item.", lower_bound=1)
+flags.DEFINE_integer("split_seed", 0, "Decides which users are train, validation and test.")
+flags.DEFINE_integer("num_shards", 8, "TFRecord files a split.", lower_bound=1)
+flags.DEFINE_enum(
+    "on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read."
+)
+flags.DEFINE_bool("overwrite", False, "Replace the dataset that is at --output.")
+
+
+class Steps:
+    """Prints each step of the work and how long it took."""
+
+    def __init__(self):
+        self.started = self._last = time.monotonic()
+
+    def begin(self, what: str) -> None:
+        self._last = time.monotonic()
+        print(f"{what} ...", end=" ", flush=True)
+
+    def end(self, result: str) -> None:
+        print(f"{result} ({time.monotonic() - self._last:.1f} s)", flush=True)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+def main() -> None:
+    """Reads the flags and prepares."""
+    # A polite kill shall clean up behind itself as an error does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    steps = Steps()
+    output = Path(FLAGS.output)
+    if output.exists() and not FLAGS.overwrite:
+        raise InputError(
+            f"{output} exists already. Choose another --output, or replace it with --overwrite."
+        )
+    names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
+    log, source, names = _read(steps, names)
+
+    steps.begin("filtering and ordering")
+    events = interactions.core_filter(
+        log.events,
+        min_user_count=FLAGS.min_user_count,
+        min_item_count=FLAGS.min_item_count,
+    )
+    sequences = interactions.build_sequences(
+        events, split_seed=FLAGS.split_seed, num_shards=FLAGS.num_shards
+    )
+    steps.end(f"{len(events):,} interactions of {len(sequences.user_ids):,} users")
+
+    steps.begin("writing")
+    # TensorFlow takes seconds to import: only when the log has proved good.
+    from tqdm import tqdm
+
+    from causerec_tf.data.sequence_writer import write_dataset
+
+    with tqdm(
+        total=len(sequences.user_ids), unit="user", leave=False, delay=3, dynamic_ncols=True
+    ) as bar:
+        dataset = write_dataset(
+            sequences,
+            output,
+            num_shards=FLAGS.num_shards,
+            about={
+                "time_unit": log.time_unit,
+                "filters": {
+                    "min_user_count": FLAGS.min_user_count,
+                    "min_item_count": FLAGS.min_item_count,
+                },
+                "split_seed": FLAGS.split_seed,
+                "source": source,
+            },
+            item_names=names,
+            overwrite=FLAGS.overwrite,
+            progress=bar.update,
+        )
+    steps.end(f"{3 * FLAGS.num_shards} shards")
+    _print_summary(dataset.info, log, output, steps.seconds)
+
+
+def _read(
+    steps: Steps, names: Mapping[str, str] | None
+) -> tuple[interactions.Log, dict, Mapping[str, str] | None]:
+    """The log, what `dataset.json` says of its source, and the items' names."""
+    if FLAGS.input:
+        steps.begin(f"reading {','.join(FLAGS.input)}")
+        log = interactions.read_log(
+            FLAGS.input,
+            file_format=FLAGS.format,
+            columns=FLAGS.columns,
+            user_column=FLAGS.user_column,
+            item_column=FLAGS.item_column,
+            time_column=FLAGS.time_column,
+            on_bad_row=FLAGS.on_bad_row,
+        )
+        steps.end(f"{log.rows_read:,} rows")
+        source = {
+            "kind": "log",
+            "files": list(log.files),
+            "rows_read": log.rows_read,
+            "rows_skipped": log.skipped,
+        }
+        return log, source, names
+    from causerec_tf.data import synthetic
+
+    steps.begin("no --input: generating a world with known interests")
+    world = synthetic.generate()
+    events = pl.DataFrame(
+        {"user": world.users.tolist(), "item": world.items.tolist(), "time": world.times}
+    )
+    steps.end(f"{len(events):,} interactions")
+    log = interactions.Log(events, times.AS_GIVEN, len(events), {}, ())
+    if names is None:
+        names = dict(zip(world.item_ids, world.item_names, strict=True))
+    return log, {"kind": "generated"}, names
+
+
+def _print_summary(info: dict, log: interactions.Log, output: Path, seconds: float) -> None:
+    counts = info["counts"]
+    print(f"\n{'':14}{'users':>12}{'items':>12}{'interactions':>14}")
+    for split in interactions.SPLITS:
+        numbers = counts["users"][split], counts["items"][split], counts["interactions"][split]
+        print(f"{split:14}{numbers[0]:>12,}{numbers[1]:>12,}{numbers[2]:>14,}")
+    total = sum(counts["users"].values()), info["num_items"], sum(counts["interactions"].values())
+    print(f"{'all':14}{total[0]:>12,}{total[1]:>12,}{total[2]:>14,}\n")
+    skipped = ", ".join(f"{count:,} with {reason}" for reason, count in log.skipped.items())
+    evaluated = counts["evaluation_users"]
+    for name, value in (
+        ("rows", f"{log.rows_read:,} read, skipped: {skipped or 'none'}"),
+        ("filters", ", ".join(f"{key}={value}" for key, value in info["filters"].items())),
+        ("training pairs", f"{counts['training_windows']:,}"),
+        ("evaluated", f"{evaluated['validation']:,} validation, {evaluated['test']:,} test users"),
+        ("times", info["time_unit"]),
+        ("fingerprint", info["fingerprint"][:16]),
+        ("dataset", str(output)),
+        ("seconds", f"{seconds:.1f}"),
+    ):
+        print(f"{name:16}{value}")
+    for split in ("train", "validation", "test"):
+        if not counts["users"][split]:
+            print(
+                f"note: no user fell into {split}; that needs a larger log, or another --split_seed."
+            )
+
+
+if __name__ == "__main__":
+    command.run(main, bad_input=(InputError,))
