@@ -38,9 +38,7 @@ flags.DEFINE_integer("min_user_count", 1, "Least number of interactions of a use
 flags.DEFINE_integer("min_item_count", 1, "Least number of interactions of an item.", lower_bound=1)
 flags.DEFINE_integer("split_seed", 0, "Decides which users are train, validation and test.")
 flags.DEFINE_integer("num_shards", 8, "TFRecord files a split.", lower_bound=1)
-flags.DEFINE_enum(
-    "on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read."
-)
+flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read.")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is at --output.")
 
 
@@ -69,9 +67,7 @@ def main() -> None:
     steps = Steps()
     output = Path(FLAGS.output)
     if output.exists() and not FLAGS.overwrite:
-        raise InputError(
-            f"{output} exists already. Choose another --output, or replace it with --overwrite."
-        )
+        raise InputError(f"{output} exists already. Choose another --output, or replace it with --overwrite.")
     names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
     log, source, names = _read(steps, names)
 
@@ -81,9 +77,7 @@ def main() -> None:
         min_user_count=FLAGS.min_user_count,
         min_item_count=FLAGS.min_item_count,
     )
-    sequences = interactions.build_sequences(
-        events, split_seed=FLAGS.split_seed, num_shards=FLAGS.num_shards
-    )
+    sequences = interactions.build_sequences(events, split_seed=FLAGS.split_seed, num_shards=FLAGS.num_shards)
     steps.end(f"{len(events):,} interactions of {len(sequences.user_ids):,} users")
 
     steps.begin("writing")
@@ -92,9 +86,7 @@ def main() -> None:
 
     from causerec_tf.data.sequence_writer import write_dataset
 
-    with tqdm(
-        total=len(sequences.user_ids), unit="user", leave=False, delay=3, dynamic_ncols=True
-    ) as bar:
+    with tqdm(total=len(sequences.user_ids), unit="user", leave=False, delay=3, dynamic_ncols=True) as bar:
         dataset = write_dataset(
             sequences,
             output,
@@ -143,9 +135,7 @@ def _read(
 
     steps.begin("no --input: generating a world with known interests")
     world = synthetic.generate()
-    events = pl.DataFrame(
-        {"user": world.users.tolist(), "item": world.items.tolist(), "time": world.times}
-    )
+    events = pl.DataFrame({"user": world.users.tolist(), "item": world.items.tolist(), "time": world.times})
     steps.end(f"{len(events):,} interactions")
     log = interactions.Log(events, times.AS_GIVEN, len(events), {}, ())
     if names is None:
@@ -176,9 +166,7 @@ def _print_summary(info: dict, log: interactions.Log, output: Path, seconds: flo
         print(f"{name:16}{value}")
     for split in ("train", "validation", "test"):
         if not counts["users"][split]:
-            print(
-                f"note: no user fell into {split}; that needs a larger log, or another --split_seed."
-            )
+            print(f"note: no user fell into {split}; that needs a larger log, or another --split_seed.")
 
 
 if __name__ == "__main__":

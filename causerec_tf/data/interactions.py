@@ -146,9 +146,7 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     return list(paths)
 
 
-def core_filter(
-    events: pl.DataFrame, *, min_user_count: int = 1, min_item_count: int = 1
-) -> pl.DataFrame:
+def core_filter(events: pl.DataFrame, *, min_user_count: int = 1, min_item_count: int = 1) -> pl.DataFrame:
     """Drops rare users and items until every one that is left has enough events left.
 
     Args:
@@ -249,6 +247,4 @@ def _check_header(columns: Sequence[str]) -> None:
                 " in the order of the file's columns; any other name is a column to ignore."
             )
     if len(set(columns)) < len(columns):
-        raise InputError(
-            f"columns {','.join(columns)!r} name a column twice; give each its own name."
-        )
+        raise InputError(f"columns {','.join(columns)!r} name a column twice; give each its own name.")

@@ -132,9 +132,7 @@ class LogFile:
             yield from _scan_delimited(lines, self.file_format, width)
 
 
-def open_log_file(
-    path: Path, file_format: str = "auto", header: tuple[str, ...] | None = None
-) -> LogFile:
+def open_log_file(path: Path, file_format: str = "auto", header: tuple[str, ...] | None = None) -> LogFile:
     """Reads a file's bytes, unpacks gzip (told by its first bytes) and settles its format.
 
     Args:
@@ -174,8 +172,7 @@ def _format_of(path: Path) -> str:
     suffix = Path(name).suffix
     if suffix not in _FORMAT_OF_SUFFIX:
         raise InputError(
-            f"{path}: the extension {suffix!r} does not tell the format. Say"
-            f" --format={'|'.join(FORMATS)}."
+            f"{path}: the extension {suffix!r} does not tell the format. Say --format={'|'.join(FORMATS)}."
         )
     return _FORMAT_OF_SUFFIX[suffix]
 
@@ -222,9 +219,7 @@ def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> 
         start = restart
 
 
-def _parse(
-    text: Iterator[str], start: int, file_format: str
-) -> Iterator[tuple[list[str], int, str | None]]:
+def _parse(text: Iterator[str], start: int, file_format: str) -> Iterator[tuple[list[str], int, str | None]]:
     """Yields the fields, the number of the last line, and the problem of each record."""
     if file_format == "tsv":
         for number, line in enumerate(text, start=start + 1):

@@ -73,9 +73,7 @@ def read_rows(file: LogFile, roles: dict[str, str], *, skip_bad: bool) -> FileRo
     return FileRows(events.filter(good), notation, len(events) + num_unreadable, skipped)
 
 
-def _read_table(
-    file: LogFile, names: list[str], skip_bad: bool
-) -> tuple[LogFile, pl.DataFrame, int]:
+def _read_table(file: LogFile, names: list[str], skip_bad: bool) -> tuple[LogFile, pl.DataFrame, int]:
     """The file without its unreadable lines, its columns, and the number of those lines."""
     found = file.column_names()
     missing = [name for name in names if name not in found]
@@ -94,11 +92,10 @@ def _read_table(
                     f"{file.path}, line {record.first_line}: the row {record.problem}. {_SKIP_HINT}"
                 ) from error
         if not bad:
-            raise InputError(
-                f"{file.path} cannot be read as {file.file_format}: {error}."
-            ) from error
+            raise InputError(f"{file.path} cannot be read as {file.file_format}: {error}.") from error
         file, num_unreadable = file.without(bad), len(bad)
-        table = file.table(names)
+        nothing = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+        table = file.table(names) if file.raw.strip() else nothing
     for name in missing:
         if len(table) and table[name].null_count() == len(table):
             raise _missing_column(file, name, found)

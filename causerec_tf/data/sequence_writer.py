@@ -142,9 +142,7 @@ def _write_files(
         **about,
         "num_shards": num_shards,
         "shards": shards,
-        "files": [
-            {"file": name, "bytes": (directory / name).stat().st_size} for name in text_files
-        ],
+        "files": [{"file": name, "bytes": (directory / name).stat().st_size} for name in text_files],
         "fingerprint": _fingerprint(file_sha256(directory / ITEMS_FILE), shards),
     }
     text = json.dumps(info, indent=2, ensure_ascii=False)
@@ -204,13 +202,10 @@ def _counts(sequences: SplitSequences) -> dict:
         "users": {split: int(members.sum()) for split, members in in_split.items()},
         "interactions": {split: int(lengths[members].sum()) for split, members in in_split.items()},
         "items": {
-            split: len(np.unique(sequences.items[event_split == index]))
-            for index, split in enumerate(SPLITS)
+            split: len(np.unique(sequences.items[event_split == index])) for index, split in enumerate(SPLITS)
         },
         "training_windows": int((lengths[in_split["train"]] - 1).sum()),
-        "evaluation_users": {
-            split: int((lengths[in_split[split]] >= 2).sum()) for split in SPLITS[1:]
-        },
+        "evaluation_users": {split: int((lengths[in_split[split]] >= 2).sum()) for split in SPLITS[1:]},
     }
 
 

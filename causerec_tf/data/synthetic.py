@@ -74,7 +74,7 @@ def generate(
 
     With G interests, item `j` has the interest `j mod G`; r(j) = j div G is its rank within it,
     from 0. User `u` has a set I(u) of 1, 2 or 3 interests, all sizes alike, and n(u) events,
-    5 + Poisson(mean - 5). Each is noise with probability p = `noise_rate`, that is, uniform over the
+    5 + Poisson(mean - 5). Each is noise with probability p = `noise_rate`: uniform over the
     catalogue. If not,
 
         P(item j | u)    =  1 / |I(u)|  *  (r(j) + 1)^-0.8 / Z     for interest(j) in I(u),
@@ -113,8 +113,7 @@ def generate(
         )
     if not 0 <= noise_rate <= 1 or events_per_user < 5:
         raise InputError(
-            f"noise_rate={noise_rate} must lie in [0, 1], events_per_user={events_per_user} be at"
-            " least 5."
+            f"noise_rate={noise_rate} must lie in [0, 1], events_per_user={events_per_user} be at least 5."
         )
     random = np.random.default_rng(seed)
     item_interest = np.arange(num_items) % num_interests
@@ -207,11 +206,7 @@ def _name(item: int, num_interests: int) -> str:
     rank, interest = divmod(item, num_interests)
     theme = _THEMES[interest % len(_THEMES)]
     if num_interests > len(_THEMES):
-        theme += (
-            f" {chr(ord('A') + interest // len(_THEMES))}" if interest < 24 * 26 else f" {interest}"
-        )
+        theme += f" {chr(ord('A') + interest // len(_THEMES))}" if interest < 24 * 26 else f" {interest}"
     # 24 adjectives and 25 nouns have no common divisor, so that pairs repeat only after 600 items.
     word = rank + 7 * interest
-    return (
-        f"{theme} {rank + 1}: {_ADJECTIVES[word % len(_ADJECTIVES)]} {_NOUNS[word % len(_NOUNS)]}"
-    )
+    return f"{theme} {rank + 1}: {_ADJECTIVES[word % len(_ADJECTIVES)]} {_NOUNS[word % len(_NOUNS)]}"

@@ -81,9 +81,7 @@ def combine_notations(kinds: dict[str, str]) -> str:
 def _starts_with_moment(text: pl.Series, integers: pl.Series) -> bool:
     """Whether the first readable value is a date rather than a number."""
     is_moment = text.str.contains(r"^\d{4}-\d{2}-\d{2}").fill_null(False)
-    is_number = integers.is_not_null() | text.cast(pl.Float64, strict=False).is_finite().fill_null(
-        False
-    )
+    is_number = integers.is_not_null() | text.cast(pl.Float64, strict=False).is_finite().fill_null(False)
     first_moment = is_moment.arg_max() if is_moment.any() else None
     if first_moment is None:
         return False

@@ -114,17 +114,13 @@ def num_batches(dataset: Dataset, batch_size: int, drop_remainder: bool = False)
 def _users_per_chunk(dataset: Dataset) -> int:
     counts = dataset.info["counts"]
     mean_length = max(1, counts["interactions"]["train"] // max(1, counts["users"]["train"]))
-    return min(
-        _MOST_USERS_PER_CHUNK, max(_FEWEST_USERS_PER_CHUNK, _EVENTS_PER_CHUNK // mean_length)
-    )
+    return min(_MOST_USERS_PER_CHUNK, max(_FEWEST_USERS_PER_CHUNK, _EVENTS_PER_CHUNK // mean_length))
 
 
 def _records(dataset: Dataset, order: np.random.Generator) -> tf.data.Dataset:
     """The serialised users, shard by shard in random order, interleaved; empty shards left out."""
     infos = dataset.info["shards"]["train"]
-    paths = [
-        path for path, info in zip(dataset.shards("train"), infos, strict=True) if info["records"]
-    ]
+    paths = [path for path, info in zip(dataset.shards("train"), infos, strict=True) if info["records"]]
     order.shuffle(paths)
     return tf.data.Dataset.from_tensor_slices(paths).interleave(
         lambda path: tf.data.TFRecordDataset(path, buffer_size=1 << 20),
