@@ -7,7 +7,6 @@ python pipelines/prepare.py --output=datasets/generated      # without a log: a 
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -49,14 +48,17 @@ class Steps:
         self.started = self._last = time.monotonic()
 
     def begin(self, what: str) -> None:
+        """Announces a step."""
         self._last = time.monotonic()
         print(f"{what} ...", end=" ", flush=True)
 
     def end(self, result: str) -> None:
+        """Says what came of it."""
         print(f"{result} ({time.monotonic() - self._last:.1f} s)", flush=True)
 
     @property
     def seconds(self) -> float:
+        """Since the first step."""
         return time.monotonic() - self.started
 
 
@@ -68,8 +70,7 @@ def main() -> None:
     output = Path(FLAGS.output)
     if output.exists() and not FLAGS.overwrite:
         raise InputError(f"{output} exists already. Choose another --output, or replace it with --overwrite.")
-    names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
-    log, source, names = _read(steps, names)
+    log, source, names = _read(steps)
 
     steps.begin("filtering and ordering")
     events = interactions.core_filter(
@@ -108,10 +109,9 @@ def main() -> None:
     _print_summary(dataset.info, log, output, steps.seconds)
 
 
-def _read(
-    steps: Steps, names: Mapping[str, str] | None
-) -> tuple[interactions.Log, dict, Mapping[str, str] | None]:
+def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
     """The log, what `dataset.json` says of its source, and the items' names."""
+    names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
     if FLAGS.input:
         steps.begin(f"reading {','.join(FLAGS.input)}")
         log = interactions.read_log(
@@ -164,9 +164,9 @@ def _print_summary(info: dict, log: interactions.Log, output: Path, seconds: flo
         ("seconds", f"{seconds:.1f}"),
     ):
         print(f"{name:16}{value}")
-    for split in ("train", "validation", "test"):
+    for split in interactions.SPLITS:
         if not counts["users"][split]:
-            print(f"note: no user fell into {split}; that needs a larger log, or another --split_seed.")
+            print(f"note: no user fell into {split}: take a larger log or another --split_seed.")
 
 
 if __name__ == "__main__":

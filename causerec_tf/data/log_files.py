@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _FORMAT_OF_SUFFIX = {
     ".parquet": "parquet",
 }
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
+_FIELD = r'(?:[^",]*|"(?:[^"]|"")*")'
+_WELL_QUOTED = re.compile(rf"{_FIELD}(?:,{_FIELD})*\r?")
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -63,8 +66,6 @@ class LogFile:
 
     def column_names(self) -> list[str]:
         """The names of the columns; for JSON lines, those of the first row."""
-        if self.header is not None:
-            return list(self.header)
         if self.file_format == "parquet":
             return list(self._parquet_schema())
         if self.file_format == "jsonl":
@@ -74,7 +75,7 @@ class LogFile:
             except ValueError:
                 return []
             return list(row) if isinstance(row, dict) else []
-        return pl.read_csv(self.raw, n_rows=0, infer_schema=False, **self._csv_options()).columns
+        return self._read_csv(n_rows=0, truncate_ragged_lines=True).columns
 
     def table(self, columns: list[str]) -> pl.DataFrame:
         """Reads the named columns of all rows; blank lines are no rows.
@@ -86,7 +87,7 @@ class LogFile:
             return pl.read_parquet(io.BytesIO(self.raw), columns=columns, use_pyarrow=False)
         if self.file_format == "jsonl":
             return pl.read_ndjson(self.raw, schema=dict.fromkeys(columns, pl.String))
-        rows = pl.read_csv(self.raw, infer_schema=False, **self._csv_options())
+        rows = self._read_csv()
         is_blank = pl.all_horizontal((pl.all() == "").fill_null(True))
         return rows.filter(~is_blank).select(columns)
 
@@ -111,13 +112,27 @@ class LogFile:
             del lines[record.first_line - 1 : record.last_line]
         return LogFile(self.path, self.file_format, b"\n".join(lines), self.header)
 
-    def _csv_options(self) -> dict:
-        options: dict = {"separator": _SEPARATORS[self.file_format]}
+    def _read_csv(self, **options) -> pl.DataFrame:
         if self.file_format == "tsv":
             options["quote_char"] = None  # a quote in a tab-separated file is a quote
-        if self.header is not None:
-            options |= {"has_header": False, "schema": dict.fromkeys(self.header, pl.String)}
-        return options
+        # Polars would take the number of columns from a blank line.
+        raw = self.raw.lstrip(b"\r\n")
+        rows = pl.read_csv(
+            raw,
+            separator=_SEPARATORS[self.file_format],
+            has_header=self.header is None,
+            infer_schema=False,
+            **options,
+        )
+        if self.header is None:
+            return rows
+        if rows.width != len(self.header):
+            raise InputError(
+                f"{self.path} has {rows.width} columns in its first row, but --columns names"
+                f" {len(self.header)}: {','.join(self.header)}. Name each column; those to ignore"
+                " take any name."
+            )
+        return rows.rename(dict(zip(rows.columns, self.header, strict=True)))
 
     def _parquet_schema(self) -> dict[str, pl.DataType]:
         return pl.read_parquet_schema(io.BytesIO(self.raw))
@@ -197,29 +212,34 @@ def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> 
     start = 0
     while start < len(lines):
         # Surrogates mark bytes that are not UTF-8 without ending the pass.
-        text = (line.decode("utf-8", "surrogateescape") for line in lines[start:])
-        before, restart = start, len(lines)
-        for fields, end, problem in _parse(text, start, file_format):
-            first, before = before + 1, end
-            if problem is None and not any(fields):
-                continue
-            if problem is None and width is None:
-                width = len(fields)
-                continue
-            if problem is None and not all(map(_is_utf_8, fields)):
-                problem = "is not UTF-8"
-            elif problem is None and width is not None and len(fields) > width:
-                problem = f"has {len(fields)} fields, where {width} were wanted"
-            elif problem is not None:
+        text = [line.decode("utf-8", "surrogateescape") for line in lines[start:]]
+        restart = len(lines)
+        last = start
+        for fields, last_line, problem in _parse(text, start, file_format):
+            first, last = last + 1, last_line
+            if problem is not None:
                 # An open quote swallows the lines below it: only its own line is given up.
                 yield Record(first, first, problem)
                 restart = first
                 break
-            yield Record(first, end, problem)
+            if not any(fields):
+                continue
+            if width is None:
+                width = len(fields)
+                continue
+            if not all(map(_is_utf_8, fields)):
+                problem = "is not UTF-8"
+            elif len(fields) > width:
+                problem = f"has {len(fields)} fields, where {width} were wanted"
+            elif file_format == "csv" and not _is_well_quoted(
+                "\n".join(text[first - start - 1 : last - start])
+            ):
+                problem = "has a quote inside a field that is not quoted"
+            yield Record(first, last, problem)
         start = restart
 
 
-def _parse(text: Iterator[str], start: int, file_format: str) -> Iterator[tuple[list[str], int, str | None]]:
+def _parse(text: list[str], start: int, file_format: str) -> Iterator[tuple[list[str], int, str | None]]:
     """Yields the fields, the number of the last line, and the problem of each record."""
     if file_format == "tsv":
         for number, line in enumerate(text, start=start + 1):
@@ -231,6 +251,10 @@ def _parse(text: Iterator[str], start: int, file_format: str) -> Iterator[tuple[
             yield fields, start + reader.line_num, None
     except csv.Error as error:
         yield [], start + reader.line_num, f"is not readable as CSV ({error})"
+
+
+def _is_well_quoted(record: str) -> bool:
+    return '"' not in record or _WELL_QUOTED.fullmatch(record) is not None
 
 
 def _is_utf_8(field: str) -> bool:

@@ -12,7 +12,7 @@ from causerec_tf.data.log_files import LogFile
 from causerec_tf.errors import InputError
 
 ROLES = ("user", "item", "time")
-_ID_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+_TEXT_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 _SKIP_HINT = "Mend it, or leave such rows out with --on_bad_row=skip."
 
 
@@ -48,10 +48,16 @@ def read_rows(file: LogFile, roles: dict[str, str], *, skip_bad: bool) -> FileRo
     raw = table.select(*(pl.col(name).alias(role) for role, name in roles.items()))
     for role in ("user", "item"):
         dtype = raw.schema[role]
-        if not (dtype.is_integer() or dtype in _ID_TYPES):
+        if not (dtype.is_integer() or dtype in _TEXT_TYPES):
             raise InputError(
                 f"{file.path}: column {roles[role]!r} is of type {dtype}; ids are text or integers."
             )
+    dtype = raw.schema["time"]
+    if not (dtype.is_numeric() or dtype in (*_TEXT_TYPES, pl.Date, pl.Datetime)):
+        raise InputError(
+            f"{file.path}: column {roles['time']!r} is of type {dtype}; times are numbers, text,"
+            " dates or datetimes."
+        )
     moments, notation = times.parse_times(raw["time"])
     ids = raw.select(pl.col("user", "item").cast(pl.String))
     events = ids.with_columns(moments.alias("time"))

@@ -96,8 +96,6 @@ def _from_seconds(seconds: pl.Series) -> pl.Series:
 
 
 def _from_temporal(column: pl.Series) -> pl.Series:
-    if column.dtype not in (pl.Date, pl.Datetime):  # a time of day or a duration orders nothing
-        return pl.Series([None] * len(column), dtype=pl.Int64)
     return column.cast(pl.Datetime("us", getattr(column.dtype, "time_zone", None))).cast(pl.Int64)
 
 
