@@ -209,10 +209,10 @@ def _scan_json_lines(lines: list[bytes]) -> Iterator[Record]:
 
 def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> Iterator[Record]:
     """Goes through a csv or tsv file; without a `width` the first record is the header."""
+    # Surrogates mark bytes that are not UTF-8 without ending the pass.
+    text = [line.decode("utf-8", "surrogateescape") for line in lines]
     start = 0
     while start < len(lines):
-        # Surrogates mark bytes that are not UTF-8 without ending the pass.
-        text = [line.decode("utf-8", "surrogateescape") for line in lines[start:]]
         restart = len(lines)
         last = start
         for fields, last_line, problem in _parse(text, start, file_format):
@@ -231,9 +231,7 @@ def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> 
                 problem = "is not UTF-8"
             elif len(fields) > width:
                 problem = f"has {len(fields)} fields, where {width} were wanted"
-            elif file_format == "csv" and not _is_well_quoted(
-                "\n".join(text[first - start - 1 : last - start])
-            ):
+            elif file_format == "csv" and not _is_well_quoted("\n".join(text[first - 1 : last])):
                 problem = "has a quote inside a field that is not quoted"
             yield Record(first, last, problem)
         start = restart
@@ -242,10 +240,10 @@ def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> 
 def _parse(text: list[str], start: int, file_format: str) -> Iterator[tuple[list[str], int, str | None]]:
     """Yields the fields, the number of the last line, and the problem of each record."""
     if file_format == "tsv":
-        for number, line in enumerate(text, start=start + 1):
-            yield line.removesuffix("\r").split("\t"), number, None
+        for number in range(start, len(text)):
+            yield text[number].removesuffix("\r").split("\t"), number + 1, None
         return
-    reader = csv.reader((line + "\n" for line in text), strict=True)
+    reader = csv.reader((text[number] + "\n" for number in range(start, len(text))), strict=True)
     try:
         for fields in reader:
             yield fields, start + reader.line_num, None
