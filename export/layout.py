@@ -1,0 +1,96 @@
+"""Where things lie in a bundle, and how a finished directory gets there.
+
+    <bundle>/user_tower/<number>/        a SavedModel; the highest number is served
+    <bundle>/item_index/<fingerprint>/   the index that belongs to it
+
+A name that starts with a dot is work in progress or rubbish, and is never read.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from export.errors import BundleError
+
+TOWERS = "user_tower"
+INDEXES = "item_index"
+# TensorFlow Serving reads its warm-up file from here and ignores what else lies in it.
+TOWER_EXTRA = "assets.extra"
+TOWER_DESCRIPTION = "tower.json"
+
+
+def tower_directory(bundle: Path, number: int) -> Path:
+    """The SavedModel of one published version."""
+    return bundle / TOWERS / str(number)
+
+
+def index_directory(bundle: Path, fingerprint: str) -> Path:
+    """The index of the towers that answer this version."""
+    return bundle / INDEXES / fingerprint
+
+
+def tower_numbers(bundle: Path) -> list[int]:
+    """The published version numbers, ascending; none when the bundle does not exist."""
+    towers = bundle / TOWERS
+    if not towers.is_dir():
+        return []
+    # As TensorFlow Serving reads them: a directory whose name is a number.
+    names = [entry.name for entry in towers.iterdir() if entry.is_dir()]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def resolve_number(bundle: Path, number: int | None) -> int:
+    """Gives the number of the tower to load: the latest, or the one asked for.
+
+    Raises:
+      BundleError: there is no such tower, or none at all.
+    """
+    numbers = tower_numbers(bundle)
+    if not numbers:
+        raise BundleError(
+            f"{bundle} is not a bundle: {bundle / TOWERS} holds no version. export/bundle.py makes one."
+        )
+    if number is not None and number not in numbers:
+        raise BundleError(f"{bundle} has no version {number}; it has {numbers}.")
+    return numbers[-1] if number is None else number
+
+
+def read_tower(directory: Path) -> dict[str, Any]:
+    """Reads a tower's description: version, items, dimension, vectors_per_user, max_history.
+
+    Raises:
+      BundleError: it is missing or cannot be read.
+    """
+    path = directory / TOWER_EXTRA / TOWER_DESCRIPTION
+    try:
+        description = json.loads(path.read_text())
+        if not isinstance(description["version"], str):
+            raise ValueError("version is not a string")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} cannot be read ({error!r}); publish the run again.") from error
+    return description
+
+
+def commit(made: Path, place: Path) -> None:
+    """Makes a finished directory appear, whole, under its name.
+
+    Everything in it reaches the disk before the rename does, so that what is found after a power
+    cut is complete.
+
+    Args:
+      made: the directory, on the same file system as `place`.
+      place: its final path, which must not exist.
+    """
+    for path in [*made.rglob("*"), made]:
+        _to_disk(path)
+    made.rename(place)
+    _to_disk(place.parent)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

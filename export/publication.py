@@ -1,0 +1,80 @@
+"""What goes into a publication, what comes out, and the fingerprint that ties it together."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from export.user_tower import Tower
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is published: the pieces of a trained model, free of its class.
+
+    Attributes:
+      item_embeddings: float32 [V + 1, d_in], what the tower reads; row 0 is padding and zero.
+      user_tower: see `export_user_tower`.
+      item_vectors: float32 [V, d], what is searched; row r belongs to `item_ids[r]`.
+      item_ids: V ids, most popular first.
+      max_history: how many items the tower reads.
+      item_names: V names for people, or None.
+    """
+
+    item_embeddings: np.ndarray
+    user_tower: Tower
+    item_vectors: np.ndarray
+    item_ids: Sequence[str]
+    max_history: int
+    item_names: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """How the index is built; see `build_index`."""
+
+    target_recall: float = 0.99
+    k: int = 50
+    method: str = "auto"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What was done, or would be done by a dry run.
+
+    Attributes:
+      number: the tower's version number.
+      fingerprint: what the tower answers as `version`, and the name of its index.
+      action: "published", "unchanged" (the latest version is this very model already) or
+        "rolled back".
+      index: the content of `index.json`, or None in a dry run that would build it.
+      index_reused: an index of this fingerprint was there.
+      removed_towers: numbers that were removed.
+      removed_indexes: fingerprints that were removed.
+    """
+
+    number: int
+    fingerprint: str
+    action: str
+    index: dict[str, Any] | None = None
+    index_reused: bool = False
+    removed_towers: list[int] = field(default_factory=list)
+    removed_indexes: list[str] = field(default_factory=list)
+
+
+def fingerprint_of(model: Model, options: IndexOptions) -> str:
+    """Hashes all that decides an answer: tower variables, vectors, ids, and how they are searched.
+
+    Returns:
+      16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    variables = [np.asarray(variable) for variable in getattr(model.user_tower, "variables", [])]
+    for array in [*variables, model.item_embeddings, model.item_vectors]:
+        digest.update(f"{array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update("\n".join(model.item_ids).encode())
+    digest.update(f"\n{model.max_history} {options}".encode())
+    return digest.hexdigest()[:16]

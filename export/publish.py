@@ -1,0 +1,247 @@
+"""Publishes a tower with its index, rolls back, and removes what is no longer kept.
+
+The index is complete before its tower appears, and the tower appears by one rename: whoever watches
+the bundle sees a version whole or not at all. A process killed in between leaves rubbish under
+hidden names, which the next publication removes.
+"""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.errors import BundleError
+from export.index_building import build_index
+from export.item_index import ItemIndex
+from export.layout import (
+    INDEXES,
+    TOWER_DESCRIPTION,
+    TOWER_EXTRA,
+    TOWERS,
+    commit,
+    index_directory,
+    read_tower,
+    resolve_number,
+    tower_directory,
+    tower_numbers,
+)
+from export.publication import IndexOptions, Model, Publication, fingerprint_of
+from export.user_tower import export_user_tower
+
+
+def publish(
+    bundle: Path,
+    model: Model,
+    *,
+    queries: np.ndarray,
+    warm_up_histories: Sequence[Sequence[int]],
+    options: IndexOptions | None = None,
+    keep: int = 3,
+    dry_run: bool = False,
+) -> Publication:
+    """Publishes a model under the next version number, unless the latest version is this model.
+
+    Args:
+      bundle: the bundle's directory, made when it does not exist.
+      model: the pieces to publish.
+      queries: float32 [Q, d] or [Q, K, d], user vectors on which the index is tuned and measured.
+      warm_up_histories: see `export_user_tower`.
+      options: how the index is built; the defaults of `IndexOptions` when None.
+      keep: how many towers stay, this one included, and with them the indexes that they name.
+      dry_run: tells what would be done, and writes nothing.
+
+    Raises:
+      BundleError: the pieces do not fit, the reloaded tower answers something else, or another
+        process is publishing into this bundle. Nothing new is visible then.
+    """
+    if keep < 1:
+        raise BundleError(f"keep is {keep}; at least the version just published is kept.")
+    if model.item_vectors.shape[:1] != (len(model.item_ids),):
+        raise BundleError(
+            f"item_vectors is {list(model.item_vectors.shape)} for {len(model.item_ids)} item ids."
+        )
+    options = options or IndexOptions()
+    fingerprint = fingerprint_of(model, options)
+    if dry_run:
+        return _planned(bundle, fingerprint, keep)
+    with _locked(bundle):
+        number = _next_number(bundle, fingerprint)
+        index, reused = _publish_index(bundle, fingerprint, model, queries, options)
+        if number is None:
+            latest = tower_numbers(bundle)[-1]
+            return Publication(latest, fingerprint, "unchanged", index, reused)
+        _publish_tower(bundle, number, fingerprint, model, warm_up_histories)
+        towers, indexes = _collect(bundle, keep)
+        return Publication(number, fingerprint, "published", index, reused, towers, indexes)
+
+
+def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
+    """Publishes the version before the latest again, under a higher number.
+
+    Its fingerprint stays, so the index that it had is found again. A second roll-back goes one
+    version further back, not forth again. Nothing is removed.
+
+    Raises:
+      BundleError: there is no earlier version, or its index is gone.
+    """
+    resolve_number(bundle, None)  # nothing is made where there is no bundle
+    with nullcontext() if dry_run else _locked(bundle):
+        numbers = tower_numbers(bundle)
+        towers = {number: read_tower(tower_directory(bundle, number)) for number in numbers}
+        # A copy stands where its original stood, or a second roll-back would undo the first.
+        latest_origin = towers[numbers[-1]].get("origin", numbers[-1])
+        current = towers[numbers[-1]]["version"]
+        earlier = [n for n in numbers if n < latest_origin and towers[n]["version"] != current]
+        if not earlier:
+            raise BundleError(
+                f"{bundle} keeps no version earlier than {latest_origin}; it has {numbers}. A larger"
+                " --keep when publishing lets you go further back."
+            )
+        source, number = earlier[-1], numbers[-1] + 1
+        fingerprint = towers[source]["version"]
+        index = ItemIndex.load(index_directory(bundle, fingerprint)).description
+        if not dry_run:
+            made = bundle / TOWERS / f".copying-{number}"
+            shutil.copytree(tower_directory(bundle, source), made)
+            description = towers[source] | {"origin": towers[source].get("origin", source)}
+            path = made / TOWER_EXTRA / TOWER_DESCRIPTION
+            path.write_text(json.dumps(description, indent=2) + "\n")
+            commit(made, tower_directory(bundle, number))
+    return Publication(number, fingerprint, "rolled back", index, True)
+
+
+def _next_number(bundle: Path, fingerprint: str) -> int | None:
+    """Gives the number to publish under, or None when the latest version is this very model."""
+    numbers = tower_numbers(bundle)
+    if not numbers:
+        return 1
+    return None if _version(bundle, numbers[-1]) == fingerprint else numbers[-1] + 1
+
+
+def _planned(bundle: Path, fingerprint: str, keep: int) -> Publication:
+    numbers = tower_numbers(bundle)
+    number = _next_number(bundle, fingerprint)
+    place = index_directory(bundle, fingerprint)
+    index = ItemIndex.load(place).description if place.is_dir() else None
+    if number is None:
+        return Publication(numbers[-1], fingerprint, "unchanged", index, index is not None)
+    kept = [*numbers, number][-keep:]
+    named = {fingerprint} | {_version(bundle, n) for n in kept if n != number}
+    return Publication(
+        number,
+        fingerprint,
+        "published",
+        index,
+        index is not None,
+        [n for n in numbers if n not in kept],
+        _unnamed(bundle, named),
+    )
+
+
+def _publish_index(
+    bundle: Path, fingerprint: str, model: Model, queries: np.ndarray, options: IndexOptions
+) -> tuple[dict[str, Any], bool]:
+    place = index_directory(bundle, fingerprint)
+    if place.is_dir():
+        try:
+            return ItemIndex.load(place).description, True
+        except BundleError:
+            place.rename(place.with_name(f".damaged-{fingerprint}"))
+    index = build_index(
+        model.item_vectors,
+        queries=queries,
+        target_recall=options.target_recall,
+        k=options.k,
+        method=options.method,
+    )
+    made = place.with_name(f".building-{fingerprint}")
+    index.save(made, fingerprint=fingerprint, item_ids=model.item_ids, item_names=model.item_names)
+    commit(made, place)
+    return index.description, False
+
+
+def _publish_tower(
+    bundle: Path,
+    number: int,
+    fingerprint: str,
+    model: Model,
+    warm_up_histories: Sequence[Sequence[int]],
+) -> None:
+    place = tower_directory(bundle, number)
+    made = place.with_name(f".exporting-{number}")
+    export_user_tower(
+        made,
+        item_embeddings=model.item_embeddings,
+        user_tower=model.user_tower,
+        item_ids=model.item_ids,
+        max_history=model.max_history,
+        version=fingerprint,
+        warm_up_histories=warm_up_histories,
+    )
+    commit(made, place)
+
+
+def _collect(bundle: Path, keep: int) -> tuple[list[int], list[str]]:
+    """Removes towers beyond the last `keep`, then the indexes that no tower names."""
+    old = tower_numbers(bundle)[:-keep]
+    for number in old:
+        _remove(tower_directory(bundle, number))
+    named = {_version(bundle, number) for number in tower_numbers(bundle)}
+    unnamed = _unnamed(bundle, named)
+    for name in unnamed:
+        _remove(index_directory(bundle, name))
+    return old, unnamed
+
+
+def _version(bundle: Path, number: int) -> str | None:
+    """Gives the fingerprint of a published tower; None for one that was not made here."""
+    try:
+        return read_tower(tower_directory(bundle, number))["version"]
+    except BundleError:
+        return None
+
+
+def _unnamed(bundle: Path, named: set[str | None]) -> list[str]:
+    """Lists the indexes that no tower names; none while a tower does not say which is its own."""
+    indexes = bundle / INDEXES
+    if None in named or not indexes.is_dir():
+        return []
+    names = {entry.name for entry in indexes.iterdir() if not entry.name.startswith(".")}
+    return sorted(names - named)
+
+
+def _remove(directory: Path) -> None:
+    # Out of sight first: nobody may find a directory of which half is gone.
+    hidden = directory.with_name(f".removing-{directory.name}")
+    directory.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+@contextmanager
+def _locked(bundle: Path) -> Iterator[None]:
+    """Lets one process at a time change the bundle, and clears away what a killed one left."""
+    for part in (TOWERS, INDEXES):
+        (bundle / part).mkdir(parents=True, exist_ok=True)
+    with (bundle / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, even if killed
+        except BlockingIOError as error:
+            raise BundleError(
+                f"Another process is publishing into {bundle}; wait until it has ended."
+            ) from error
+        _clear(bundle)
+        try:
+            yield
+        finally:
+            _clear(bundle)
+
+
+def _clear(bundle: Path) -> None:
+    for part in (TOWERS, INDEXES):
+        for left in (bundle / part).glob(".*"):
+            shutil.rmtree(left)

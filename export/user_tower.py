@@ -1,0 +1,226 @@
+"""The user tower alone as a SavedModel: three signatures, warm-up requests, a reload check.
+
+Nothing of Keras and nothing of the item index goes into it, so a stock TensorFlow Serving loads it.
+Shape legend: B requests, L = max_history, V items, d embedding size, K vectors a user.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.errors import BundleError
+from export.layout import TOWER_DESCRIPTION, TOWER_EXTRA
+from export.runtime import tf
+from export.tower_requests import padded_histories, tower_requests, write_warm_up
+
+WARM_UP = "tf_serving_warmup_requests"
+_TOLERANCE = 1e-5
+
+Tower = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def export_user_tower(
+    directory: Path,
+    *,
+    item_embeddings: np.ndarray,
+    user_tower: Tower,
+    item_ids: Sequence[str],
+    max_history: int,
+    version: str,
+    warm_up_histories: Sequence[Sequence[int]],
+) -> None:
+    """Writes the user tower as a SavedModel, reloads it and compares it with the original.
+
+    Signatures, each answering `user_vectors` float32 [B, d] or [B, K, d], `num_known` int64 [B] and
+    `version` string [B]:
+
+    * `serving_default`: `item_ids` int64 [B, L], vocabulary indices from 1, 0 is padding;
+    * `string_ids`: `item_ids` string [B, L], "" is padding;
+    * `examples`: `examples` string [B], serialised tf.Example with a bytes feature `item_ids`
+      of any length, of which the last `max_history` known ones are read.
+
+    Unknown items are ignored: the vector is that of the history without them. A history with
+    nothing known gets a vector of zeros.
+
+    Args:
+      directory: made here; it must not exist. The caller renames it into place when all is well.
+      item_embeddings: float32 [V + 1, d]; row 0 is padding and zero.
+      user_tower: a layer called as `user_tower(concepts [B, L, d] float32, mask [B, L] bool)`, with
+        `.variables`; it returns [B, d] or [B, K, d] float32.
+      item_ids: the V ids; id number i belongs to row i + 1 of `item_embeddings`.
+      max_history: L, how many items the tower reads.
+      version: what the tower answers in `version`: the fingerprint of its bundle.
+      warm_up_histories: vocabulary indices, oldest first; each becomes a warm-up request to every
+        signature, so that the first real request of a server is not the slow one. May be empty.
+
+    Raises:
+      BundleError: the pieces do not fit together, or the reloaded tower answers something else.
+    """
+    item_embeddings = _checked_embeddings(item_embeddings, item_ids)
+    _check_ids(item_ids)
+    if max_history < 1:
+        raise BundleError(f"max_history is {max_history}; it must be at least 1.")
+    if directory.exists():
+        raise BundleError(f"{directory} exists already; a tower is written to a new directory.")
+
+    with tempfile.TemporaryDirectory() as scratch:
+        # The table reads its ids from a file that travels as an asset: a list would go into the
+        # graph, where 300,000 ids take half a minute to save.
+        vocabulary = Path(scratch) / "item_ids.txt"
+        vocabulary.write_bytes("".join(f"{item_id}\n" for item_id in item_ids).encode())
+        served = _ServedTower(item_embeddings, user_tower, vocabulary, max_history, version)
+        tf.saved_model.save(served, str(directory), signatures=served.signatures())
+
+    histories = [[int(i) for i in history][-max_history:] for history in warm_up_histories]
+    extra = directory / TOWER_EXTRA
+    extra.mkdir()
+    vectors = _expected_vectors(item_embeddings, user_tower, histories or [[1]], max_history)
+    description = {
+        "version": version,
+        "items": len(item_ids),
+        "dimension": int(vectors.shape[-1]),
+        "vectors_per_user": int(vectors.shape[1]) if vectors.ndim == 3 else 1,
+        "max_history": max_history,
+    }
+    (extra / TOWER_DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    if histories:
+        write_warm_up(extra / WARM_UP, histories, item_ids, max_history)
+    _check_reloaded(directory, histories or [[1]], vectors, item_ids, max_history, version)
+
+
+class _ServedTower(tf.Module):
+    """What is saved: the embedding table, the tower's variables, the id table, three functions."""
+
+    def __init__(
+        self,
+        item_embeddings: np.ndarray,
+        user_tower: Tower,
+        vocabulary: Path,
+        max_history: int,
+        version: str,
+    ):
+        super().__init__(name="user_tower")
+        self._embeddings = tf.Variable(item_embeddings, trainable=False, name="item_embeddings")
+        # The variables are tracked, the layer is not: it would bring its Keras description along.
+        self._tower_variables = list(getattr(user_tower, "variables", []))
+        self._table = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                str(vocabulary),
+                key_dtype=tf.string,
+                key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
+                value_dtype=tf.int64,
+                value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
+                vocab_size=len(item_embeddings) - 1,
+            ),
+            default_value=-1,
+        )
+        num_items = len(item_embeddings) - 1
+        embeddings, table = self._embeddings, self._table
+
+        def encode(left_aligned_BL: tf.Tensor) -> dict[str, tf.Tensor]:
+            mask_BL = left_aligned_BL > 0
+            num_known_B = tf.reduce_sum(tf.cast(mask_BL, tf.int64), axis=1)
+            vectors = user_tower(tf.gather(embeddings, left_aligned_BL), mask_BL)
+            # An attention over nothing may be 0 / 0; such a row answers zeros.
+            any_known = tf.reshape(num_known_B > 0, [-1] + [1] * (vectors.shape.rank - 1))
+            return {
+                "user_vectors": tf.where(any_known, vectors, tf.zeros_like(vectors)),
+                "num_known": num_known_B,
+                "version": tf.fill([tf.shape(left_aligned_BL)[0]], version),
+            }
+
+        def without_unknown(item_ids_BL: tf.Tensor) -> tf.Tensor:
+            """Moves the known ids to the left, in order, and fills up with 0."""
+            known_BL = (item_ids_BL > 0) & (item_ids_BL <= num_items)
+            place_L = tf.range(max_history)
+            order_BL = tf.argsort(tf.where(known_BL, place_L, place_L + max_history), axis=1)
+            ids_BL = tf.where(known_BL, item_ids_BL, tf.zeros_like(item_ids_BL))
+            return tf.gather(ids_BL, order_BL, batch_dims=1)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, max_history], tf.int64, "item_ids")])
+        def from_indices(item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+            return encode(without_unknown(item_ids))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, max_history], tf.string, "item_ids")])
+        def from_strings(item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+            return encode(without_unknown(table.lookup(item_ids) + 1))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+        def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            feature = {"item_ids": tf.io.RaggedFeature(tf.string)}
+            ragged = tf.io.parse_example(examples, feature)["item_ids"]
+            ids = ragged.with_values(table.lookup(ragged.values) + 1)
+            known = tf.ragged.boolean_mask(ids, ids > 0)[:, -max_history:]
+            return encode(known.to_tensor(0, shape=[None, max_history]))
+
+        self._functions = {
+            "serving_default": from_indices,
+            "string_ids": from_strings,
+            "examples": from_examples,
+        }
+
+    def signatures(self) -> dict[str, Any]:
+        return dict(self._functions)
+
+
+def _checked_embeddings(item_embeddings: np.ndarray, item_ids: Sequence[str]) -> np.ndarray:
+    embeddings = np.asarray(item_embeddings, np.float32)
+    if embeddings.ndim != 2 or len(embeddings) != len(item_ids) + 1 or not len(item_ids):
+        raise BundleError(
+            f"item_embeddings is {list(embeddings.shape)} for {len(item_ids)} item ids; wanted"
+            f" [{len(item_ids) + 1}, d]: a row of zeros for padding, then one row an item."
+        )
+    if not np.isfinite(embeddings).all():
+        raise BundleError("item_embeddings holds values that are not finite; the run diverged.")
+    if embeddings[0].any():
+        raise BundleError("Row 0 of item_embeddings is padding and must be zero, but it is not.")
+    return embeddings
+
+
+def _check_ids(item_ids: Sequence[str]) -> None:
+    for number, item_id in enumerate(item_ids):
+        # A carriage return at the end would be lost: TensorFlow takes it for a part of the line's.
+        if not item_id or "\n" in item_id or item_id.endswith("\r"):
+            raise BundleError(
+                f"Item id number {number + 1} is {item_id!r}; an id in a bundle is not empty,"
+                " holds no newline and does not end in a carriage return. Rename it in the log."
+            )
+    if len(set(item_ids)) != len(item_ids):
+        raise BundleError("item_ids holds an id twice; every item needs its own.")
+
+
+def _expected_vectors(
+    item_embeddings: np.ndarray,
+    user_tower: Tower,
+    histories: Sequence[Sequence[int]],
+    max_history: int,
+) -> np.ndarray:
+    padded_BL = padded_histories(histories, max_history)
+    vectors = user_tower(tf.constant(item_embeddings[padded_BL]), tf.constant(padded_BL != 0))
+    return np.asarray(vectors)
+
+
+def _check_reloaded(
+    directory: Path,
+    histories: Sequence[Sequence[int]],
+    expected: np.ndarray,
+    item_ids: Sequence[str],
+    max_history: int,
+    version: str,
+) -> None:
+    reloaded = tf.saved_model.load(str(directory))
+    for signature, inputs in tower_requests(histories, item_ids, max_history).items():
+        answer = reloaded.signatures[signature](**inputs)
+        difference = np.max(np.abs(answer["user_vectors"].numpy() - expected), initial=0.0)
+        if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
+            raise BundleError(
+                f"Signature {signature} of the reloaded tower differs from the tower by"
+                f" {difference} (at most {_TOLERANCE} is allowed); nothing was published."
+            )
+        versions = set(answer["version"].numpy().tolist())
+        if versions != {version.encode()}:
+            raise BundleError(f"Signature {signature} answers version {versions}, not {version!r}.")
