@@ -1,0 +1,82 @@
+"""Slow pure-Python twins of the data half. They import nothing of ours."""
+
+import hashlib
+
+
+def split_and_shard(user_id, split_seed, num_shards):
+    """The split of a user (0 train, 1 validation, 2 test) and its shard, digit by digit."""
+    digest = hashlib.blake2b(
+        user_id.encode("utf-8"), digest_size=16, key=str(split_seed).encode("utf-8")
+    ).digest()
+    first = sum(byte << (8 * place) for place, byte in enumerate(reversed(digest[:8])))
+    second = sum(byte << (8 * place) for place, byte in enumerate(reversed(digest[8:])))
+    if first * 10 < 8 * 2**64:
+        split = 0
+    elif first * 10 < 9 * 2**64:
+        split = 1
+    else:
+        split = 2
+    return split, second % num_shards
+
+
+def core_filter(rows, min_user_count, min_item_count):
+    """Rows (user, item, time) after dropping rare users and items in turn until none is left."""
+    while True:
+        users = [row[0] for row in rows]
+        kept = [row for row in rows if users.count(row[0]) >= min_user_count]
+        items = [row[1] for row in kept]
+        kept = [row for row in kept if items.count(row[1]) >= min_item_count]
+        if len(kept) == len(rows):
+            return rows
+        rows = kept
+
+
+def sequences(rows):
+    """User -> [(item, time)], by time; ties keep the order of the rows."""
+    by_user = {}
+    for user, item, time in rows:
+        by_user.setdefault(user, []).append((item, time))
+    return {user: sorted(events, key=lambda event: event[1]) for user, events in by_user.items()}
+
+
+def vocabulary(rows, split_seed):
+    """Item ids by descending number of rows of training users, then by bytes."""
+    frequency = {}
+    for user, item, _ in rows:
+        in_training = split_and_shard(user, split_seed, 1)[0] == 0
+        frequency[item] = frequency.get(item, 0) + in_training
+    return sorted(frequency, key=lambda item: (-frequency[item], item.encode("utf-8")))
+
+
+def windows(sequence, max_history):
+    """(padded history, target) of every prefix of a sequence."""
+    made = []
+    for end in range(1, len(sequence)):
+        history = list(sequence[max(0, end - max_history) : end])
+        made.append((tuple(history + [0] * (max_history - len(history))), sequence[end]))
+    return made
+
+
+def holdout(sequence, max_history):
+    """(padded last items of the history, whole history, distinct targets), or None."""
+    if len(sequence) < 2:
+        return None
+    cut = max(1, (8 * len(sequence)) // 10)
+    seen, rest = list(sequence[:cut]), list(sequence[cut:])
+    kept = seen[-max_history:]
+    return kept + [0] * (max_history - len(kept)), seen, list(dict.fromkeys(rest))
+
+
+def odd_rows(random, num_users=40, num_items=25):
+    """A log with ties, repeats, one-event users, and ids of all kinds, as rows."""
+    users = ["0", "-1", "é", "e\u0301", "用户", "a b", "\u2028", "\x85x", " ", "NA"]
+    users += [str(number * 7919) for number in range(num_users - len(users))]
+    items = ["0", "-5", "ß", "日本 語", "x\u2029y", "\x1c", "a,b", 'q"uote', "None"]
+    items += [f"item{number}" for number in range(num_items - len(items))]
+    rows = []
+    for user in users:
+        length = random.choice([1, 1, 2, 3, 8, 30])
+        for _ in range(length):
+            rows.append((user, random.choice(items), random.randint(-3, 6)))
+    random.shuffle(rows)
+    return rows
