@@ -1,0 +1,69 @@
+"""Evaluation users against pure Python."""
+
+import random
+
+import numpy as np
+import pytest
+import reference_data
+
+from causerec_tf.data.holdout import evaluation_users
+from causerec_tf.data.sequences import UserSequences
+from causerec_tf.errors import InputError
+
+
+def make(rows):
+    lengths = [len(row) for row in rows]
+    items = [item for row in rows for item in row]
+    return UserSequences(
+        user_ids=np.array([f"u{number}" for number in range(len(rows))], dtype=object),
+        items=np.array(items, np.int32),
+        timestamps=np.zeros(len(items), np.int64),
+        row_splits=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )
+
+
+@pytest.mark.parametrize("max_history", [1, 3, 40])
+def test_equals_the_slow_twin(max_history):
+    draw = random.Random(max_history)
+    rows = [[draw.randint(1, 12) for _ in range(draw.randint(1, 30))] for _ in range(200)]
+    users = evaluation_users(make(rows), max_history)
+    wanted = [
+        (f"u{number}", *reference_data.holdout(row, max_history))
+        for number, row in enumerate(rows)
+        if len(row) >= 2
+    ]
+    assert len(users) == len(wanted) == len(users.seen) == len(users.targets)
+    assert users.history.shape == (len(wanted), max_history)
+    assert users.history.dtype == users.seen.items.dtype == users.targets.items.dtype == np.int32
+    for place, (user_id, history, seen, targets) in enumerate(wanted):
+        assert users.user_ids[place] == user_id
+        assert users.history[place].tolist() == history
+        for lists, row in ((users.seen, seen), (users.targets, targets)):
+            start, end = lists.row_splits[place], lists.row_splits[place + 1]
+            assert lists.items[start:end].tolist() == row
+    assert users.seen.row_splits[-1] == len(users.seen.items)
+    assert users.targets.row_splits[-1] == len(users.targets.items)
+
+
+@pytest.mark.parametrize(("length", "cut"), [(2, 1), (3, 2), (4, 3), (5, 4), (10, 8), (35, 28)])
+def test_the_cut(length, cut):
+    users = evaluation_users(make([list(range(1, length + 1))]), 50)
+    assert users.seen.items.tolist() == list(range(1, cut + 1))
+    assert users.targets.items.tolist() == list(range(cut + 1, length + 1))
+
+
+def test_repeated_targets_count_once_and_a_seen_item_may_be_a_target():
+    users = evaluation_users(make([[7, 7, 3, 4, 5, 6, 8, 9, 9, 2, 7, 5, 5, 7]]), 4)
+    assert users.seen.items.tolist() == [7, 7, 3, 4, 5, 6, 8, 9, 9, 2, 7]
+    assert users.history.tolist() == [[9, 9, 2, 7]]
+    assert users.targets.items.tolist() == [5, 7]
+
+
+def test_no_user_to_evaluate():
+    for rows in ([], [[1], [2]]):
+        users = evaluation_users(make(rows), 3)
+        assert len(users) == 0
+        assert users.history.shape == (0, 3)
+        assert users.targets.row_splits.tolist() == [0]
+    with pytest.raises(InputError, match="max_history is 0"):
+        evaluation_users(make([[1, 2]]), 0)

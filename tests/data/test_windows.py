@@ -1,0 +1,164 @@
+"""Training batches against windows made one by one, and the promises on their order."""
+
+import collections
+import random
+
+import numpy as np
+import polars as pl
+import pytest
+import reference_data
+import tensorflow as tf
+
+from causerec_tf.data import interactions, sequence_writer, windows
+from causerec_tf.errors import InputError
+
+
+def write(rows, directory, num_shards=3):
+    users, items, moments = zip(*rows, strict=True)
+    schema = {"user": pl.String, "item": pl.String, "time": pl.Int64}
+    events = pl.DataFrame({"user": users, "item": items, "time": moments}, schema=schema)
+    built = interactions.build_sequences(events, split_seed=0, num_shards=num_shards)
+    return sequence_writer.write_dataset(built, directory, num_shards=num_shards, about={})
+
+
+@pytest.fixture(name="dataset", scope="module")
+def fixture_dataset(tmp_path_factory):
+    rows = reference_data.odd_rows(random.Random(1), num_users=300, num_items=60)
+    return write(rows, tmp_path_factory.mktemp("windows") / "shop")
+
+
+def batches(dataset, **options):
+    options = {"batch_size": 64, "max_history": 5, "seed": 0, "epoch": 0} | options
+    return [
+        (batch["history"].numpy(), batch["target"].numpy())
+        for batch in windows.training_batches(dataset, **options)
+    ]
+
+
+def windows_of(made):
+    return [
+        (tuple(history), target)
+        for histories, targets in made
+        for history, target in zip(histories.tolist(), targets.tolist(), strict=True)
+    ]
+
+
+def slow_windows(dataset, max_history):
+    return [
+        window
+        for items in dataset.read("train").rows()
+        for window in reference_data.windows(items.tolist(), max_history)
+    ]
+
+
+def same(one, other):
+    return len(one) == len(other) and all(
+        np.array_equal(a, b)
+        for left, right in zip(one, other, strict=True)
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+@pytest.mark.parametrize("max_history", [1, 5, 50])
+def test_windows_equal_the_slow_twin(dataset, max_history):
+    wanted = collections.Counter(slow_windows(dataset, max_history))
+    made = batches(dataset, max_history=max_history)
+    assert collections.Counter(windows_of(made)) == wanted
+    assert sum(wanted.values()) == dataset.num_training_windows
+
+
+def test_small_chunks_and_blocks_make_the_same_windows(dataset, monkeypatch):
+    wanted = collections.Counter(slow_windows(dataset, 5))
+    monkeypatch.setattr(windows, "_MOST_USERS_PER_CHUNK", 7)
+    monkeypatch.setattr(windows, "_CHUNKS_PER_BUFFER", 3)
+    monkeypatch.setattr(windows, "_WINDOWS_PER_BLOCK", 4)
+    made = batches(dataset)
+    assert collections.Counter(windows_of(made)) == wanted
+    assert same(made, batches(dataset))
+    assert not same(made, batches(dataset, epoch=1))
+
+
+def test_batches_are_full_padded_on_the_right_and_never_empty(dataset):
+    made = batches(dataset)
+    sizes = [len(targets) for _, targets in made]
+    assert sizes[:-1] == [64] * (len(sizes) - 1)
+    assert len(made) == windows.num_batches(dataset, 64)
+    for histories, targets in made:
+        assert histories.dtype == targets.dtype == np.int32
+        assert histories.shape == (len(targets), 5)
+        assert (histories[:, 0] > 0).all()
+        assert (targets > 0).all()
+        assert max(histories.max(), targets.max()) <= dataset.num_items
+        is_item = histories > 0
+        assert (is_item[:, :-1] >= is_item[:, 1:]).all()
+
+
+def test_drop_remainder_keeps_the_full_batches(dataset):
+    assert dataset.num_training_windows % 64
+    kept = batches(dataset, drop_remainder=True)
+    assert same(kept, batches(dataset)[:-1])
+    assert len(kept) == windows.num_batches(dataset, 64, drop_remainder=True)
+    made = windows.training_batches(
+        dataset, batch_size=64, max_history=5, seed=0, epoch=0, drop_remainder=True
+    )
+    assert made.element_spec["history"].shape == [64, 5]
+
+
+def test_num_batches_of_an_even_division(dataset):
+    size = dataset.num_training_windows
+    assert windows.num_batches(dataset, size) == 1
+    assert windows.num_batches(dataset, size + 1) == 1
+    assert windows.num_batches(dataset, size + 1, drop_remainder=True) == 0
+    assert windows.num_batches(dataset, size - 1) == 2
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(dataset):
+    first = batches(dataset, seed=3, epoch=2)
+    tf.random.set_seed(99)
+    try:
+        assert same(first, batches(dataset, seed=3, epoch=2))
+    finally:
+        tf.random.set_seed(None)
+    wanted = collections.Counter(windows_of(first))
+    for other in ({"seed": 3, "epoch": 3}, {"seed": 4, "epoch": 2}, {"seed": -3, "epoch": 2}):
+        made = batches(dataset, **other)
+        assert not same(first, made)
+        assert collections.Counter(windows_of(made)) == wanted
+
+
+@pytest.mark.parametrize("skip", [1, 3, 10_000])
+def test_skip_batches_equals_dropping_the_first(dataset, skip):
+    assert same(batches(dataset, skip_batches=skip), batches(dataset)[skip:])
+
+
+def test_windows_of_a_user_are_spread(tmp_path):
+    # 64 users with items of their own: the targets of a batch show whose windows it holds.
+    users = map(str, range(1000))
+    users = [user for user in users if reference_data.split_and_shard(user, 0, 1)[0] == 0][:64]
+    rows = [(user, f"{user}-{place}", place) for user in users for place in range(65)]
+    dataset = write(rows, tmp_path / "shop")
+    owner = np.array([0] + [users.index(item.split("-")[0]) for item in dataset.item_ids()])
+    made = batches(dataset, batch_size=256)
+    assert len(made) == 16
+    # 256 windows of 64 users, 4 of each in the mean: binomial, deviation about 2.
+    for _, targets in made:
+        counts = np.bincount(owner[targets], minlength=64)
+        assert counts.max() <= 16
+        assert (counts == 0).sum() <= 10
+    # The windows of one user are in no order.
+    place = np.array([0] + [int(item.split("-")[1]) for item in dataset.item_ids()])
+    steps = np.concatenate([place[targets[owner[targets] == 0]] for _, targets in made])
+    assert sorted(steps) == list(range(1, 65))
+    assert abs(np.corrcoef(steps, np.arange(64))[0, 1]) < 0.5
+
+
+def test_settings_out_of_range(dataset):
+    for name, value in (("batch_size", 0), ("max_history", 0), ("epoch", -1), ("skip_batches", -1)):
+        with pytest.raises(InputError, match=f"{name} is {value}; it must be at least"):
+            batches(dataset, **{name: value})
+
+
+def test_nothing_to_learn_from(tmp_path):
+    rows = [(str(user), "x", 0) for user in range(20)]
+    with pytest.raises(InputError, match="no training user with two events"):
+        batches(write(rows, tmp_path / "shop"))
