@@ -1,0 +1,163 @@
+"""The script as a user runs it: outputs, exit codes, errors in plain words."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "pipelines" / "prepare.py"
+DATA = pathlib.Path(os.environ.get("CAUSEREC_DATA", SCRIPT.parents[2] / "shared" / "data"))
+LOG = "user_id,item_id,timestamp\n" + "".join(
+    f"u{user},i{(user * step) % 17},{step}\n" for user in range(40) for step in range(1, 6)
+)
+
+
+def run(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def info_of(directory):
+    return json.loads((directory / "dataset.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(name="log")
+def fixture_log(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(LOG)
+    return path
+
+
+def test_a_log_becomes_a_dataset_and_again_with_the_same_bytes(tmp_path, log):
+    names = tmp_path / "names.csv"
+    names.write_text("id,title\ni0,Nought\n")
+    output = tmp_path / "a"
+    flags = [f"--input={log}", f"--item_names={names}", "--num_shards=2", f"--output={output}"]
+    done = run(*flags)
+    assert done.returncode == 0, done.stderr
+    for part in ("200 read, skipped: none", "fingerprint", "40", "17", "as given"):
+        assert part in done.stdout
+    info = info_of(output)
+    assert info["source"] == {"kind": "log", "files": ["log.csv"], "rows_read": 200, "rows_skipped": {}}
+    ids = (output / "items.txt").read_text().split("\n")
+    assert (output / "item_names.txt").read_text().split("\n")[ids.index("i0")] == "Nought"
+
+    first = {path.name: path.read_bytes() for path in output.iterdir()}
+    done = run(*flags)
+    assert done.returncode == 2
+    assert "exists already" in done.stderr
+    assert run(*flags, "--overwrite").returncode == 0
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "log.csv", "names.csv"]
+
+
+def test_without_input_a_world_is_generated_and_said_so(tmp_path):
+    done = run(f"--output={tmp_path / 'world'}")
+    assert done.returncode == 0, done.stderr
+    assert "no --input: generating a world" in done.stdout
+    info = info_of(tmp_path / "world")
+    assert info["num_items"] == 1200
+    assert sum(info["counts"]["users"].values()) == 6000
+    assert ": " in (tmp_path / "world" / "item_names.txt").read_text()
+
+
+def test_filters_seed_and_skipped_rows(tmp_path, log):
+    log.write_text(LOG + "u1,,9\nu2,i2,soon\nrare,i1,1\n")
+    flags = [f"--input={log}", f"--output={tmp_path / 'a'}", "--min_user_count=2", "--split_seed=7"]
+    done = run(*flags)
+    assert done.returncode == 2
+    assert "log.csv, line 202: column 'item_id' is empty" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+    done = run(*flags, "--on_bad_row=skip")
+    assert done.returncode == 0, done.stderr
+    assert "skipped: 1 with no item id, 1 with no readable time" in done.stdout
+    info = info_of(tmp_path / "a")
+    assert (sum(info["counts"]["users"].values()), info["split_seed"]) == (40, 7)
+    assert info["filters"] == {"min_user_count": 2, "min_item_count": 1}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--input=none-*.csv"], "no file matches 'none-*.csv'"),
+        (["--input=LOG", "--user_column=who"], "no column 'who'. Columns found: 'user_id', 'item_id'"),
+        (["--input=LOG", "--min_user_count=6"], "no user is left of 200 interactions"),
+        (["--input=LOG", "--min_user_count=0"], "min_user_count"),
+        (["--input=LOG", "--columns=user,item"], "must name each of user, item and time once"),
+        (["--input=LOG", "--item_names=none.csv"], "none.csv cannot be read"),
+        (["--input=LOG", "--misspelt=1"], "misspelt"),
+        (["--input=LOG", "--format=xml"], "format"),
+        (["--input=LOG", "stray"], "unexpected argument 'stray'"),
+    ],
+)
+def test_bad_input_ends_with_two_and_plain_words(tmp_path, log, flags, message):
+    flags = [flag.replace("LOG", str(log)) for flag in flags]
+    done = run(*flags, f"--output={tmp_path / 'a'}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_no_output_is_named():
+    done = run()
+    assert done.returncode == 2
+    assert "--output" in done.stderr
+
+
+@pytest.mark.long
+def test_a_polite_kill_while_writing_leaves_nothing(tmp_path):
+    lines = (f"u{n % 60_000},i{n % 997},{n}\n" for n in range(600_000))
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,item_id,timestamp\n" + "".join(lines))
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, str(SCRIPT), f"--input={log}", f"--output={tmp_path / 'out' / 'a'}"]
+    process = subprocess.Popen([*command, "--num_shards=64"], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out").glob(".a.partial-*/*.tfrecord*")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; name it with CAUSEREC_DATA")
+def test_movielens_goes_through_by_flags_alone(tmp_path):
+    done = run(
+        f"--input={DATA / 'ml100k' / 'ml-100k.inter.gz'}",
+        "--format=tsv",
+        "--user_column=user_id:token",
+        "--item_column=item_id:token",
+        "--time_column=timestamp:float",
+        f"--item_names={DATA / 'ml100k' / 'items.tsv.gz'}",
+        f"--output={tmp_path / 'ml100k'}",
+    )
+    assert done.returncode == 0, done.stderr
+    counts = info_of(tmp_path / "ml100k")["counts"]
+    assert sum(counts["users"].values()) == 943
+    assert sum(counts["interactions"].values()) == 100_000
+    assert "Star Wars" in (tmp_path / "ml100k" / "item_names.txt").read_text().split("\n")[:5]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; name it with CAUSEREC_DATA")
+def test_yelp_takes_less_than_fifteen_seconds(tmp_path):
+    started = time.monotonic()
+    done = run(
+        f"--input={DATA / 'yelp2018' / 'interactions.tsv.gz'}",
+        "--columns=user,item,time",
+        f"--output={tmp_path / 'yelp2018'}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 15
+    counts = info_of(tmp_path / "yelp2018")["counts"]
+    assert sum(counts["users"].values()) == 31_668
+    assert sum(counts["interactions"].values()) == 1_561_406
