@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -174,7 +175,7 @@ def _tuned_tree(
     tree = _built(item_vectors, k, "tree", settings)
     curve: list[dict[str, Any]] = []
 
-    def measure(leaves: int, reorder: int) -> dict[str, Any]:
+    def measure(reorder: int, leaves: int) -> dict[str, Any]:
         settings.update(leaves_to_search=leaves, reorder=reorder)
         point = _measured(tree, item_vectors, queries, thresholds)
         curve.append({"leaves_to_search": leaves, "reorder": reorder, **point})
@@ -182,7 +183,7 @@ def _tuned_tree(
 
     best: dict[str, Any] | None = None
     for reorder in _doubling(2 * k, num_items):
-        point = _least_leaves(lambda leaves, r=reorder: measure(leaves, r), num_leaves, target)
+        point = _least_leaves(partial(measure, reorder), num_leaves, target)
         if point is None:
             if curve[-1]["milliseconds"] > give_up_above:
                 break

@@ -1,0 +1,124 @@
+"""Publishes a trained run as the next version of a bundle, or rolls the bundle back.
+
+python export/bundle.py --run=runs/quickstart --bundle=bundles/quickstart
+python export/bundle.py --bundle=bundles/quickstart --rollback
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from causerec_tf.errors import InputError
+from export.errors import BundleError
+from pipelines import command
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("run", None, "Directory of the trained run to publish.")
+flags.DEFINE_string("bundle", None, "Directory of the bundle; made when it does not exist.", required=True)
+flags.DEFINE_float("target_recall", 0.99, "Recall@50 that the index must reach against exact search.")
+flags.DEFINE_enum(
+    "index_method", "auto", ["auto", "exact", "tree"], "auto: exact for small catalogues, a tree for others."
+)
+flags.DEFINE_integer("keep", 3, "How many versions stay, the new one included.")
+flags.DEFINE_integer("warm_up_requests", 20, "Real histories that a model server replays when it starts.")
+flags.DEFINE_bool("rollback", False, "Publish the version before the latest again, under a higher number.")
+flags.DEFINE_bool("dry_run", False, "Say what would be done, and write nothing.")
+
+_BATCH = 1024
+
+
+def main() -> None:
+    """Publishes or rolls back, and says what was done."""
+    bundle = Path(FLAGS.bundle)
+    if FLAGS.rollback == (FLAGS.run is not None):
+        raise BundleError("Give either --run=DIR to publish it, or --rollback.")
+    from export import publish  # loads TensorFlow: the flags first
+
+    if FLAGS.rollback:
+        publication = publish.roll_back(bundle, dry_run=FLAGS.dry_run)
+    else:
+        publication = _publish_run(bundle)
+    _print(bundle, publication)
+
+
+def _publish_run(bundle: Path) -> Any:
+    from causerec_tf.runs import load_trained
+    from export import publish
+    from export.publication import IndexOptions, Model
+
+    trained = load_trained(FLAGS.run)
+    max_history = trained.settings.max_history
+    item_ids, item_names = trained.dataset.item_ids(), trained.dataset.item_names()
+    model = Model(
+        item_embeddings=trained.model.item_embeddings(),
+        user_tower=trained.model.user_tower,
+        item_vectors=trained.model.item_vectors(),
+        item_ids=item_ids,
+        max_history=max_history,
+        item_names=item_names if item_names != item_ids else None,
+    )
+    histories = _validation_histories(trained.dataset, max_history)
+    return publish.publish(
+        bundle,
+        model,
+        queries=_user_vectors(trained.model, histories, max_history, model.item_vectors.shape[1]),
+        warm_up_histories=histories[: FLAGS.warm_up_requests],
+        options=IndexOptions(target_recall=FLAGS.target_recall, method=FLAGS.index_method),
+        keep=FLAGS.keep,
+        dry_run=FLAGS.dry_run,
+    )
+
+
+def _validation_histories(dataset: Any, max_history: int) -> list[list[int]]:
+    """Reads what validation is measured on: the last items of each user's first 80 %."""
+    sequences = dataset.read("validation")
+    bounds = zip(sequences.row_splits[:-1], sequences.row_splits[1:], strict=True)
+    ends = [(start, start + 8 * (stop - start) // 10) for start, stop in bounds]
+    return [
+        sequences.items[max(start, end - max_history) : end].tolist() for start, end in ends if end > start
+    ]
+
+
+def _user_vectors(model: Any, histories: list[list[int]], max_history: int, dimension: int) -> np.ndarray:
+    vectors = [np.zeros((0, dimension), np.float32)]
+    for start in range(0, len(histories), _BATCH):
+        batch = histories[start : start + _BATCH]
+        padded = np.zeros((len(batch), max_history), np.int32)
+        for row, history in zip(padded, batch, strict=True):
+            row[: len(history)] = history
+        vectors.append(np.asarray(model.encode(padded)))
+    # A tower with several vectors a user gives [B, K, d]: then the empty start does not fit, nor matter.
+    return np.concatenate(vectors[1:] or vectors)
+
+
+def _print(bundle: Path, publication: Any) -> None:
+    from export.index_building import format_curve
+
+    index = publication.index
+    if index is not None:
+        if not publication.index_reused:
+            print(format_curve(index))
+        recall = "not measured" if index["recall"] is None else f"{index['recall']:.4f}"
+        print(
+            f"index {publication.fingerprint}: {index['method']} search of {index['items']:,} items,"
+            f" recall@{index['k']} {recall} against exact search on {index['queries']:,} users"
+        )
+    for what, removed in (
+        ("version", publication.removed_towers),
+        ("index", publication.removed_indexes),
+    ):
+        for name in removed:
+            print(f"{'would remove' if FLAGS.dry_run else 'removed'} {what} {name}")
+    place = bundle / "user_tower" / str(publication.number)
+    if publication.action == "unchanged":
+        print(f"unchanged: {place} is this very model already")
+        return
+    doing = f"would be {publication.action}" if FLAGS.dry_run else publication.action
+    print(f"{doing}: {place}, fingerprint {publication.fingerprint}")
+
+
+if __name__ == "__main__":
+    command.run(main, bad_input=(BundleError, InputError))

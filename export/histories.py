@@ -1,0 +1,206 @@
+"""Reads histories from files, row by row, in bounded memory.
+
+JSON lines: `{"user_id": "u1", "history": ["a", "b"]}`. CSV and TSV with a header: the history in one
+cell, its ids separated by spaces. Parquet: a list column, or a string as in CSV. Ids may be strings or
+integers; a history may be empty, or null, which is the same.
+"""
+
+import csv
+import gzip
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from export.errors import BundleError
+
+_TEXT = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": ",", ".tsv": "\t"}
+_PARQUET_ROWS = 8192
+csv.field_size_limit(sys.maxsize)  # a long history is one cell
+
+
+class HistoryRow(NamedTuple):
+    """One request: where it stands, whose it is, and the item ids, oldest first."""
+
+    where: str
+    user_id: str
+    history: list[str]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the two columns, and what stands between the ids of a history in one string."""
+
+    user: str = "user_id"
+    history: str = "history"
+    separator: str = " "
+
+
+def expand(patterns: Sequence[str]) -> list[Path]:
+    """Expands globs to files, in the order of their names.
+
+    Raises:
+      BundleError: a pattern matches no file, or a file is of no format that can be read.
+    """
+    paths: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        base = Path(path.anchor) if path.is_absolute() else Path()
+        found = sorted(p for p in base.glob(str(path.relative_to(path.anchor))) if p.is_file())
+        if not found:
+            raise BundleError(f"No file matches {pattern!r}.")
+        paths += found
+    for path in paths:
+        if _suffix(path) not in (*_TEXT, ".parquet"):
+            raise BundleError(
+                f"{path} is not .jsonl, .csv, .tsv (each also .gz) or .parquet; rename or convert it."
+            )
+    return paths
+
+
+def read_histories(
+    paths: Sequence[Path],
+    columns: Columns,
+    *,
+    on_bad_row: Callable[[BundleError], None] | None = None,
+    on_progress: Callable[[int], None] = lambda _bytes: None,
+) -> Iterator[HistoryRow]:
+    """Reads the rows of all files in turn.
+
+    Args:
+      paths: from `expand`.
+      columns: names of the columns.
+      on_bad_row: called with the error of a row that cannot be read, which is then left out; when
+        None, the error is raised.
+      on_progress: called with the number of bytes of the files that were read since the last call.
+
+    Raises:
+      BundleError: a column is missing, a file is damaged, or a row is bad; it names file and line.
+    """
+    for path in paths:
+        read = _read_parquet if _suffix(path) == ".parquet" else _read_text
+        try:
+            for where, fields in read(path, columns, on_progress):
+                try:
+                    if isinstance(fields, BundleError):
+                        raise fields
+                    yield _row(where, *fields, columns)
+                except BundleError as error:
+                    if on_bad_row is None:
+                        raise
+                    on_bad_row(error)
+        except (EOFError, OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
+            raise BundleError(f"{path} cannot be read: {error}") from error
+
+
+# What a reader yields: the place, and the two raw values or the error that stands in their stead.
+_Raw = tuple[str, tuple[Any, Any] | BundleError]
+
+
+def _suffix(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    is_compressed_text = suffixes[-1:] == [".gz"] and suffixes[-2:-1] != [".parquet"]
+    return "".join(suffixes[-2:-1] if is_compressed_text else suffixes[-1:])
+
+
+def _read_text(path: Path, columns: Columns, on_progress: Callable[[int], None]) -> Iterator[_Raw]:
+    kind = _TEXT[_suffix(path)]
+    compressed = path.suffix.lower() == ".gz"
+    with path.open("rb") as raw, gzip.open(raw) if compressed else nullcontext(raw) as opened:
+        position = 0
+        lines = _decoded(opened)
+        rows = _json_rows(path, lines, columns) if kind == "jsonl" else _csv_rows(path, lines, kind, columns)
+        for row in rows:
+            yield row
+            on_progress(raw.tell() - position)
+            position = raw.tell()
+
+
+def _decoded(binary: Any) -> Iterator[str]:
+    for number, line in enumerate(binary):
+        text = line.decode()
+        yield text.removeprefix("\ufeff") if number == 0 else text
+
+
+def _json_rows(path: Path, lines: Iterator[str], columns: Columns) -> Iterator[_Raw]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield where, BundleError(f"{where}: not JSON ({error}).")
+            continue
+        missing = [c for c in (columns.user, columns.history) if not isinstance(row, dict) or c not in row]
+        if missing:
+            yield where, BundleError(f"{where}: wanted an object with {' and '.join(map(repr, missing))}.")
+        else:
+            yield where, (row[columns.user], row[columns.history])
+
+
+def _csv_rows(path: Path, lines: Iterator[str], delimiter: str, columns: Columns) -> Iterator[_Raw]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, [])
+        _check_columns(path, header, columns)
+        user, history = header.index(columns.user), header.index(columns.history)
+        for cells in reader:
+            where = f"{path}, line {reader.line_num}"
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                message = f"{where}: {len(cells)} cells, where the header has {len(header)}."
+                yield where, BundleError(message)
+            else:
+                yield where, (cells[user], cells[history])
+    except csv.Error as error:
+        raise BundleError(f"{path}, line {reader.line_num}: {error}.") from error
+
+
+def _read_parquet(path: Path, columns: Columns, on_progress: Callable[[int], None]) -> Iterator[_Raw]:
+    scan = pl.scan_parquet(path)
+    _check_columns(path, scan.collect_schema().names(), columns)
+    total_rows = scan.select(pl.len()).collect().item()
+    size, number = path.stat().st_size, 0
+    selected = scan.select(columns.user, columns.history)
+    for frame in selected.collect_batches(chunk_size=_PARQUET_ROWS, maintain_order=True, lazy=True):
+        for user_id, history in frame.iter_rows():
+            number += 1
+            yield f"{path}, row {number}", (user_id, history)
+        on_progress(size * len(frame) // max(1, total_rows))
+
+
+def _check_columns(path: Path, found: Sequence[str], columns: Columns) -> None:
+    missing = [name for name in (columns.user, columns.history) if name not in found]
+    if missing:
+        raise BundleError(
+            f"{path} has no column {' and '.join(map(repr, missing))}; it has"
+            f" {', '.join(map(repr, found)) or 'none'}. --user_column and --history_column name them."
+        )
+
+
+def _row(where: str, user_id: Any, history: Any, columns: Columns) -> HistoryRow:
+    if history is None:
+        history = []
+    elif isinstance(history, str):
+        history = [item for item in history.split(columns.separator) if item]
+    elif not isinstance(history, list):
+        raise BundleError(f"{where}: {columns.history} is {history!r:.100}; wanted a list of item ids.")
+    try:
+        return HistoryRow(where, _id(user_id), [_id(item) for item in history])
+    except TypeError as error:
+        raise BundleError(f"{where}: {error}") from None
+
+
+def _id(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise TypeError(f"{value!r:.100} is not an id; an id is a string or an integer.")

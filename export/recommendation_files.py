@@ -1,0 +1,87 @@
+"""Writes recommendations to JSON lines or Parquet: beside the output's place, then renamed."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import polars as pl
+
+from export.errors import BundleError
+from export.retriever import Recommendation
+
+_SCHEMA: dict[str, Any] = {
+    "user_id": pl.String,
+    "items": pl.List(pl.String),
+    "scores": pl.List(pl.Float32),
+    "num_unknown": pl.Int64,
+    "fallback": pl.Boolean,
+    "version": pl.String,
+}
+
+
+class RecommendationWriter:
+    """Writes rows {user_id, items, scores, num_unknown, fallback, version}, a batch at a time.
+
+    As a context manager it leaves the whole file under its name, or, after an exception, nothing.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool):
+        """Checks that the file can be written.
+
+        Args:
+          path: its extension decides the format, .jsonl or .parquet.
+          overwrite: replace a file that is there.
+
+        Raises:
+          BundleError: the extension is another, the file exists, or there is no such directory.
+        """
+        if path.suffix not in (".jsonl", ".parquet"):
+            raise BundleError(f"{path} ends in {path.suffix!r}; the output is .jsonl or .parquet.")
+        if path.exists() and not overwrite:
+            raise BundleError(f"{path} exists; give another name, or --overwrite to replace it.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._parts = 0
+
+    def __enter__(self) -> "RecommendationWriter":
+        """Makes the place where the parts are gathered."""
+        self._beside = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=self._path.parent))
+        return self
+
+    def write(self, user_ids: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
+        """Writes a batch."""
+        rows = [
+            {"user_id": user_id} | asdict(recommendation)
+            for user_id, recommendation in zip(user_ids, recommendations, strict=True)
+        ]
+        if self._path.suffix == ".parquet":
+            # Parts, since a Parquet file cannot be appended to and must not be held in memory whole.
+            part = self._beside / f"{self._parts:08d}.parquet"
+            pl.DataFrame(rows, schema=_SCHEMA).write_parquet(part)
+            self._parts += 1
+            return
+        with (self._beside / "rows.jsonl").open("a", encoding="utf-8", newline="\n") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Renames the finished file into place, or clears away."""
+        try:
+            if kind is None:
+                whole = self._beside / "rows.jsonl"
+                if self._path.suffix == ".parquet":
+                    whole = self._beside / "whole.parquet"
+                    parts = sorted(self._beside.glob("*.parquet"))
+                    pl.scan_parquet(parts).sink_parquet(whole, maintain_order=True)
+                whole.replace(self._path)
+        finally:
+            shutil.rmtree(self._beside, ignore_errors=True)
