@@ -122,10 +122,9 @@ def read_log(
     except ValueError as error:
         raise InputError(str(error)) from error
     if time_unit == times.MICROSECONDS:
-        frames = [
-            frame.with_columns(pl.col("time") * 1_000_000) if notation == times.INTEGER else frame
-            for frame, notation in zip(frames, notations.values(), strict=True)
-        ]
+        for place, (path_text, notation) in enumerate(notations.items()):
+            if notation == times.INTEGER:
+                frames[place] = _in_microseconds(frames[place], path_text)
     names = tuple(path.name for path in paths)
     return Log(pl.concat(frames, rechunk=True), time_unit, rows_read, skipped, names)
 
@@ -237,6 +236,13 @@ def _codes(column: pl.Series) -> tuple[list[str], np.ndarray]:
     distinct = column.unique().sort()
     codes = column.cast(pl.Enum(distinct)).to_physical().cast(pl.Int64)
     return distinct.to_list(), codes.to_numpy()
+
+
+def _in_microseconds(events: pl.DataFrame, path: str) -> pl.DataFrame:
+    try:
+        return events.with_columns(times.seconds_to_microseconds(events["time"]))
+    except ValueError as error:
+        raise InputError(f"{path} {error}") from error
 
 
 def _check_header(columns: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from causerec_tf.data.interactions import SPLITS, SplitSequences
 from causerec_tf.data.sequences import (
+    FORMAT_VERSION,
     INFO_FILE,
     ITEM_NAMES_FILE,
     ITEMS_FILE,
@@ -25,7 +26,6 @@ from causerec_tf.data.sequences import (
 )
 from causerec_tf.errors import InputError
 
-FORMAT_VERSION = 1
 # The name of the files, whatever the dataset is called: the bytes do not depend on the place.
 _SHARD_FILE = "sequences-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
 

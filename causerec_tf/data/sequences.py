@@ -20,6 +20,7 @@ from causerec_tf.errors import InputError
 
 __all__ = ["SPLITS", "Dataset", "UserSequences", "open_dataset"]
 
+FORMAT_VERSION = 1
 INFO_FILE = "dataset.json"
 ITEMS_FILE = "items.txt"
 ITEM_NAMES_FILE = "item_names.txt"
@@ -182,8 +183,16 @@ def open_dataset(directory: str | Path) -> Dataset:
         for file in info["files"]:
             _check_size(directory / file["file"], file["bytes"])
         _ = dataset.num_items, dataset.num_training_windows, dataset.fingerprint
+        version = info["format_version"]
     except KeyError as error:
         raise _damaged(str(directory / INFO_FILE), f"it has no entry {error}") from error
+    except TypeError as error:
+        raise _damaged(str(directory / INFO_FILE), "it does not describe a dataset") from error
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{directory} has format version {version}, wanted {FORMAT_VERSION}. Prepare it again with this"
+            " version of pipelines/prepare.py."
+        )
     return dataset
 
 

@@ -78,6 +78,21 @@ def combine_notations(kinds: dict[str, str]) -> str:
     return AS_GIVEN if all(kind == INTEGER for kind in kinds.values()) else MICROSECONDS
 
 
+def seconds_to_microseconds(seconds: pl.Series) -> pl.Series:
+    """Brings whole seconds to the unit of other files' decimals, int64 [rows].
+
+    Raises:
+      ValueError: a value is too large to be seconds.
+    """
+    largest = seconds.abs().max()
+    if isinstance(largest, int) and largest > _LARGEST_SECONDS:
+        raise ValueError(
+            f"holds the time {largest}, which cannot be seconds, while another file has decimal seconds."
+            " Bring all files to one notation."
+        )
+    return seconds * 1_000_000
+
+
 def _starts_with_moment(text: pl.Series, integers: pl.Series) -> bool:
     """Whether the first readable value is a date rather than a number."""
     is_moment = text.str.contains(r"^\d{4}-\d{2}-\d{2}").fill_null(False)

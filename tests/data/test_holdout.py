@@ -4,11 +4,11 @@ import random
 
 import numpy as np
 import pytest
-import reference_data
 
 from causerec_tf.data.holdout import evaluation_users
 from causerec_tf.data.sequences import UserSequences
 from causerec_tf.errors import InputError
+from tests import reference_data
 
 
 def make(rows):

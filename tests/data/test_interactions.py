@@ -5,10 +5,10 @@ import random
 import numpy as np
 import polars as pl
 import pytest
-import reference_data
 
 from causerec_tf.data import interactions
 from causerec_tf.errors import InputError
+from tests import reference_data
 
 
 def frame(rows):

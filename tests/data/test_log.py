@@ -119,6 +119,10 @@ def test_integer_and_decimal_files_share_microseconds(tmp_path):
     log = interactions.read_log([str(tmp_path / "*.csv")])
     assert log.events["time"].to_list() == [2_000_000, 2_500_000]
     assert log.time_unit == times.MICROSECONDS
+    write(tmp_path / "large.csv", HEADER + "a,y,1700000000000000\n")
+    with pytest.raises(InputError, match=r"large\.csv holds the time 17.*, which cannot be seconds"):
+        interactions.read_log([str(tmp_path / "*.csv")])
+    (tmp_path / "large.csv").unlink()
     write(tmp_path / "c.csv", HEADER + "a,y,2020-01-01\n")
     with pytest.raises(InputError, match=r"a.csv holds times as numbers, .*c.csv as dates"):
         interactions.read_log([str(tmp_path / "*.csv")])

@@ -6,13 +6,13 @@ import random
 import numpy as np
 import polars as pl
 import pytest
-import reference_data
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from causerec_tf.data import interactions, sequence_writer
 from causerec_tf.data.sequences import SPLITS, open_dataset
 from causerec_tf.errors import InputError
+from tests import reference_data
 
 ABOUT = {"split_seed": 0, "filters": {}}
 
@@ -213,6 +213,16 @@ def test_damage_is_named(tmp_path, rows):
     shard.write_bytes(whole)
     (tmp_path / "shop" / "items.txt").write_text("short\n")
     with pytest.raises(InputError, match=r"items\.txt is damaged: got 6 bytes"):
+        open_dataset(tmp_path / "shop")
+    (tmp_path / "shop" / "items.txt").write_text("".join(f"{item}\n" for item in dataset.item_ids()))
+    description = (tmp_path / "shop" / "dataset.json").read_text()
+    (tmp_path / "shop" / "dataset.json").write_text(
+        description.replace('"format_version": 1', '"format_version": 0')
+    )
+    with pytest.raises(InputError, match="has format version 0, wanted 1"):
+        open_dataset(tmp_path / "shop")
+    (tmp_path / "shop" / "dataset.json").write_text("[1]")
+    with pytest.raises(InputError, match="does not describe a dataset"):
         open_dataset(tmp_path / "shop")
     (tmp_path / "shop" / "dataset.json").write_text('{"shards": {')
     with pytest.raises(InputError, match=r"dataset\.json is damaged"):

@@ -6,11 +6,11 @@ import random
 import numpy as np
 import polars as pl
 import pytest
-import reference_data
 import tensorflow as tf
 
 from causerec_tf.data import interactions, sequence_writer, windows
 from causerec_tf.errors import InputError
+from tests import reference_data
 
 
 def write(rows, directory, num_shards=3):
