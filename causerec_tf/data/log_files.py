@@ -106,10 +106,11 @@ class LogFile:
             yield from (record for record in self._records() if record.problem)
 
     def without(self, records: list[Record]) -> "LogFile":
-        """The same file without the lines of these records."""
+        """The same file with the lines of these records blank, so that line numbers stay."""
         lines = self.raw.split(b"\n")
-        for record in reversed(records):
-            del lines[record.first_line - 1 : record.last_line]
+        for record in records:
+            for number in range(record.first_line, record.last_line + 1):
+                lines[number - 1] = b""
         return LogFile(self.path, self.file_format, b"\n".join(lines), self.header)
 
     def _read_csv(self, **options) -> pl.DataFrame:
@@ -198,13 +199,19 @@ def _scan_json_lines(lines: list[bytes]) -> Iterator[Record]:
             continue
         problem = None
         try:
-            if not isinstance(json.loads(line), dict):
+            value = json.loads(line, parse_constant=_refuse_constant)
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair fails here
+            if not isinstance(value, dict):
                 problem = "is not a JSON object"
         except UnicodeDecodeError:
             problem = "is not UTF-8"
         except ValueError as error:
             problem = f"is not JSON ({error})"
         yield Record(number, number, problem)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is a word of JavaScript")
 
 
 def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> Iterator[Record]:

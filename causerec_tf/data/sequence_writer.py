@@ -126,14 +126,7 @@ def _write_files(
             name = _SHARD_FILE.format(split=split, shard=shard, num_shards=num_shards)
             _write_shard(sequences, members, directory / name)
             progress(len(members))
-            shards[split].append(
-                {
-                    "file": name,
-                    "bytes": (directory / name).stat().st_size,
-                    "records": len(members),
-                    "sha256": file_sha256(directory / name),
-                }
-            )
+            shards[split].append(_description(directory / name) | {"records": len(members)})
     _write_tfds_metadata(directory, shards)
     info = {
         "format_version": FORMAT_VERSION,
@@ -142,11 +135,15 @@ def _write_files(
         **about,
         "num_shards": num_shards,
         "shards": shards,
-        "files": [{"file": name, "bytes": (directory / name).stat().st_size} for name in text_files],
+        "files": [_description(directory / name) for name in text_files],
         "fingerprint": _fingerprint(file_sha256(directory / ITEMS_FILE), shards),
     }
     text = json.dumps(info, indent=2, ensure_ascii=False)
     (directory / INFO_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _description(path: Path) -> dict:
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def _write_shard(sequences: SplitSequences, members: np.ndarray, path: Path) -> None:

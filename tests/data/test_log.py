@@ -156,6 +156,8 @@ def test_a_bad_row_is_named_or_left_out_and_counted(tmp_path, body, message):
     ("line", "message"),
     [
         ('{"user_id": "b", "item', "line 2: the row is not JSON"),
+        (r'{"user_id": "\ud800", "item_id": 1, "timestamp": 2}', "line 2: the row is not JSON"),
+        ('{"user_id": "b", "item_id": 1, "timestamp": NaN}', "line 2: the row is not JSON"),
         ('["b", "y", 2]', "line 2: the row is not a JSON object"),
         ('{"user_id": "b", "timestamp": 2}', "line 2: column 'item_id' is empty"),
         ('{"user_id": null, "item_id": 1, "timestamp": 2}', "line 2: column 'user_id' is empty"),
@@ -185,6 +187,11 @@ def test_an_id_with_a_line_break_is_always_an_error(tmp_path, break_, on_bad_row
     fails("line 1: the id .* holds a line break", tmp_path / "a.jsonl", line, on_bad_row=on_bad_row)
     text = f'{HEADER}a,"x{break_}y",1\n'
     fails("line 2: the id .* holds a line break", tmp_path / "a.csv", text, on_bad_row=on_bad_row)
+
+
+def test_lines_keep_their_numbers_when_others_are_left_out(tmp_path):
+    text = HEADER + 'a,x,1,too long\nb,"y\nz",1\n'
+    fails("line 3: the id", tmp_path / "a.csv", text, on_bad_row="skip")
 
 
 def test_files_that_cannot_be_used(tmp_path):

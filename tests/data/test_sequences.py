@@ -211,10 +211,14 @@ def test_damage_is_named(tmp_path, rows):
     with pytest.raises(InputError, match=f"{shard.name} is missing"):
         open_dataset(tmp_path / "shop")
     shard.write_bytes(whole)
+    vocabulary = (tmp_path / "shop" / "items.txt").read_bytes()
     (tmp_path / "shop" / "items.txt").write_text("short\n")
     with pytest.raises(InputError, match=r"items\.txt is damaged: got 6 bytes"):
         open_dataset(tmp_path / "shop")
-    (tmp_path / "shop" / "items.txt").write_text("".join(f"{item}\n" for item in dataset.item_ids()))
+    (tmp_path / "shop" / "items.txt").write_bytes(vocabulary.swapcase())
+    with pytest.raises(InputError, match=r"items\.txt is damaged: its checksum"):
+        open_dataset(tmp_path / "shop").verify()
+    (tmp_path / "shop" / "items.txt").write_bytes(vocabulary)
     description = (tmp_path / "shop" / "dataset.json").read_text()
     (tmp_path / "shop" / "dataset.json").write_text(
         description.replace('"format_version": 1', '"format_version": 0')
