@@ -199,9 +199,7 @@ def _scan_json_lines(lines: list[bytes]) -> Iterator[Record]:
             continue
         problem = None
         try:
-            value = json.loads(line, parse_constant=_refuse_constant)
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair fails here
-            if not isinstance(value, dict):
+            if not isinstance(json.loads(line, parse_constant=_refuse_constant), dict):
                 problem = "is not a JSON object"
         except UnicodeDecodeError:
             problem = "is not UTF-8"

@@ -61,7 +61,7 @@ def read_rows(file: LogFile, roles: dict[str, str], *, skip_bad: bool) -> FileRo
     moments, notation = times.parse_times(raw["time"])
     ids = raw.select(pl.col("user", "item").cast(pl.String))
     events = ids.with_columns(moments.alias("time"))
-    _refuse_line_breaks(file, ids, roles)
+    _refuse_control_characters(file, ids, roles)
 
     skipped = {"a line that cannot be read": num_unreadable} if num_unreadable else {}
     good = pl.repeat(True, len(events), dtype=pl.Boolean, eager=True)
@@ -108,14 +108,15 @@ def _read_table(file: LogFile, names: list[str], skip_bad: bool) -> tuple[LogFil
     return file, table, num_unreadable
 
 
-def _refuse_line_breaks(file: LogFile, ids: pl.DataFrame, roles: dict[str, str]) -> None:
+def _refuse_control_characters(file: LogFile, ids: pl.DataFrame, roles: dict[str, str]) -> None:
     for role in ("user", "item"):
-        broken = ids[role].str.contains("[\r\n]").fill_null(False)
+        # Polars reads half a surrogate pair in JSON as NUL, which would make different ids one.
+        broken = ids[role].str.contains("[\r\n\0]").fill_null(False)
         if broken.any():
             row = _first(broken)
             raise InputError(
                 f"{file.place_of_row(row)}: the id {ids[role][row]!r} in column {roles[role]!r}"
-                " holds a line break, which the vocabulary cannot hold. Replace it in the log."
+                " holds a line break or NUL, which the vocabulary cannot hold. Replace it in the log."
             )
 
 
