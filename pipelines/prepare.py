@@ -15,6 +15,7 @@ from absl import flags
 from causerec_tf.data import interactions, times
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.data.log_files import FORMATS
+from causerec_tf.data.placement import check_output
 from causerec_tf.errors import InputError
 from pipelines import command
 
@@ -68,8 +69,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     steps = Steps()
     output = Path(FLAGS.output)
-    if output.exists() and not FLAGS.overwrite:
-        raise InputError(f"{output} exists already. Choose another --output, or replace it with --overwrite.")
+    check_output(output, marker="dataset.json", overwrite=FLAGS.overwrite)
     log, source, names = _read(steps)
 
     steps.begin("filtering and ordering")

@@ -1,4 +1,4 @@
-"""Writing a dataset (see `sequences`): beside its place first, renamed into it when it is whole.
+"""Writing a dataset; `sequences` says what it consists of.
 
 The shards are written here rather than by a TFDS builder, whose bytes differ between identical
 runs.
@@ -6,8 +6,6 @@ runs.
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf.data.interactions import SPLITS, SplitSequences
+from causerec_tf.data.placement import written_beside
 from causerec_tf.data.sequences import (
     FORMAT_VERSION,
     INFO_FILE,
@@ -24,7 +23,6 @@ from causerec_tf.data.sequences import (
     file_sha256,
     open_dataset,
 )
-from causerec_tf.errors import InputError
 
 # The name of the files, whatever the dataset is called: the bytes do not depend on the place.
 _SHARD_FILE = "sequences-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
@@ -54,53 +52,9 @@ def write_dataset(
     Raises:
       InputError: `directory` exists and may not be replaced.
     """
-    directory = Path(directory).absolute()
-    check_output(directory, overwrite=overwrite)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    beside = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir()
+    with written_beside(directory, marker=INFO_FILE, overwrite=overwrite) as beside:
         _write_files(sequences, beside, num_shards, dict(about), item_names, progress)
-        _move_into_place(beside, directory, overwrite)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return open_dataset(directory)
-
-
-def check_output(directory: str | Path, *, overwrite: bool) -> None:
-    """Checks that a dataset may be written to `directory`.
-
-    Raises:
-      InputError: something is there, and `overwrite` is off or it is not a dataset.
-    """
-    directory = Path(directory)
-    if not directory.exists():
-        return
-    if not overwrite:
-        raise InputError(
-            f"{directory} exists already. Choose another --output, or replace it with --overwrite."
-        )
-    if not (directory / INFO_FILE).is_file():
-        raise InputError(
-            f"{directory} exists and is no dataset (it has no {INFO_FILE}), so --overwrite does not"
-            " touch it. Choose another --output, or remove it yourself."
-        )
-
-
-def _move_into_place(beside: Path, directory: Path, overwrite: bool) -> None:
-    check_output(directory, overwrite=overwrite)  # it may have appeared in the meantime
-    if not directory.exists():
-        beside.rename(directory)
-        return
-    old = directory.with_name(f".{directory.name}.old-{os.getpid()}")
-    directory.rename(old)
-    try:
-        beside.rename(directory)
-    except BaseException:
-        old.rename(directory)
-        raise
-    shutil.rmtree(old)
 
 
 def _write_files(

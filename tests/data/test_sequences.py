@@ -165,7 +165,7 @@ def test_an_existing_output_is_kept_without_overwrite(tmp_path, rows):
 def test_overwrite_touches_nothing_but_datasets(tmp_path, rows):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letters.txt").write_text("dear")
-    with pytest.raises(InputError, match=r"is no dataset .* --overwrite does not touch it"):
+    with pytest.raises(InputError, match=r"has no dataset\.json, so it is nothing that --overwrite replaces"):
         write(rows, tmp_path / "home", overwrite=True)
     assert (tmp_path / "home" / "letters.txt").exists()
 
