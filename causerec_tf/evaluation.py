@@ -6,16 +6,14 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf import metrics, retrieval
-from causerec_tf.data.holdout import EvaluationUsers
+from causerec_tf.data.holdout import EvaluationUsers, ItemLists
 from causerec_tf.model import CauseRec
 
 CUTOFFS = (20, 50)
 USERS_PER_BLOCK = 512
 
 
-def rank_users(
-    model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen: bool
-) -> np.ndarray:
+def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
     """The model's k best items of the whole catalogue for each user.
 
     Args:
@@ -35,15 +33,13 @@ def rank_users(
         return retrieval.top_k(model.encode(history_BL), item_vectors, num_ranked, excluded_BE)[1]
 
     def ranked(block: slice) -> np.ndarray:
-        excluded = tf.constant(users.seen_padded(block)) if exclude_seen else None
+        excluded = _padded(users.seen, block) if exclude_seen else None
         return rank_block(tf.constant(users.history[block]), excluded).numpy()
 
     return _in_blocks(ranked, len(users), k)
 
 
-def rank_by_popularity(
-    num_items: int, users: EvaluationUsers, k: int, *, exclude_seen: bool
-) -> np.ndarray:
+def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
     """POP: the same k items for everybody, those most frequent in training.
 
     Items are numbered by falling training frequency, so these are the first of them.
@@ -60,7 +56,7 @@ def rank_by_popularity(
     scores = tf.constant(-np.arange(num_items, dtype=np.float32))[:, tf.newaxis]
 
     def ranked(block: slice) -> np.ndarray:
-        excluded = tf.constant(users.seen_padded(block)) if exclude_seen else None
+        excluded = _padded(users.seen, block) if exclude_seen else None
         everybody = tf.ones([len(users.history[block]), 1])
         return retrieval.top_k(everybody, scores, min(k, num_items), excluded)[1].numpy()
 
@@ -79,9 +75,16 @@ def figures(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, float]:
     """
     means = {}
     for k in CUTOFFS:
-        values = metrics.per_user(ranked, users.targets, users.target_splits, k)
+        values = metrics.per_user(ranked, users.targets.items, users.targets.row_splits, k)
         means |= {f"{name}@{k}": float(values[name].mean()) for name in metrics.NAMES}
     return means
+
+
+def _padded(lists: ItemLists, block: slice) -> tf.Tensor:
+    """The lists of a block of users, int32 [B, longest], filled up with 0."""
+    splits = lists.row_splits[block.start : block.stop + 1]
+    items = lists.items[splits[0] : splits[-1]]
+    return tf.RaggedTensor.from_row_splits(items, splits - splits[0]).to_tensor()
 
 
 def _in_blocks(ranked: Callable[[slice], np.ndarray], num_users: int, k: int) -> np.ndarray:

@@ -80,9 +80,7 @@ def contrast_with_observation(
     """
     to_positive_BM = _safe_norm(user_BD[:, tf.newaxis] - positive_BMD)
     to_negative_BN = _safe_norm(user_BD[:, tf.newaxis] - negative_BND)
-    triplet_BMN = tf.nn.relu(
-        to_positive_BM[:, :, tf.newaxis] - to_negative_BN[:, tf.newaxis, :] + MARGIN_CO
-    )
+    triplet_BMN = tf.nn.relu(to_positive_BM[:, :, tf.newaxis] - to_negative_BN[:, tf.newaxis, :] + MARGIN_CO)
     pair_BMN = positive_mask_BM[:, :, tf.newaxis] & negative_mask_BN[:, tf.newaxis, :]
     return tf.reduce_sum(tf.where(pair_BMN, triplet_BMN, 0.0), axis=(1, 2))
 
@@ -112,9 +110,7 @@ def contrast_with_items(
     cosine_BM = tf.linalg.matvec(tf.math.l2_normalize(positive_BMD, axis=-1), target_BD)
     cosine_BN = tf.linalg.matvec(tf.math.l2_normalize(negative_BND, axis=-1), target_BD)
     pull_B = tf.reduce_sum(tf.where(positive_mask_BM, 1.0 - cosine_BM, 0.0), axis=-1)
-    push_B = tf.reduce_sum(
-        tf.where(negative_mask_BN, tf.nn.relu(cosine_BN - MARGIN_II), 0.0), axis=-1
-    )
+    push_B = tf.reduce_sum(tf.where(negative_mask_BN, tf.nn.relu(cosine_BN - MARGIN_II), 0.0), axis=-1)
     return pull_B + push_B
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from causerec_tf import losses, negatives
+from causerec_tf import encoding, losses, negatives
 from causerec_tf.counterfactual import concepts, synthesis
 from causerec_tf.settings import Settings
 from causerec_tf.towers.item import PADDING, ItemTower
@@ -49,18 +49,19 @@ class CauseRec(tfrs.Model):
         self.num_items = num_items
         self.item_tower = ItemTower(num_items, settings.embedding_dim, seed=settings.seed)
         self.user_tower = MeanPoolingTower(settings.embedding_dim, seed=settings.seed)
-        self.synthesis = None
+        weights = {"matching": 1.0}
         if settings.method == "item":
+            weights |= {"co": settings.lambda_co, "ii": settings.lambda_ii}
+        self._weights = {name: weight for name, weight in weights.items() if weight > 0}
+        self._means = {name: tf.keras.metrics.Mean(name) for name in self._weights}
+        self.synthesis = None
+        if len(self._weights) > 1:
             self.synthesis = synthesis.CounterfactualSynthesis(
                 num_positives=settings.num_positives,
                 num_negatives=settings.num_negatives,
                 replacement_rate=settings.replacement_rate,
                 memory_size=settings.memory_size,
             )
-        self._means = {"matching": tf.keras.metrics.Mean("matching")}
-        if self.synthesis is not None:
-            self._means["co"] = tf.keras.metrics.Mean("co")
-            self._means["ii"] = tf.keras.metrics.Mean("ii")
         # Built now, so that a checkpoint can be restored before the first call.
         self.item_tower.build(None)
         self.user_tower.build(None)
@@ -113,12 +114,9 @@ class CauseRec(tfrs.Model):
                 concepts.item_scores(concepts_BLD, target_BD),
                 self._seed(_Draw.SYNTHESIS),
             )
-            user_BD, counterfactual_BCD = self._encode_with_counterfactuals(
-                history_BL, concepts_BLD, mask_BL, replacements
-            )
-            parts_B |= self._contrasts(
-                user_BD, target_BD, counterfactual_BCD, replacements.exists_BC
-            )
+            vectors_BED = self._encode_all(history_BL, concepts_BLD, replacements)
+            user_BD = vectors_BED[:, 0]
+            parts_B |= self._contrasts(user_BD, target_BD, vectors_BED[:, 1:], replacements.exists_BC)
         parts_B["matching"] = self._matching(user_BD, target_BD, target_B)
         return self._total({name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()})
 
@@ -126,7 +124,10 @@ class CauseRec(tfrs.Model):
         """One step; answers with the means of the loss parts over the epoch so far."""
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True)
-        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        # After the check in the loss: a step that is not finite must not reach the variables.
+        with tf.control_dependencies([loss]):
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return {name: mean.result() for name, mean in self._means.items()}
 
     @property
@@ -134,34 +135,25 @@ class CauseRec(tfrs.Model):
         """The means that Keras resets at the start of an epoch."""
         return list(self._means.values())
 
-    def _encode_with_counterfactuals(
-        self, history_BL, concepts_BLD, mask_BL, replacements
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Vectors of the history, [B, d], and of its counterfactuals, [B, C, d], in one encoding."""
-        counterfactual_BCL = synthesis.apply(history_BL, replacements)
-        all_BEL = tf.concat([history_BL[:, tf.newaxis], counterfactual_BCL], axis=1)
-        num_all, length = all_BEL.shape[1], all_BEL.shape[2]
-        flat = tf.reshape(all_BEL, [-1, length])
-        vectors = self.user_tower(self.item_tower(flat), flat != PADDING)
-        vectors_BED = tf.reshape(vectors, [-1, num_all, vectors.shape[-1]])
-        return vectors_BED[:, 0], vectors_BED[:, 1:]
+    def _encode_all(self, history_BL, concepts_BLD, replacements) -> tf.Tensor:
+        """Vectors of the history and of its counterfactuals, float [B, 1 + C, d]."""
+        if getattr(self.user_tower, "is_mean_pooling", False):
+            return encoding.encode_by_difference(
+                self.user_tower, self.item_tower, history_BL, concepts_BLD, replacements
+            )
+        return encoding.encode_written_out(self.user_tower, self.item_tower, history_BL, replacements)
 
     def _contrasts(self, user_BD, target_BD, counterfactual_BCD, exists_BC) -> dict[str, tf.Tensor]:
-        """L_co and L_ii of each example."""
+        """L_co and L_ii of each example, those with a weight."""
         num_positives = self.settings.num_positives
-        positive_BMD, negative_BND = (
-            counterfactual_BCD[:, :num_positives],
-            counterfactual_BCD[:, num_positives:],
-        )
-        positive_mask_BM, negative_mask_BN = (
-            exists_BC[:, :num_positives],
-            exists_BC[:, num_positives:],
-        )
-        masks = (positive_mask_BM, negative_mask_BN)
-        return {
-            "co": losses.contrast_with_observation(user_BD, positive_BMD, negative_BND, *masks),
-            "ii": losses.contrast_with_items(target_BD, positive_BMD, negative_BND, *masks),
-        }
+        vectors = (counterfactual_BCD[:, :num_positives], counterfactual_BCD[:, num_positives:])
+        masks = (exists_BC[:, :num_positives], exists_BC[:, num_positives:])
+        parts_B = {}
+        if "co" in self._weights:
+            parts_B["co"] = losses.contrast_with_observation(user_BD, *vectors, *masks)
+        if "ii" in self._weights:
+            parts_B["ii"] = losses.contrast_with_items(target_BD, *vectors, *masks)
+        return parts_B
 
     def _matching(self, user_BD, target_BD, target_B) -> tf.Tensor:
         """L_matching of each example (equations 2 and 3)."""
@@ -190,8 +182,7 @@ class CauseRec(tfrs.Model):
 
     def _total(self, parts: dict[str, tf.Tensor]) -> tf.Tensor:
         """The weighted sum of the parts; stops the step if it is not finite."""
-        weights = {"matching": 1.0, "co": self.settings.lambda_co, "ii": self.settings.lambda_ii}
-        total = tf.add_n([weights[name] * part for name, part in parts.items()])
+        total = tf.add_n([self._weights[name] * part for name, part in parts.items()])
         report: list = ["loss is not finite at step", self.optimizer.iterations + 1]
         for name, part in parts.items():
             report += [f"{name}=", part]

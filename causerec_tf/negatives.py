@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-SAMPLERS = ("uniform", "log_uniform", "full")
-
 
 class Negatives(NamedTuple):
     """Negatives that a whole batch shares.
@@ -51,12 +49,10 @@ def draw(sampler: str, *, num_items: int, num_sampled: int, seed: tf.Tensor) -> 
         rank_S = tf.cast(tf.math.exp(uniform_S * log_range), tf.int32) - 1
         ids_S = tf.minimum(rank_S, num_items - 1) + 1
         return Negatives(ids_S, log_uniform_log_expected_count(ids_S, num_items, num_sampled))
-    raise ValueError(f"sampler {sampler!r} is not one of {', '.join(SAMPLERS)}")
+    raise ValueError(f"sampler {sampler!r}: wanted uniform, log_uniform or full.")
 
 
-def log_uniform_log_expected_count(
-    ids: tf.Tensor, num_items: int, num_sampled: int
-) -> tf.Tensor:
+def log_uniform_log_expected_count(ids: tf.Tensor, num_items: int, num_sampled: int) -> tf.Tensor:
     """Log of S * P(id) under the log-uniform (Zipfian) sampler.
 
     `P(id) = (log(id + 1) - log(id)) / log(V + 1)` for ids 1..V, the distribution of

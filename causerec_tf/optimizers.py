@@ -39,7 +39,12 @@ class SparseAdam(tf.keras.optimizers.Adam):
           name: of the optimiser.
         """
         super().__init__(
-            learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, jit_compile=False, name=name
+            learning_rate,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            jit_compile=False,
+            name=name,
         )
         self.l2 = l2
 

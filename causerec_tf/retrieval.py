@@ -36,6 +36,7 @@ def top_k(
     Raises:
       ValueError: k is below 1 or above V.
     """
+    users = tf.convert_to_tensor(users)
     num_items = int(item_vectors_VD.shape[0])
     if not 1 <= k <= num_items:
         raise ValueError(f"k={k}: wanted 1 to {num_items}, the number of items.")

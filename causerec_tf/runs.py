@@ -1,11 +1,11 @@
 """The directory of a run: its settings, its checkpoints, its figures.
 
-    flags.txt        a flagfile that reruns it
-    dataset.txt      fingerprint of the dataset it was trained on
-    checkpoints/     model, optimiser, memory, position: what a resumed run goes on from
-    best/            both towers as they were after the best epoch on validation users
-    events/          TensorBoard
-    metrics.json     the result record
+flags.txt        a flagfile that reruns it
+dataset.txt      fingerprint of the dataset it was trained on
+checkpoints/     model, optimiser, memory, position: what a resumed run goes on from
+best/            both towers as they were after the best epoch on validation users
+events/          TensorBoard
+metrics.json     the result record
 """
 
 import json
@@ -127,10 +127,27 @@ def restore_best(model: CauseRec, run: RunDirectory) -> None:
     latest = tf.train.latest_checkpoint(run.best)
     if latest is None:
         raise InputError(f"{run.path} has no finished epoch yet: let pipelines/train.py finish one.")
+    restore(towers(model), latest)
+
+
+def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    """Reads a checkpoint.
+
+    Args:
+      checkpoint: what to fill.
+      path: of the checkpoint, without the ending of its files.
+
+    Raises:
+      InputError: its files are damaged, or are of another model.
+    """
     try:
-        towers(model).restore(latest).assert_existing_objects_matched()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
-        raise InputError(f"{latest} cannot be read: {error}. Train the run again.") from error
+        checkpoint.restore(path).assert_existing_objects_matched()
+    # TensorFlow turns what its reader meets into Python's own kinds of error, IndexError for a short file.
+    except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
+        raise InputError(
+            f"the checkpoint {path} cannot be read: {error}\nRemove its files and the file `checkpoint`"
+            " beside them and run pipelines/train.py again, or choose another --run."
+        ) from error
 
 
 def towers(model: CauseRec) -> tf.train.Checkpoint:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from causerec_tf.errors import InputError
-from causerec_tf.negatives import SAMPLERS
 
 METHODS = ("base", "item")
 TOWERS = ("mean",)
+SAMPLERS = ("uniform", "log_uniform", "full")
 RECIPES = ("paper", "tuned")
 
 
@@ -26,9 +26,7 @@ class Settings:
 
     dataset: str = _setting("", "Directory made by pipelines/prepare.py.")
     run: str = _setting("", "Directory of the run; an unfinished run found there is resumed.")
-    method: str = _setting(
-        "base", "base: the tower alone; item: CauseRec-Item around it.", METHODS
-    )
+    method: str = _setting("base", "base: the tower alone; item: CauseRec-Item around it.", METHODS)
     tower: str = _setting("mean", "User tower. mean: mean pooling and an MLP.", TOWERS)
     recipe: str = _setting("paper", "What the record calls these settings.", RECIPES)
     seed: int = _setting(0, "Of initial weights, order, negatives and synthesis.")
@@ -59,9 +57,7 @@ class Settings:
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), field.metadata["choices"]
             if choices is not None and value not in choices:
-                raise InputError(
-                    f"--{field.name}={value}: wanted one of {', '.join(choices)}."
-                )
+                raise InputError(f"--{field.name}={value}: wanted one of {', '.join(choices)}.")
         for name in (
             *("max_history", "embedding_dim", "epochs", "patience", "batch_size"),
             *("num_sampled", "memory_size", "checkpoint_steps"),
@@ -92,9 +88,7 @@ class Settings:
 
     def to_flagfile(self) -> str:
         """A flagfile that reruns the run, one `--name=value` a line."""
-        return "".join(
-            f"--{field.name}={getattr(self, field.name)}\n" for field in dataclasses.fields(self)
-        )
+        return "".join(f"--{field.name}={getattr(self, field.name)}\n" for field in dataclasses.fields(self))
 
     @classmethod
     def from_flagfile(cls, path: Path) -> "Settings":

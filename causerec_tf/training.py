@@ -113,7 +113,12 @@ def train(
       InputError: the dataset has nothing to train or validate on, or a checkpoint cannot be read.
       NonFiniteLossError: the loss is not finite.
     """
-    validation_users = _validation_users(dataset)
+    validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
+    if len(validation_users) == 0:
+        raise InputError(
+            f"{dataset.directory} has no validation user with two events or more, and validation users"
+            " choose the epoch. Prepare a larger log, or try another --split_seed."
+        )
     model = CauseRec(settings, dataset.num_items)
     optimizer = SparseAdam(settings.learning_rate, l2=settings.weight_decay)
     optimizer.build(model.trainable_variables)
@@ -125,7 +130,8 @@ def train(
         run.checkpoints,
         max_to_keep=2,
     )
-    _restore(manager)
+    if manager.latest_checkpoint is not None:
+        runs.restore(manager.checkpoint, manager.latest_checkpoint)
     on_start(progress)
 
     best = tf.train.CheckpointManager(runs.towers(model), run.best, max_to_keep=2)
@@ -155,10 +161,6 @@ def examples_per_second(epochs: Sequence[Epoch]) -> float:
     return sum(e.examples for e in measured) / max(sum(e.seconds for e in measured), 1e-9)
 
 
-def _validation_users(dataset: Dataset) -> EvaluationUsers:
-    raise NotImplementedError
-
-
 def _validate(model: CauseRec, users: EvaluationUsers) -> dict[str, float]:
     ranked = evaluation.rank_users(model, users, max(evaluation.CUTOFFS), exclude_seen=False)
     return evaluation.figures(ranked, users)
@@ -180,30 +182,17 @@ def _train_epoch(model, settings: Settings, dataset: Dataset, progress: Progress
         history = model.fit(batches, verbose=0, callbacks=callbacks).history
     except tf.errors.InvalidArgumentError as error:
         if "loss is not finite" in error.message:
-            raise _explain_non_finite(error.message, settings) from None
+            raise explain_non_finite(error.message, settings) from None
         raise
     seconds = time.monotonic() - started
     losses = {name: values[-1] for name, values in history.items()}
     return Epoch(progress.epoch + 1, losses, {}, examples, seconds, is_best=False)
 
 
-def _restore(manager: tf.train.CheckpointManager) -> None:
-    """Goes on from the last checkpoint, if there is one."""
-    if manager.latest_checkpoint is None:
-        return
-    try:
-        status = manager.checkpoint.restore(manager.latest_checkpoint)
-        status.assert_existing_objects_matched()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
-        raise InputError(
-            f"{manager.latest_checkpoint} cannot be read: {error}\nRemove the files of that checkpoint"
-            " and the file `checkpoint` beside them to start again, or choose another --run."
-        ) from error
-
-
-def _explain_non_finite(message: str, settings: Settings) -> NonFiniteLossError:
+def explain_non_finite(message: str, settings: Settings) -> NonFiniteLossError:
     """The step and the loss parts, from the failed assertion, with the likely cause."""
-    report = " ".join(re.findall(r"\[([^\]]*)\]", message)) or message
+    parts = re.findall(r"\[([^\]]*)\]", message.partition("[[{{node")[0])
+    report = " ".join(parts).replace("= ", "=").replace("-nan", "nan")
     return NonFiniteLossError(
         f"{report}. The likely cause is too large a step: lower --learning_rate (now"
         f" {settings.learning_rate}), raise --temperature (now {settings.temperature}) or lower the"

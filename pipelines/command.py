@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-# TensorFlow reads this when it is first imported: its start-up notes are not news to a user.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# TensorFlow reads this when it is first imported: its start-up notes (a missing GPU among them) are not news
+# to a user, and what fails is raised.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 FLAGS = flags.FLAGS
 

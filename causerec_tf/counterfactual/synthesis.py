@@ -21,9 +21,10 @@ class Replacements(NamedTuple):
     """What the C counterfactual histories change in the original, and nothing of what they keep.
 
     Attributes:
-      positions_BCR: int32 [B, C, R], positions in the history, distinct within a history.
+      positions_BCR: int32 [B, C, R], positions in the history.
       substitutes_BCR: int32 [B, C, R], the items put there.
-      replaced_BCR: bool [B, C, R], which of these replacements take place.
+      replaced_BCR: bool [B, C, R], which of these replacements take place. The positions of those are
+        distinct within a history; the others mean nothing.
     """
 
     positions_BCR: tf.Tensor
@@ -32,7 +33,7 @@ class Replacements(NamedTuple):
 
     @property
     def exists_BC(self) -> tf.Tensor:
-        """bool [B, C]: the counterfactual histories in which something was replaced."""
+        """Which counterfactual histories had something replaced, bool [B, C]."""
         return tf.reduce_any(self.replaced_BCR, axis=-1)
 
 
@@ -92,7 +93,10 @@ class CounterfactualSynthesis(tf.keras.layers.Layer):
         """
         seeds = tf.random.split(seed, 2)
         positions_BCR, chosen_BCR = self._choose_positions(
-            concepts.rank(scores_BL, mask_BL), tf.shape(history_BL)[0], history_BL.shape[1], seeds[0]
+            concepts.rank(scores_BL, mask_BL),
+            tf.shape(history_BL)[0],
+            history_BL.shape[1],
+            seeds[0],
         )
         original_BCR = tf.gather(history_BL, positions_BCR, batch_dims=1)
         substitutes_BCR, found_BCR = self._choose_substitutes(
@@ -156,15 +160,13 @@ def apply(history_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
     Returns:
       int32 [B, C, L].
     """
-    positions_BCR, substitutes_BCR, replaced_BCR = replacements
-    batch_size, num_histories, most = tf.unstack(tf.shape(positions_BCR))
+    num_histories = tf.shape(replacements.positions_BCR)[1]
     histories_BCL = tf.repeat(history_BL[:, tf.newaxis], num_histories, axis=1)
-    original_BCR = tf.gather(history_BL, positions_BCR, batch_dims=1)
-    rows, columns, _ = tf.meshgrid(
-        tf.range(batch_size), tf.range(num_histories), tf.range(most), indexing="ij"
-    )
+    replaced = tf.where(replacements.replaced_BCR)
+    rows_and_histories = tf.cast(replaced[:, :2], tf.int32)
+    positions = tf.gather_nd(replacements.positions_BCR, replaced)
     return tf.tensor_scatter_nd_update(
         histories_BCL,
-        tf.stack([rows, columns, positions_BCR], axis=-1),
-        tf.where(replaced_BCR, substitutes_BCR, original_BCR),
+        tf.concat([rows_and_histories, positions[:, tf.newaxis]], axis=1),
+        tf.gather_nd(replacements.substitutes_BCR, replaced),
     )

@@ -1,0 +1,108 @@
+"""Result records: every figure of a run with its protocol, so that it can be checked and compared."""
+
+from importlib import metadata
+
+from causerec_tf import evaluation
+from causerec_tf.data.holdout import evaluation_users
+from causerec_tf.data.sequences import Dataset
+from causerec_tf.errors import InputError
+from causerec_tf.model import CauseRec
+from causerec_tf.settings import Settings
+from causerec_tf.training import CHOSEN_BY, Progress, examples_per_second
+
+_PACKAGES = ("causerec_tf", "tensorflow", "tf-keras", "tensorflow-recommenders", "numpy")
+
+
+def evaluate(
+    model: CauseRec, settings: Settings, dataset: Dataset, split: str, *, exclude_seen: bool
+) -> dict[str, dict[str, float] | int]:
+    """The model and POP on the users of a split.
+
+    Args:
+      model: the trained model.
+      settings: of its run.
+      dataset: it was trained on.
+      split: `validation` or `test`.
+      exclude_seen: leave out the items of a user's history.
+
+    Returns:
+      `{"users": number, split: figures of the model, "pop": figures of POP}`.
+
+    Raises:
+      InputError: no user of the split has two events.
+    """
+    users = evaluation_users(dataset.read(split), settings.max_history)
+    if len(users) == 0:
+        raise InputError(
+            f"{dataset.directory} has no {split} user with two events or more: there is nothing to"
+            " measure. Prepare a larger log, or try another --split_seed."
+        )
+    k = max(evaluation.CUTOFFS)
+    ranked = evaluation.rank_users(model, users, k, exclude_seen=exclude_seen)
+    popular = evaluation.rank_by_popularity(dataset.num_items, users, k, exclude_seen=exclude_seen)
+    return {
+        "users": len(users),
+        split: evaluation.figures(ranked, users),
+        "pop": evaluation.figures(popular, users),
+    }
+
+
+def run_record(
+    model: CauseRec,
+    settings: Settings,
+    dataset: Dataset,
+    progress: Progress,
+    *,
+    exclude_seen: bool,
+    command: str,
+) -> dict:
+    """The record of a finished run: test users are looked at here, and once.
+
+    Args:
+      model: with the towers of the best epoch.
+      settings: of the run.
+      dataset: it was trained on.
+      progress: what the epochs gave.
+      exclude_seen: whether seen items are left out of the test users' lists.
+      command: that made the run.
+
+    Returns:
+      The record, ready for JSON.
+    """
+    best = progress.best
+    assert best is not None
+    test = evaluate(model, settings, dataset, "test", exclude_seen=exclude_seen)
+    return {
+        "system": settings.system,
+        "recipe": settings.recipe,
+        "seed": settings.seed,
+        "split_seed": dataset.info["split_seed"],
+        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "protocol": protocol(settings, exclude_seen=exclude_seen) | {"test_users": test["users"]},
+        "epochs": progress.epoch,
+        "best_epoch": best.number,
+        "train_examples_per_second": round(examples_per_second(progress.epochs), 1),
+        "validation": best.validation,
+        "test": test["test"],
+        "pop": test["pop"],
+        "validation_by_epoch": [epoch.validation[CHOSEN_BY] for epoch in progress.epochs],
+        "command": command,
+        "versions": versions(),
+    }
+
+
+def protocol(settings: Settings, *, exclude_seen: bool) -> dict:
+    """How the figures were made."""
+    return {
+        "history": "first int(0.8 n) items of an evaluation user",
+        "targets": "the distinct items after them",
+        "candidates": "the whole catalogue",
+        "max_history": settings.max_history,
+        "exclude_seen": exclude_seen,
+        "epoch_chosen_by": f"validation {CHOSEN_BY}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that made the figures."""
+    return {package: metadata.version(package) for package in _PACKAGES}

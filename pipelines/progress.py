@@ -1,0 +1,60 @@
+"""The progress of a training run on the screen."""
+
+import sys
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from causerec_tf import training
+
+
+class ProgressBar(tf.keras.callbacks.Callback):
+    """One bar over all steps a run may take, with the time left; a line for each epoch above it."""
+
+    def __init__(self, steps_per_epoch: int, epochs: int):
+        """Sets the run's length.
+
+        Args:
+          steps_per_epoch: steps of one epoch.
+          epochs: of the run, at most.
+        """
+        super().__init__()
+        self._supports_tf_logs = True  # tensors stay tensors: no step waits for them
+        self._steps_per_epoch = steps_per_epoch
+        self._epochs = epochs
+        self._bar = tqdm(
+            total=steps_per_epoch * epochs,
+            unit="step",
+            desc="training",
+            dynamic_ncols=True,
+            # A log file gets a line now and then, a screen a bar that moves.
+            mininterval=0.5 if sys.stderr.isatty() else 30.0,
+        )
+
+    def resume(self, progress: training.Progress) -> None:
+        """Moves the bar to where the run goes on from."""
+        done = progress.epoch * self._steps_per_epoch + progress.batch
+        if done:
+            self._bar.write(f"going on from epoch {progress.epoch + 1}, step {progress.batch + 1}")
+        self._bar.reset(self._bar.total)
+        self._bar.initial = self._bar.n = done
+
+    def on_train_batch_end(self, batch, logs=None) -> None:
+        """Moves the bar by a step."""
+        self._bar.update()
+
+    def print_epoch(self, epoch: training.Epoch) -> None:
+        """Prints what an epoch gave."""
+        losses = ", ".join(f"{name} {value:.4f}" for name, value in epoch.losses.items())
+        figures = ", ".join(
+            f"{name} {epoch.validation[name]:.4f}" for name in ("recall@50", "ndcg@50", "hr@50")
+        )
+        best = ", the best so far" if epoch.is_best else ""
+        self._bar.write(
+            f"epoch {epoch.number}/{self._epochs} ({epoch.seconds:.0f} s): loss {losses};"
+            f" validation {figures}{best}"
+        )
+
+    def close(self) -> None:
+        """Leaves the screen in order."""
+        self._bar.close()

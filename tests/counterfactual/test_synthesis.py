@@ -1,0 +1,139 @@
+"""Counterfactual histories: where they differ, how often, by what; and when they do not exist."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from causerec_tf.counterfactual import synthesis
+from tests import reference
+
+M, N, LENGTH, BATCH = 2, 3, 9, 300
+
+
+def make(rate=0.5, memory=range(1000, 1500), memory_size=600):
+    layer = synthesis.CounterfactualSynthesis(
+        num_positives=M, num_negatives=N, replacement_rate=rate, memory_size=memory_size
+    )
+    layer.memory.enqueue(tf.constant(list(memory), tf.int32))
+    return layer
+
+
+def histories(seed=0):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, LENGTH + 1, size=BATCH)
+    mask = np.arange(LENGTH) < lengths[:, np.newaxis]
+    history = np.where(mask, rng.integers(1, 500, size=[BATCH, LENGTH]), 0).astype(np.int32)
+    scores = rng.normal(size=[BATCH, LENGTH]).astype(np.float32)
+    target = rng.integers(1, 500, size=BATCH).astype(np.int32)
+    return history, mask, target, scores
+
+
+def synthesise(layer, inputs, seed=(7, 8)):
+    replacements = layer(*(tf.constant(value) for value in inputs), tf.constant(seed))
+    return replacements, synthesis.apply(tf.constant(inputs[0]), replacements).numpy()
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.4, 0.5, 0.6, 0.8, 1.0])
+def test_only_the_right_half_changes_at_the_exact_count(rate):
+    history, mask, _, scores = inputs = histories()
+    replacements, written = synthesise(make(rate), inputs)
+    exists = replacements.exists_BC.numpy()
+    for b in range(BATCH):
+        n = mask[b].sum()
+        indispensable, dispensable = reference.halves(scores[b, :n])
+        for c in range(M + N):
+            half = dispensable if c < M else indispensable
+            changed = np.flatnonzero(written[b, c] != history[b])
+            assert set(changed) <= set(half)
+            assert len(changed) == math.ceil(Fraction(str(rate)) * len(half))
+            assert exists[b, c] == (len(half) > 0)
+            # Every substitute stood in the memory; padding is as it was.
+            assert (written[b, c][changed] >= 1000).all()
+            assert (written[b, c][n:] == 0).all()
+
+
+def test_positions_are_drawn_uniformly_and_each_history_for_itself():
+    mask = np.ones([1, 8], bool)
+    history = np.arange(1, 9, dtype=np.int32)[np.newaxis]
+    scores = -np.arange(8, dtype=np.float32)[np.newaxis]  # positions 0..3 are indispensable
+    layer = make()
+    counts, pairs = np.zeros(8), set()
+    for seed in range(600):
+        layer.memory.enqueue(tf.range(1000, 1600))  # fills it: what the last call enqueued is gone
+        inputs = history, mask, np.array([99], np.int32), scores
+        _, written = synthesise(layer, inputs, (seed, 1))
+        changed = written[0] != history
+        counts += changed[M:].sum(axis=0)
+        pairs.add((tuple(changed[M]), tuple(changed[M + 1])))
+    assert (counts[4:] == 0).all()
+    want = 600 * N / 2  # two of four positions each time
+    # Five standard deviations of a binomial count.
+    assert (abs(counts[:4] - want) < 5 * math.sqrt(600 * N / 4)).all()
+    assert len(pairs) == 36  # each of 6 choices in one beside each of 6 in the other
+
+
+def test_a_substitute_is_neither_the_item_nor_the_target():
+    history = np.array([[1, 2, 3, 4]], np.int32)
+    inputs = history, history > 0, np.array([5], np.int32), np.array([[4, 3, 2, 1]], np.float32)
+    layer = make(memory=[1, 2, 3, 4, 5, 5, 5], memory_size=7)
+    seen = set()
+    for seed in range(200):
+        layer.memory.enqueue(tf.constant([1, 2, 3, 4, 5, 5, 5]))
+        replacements, written = synthesise(layer, inputs, (seed, 0))
+        replaced = replacements.replaced_BCR.numpy()
+        substitutes = replacements.substitutes_BCR.numpy()[replaced]
+        originals = np.take(history[0], replacements.positions_BCR.numpy())[replaced]
+        assert (substitutes != originals).all() and (substitutes != 5).all()
+        seen |= {bool(r) for r in replaced.ravel()}
+        # What found no substitute keeps its item and does not count as replaced.
+        differs = (written[0] != history).any(axis=1)
+        np.testing.assert_array_equal(replacements.exists_BC.numpy()[0], differs)
+    assert seen == {True, False}
+
+
+def test_nothing_exists_while_the_memory_is_empty_and_the_batch_is_enqueued_afterwards():
+    layer = make(memory=[])
+    inputs = histories()
+    replacements, written = synthesise(layer, inputs)
+    assert not replacements.exists_BC.numpy().any()
+    np.testing.assert_array_equal(written, np.repeat(inputs[0][:, np.newaxis], M + N, axis=1))
+    assert int(layer.memory.filled) == min(inputs[1].sum(), layer.memory.capacity)
+    replacements, _ = synthesise(layer, inputs)
+    assert replacements.exists_BC.numpy().any()
+
+
+def test_a_history_of_one_has_no_positive():
+    inputs = (
+        np.array([[3, 0, 0]], np.int32),
+        np.array([[True, False, False]]),
+        np.array([4], np.int32),
+        np.zeros([1, 3], np.float32),
+    )
+    replacements, _ = synthesise(make(), inputs)
+    assert replacements.exists_BC.numpy().tolist() == [[False] * M + [True] * N]
+
+
+def test_the_same_seed_makes_the_same_histories():
+    inputs = histories()
+    _, first = synthesise(make(), inputs, (1, 2))
+    _, again = synthesise(make(), inputs, (1, 2))
+    _, other = synthesise(make(), inputs, (1, 3))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_padding_is_deleted_without_a_trace():
+    history, mask, target, scores = histories()
+    short = history[:, :4] * (np.arange(4) < 3), mask[:, :4] & (np.arange(4) < 3), target, scores[:, :4]
+    padded = tuple(np.pad(value, [[0, 0], [0, 5]]) for value in short[:2])
+    padded_scores = np.pad(short[3], [[0, 0], [0, 5]], constant_values=9.0)  # padding scores highest
+    _, written = synthesise(make(), (*padded, target, padded_scores))
+    for b in range(BATCH):
+        n = short[1][b].sum()
+        indispensable, dispensable = reference.halves(short[3][b, :n])
+        for c in range(M + N):
+            changed = np.flatnonzero(written[b, c] != padded[0][b])
+            assert set(changed) <= set(dispensable if c < M else indispensable)

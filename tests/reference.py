@@ -1,0 +1,109 @@
+"""Slow NumPy twins of the formulas, straight from the paper. Imports nothing of the project."""
+
+import math
+
+import numpy as np
+
+
+def sampled_softmax(
+    users, targets, negatives, target_ids, negative_ids, log_q_target=None, log_q=None, t=1.0
+):
+    """Equations 2 and 3 over the target and the negatives that are not it; float64 [B]."""
+    values = []
+    for b, user in enumerate(users.astype(np.float64)):
+        positive = user @ targets[b] / t - (0.0 if log_q_target is None else log_q_target[b])
+        logits = [positive]
+        for s, negative in enumerate(negatives):
+            if negative_ids[s] != target_ids[b]:
+                logits.append(user @ negative / t - (0.0 if log_q is None else log_q[s]))
+        logits = np.array(logits)
+        values.append(np.log(np.exp(logits - logits.max()).sum()) + logits.max() - positive)
+    return np.array(values)
+
+
+def contrast_with_observation(user, positives, negatives, positive_exists, negative_exists):
+    """Equation 9 for one example: user [d], positives [M, d], negatives [N, d]."""
+    total = 0.0
+    for positive in positives[positive_exists]:
+        for negative in negatives[negative_exists]:
+            total += max(np.linalg.norm(user - positive) - np.linalg.norm(user - negative) + 1.0, 0.0)
+    return total
+
+
+def contrast_with_items(target, positives, negatives, positive_exists, negative_exists):
+    """Equation 10 for one example."""
+
+    def unit(vector):
+        return vector / np.linalg.norm(vector)
+
+    total = sum(1.0 - unit(p) @ unit(target) for p in positives[positive_exists])
+    return total + sum(max(0.0, unit(n) @ unit(target) - 0.5) for n in negatives[negative_exists])
+
+
+def mean_pooling_mlp(concepts, kernels, biases):
+    """Equation 4 for one history without padding: concepts [n, d]."""
+    vector = concepts.mean(axis=0) if len(concepts) else np.zeros(concepts.shape[1])
+    for layer, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        vector = vector @ kernel + bias
+        if layer < len(kernels) - 1:
+            vector = np.maximum(vector, 0.0)
+    return vector
+
+
+def halves(scores):
+    """Section 3.3.2 for one history without padding: positions of the two halves, best first."""
+    order = sorted(range(len(scores)), key=lambda position: (-scores[position], position))
+    cut = math.ceil(len(scores) / 2)
+    return order[:cut], order[cut:]
+
+
+class Adam:
+    """Adam with coupled weight decay on a table of which only some rows are touched at a step."""
+
+    def __init__(self, table, learning_rate, beta_1, beta_2, epsilon, l2):
+        self.table = table.astype(np.float64).copy()
+        self.m = np.zeros_like(self.table)
+        self.v = np.zeros_like(self.table)
+        self.step = 0
+        self.constants = learning_rate, beta_1, beta_2, epsilon, l2
+
+    def update(self, rows, gradients):
+        """One step with gradients [n, d] of rows [n], in which a row may stand several times."""
+        rate, beta_1, beta_2, epsilon, l2 = self.constants
+        self.step += 1
+        rate *= math.sqrt(1 - beta_2**self.step) / (1 - beta_1**self.step)
+        for row in sorted(set(rows)):
+            gradient = sum(g for r, g in zip(rows, gradients, strict=True) if r == row)
+            gradient = gradient + l2 * self.table[row]
+            self.m[row] = beta_1 * self.m[row] + (1 - beta_1) * gradient
+            self.v[row] = beta_2 * self.v[row] + (1 - beta_2) * gradient**2
+            self.table[row] -= rate * self.m[row] / (np.sqrt(self.v[row]) + epsilon)
+
+
+def top_k(users, items, k, excluded=None):
+    """Exact ranking: users [B, d] or [B, K, d], items [V, d]; lists of item numbers from 1."""
+    answers = []
+    for b, user in enumerate(users):
+        scores = (np.atleast_2d(user) @ items.T).max(axis=0)
+        left = [v for v in range(len(items)) if excluded is None or v + 1 not in set(excluded[b])]
+        answers.append([v + 1 for v in sorted(left, key=lambda v: (-scores[v], v))[:k]])
+    return answers
+
+
+def ranking_metrics(ranked, targets, k):
+    """Recall, the three NDCGs and hit rate at k of one user, from their definitions."""
+    top = list(ranked[:k])
+    hits = [item for item in top if item in targets]
+
+    def ideal(count):
+        return sum(1 / math.log2(rank + 1) for rank in range(1, count + 1))
+
+    by_rank = sum(1 / math.log2(top.index(item) + 2) for item in hits)
+    by_place = sum(1 / math.log2(list(targets).index(item) + 2) for item in hits)
+    return {
+        "recall": len(hits) / len(targets),
+        "ndcg": by_rank / ideal(min(k, len(targets))),
+        "ndcg_hits": by_rank / ideal(len(hits)) if hits else 0.0,
+        "ndcg_target_order": by_place / ideal(len(hits)) if hits else 0.0,
+        "hr": float(bool(hits)),
+    }

@@ -1,0 +1,123 @@
+"""Losses against their NumPy twins, masking by deletion, gradients where they are delicate."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from causerec_tf import losses
+from tests import reference
+
+rng = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return rng.normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_sampled_softmax_equals_its_twin(temperature, corrected):
+    users, targets, negatives = normal(5, 4), normal(5, 4), normal(7, 4)
+    target_ids, negative_ids = np.array([1, 2, 3, 4, 5]), np.array([3, 3, 9, 1, 8, 9, 6])
+    log_q_target, log_q = (normal(5), normal(7)) if corrected else (None, None)
+    got = losses.sampled_softmax(
+        users,
+        targets,
+        negatives,
+        target_ids_B=target_ids,
+        negative_ids_S=negative_ids,
+        target_log_expected_count_B=log_q_target,
+        negative_log_expected_count_S=log_q,
+        temperature=temperature,
+    )
+    want = reference.sampled_softmax(
+        users, targets, negatives, target_ids, negative_ids, log_q_target, log_q, temperature
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_an_accidental_hit_is_as_if_it_had_not_been_drawn():
+    users, targets, negatives = (tf.constant(normal(1, 4)) for _ in range(3))
+    more = tf.concat([negatives, normal(1, 4)], axis=0)
+
+    def loss_and_gradient(negatives, ids):
+        with tf.GradientTape() as tape:
+            tape.watch(negatives)
+            loss = losses.sampled_softmax(
+                users, targets, negatives, target_ids_B=tf.constant([5]), negative_ids_S=tf.constant(ids)
+            )
+        return loss.numpy(), tape.gradient(loss, negatives).numpy()
+
+    loss, gradient = loss_and_gradient(negatives, [7])
+    loss_of_hit, gradient_of_hit = loss_and_gradient(more, [7, 5])
+    np.testing.assert_allclose(loss_of_hit, loss, rtol=1e-6)
+    np.testing.assert_allclose(gradient_of_hit[:1], gradient, rtol=1e-6)
+    np.testing.assert_array_equal(gradient_of_hit[1], 0.0)
+
+
+def test_sampled_softmax_is_finite_where_exponentials_overflow():
+    big = tf.constant([[200.0]])
+    loss = losses.sampled_softmax(
+        big, big, -big, target_ids_B=tf.constant([1]), negative_ids_S=tf.constant([2])
+    )
+    np.testing.assert_allclose(loss, 0.0, atol=1e-6)
+    loss = losses.sampled_softmax(
+        big, -big, big, target_ids_B=tf.constant([1]), negative_ids_S=tf.constant([2])
+    )
+    np.testing.assert_allclose(loss, 80_000.0)
+
+
+@pytest.mark.parametrize("exists", ["all", "some", "no positives", "no negatives"])
+def test_contrasts_equal_their_twins(exists):
+    users, targets, positives, negatives = normal(6, 4), normal(6, 4), normal(6, 2, 4), normal(6, 3, 4)
+    positive_mask, negative_mask = np.ones([6, 2], bool), np.ones([6, 3], bool)
+    if exists == "some":
+        positive_mask, negative_mask = rng.random([6, 2]) < 0.5, rng.random([6, 3]) < 0.5
+    positive_mask &= exists != "no positives"
+    negative_mask &= exists != "no negatives"
+    masks = positive_mask, negative_mask
+
+    co = losses.contrast_with_observation(users, positives, negatives, *masks)
+    ii = losses.contrast_with_items(targets, positives, negatives, *masks)
+    for b in range(6):
+        one = positives[b], negatives[b], positive_mask[b], negative_mask[b]
+        want_co = reference.contrast_with_observation(users[b], *one)
+        np.testing.assert_allclose(co[b], want_co, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            ii[b], reference.contrast_with_items(targets[b], *one), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_what_is_masked_gets_no_gradient_and_changes_no_other():
+    users, targets = tf.constant(normal(1, 4)), tf.constant(normal(1, 4))
+    positives, negatives = tf.constant(normal(1, 2, 4)), tf.constant(normal(1, 3, 4))
+    masks = tf.constant([[True, False]]), tf.constant([[True, False, True]])
+
+    def gradients(positives, negatives, *masks):
+        with tf.GradientTape() as tape:
+            tape.watch([positives, negatives])
+            loss = losses.contrast_with_observation(users, positives, negatives, *masks)
+            loss += losses.contrast_with_items(targets, positives, negatives, *masks)
+        return loss, *tape.gradient(loss, [positives, negatives])
+
+    loss, of_positives, of_negatives = gradients(positives, negatives, *masks)
+    kept = tf.gather(negatives, [0, 2], axis=1)
+    short, short_positives, short_negatives = gradients(
+        positives[:, :1], kept, tf.constant([[True]]), tf.constant([[True, True]])
+    )
+    np.testing.assert_allclose(loss, short, rtol=1e-6)
+    np.testing.assert_allclose(of_positives[:, :1], short_positives, rtol=1e-5)
+    np.testing.assert_allclose(tf.gather(of_negatives, [0, 2], axis=1), short_negatives, rtol=1e-5)
+    np.testing.assert_array_equal(of_positives[:, 1], 0.0)
+    np.testing.assert_array_equal(of_negatives[:, 1], 0.0)
+
+
+def test_an_unchanged_positive_has_a_finite_gradient():
+    users = tf.constant(normal(1, 4))
+    positives, negatives = tf.identity(users)[:, tf.newaxis], tf.constant(normal(1, 1, 4))
+    exists = tf.constant([[True]])
+    with tf.GradientTape() as tape:
+        tape.watch([users, positives])
+        loss = losses.contrast_with_observation(users, positives, negatives, exists, exists)
+    for gradient in tape.gradient(loss, [users, positives]):
+        assert np.isfinite(gradient).all()

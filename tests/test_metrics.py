@@ -1,0 +1,49 @@
+"""Metrics against their definitions, and against lists worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from causerec_tf import metrics
+from tests import reference
+
+
+def test_by_hand():
+    # Targets 7, 8, 9; hits: 9 at rank 1 and 7 at rank 3.
+    got = metrics.per_user(np.array([[9, 1, 7, 2]]), np.array([7, 8, 9]), np.array([0, 3]), k=4)
+    by_rank = 1 / math.log2(2) + 1 / math.log2(4)
+    by_place = 1 / math.log2(2) + 1 / math.log2(4)  # 7 is the first target, 9 the third
+    best_of_three = 1 + 1 / math.log2(3) + 1 / math.log2(4)
+    best_of_two = 1 + 1 / math.log2(3)
+    assert got["recall"][0] == pytest.approx(2 / 3)
+    assert got["ndcg"][0] == pytest.approx(by_rank / best_of_three)
+    assert got["ndcg_hits"][0] == pytest.approx(by_rank / best_of_two)
+    assert got["ndcg_target_order"][0] == pytest.approx(by_place / best_of_two)
+    assert got["hr"][0] == 1.0
+
+
+def test_random_lists_equal_the_twin():
+    rng = np.random.default_rng(1)
+    ranked = np.stack([rng.permutation(60)[:30] + 1 for _ in range(200)])
+    ranked[::7, 20:] = 0  # lists that exclusions left short
+    targets = [rng.permutation(60)[: rng.integers(1, 12)] + 1 for _ in range(200)]
+    splits = np.concatenate([[0], np.cumsum([len(t) for t in targets])])
+    for k in (1, 5, 20, 30):
+        got = metrics.per_user(ranked, np.concatenate(targets), splits, k)
+        for user in range(200):
+            want = reference.ranking_metrics(ranked[user], list(targets[user]), k)
+            for name in metrics.NAMES:
+                assert got[name][user] == pytest.approx(want[name]), (name, k, user)
+
+
+def test_padding_is_never_a_hit():
+    got = metrics.per_user(np.array([[0, 0]]), np.array([3]), np.array([0, 1]), k=2)
+    assert all(values[0] == 0.0 for values in got.values())
+
+
+def test_bad_shapes_are_refused():
+    with pytest.raises(ValueError, match="at least 5 items"):
+        metrics.per_user(np.array([[1, 2]]), np.array([3]), np.array([0, 1]), k=5)
+    with pytest.raises(ValueError, match="no targets"):
+        metrics.per_user(np.array([[1], [2]]), np.array([3]), np.array([0, 1, 1]), k=1)

@@ -1,0 +1,146 @@
+"""The composed model: both encodings agree, equation 11, what is switched off, what stops it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from causerec_tf import encoding
+from causerec_tf.model import CauseRec
+from causerec_tf.optimizers import SparseAdam
+from causerec_tf.settings import Settings
+from causerec_tf.training import explain_non_finite
+from tests import reference
+
+NUM_ITEMS = 60
+SMALL = {
+    "embedding_dim": 8,
+    "max_history": 6,
+    "num_sampled": 30,
+    "num_positives": 2,
+    "num_negatives": 3,
+    "memory_size": 100,
+}
+
+
+def make(**settings):
+    model = CauseRec(Settings(**SMALL, **settings), NUM_ITEMS)
+    model.compile(optimizer=SparseAdam(0.01, l2=1e-5))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def batch(seed=0, size=16):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 7, size=size)
+    history = rng.integers(1, NUM_ITEMS + 1, size=[size, 6]) * (np.arange(6) < lengths[:, np.newaxis])
+    target = rng.integers(1, NUM_ITEMS + 1, size=size)
+    return {"history": tf.constant(history, tf.int32), "target": tf.constant(target, tf.int32)}
+
+
+def test_both_encodings_agree_with_their_gradients():
+    model, inputs = make(method="item"), batch()
+    model.synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+    history = inputs["history"]
+    scores = tf.random.stateless_normal(history.shape, [1, 2])
+    replacements = model.synthesis(history, history != 0, inputs["target"], scores, tf.constant([3, 4]))
+
+    def by_difference():
+        concepts = model.item_tower(history)
+        return encoding.encode_by_difference(
+            model.user_tower, model.item_tower, history, concepts, replacements
+        )
+
+    def written_out():
+        return encoding.encode_written_out(model.user_tower, model.item_tower, history, replacements)
+
+    results = []
+    for encode in (by_difference, written_out):
+        with tf.GradientTape() as tape:
+            vectors = encode()
+            loss = tf.reduce_sum(tf.sin(vectors))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        results.append([vectors, *(tf.convert_to_tensor(g) for g in gradients)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(results[0][0][:, 0], model.encode(history), rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_is_equation_11():
+    """Twin: vectors from the tower (tested by itself), losses from NumPy, sums by hand."""
+    model, inputs = make(method="item", sampler="full", lambda_co=0.3, lambda_ii=0.7), batch()
+    model.synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+    history, target = inputs["history"], inputs["target"]
+    made = []
+    synthesise = model.synthesis.call
+
+    def keep(*arguments):
+        made.append(synthesise(*arguments))
+        return made[-1]
+
+    model.synthesis.call = keep
+    loss = float(model.compute_loss(inputs, training=True))
+
+    table = model.item_tower.table.numpy()
+    vectors = encoding.encode_written_out(model.user_tower, model.item_tower, history, made[0]).numpy()
+    exists = made[0].exists_BC.numpy()
+    want = 0.0
+    for b in range(len(target)):
+        ids = np.arange(1, NUM_ITEMS + 1)
+        want += reference.sampled_softmax(
+            vectors[b : b + 1, 0], table[target[b]][None], table[1:], target[b : b + 1].numpy(), ids
+        )[0]
+        one = vectors[b, 1:3], vectors[b, 3:], exists[b, :2], exists[b, 2:]
+        want += 0.3 * reference.contrast_with_observation(vectors[b, 0], *one)
+        want += 0.7 * reference.contrast_with_items(table[target[b]], *one)
+    np.testing.assert_allclose(loss, want / len(target), rtol=1e-4)
+
+
+def test_weights_of_zero_switch_their_parts_off():
+    assert set(make(method="item")._means) == {"matching", "co", "ii"}
+    assert set(make(method="item", lambda_co=0.0)._means) == {"matching", "ii"}
+    assert set(make(method="item", lambda_ii=0.0)._means) == {"matching", "co"}
+    base = make()
+    assert set(base._means) == {"matching"} and base.synthesis is None
+    # With both off, CauseRec-Item takes the base's step.
+    off = make(method="item", lambda_co=0.0, lambda_ii=0.0)
+    for step in range(3):
+        base.train_step(batch(step))
+        off.train_step(batch(step))
+    for ours, theirs in zip(base.trainable_variables, off.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_counterfactual_part_trains_and_padding_stays_zero():
+    base, item = make(), make(method="item")
+    for step in range(3):
+        base.train_step(batch(step))
+        item.train_step(batch(step))
+    assert np.abs(base.item_embeddings() - item.item_embeddings()).max() > 1e-4
+    np.testing.assert_array_equal(item.item_embeddings()[0], 0.0)
+
+
+def test_every_gradient_of_the_table_is_sparse():
+    for method in ("base", "item"):
+        model = make(method=method)
+        model.compute_loss(batch(), training=True)
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(batch(1), training=True)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        dense = [
+            v.name
+            for v, g in zip(model.trainable_variables, gradients, strict=True)
+            if v is model.item_tower.table and not isinstance(g, tf.IndexedSlices)
+        ]
+        assert dense == []
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step():
+    model = make(method="item")
+    model.train_step(batch())
+    model.item_tower.table.assign(tf.fill(model.item_tower.table.shape, float("nan")))
+    kernel = model.user_tower.trainable_variables[0].numpy()
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        tf.function(model.train_step)(batch(1))
+    np.testing.assert_array_equal(model.user_tower.trainable_variables[0], kernel)
+    text = str(explain_non_finite(caught.value.message, model.settings))
+    assert "not finite at step 2" in text and "matching=nan" in text and "--learning_rate" in text

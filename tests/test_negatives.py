@@ -1,0 +1,57 @@
+"""Samplers: their range, their probabilities, their corrections."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from causerec_tf import negatives
+
+
+def draw(sampler, num_items=50, num_sampled=200_000, seed=(1, 2)):
+    return negatives.draw(sampler, num_items=num_items, num_sampled=num_sampled, seed=tf.constant(seed))
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "log_uniform"])
+def test_probabilities(sampler):
+    ids, _ = draw(sampler)
+    ranks = np.arange(50)
+    probability = np.full(50, 1 / 50)
+    if sampler == "log_uniform":
+        probability = np.log((ranks + 2) / (ranks + 1)) / math.log(51)
+    want = 200_000 * probability
+    counts = np.bincount(ids, minlength=51)
+    assert counts[0] == 0 and len(counts) == 51
+    # Chi-square with 49 degrees of freedom: 85.4 is exceeded once in a thousand.
+    assert ((counts[1:] - want) ** 2 / want).sum() < 85.4
+
+
+def test_log_uniform_correction_is_the_expected_count():
+    ids, log_count = draw("log_uniform", num_sampled=1000)
+    want = 1000 * np.log((ids.numpy() + 1) / ids.numpy()) / math.log(51)
+    np.testing.assert_allclose(np.exp(log_count), want, rtol=1e-4)
+
+
+def test_log_uniform_agrees_with_tensorflows_sampler():
+    # TensorFlow counts items from 0.
+    sample = tf.random.log_uniform_candidate_sampler(
+        tf.constant([[0, 7, 49]], tf.int64), num_true=3, num_sampled=1, unique=False, range_max=50
+    )
+    ours = negatives.log_uniform_log_expected_count(tf.constant([1, 8, 50]), 50, 1)
+    np.testing.assert_allclose(np.exp(ours), sample.true_expected_count[0], rtol=1e-4)
+
+
+def test_full_is_the_catalogue():
+    ids, log_count = draw("full")
+    assert ids.numpy().tolist() == list(range(1, 51)) and log_count is None
+
+
+def test_same_seed_same_items():
+    np.testing.assert_array_equal(draw("uniform")[0], draw("uniform")[0])
+    assert (draw("uniform")[0].numpy() != draw("uniform", seed=(1, 3))[0].numpy()).any()
+
+
+def test_an_unknown_sampler_is_refused():
+    with pytest.raises(ValueError, match="wanted uniform"):
+        draw("gaussian")

@@ -1,0 +1,56 @@
+"""Sparse Adam against a NumPy twin, against Keras's Adam, and for what it leaves alone."""
+
+import numpy as np
+import tensorflow as tf
+
+from causerec_tf.optimizers import SparseAdam
+from tests import reference
+
+CONSTANTS = {"learning_rate": 0.05, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8, "l2": 0.01}
+rng = np.random.default_rng(3)
+
+
+def test_touched_rows_equal_the_twin_and_others_stay():
+    start = rng.normal(size=[9, 3]).astype(np.float32)
+    table, twin = tf.Variable(start), reference.Adam(start, **CONSTANTS)
+    optimizer = SparseAdam(**CONSTANTS)
+    for _ in range(6):
+        rows = rng.integers(0, 7, size=5)  # with repeats; rows 7 and 8 are never touched
+        gradients = rng.normal(size=[5, 3]).astype(np.float32)
+        slices = tf.IndexedSlices(tf.constant(gradients), tf.constant(rows), tf.constant([9, 3]))
+        optimizer.apply_gradients([(slices, table)])
+        twin.update(rows.tolist(), gradients)
+    np.testing.assert_allclose(table, twin.table, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(table[7:], start[7:])
+
+
+def test_a_dense_gradient_equals_the_twin_that_touches_every_row():
+    start = rng.normal(size=[4, 3]).astype(np.float32)
+    kernel, twin = tf.Variable(start), reference.Adam(start, **CONSTANTS)
+    optimizer = SparseAdam(**CONSTANTS)
+    for _ in range(5):
+        gradient = rng.normal(size=[4, 3]).astype(np.float32)
+        optimizer.apply_gradients([(tf.constant(gradient), kernel)])
+        twin.update(range(4), gradient)
+    np.testing.assert_allclose(kernel, twin.table, rtol=1e-4, atol=1e-6)
+
+
+def test_without_weight_decay_it_is_keras_adam_when_every_row_is_touched():
+    start = rng.normal(size=[4, 3]).astype(np.float32)
+    ours, theirs = tf.Variable(start), tf.Variable(start)
+    sparse = SparseAdam(0.05, beta_2=0.99)
+    keras = tf.keras.optimizers.Adam(0.05, beta_1=0.9, beta_2=0.99, epsilon=1e-8)
+    for _ in range(4):
+        gradient = tf.constant(rng.normal(size=[4, 3]), tf.float32)
+        slices = tf.IndexedSlices(gradient, tf.range(4), tf.constant([4, 3]))
+        sparse.apply_gradients([(slices, ours)])
+        keras.apply_gradients([(gradient, theirs)])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_config_makes_it_again():
+    again = SparseAdam.from_config(SparseAdam(**CONSTANTS).get_config())
+    assert {name: float(again.get_config()[name]) for name in CONSTANTS} == {
+        name: float(np.float32(value)) if name == "learning_rate" else value
+        for name, value in CONSTANTS.items()
+    }

@@ -1,0 +1,43 @@
+"""Exact top-k against a NumPy sort: ties, blocks, exclusions, several vectors a user."""
+
+import numpy as np
+import pytest
+
+from causerec_tf import retrieval
+from tests import reference
+
+rng = np.random.default_rng(2)
+ITEMS = rng.integers(-2, 3, size=[53, 4]).astype(np.float32)  # small integers: many ties
+
+
+@pytest.mark.parametrize("shape", [[6, 4], [6, 3, 4]])
+@pytest.mark.parametrize("items_per_block", [1000, 10, 7])
+def test_equals_a_sort(shape, items_per_block):
+    users = rng.integers(-2, 3, size=shape).astype(np.float32)
+    scores, items = retrieval.top_k(users, ITEMS, 12, items_per_block=items_per_block)
+    assert items.numpy().tolist() == reference.top_k(users, ITEMS, 12)
+    best = (np.atleast_3d(users.reshape(6, -1, 4)) @ ITEMS.T).max(axis=1)
+    np.testing.assert_array_equal(scores, np.take_along_axis(best, items.numpy() - 1, axis=1))
+
+
+@pytest.mark.parametrize("items_per_block", [1000, 10])
+def test_exclusions(items_per_block):
+    users = rng.normal(size=[5, 4]).astype(np.float32)
+    excluded = rng.integers(0, 54, size=[5, 30]).astype(np.int32)
+    _, items = retrieval.top_k(users, ITEMS, 10, excluded, items_per_block=items_per_block)
+    assert items.numpy().tolist() == reference.top_k(users, ITEMS, 10, excluded)
+
+
+def test_too_many_exclusions_leave_places_empty():
+    users = np.ones([1, 4], np.float32)
+    excluded = np.arange(1, 52, dtype=np.int32)[np.newaxis]
+    scores, items = retrieval.top_k(users, ITEMS, 5, excluded, items_per_block=20)
+    assert sorted(items.numpy()[0, :2]) == [52, 53]
+    assert items.numpy()[0, 2:].tolist() == [0, 0, 0]
+    assert np.isneginf(scores.numpy()[0, 2:]).all()
+
+
+@pytest.mark.parametrize("k", [0, 54])
+def test_k_is_checked(k):
+    with pytest.raises(ValueError, match="wanted 1 to 53"):
+        retrieval.top_k(np.ones([1, 4], np.float32), ITEMS, k)

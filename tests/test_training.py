@@ -1,0 +1,138 @@
+"""A run from start to end on generated worlds: it learns, it goes on after a stop, it refuses a mix-up."""
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+import tensorflow as tf
+
+from causerec_tf import records, runs, training
+from causerec_tf.data import interactions, sequence_writer, synthetic
+from causerec_tf.errors import InputError
+from causerec_tf.settings import Settings
+
+FAST = Settings(
+    embedding_dim=16, batch_size=256, sampler="full", epochs=2, memory_size=2000, checkpoint_steps=3
+)
+
+
+def prepare(directory, **world):
+    made = synthetic.generate(**{"num_users": 900, "num_items": 240, "num_interests": 12} | world)
+    events = pl.DataFrame({"user": made.users.tolist(), "item": made.items.tolist(), "time": made.times})
+    sequences = interactions.build_sequences(events, split_seed=0, num_shards=2)
+    about = {"time_unit": "as given", "split_seed": 0}
+    return sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)
+
+
+@pytest.fixture(name="dataset", scope="module")
+def fixture_dataset(tmp_path_factory):
+    return prepare(tmp_path_factory.mktemp("training") / "world")
+
+
+def settings_of(run, dataset, **changes):
+    return dataclasses.replace(FAST, run=str(run), dataset=str(dataset.directory), **changes)
+
+
+def train(run, dataset, callbacks=(), **changes):
+    settings = settings_of(run, dataset, **changes)
+    directory = runs.RunDirectory(run)
+    directory.start(settings, dataset)
+    return training.train(settings, dataset, directory, callbacks=callbacks)
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAt(tf.keras.callbacks.Callback):
+    """Ends the process's work in the middle of an epoch, as a kill would."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self._left = batches
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._left -= 1
+        if self._left == 0:
+            raise Stop
+
+
+@pytest.mark.parametrize("method", ["base", "item"])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, method):
+    whole, whole_progress = train(tmp_path / "whole", dataset, method=method)
+    for batches in (5, 60):  # after a checkpoint in the first epoch, and in the second
+        with pytest.raises(Stop):
+            train(tmp_path / "stopped", dataset, [StopAt(batches)], method=method)
+    stopped, stopped_progress = train(tmp_path / "stopped", dataset, method=method)
+    for ours, theirs in zip(stopped.trainable_variables, whole.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    for ours, theirs in zip(stopped_progress.epochs, whole_progress.epochs, strict=True):
+        assert ours.validation == pytest.approx(theirs.validation, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["base", "item"])
+def test_learns_the_generated_world(tmp_path, dataset, method):
+    model, progress = train(tmp_path / "run", dataset, method=method, epochs=6)
+    record = records.run_record(
+        model, settings_of("", dataset, method=method), dataset, progress, exclude_seen=False, command=""
+    )
+    # 240 items, 12 interests: popularity finds a twelfth of what an oracle of interests finds.
+    assert record["test"]["recall@20"] > 1.8 * record["pop"]["recall@20"]
+    assert record["test"]["recall@20"] > 0.25
+    loaded = runs.load_trained(tmp_path / "run")
+    np.testing.assert_array_equal(loaded.model.item_embeddings(), model.item_embeddings())
+
+
+def test_finds_nothing_where_there_is_nothing(tmp_path):
+    dataset = prepare(tmp_path / "noise", learnable=False)
+    model, _ = train(tmp_path / "run", dataset, method="item")
+    figures = records.evaluate(model, settings_of("", dataset), dataset, "test", exclude_seen=False)
+    # 20 of 240 items at random: recall 1/12, with some 90 users of 6 targets a deviation of .012.
+    assert figures["test"]["recall@20"] == pytest.approx(20 / 240, abs=0.045)
+
+
+def test_another_setting_or_dataset_is_refused(tmp_path, dataset):
+    train(tmp_path / "run", dataset, epochs=1)
+    with pytest.raises(InputError, match=r"--learning_rate=0\.005 there, --learning_rate=0\.1 asked for"):
+        train(tmp_path / "run", dataset, epochs=1, learning_rate=0.1)
+    other = prepare(tmp_path / "other", seed=5)
+    run = runs.RunDirectory(tmp_path / "run")
+    with pytest.raises(InputError, match="was trained on"):
+        run.check_dataset(other)
+
+
+def test_a_loss_that_is_not_finite_is_explained(tmp_path, dataset):
+    with pytest.raises(training.NonFiniteLossError, match=r"step \d+ .* --learning_rate"):
+        train(tmp_path / "run", dataset, method="item", learning_rate=1e30)
+
+
+def test_a_broken_checkpoint_is_named(tmp_path, dataset):
+    train(tmp_path / "run", dataset, epochs=1)
+    for part in (tmp_path / "run" / "best").glob("*.data*"):
+        part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(InputError, match="cannot be read"):
+        runs.load_trained(tmp_path / "run")
+    with pytest.raises(InputError, match="not the directory of a run"):
+        runs.load_trained(tmp_path / "nothing")
+
+
+def test_flags_file_makes_the_same_settings(tmp_path, dataset):
+    settings = settings_of(tmp_path / "run", dataset, weight_decay=1e-5, temperature=0.07)
+    runs.RunDirectory(tmp_path / "run").start(settings, dataset)
+    assert Settings.from_flagfile(tmp_path / "run" / "flags.txt") == settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "causal"}, "wanted one of base, item"),
+        ({"epochs": 0}, "--epochs=0: wanted 1 or more"),
+        ({"replacement_rate": 1.5}, "at most 1"),
+        ({"temperature": 0.0}, "more than 0"),
+        ({"method": "item", "num_positives": 0, "num_negatives": 0}, "nothing to synthesise"),
+    ],
+)
+def test_settings_out_of_bounds(changes, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(FAST, **changes)

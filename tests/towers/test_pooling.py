@@ -1,0 +1,57 @@
+"""Mean pooling tower and item table: the twin, masking by deletion, padding without gradient."""
+
+import numpy as np
+import tensorflow as tf
+
+from causerec_tf.towers.item import ItemTower
+from causerec_tf.towers.pooling import MeanPoolingTower
+from tests import reference
+
+rng = np.random.default_rng(6)
+
+
+def make(embedding_dim=6):
+    tower = MeanPoolingTower(embedding_dim, hidden_units=(8, 5), seed=1)
+    tower.build(None)
+    for variable in tower.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    return tower
+
+
+def test_equals_the_twin_and_padding_is_as_if_deleted():
+    tower = make()
+    concepts = rng.normal(size=[5, 7, 6]).astype(np.float32)
+    lengths = [1, 3, 7, 2, 5]
+    mask = np.arange(7) < np.array(lengths)[:, np.newaxis]
+    kernels = [v.numpy() for v in tower.trainable_variables if v.shape.rank == 2]
+    biases = [v.numpy() for v in tower.trainable_variables if v.shape.rank == 1]
+    vectors = tower(tf.constant(concepts), tf.constant(mask)).numpy()
+    for b, n in enumerate(lengths):
+        want = reference.mean_pooling_mlp(concepts[b, :n], kernels, biases)
+        np.testing.assert_allclose(vectors[b], want, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_gets_no_gradient_and_an_empty_history_is_finite():
+    tower = make()
+    concepts = tf.constant(rng.normal(size=[2, 4, 6]), tf.float32)
+    mask = tf.constant([[True, True, False, False], [False] * 4])
+    with tf.GradientTape() as tape:
+        tape.watch(concepts)
+        vectors = tower(concepts, mask)
+    gradient = tape.gradient(vectors, concepts).numpy()
+    assert np.isfinite(vectors).all()
+    assert (gradient[0, :2] != 0).any() and (gradient[0, 2:] == 0).all() and (gradient[1] == 0).all()
+
+
+def test_the_padding_row_is_zero_and_stays_zero():
+    items = ItemTower(5, 3, seed=2)
+    items.build(None)
+    # Even if something wrote into the row, its vectors and gradients are zero.
+    items.table.assign(tf.ones([6, 3]))
+    with tf.GradientTape() as tape:
+        vectors = items(tf.constant([[2, 0]]))
+    np.testing.assert_array_equal(vectors[0, 1], 0.0)
+    gradient = tape.gradient(vectors, items.table)
+    assert isinstance(gradient, tf.IndexedSlices)
+    np.testing.assert_array_equal(tf.convert_to_tensor(gradient)[0], 0.0)
+    np.testing.assert_array_equal(ItemTower(5, 3)(tf.constant([0]))[0], 0.0)
