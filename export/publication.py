@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from export.runtime import tf
 from export.user_tower import Tower
 
 
@@ -70,6 +71,8 @@ def fingerprint_of(model: Model, options: IndexOptions) -> str:
     Returns:
       16 hexadecimal digits.
     """
+    # A layer makes its variables when it is first called.
+    model.user_tower(tf.constant(model.item_embeddings[None, 1:2], tf.float32), tf.ones([1, 1], tf.bool))
     digest = hashlib.sha256()
     variables = [np.asarray(variable) for variable in getattr(model.user_tower, "variables", [])]
     for array in [*variables, model.item_embeddings, model.item_vectors]:

@@ -35,20 +35,23 @@ def kth_best_scores(item_vectors: np.ndarray, queries: np.ndarray, k: int) -> np
 
 def recall_at_k(
     item_vectors: np.ndarray, queries: np.ndarray, rows: np.ndarray, thresholds: np.ndarray
-) -> float:
-    """Gives the share of the k results that belong to the exact best k.
+) -> np.ndarray:
+    """Gives, for each query, the share of its k results that belong to the exact best k.
 
     A result counts when its true score reaches the k-th best one, so that items with equal scores
     are interchangeable.
 
     Args:
       item_vectors: float32 [V, d].
-      queries: float32 [Q, d] or [Q, K, d], Q at least 1.
+      queries: float32 [Q, d] or [Q, K, d].
       rows: int [Q, k], the results: rows of `item_vectors`, without repeats; -1 is no result.
       thresholds: float32 [Q] from `kth_best_scores`.
+
+    Returns:
+      float64 [Q].
     """
-    found = 0
-    for query, row, threshold in zip(queries, rows, thresholds, strict=True):
-        scores = np.atleast_2d(query) @ item_vectors[row[row >= 0]].T
-        found += int((scores.max(axis=0) >= threshold - _ROUNDING * max(1.0, abs(threshold))).sum())
-    return found / rows.size
+    recalls = np.zeros(len(queries))
+    for number, (query, row, threshold) in enumerate(zip(queries, rows, thresholds, strict=True)):
+        scores = (np.atleast_2d(query) @ item_vectors[row[row >= 0]].T).max(axis=0)
+        recalls[number] = (scores >= threshold - _ROUNDING * max(1.0, abs(threshold))).sum() / len(row)
+    return recalls

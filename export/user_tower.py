@@ -67,6 +67,10 @@ def export_user_tower(
     if directory.exists():
         raise BundleError(f"{directory} exists already; a tower is written to a new directory.")
 
+    histories = [[int(i) for i in history][-max_history:] for history in warm_up_histories]
+    # First of all, since a layer makes its variables when it is first called.
+    vectors = _expected_vectors(item_embeddings, user_tower, histories or [[1]], max_history)
+
     with tempfile.TemporaryDirectory() as scratch:
         # The table reads its ids from a file that travels as an asset: a list would go into the
         # graph, where 300,000 ids take half a minute to save.
@@ -75,10 +79,8 @@ def export_user_tower(
         served = _ServedTower(item_embeddings, user_tower, vocabulary, max_history, version)
         tf.saved_model.save(served, str(directory), signatures=served.signatures())
 
-    histories = [[int(i) for i in history][-max_history:] for history in warm_up_histories]
     extra = directory / TOWER_EXTRA
     extra.mkdir()
-    vectors = _expected_vectors(item_embeddings, user_tower, histories or [[1]], max_history)
     description = {
         "version": version,
         "items": len(item_ids),

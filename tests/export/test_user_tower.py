@@ -1,0 +1,218 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.errors import BundleError
+from export.user_tower import export_user_tower
+from tests.export import toy
+
+NUM_ITEMS, DIMENSION, MAX_HISTORY = 40, 8, 5
+IDS = toy.item_ids(NUM_ITEMS)
+TABLE = toy.embeddings(NUM_ITEMS, DIMENSION)
+
+# Runs where neither Keras nor this project can be imported, as on a model server.
+FRESH_PROCESS = """
+import json, sys
+import numpy as np
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("export", "causerec_tf", "tests"):
+            raise AssertionError(name + " was imported")
+        if name.split(".")[0] == "tf_keras":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+import tensorflow as tf
+
+directory, histories = sys.argv[1], json.loads(sys.argv[2])
+loaded = tf.saved_model.load(directory)
+width = loaded.signatures["string_ids"].structured_input_signature[1]["item_ids"].shape[1]
+strings = [h + [""] * (width - len(h)) for h in histories]
+examples = []
+for history in histories:
+    ids = tf.train.BytesList(value=[i.encode() for i in history])
+    feature = {"item_ids": tf.train.Feature(bytes_list=ids)}
+    examples.append(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+answers = {
+    "string_ids": loaded.signatures["string_ids"](item_ids=tf.constant(strings)),
+    "examples": loaded.signatures["examples"](examples=tf.constant(examples)),
+}
+print(json.dumps({name: {
+    "user_vectors": a["user_vectors"].numpy().tolist(),
+    "num_known": a["num_known"].numpy().tolist(),
+    "version": [v.decode() for v in a["version"].numpy()],
+} for name, a in answers.items()}))
+"""
+
+
+def export(directory, tower, table=TABLE, ids=IDS, histories=([1, 2, 3], [4])):
+    export_user_tower(
+        directory,
+        item_embeddings=table,
+        user_tower=tower,
+        item_ids=ids,
+        max_history=MAX_HISTORY,
+        version="0123abcd",
+        warm_up_histories=list(histories),
+    )
+    return directory
+
+
+def direct(tower, histories):
+    """The tower without padding or signatures: one history at a time, at its own length."""
+    return np.concatenate([tower(tf.constant(TABLE[[h]]), tf.ones([1, len(h)], tf.bool)) for h in histories])
+
+
+def padded(histories, fill=0):
+    return tf.constant([h + [fill] * (MAX_HISTORY - len(h)) for h in histories], tf.int64)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    tower = toy.MeanTower(DIMENSION)
+    return tower, export(tmp_path_factory.mktemp("tower") / "1", tower)
+
+
+def test_a_fresh_process_without_keras_answers_as_the_tower_does(exported):
+    tower, directory = exported
+    histories = [[1, 2, 3, 40, 6], [7], [5, 5, 2]]
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    names = json.dumps([[IDS[i - 1] for i in history] for history in histories])
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS, str(directory), names],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        check=True,
+    )
+    for answer in json.loads(done.stdout).values():
+        np.testing.assert_allclose(answer["user_vectors"], direct(tower, histories), atol=1e-5)
+        assert answer["num_known"] == [5, 1, 3]
+        assert answer["version"] == ["0123abcd"] * 3
+
+
+def test_indices_answer_as_the_tower_does(exported):
+    tower, directory = exported
+    histories = [[1, 2, 3], [40]]
+    loaded = tf.saved_model.load(str(directory))
+    answer = loaded.signatures["serving_default"](item_ids=padded(histories))
+    np.testing.assert_allclose(answer["user_vectors"], direct(tower, histories), atol=1e-5)
+
+
+@pytest.mark.parametrize("unknown", [0, -1, NUM_ITEMS + 1, 2**62, -(2**62)])
+def test_unknown_indices_are_as_if_deleted(tmp_path, unknown):
+    tower = toy.OrderTower()
+    loaded = tf.saved_model.load(str(export(tmp_path / "1", tower)))
+    answer = loaded.signatures["serving_default"](
+        item_ids=tf.constant([[unknown, 3, unknown, 1, 2], [unknown] * 4 + [7]], tf.int64)
+    )
+    np.testing.assert_allclose(answer["user_vectors"], direct(tower, [[3, 1, 2], [7]]), atol=1e-5)
+    assert answer["num_known"].numpy().tolist() == [3, 1]
+
+
+def test_examples_keep_the_last_known_items_of_rows_of_any_length(tmp_path):
+    tower = toy.OrderTower()
+    loaded = tf.saved_model.load(str(export(tmp_path / "1", tower)))
+    names = [IDS[i - 1] for i in range(1, 9)]
+    rows = [["never seen", *names, "nor this"], [names[0]], ["", "never seen", names[2]]]
+    examples = []
+    for row in rows:
+        ids = tf.train.Feature(bytes_list=tf.train.BytesList(value=[name.encode() for name in row]))
+        feature = tf.train.Features(feature={"item_ids": ids})
+        examples.append(tf.train.Example(features=feature).SerializeToString())
+    examples.append(tf.train.Example().SerializeToString())
+    answer = loaded.signatures["examples"](examples=tf.constant(examples))
+    np.testing.assert_allclose(
+        answer["user_vectors"][:3], direct(tower, [[4, 5, 6, 7, 8], [1], [3]]), atol=1e-5
+    )
+    assert answer["num_known"].numpy().tolist() == [5, 1, 1, 0]
+    assert np.isfinite(answer["user_vectors"]).all()
+
+
+def test_nothing_known_gives_zeros_and_not_nan(exported):
+    _, directory = exported
+    loaded = tf.saved_model.load(str(directory))
+    answer = loaded.signatures["string_ids"](item_ids=tf.constant([[""] * 5, ["never seen"] * 5]))
+    assert not np.any(answer["user_vectors"])
+    assert answer["num_known"].numpy().tolist() == [0, 0]
+
+
+def test_several_vectors_a_user(tmp_path):
+    tower = toy.MeanTower(DIMENSION, num_vectors=2)
+    loaded = tf.saved_model.load(str(export(tmp_path / "1", tower)))
+    answer = loaded.signatures["serving_default"](item_ids=padded([[1, 2], []]))
+    assert answer["user_vectors"].shape == (2, 2, DIMENSION)
+    np.testing.assert_allclose(answer["user_vectors"][:1], direct(tower, [[1, 2]]), atol=1e-5)
+    assert not np.any(answer["user_vectors"][1])
+
+
+def test_every_output_has_the_batch_dimension_and_no_batch_is_too_small(exported):
+    _, directory = exported
+    loaded = tf.saved_model.load(str(directory))
+    answer = loaded.signatures["serving_default"](item_ids=tf.zeros([0, MAX_HISTORY], tf.int64))
+    assert {name: len(value) for name, value in answer.items()} == {
+        "user_vectors": 0,
+        "num_known": 0,
+        "version": 0,
+    }
+
+
+def test_warm_up_requests_are_what_the_signatures_take(exported):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    _, directory = exported
+    loaded = tf.saved_model.load(str(directory))
+    path = directory / "assets.extra" / "tf_serving_warmup_requests"
+    signatures = []
+    for record in tf.data.TFRecordDataset(str(path)):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
+        loaded.signatures[request.model_spec.signature_name](**inputs)
+        signatures.append(request.model_spec.signature_name)
+    assert sorted(signatures) == ["examples"] * 2 + ["serving_default"] * 2 + ["string_ids"] * 2
+
+
+def test_the_ids_travel_as_a_file_and_not_in_the_graph(exported):
+    _, directory = exported
+    asset = (directory / "assets" / "item_ids.txt").read_bytes().decode()
+    assert asset.split("\n")[:-1] == IDS
+    assert IDS[-1].encode() not in (directory / "saved_model.pb").read_bytes()
+
+
+class ForgetfulTower(toy.OrderTower):
+    """Answers something else each time that it is traced or called."""
+
+    calls = 0
+
+    def call(self, concepts, mask):
+        self.calls += 1
+        return super().call(concepts, mask) + float(self.calls)
+
+
+def test_a_tower_that_answers_otherwise_after_reloading_is_refused(tmp_path):
+    with pytest.raises(BundleError, match="differs from the tower by"):
+        export(tmp_path / "1", ForgetfulTower())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"table": TABLE[1:]}, r"wanted \[41, d\]"),
+        ({"table": TABLE + 1}, "Row 0 of item_embeddings"),
+        ({"table": np.where(TABLE[7, 2] == TABLE, np.nan, TABLE)}, "not finite"),
+        ({"ids": [*IDS[:-1], IDS[0]]}, "an id twice"),
+        ({"ids": [*IDS[:-1], ""]}, "is not empty"),
+        ({"ids": [*IDS[:-1], "a\nb"]}, "newline"),
+        ({"ids": [*IDS[:-1], "a\r"]}, "carriage return"),
+    ],
+)
+def test_pieces_that_do_not_fit_are_refused(tmp_path, change, message):
+    with pytest.raises(BundleError, match=message):
+        export(tmp_path / "1", toy.MeanTower(DIMENSION), **change)
+    assert toy.files_of(tmp_path) == set()
