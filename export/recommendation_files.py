@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from export.errors import BundleError
-from export.retriever import Recommendation
+
+if TYPE_CHECKING:  # it loads TensorFlow, and what is checked here is checked before that
+    from export.retriever import Recommendation
 
 _SCHEMA: dict[str, Any] = {
     "user_id": pl.String,
@@ -22,6 +24,8 @@ _SCHEMA: dict[str, Any] = {
     "fallback": pl.Boolean,
     "version": pl.String,
 }
+# Legal inside JSON, but some readers of lines, Python's splitlines among them, break a line here.
+_LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 
 
 class RecommendationWriter:
@@ -53,7 +57,7 @@ class RecommendationWriter:
         self._beside = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=self._path.parent))
         return self
 
-    def write(self, user_ids: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
+    def write(self, user_ids: Sequence[str], recommendations: "Sequence[Recommendation]") -> None:
         """Writes a batch."""
         rows = [
             {"user_id": user_id} | asdict(recommendation)
@@ -66,7 +70,7 @@ class RecommendationWriter:
             self._parts += 1
             return
         with (self._beside / "rows.jsonl").open("a", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            file.writelines(json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS) + "\n" for row in rows)
 
     def __exit__(
         self,

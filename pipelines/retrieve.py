@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from export.errors import BundleError
 from export.histories import Columns, HistoryRow, expand, read_histories
+from export.recommendation_files import RecommendationWriter
 from pipelines import command
 
 FLAGS = flags.FLAGS
@@ -42,11 +43,10 @@ def main() -> None:
         raise BundleError("--explain explains the answers that --show=N prints; give both.")
     if not FLAGS.history_separator:
         raise BundleError("--history_separator is empty; it must be at least one character.")
-    from export.recommendation_files import RecommendationWriter  # these load TensorFlow: flags first
-    from export.retriever import Retriever
-
     paths = expand(FLAGS.input)
     writer = RecommendationWriter(Path(FLAGS.output), overwrite=FLAGS.overwrite)
+    from export.retriever import Retriever  # loads TensorFlow, so what can be refused before it was
+
     retriever = Retriever.load(FLAGS.bundle)
     if not 1 <= FLAGS.k <= retriever.num_items:
         raise BundleError(f"--k is {FLAGS.k}; it must be from 1 to {retriever.num_items}, the catalogue.")

@@ -1,0 +1,169 @@
+import gzip
+import json
+
+import polars as pl
+import pytest
+
+from export.errors import BundleError
+from export.histories import Columns, expand, read_histories
+from export.recommendation_files import RecommendationWriter
+from export.retriever import Recommendation
+
+ROWS = [("u1", ["a", "é", "3"]), ("2", []), ("u3", ["x"])]
+JSON_LINES = (
+    '{"user_id": "u1", "history": ["a", "é", 3], "more": 1}\n\n'
+    '{"user_id": 2, "history": []}\n{"user_id": "u3", "history": "x"}\n'
+)
+CSV = "more,user_id,history\n1,u1,a é 3\n2,2,\n3,u3, x \n"
+
+
+def read(path, columns=None, **arguments):
+    rows = read_histories(expand([str(path)]), columns or Columns(), **arguments)
+    return [(row.user_id, row.history) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("h.jsonl", JSON_LINES.encode()),
+        ("h.JSONL", b"\xef\xbb\xbf" + JSON_LINES.encode()),
+        ("h.jsonl.gz", gzip.compress(JSON_LINES.encode())),
+        ("h.csv", CSV.encode()),
+        ("h.csv.gz", gzip.compress(CSV.encode())),
+        ("h.tsv", CSV.replace(",", "\t").encode()),
+    ],
+)
+def test_text_files(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    seen = []
+    assert read(tmp_path / name, on_progress=seen.append) == ROWS
+    assert sum(seen) == len(content)
+
+
+def test_parquet_with_lists_and_with_strings(tmp_path):
+    users = ["u1", "2", "u3", "u4"]
+    lists = pl.DataFrame({"user_id": users, "history": [["a", "é", "3"], [], ["x"], None]})
+    lists.write_parquet(tmp_path / "l.parquet")
+    strings = pl.DataFrame({"user_id": users, "history": ["a é 3", "", "x", None]})
+    strings.write_parquet(tmp_path / "s.parquet")
+    numbers = pl.DataFrame({"user_id": [1, 2], "history": [[-5, 0], [7]]})
+    numbers.write_parquet(tmp_path / "n.parquet")
+    assert read(tmp_path / "l.parquet") == [*ROWS, ("u4", [])]
+    assert read(tmp_path / "s.parquet") == [*ROWS, ("u4", [])]
+    assert read(tmp_path / "n.parquet") == [("1", ["-5", "0"]), ("2", ["7"])]
+
+
+def test_a_long_parquet_file_keeps_its_order(tmp_path):
+    frame = pl.DataFrame({"user_id": range(20_001), "history": [["a"]] * 20_001})
+    frame.write_parquet(tmp_path / "h.parquet", row_group_size=7_000)
+    assert [int(user) for user, _ in read(tmp_path / "h.parquet")] == list(range(20_001))
+
+
+def test_columns_and_separator_are_named(tmp_path):
+    (tmp_path / "h.csv").write_text('who,what\nu1,"a b|c"\n')
+    assert read(tmp_path / "h.csv", Columns("who", "what", "|")) == [("u1", ["a b", "c"])]
+
+
+def test_globs_go_by_name(tmp_path):
+    for name in ("b.jsonl", "a.jsonl", "c.txt"):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in expand([str(tmp_path / "*.jsonl")])] == ["a.jsonl", "b.jsonl"]
+    with pytest.raises(BundleError, match="No file matches"):
+        expand([str(tmp_path / "*.csv")])
+    with pytest.raises(BundleError, match="rename or convert"):
+        expand([str(tmp_path / "*")])
+
+
+BAD_LINES = [
+    ("{", "not JSON"),
+    ("[1]", "wanted an object with 'user_id' and 'history'"),
+    ('{"user_id": "u"}', "wanted an object with 'history'"),
+    ('{"user_id": null, "history": []}', "None is not an id"),
+    ('{"user_id": true, "history": []}', "True is not an id"),
+    ('{"user_id": "u", "history": 5}', "wanted a list"),
+    ('{"user_id": "u", "history": {"a": 1}}', "wanted a list"),
+    ('{"user_id": "u", "history": ["a", null]}', "None is not an id"),
+    ('{"user_id": "u", "history": [["a"]]}', r"\['a'\] is not an id"),
+    ('{"user_id": "u", "history": [1.5]}', "1.5 is not an id"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_LINES)
+def test_a_bad_row_is_an_error_of_that_row(tmp_path, line, message):
+    good = '{"user_id": "u", "history": ["a"]}\n'
+    path = tmp_path / "h.jsonl"
+    path.write_text(good + line + "\n" + good)
+    with pytest.raises(BundleError, match=rf"h\.jsonl, line 2.*{message}"):
+        read(path)
+    skipped = []
+    assert read(path, on_bad_row=skipped.append) == [("u", ["a"])] * 2
+    assert len(skipped) == 1
+
+
+def test_a_bad_row_of_a_table(tmp_path):
+    (tmp_path / "h.csv").write_text("user_id,history\nu1,a\nu2,a,b\n")
+    with pytest.raises(BundleError, match="line 3: 3 cells, where the header has 2"):
+        read(tmp_path / "h.csv")
+    pl.DataFrame({"user_id": ["a", None], "history": [["x"], ["y"]]}).write_parquet(tmp_path / "h.parquet")
+    with pytest.raises(BundleError, match="row 2: None is not an id"):
+        read(tmp_path / "h.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("h.csv", b"user,history\n", "no column 'user_id'; it has 'user', 'history'"),
+        ("h.csv", b"", "no column 'user_id' and 'history'"),
+        ("h.csv", b'user_id,history\n"u1,a\n', "unexpected end of data"),
+        ("h.jsonl", b'{"user_id": "\xff", "history": []}\n', "cannot be read"),
+        ("h.jsonl.gz", gzip.compress(JSON_LINES.encode())[:-9], "cannot be read"),
+        ("h.jsonl.gz", JSON_LINES.encode(), "cannot be read"),
+        ("h.parquet", b"PAR1 but not really PAR1", "cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BundleError, match=message):
+        read(tmp_path / name)
+
+
+def recommendation(*items):
+    return Recommendation(list(items), [1.5] * len(items), 2, not items, "v")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_written_in_batches_it_is_one_file(tmp_path, suffix):
+    path = tmp_path / "made" / f"out{suffix}"
+    with RecommendationWriter(path, overwrite=False) as writer:
+        writer.write(["u1", "u2"], [recommendation("a", "é"), recommendation()])
+        writer.write(["u3"], [recommendation("c")])
+        assert not path.exists()
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    if suffix == ".parquet":
+        rows = pl.read_parquet(path).to_dicts()
+    else:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [row["user_id"] for row in rows] == ["u1", "u2", "u3"]
+    assert rows[0] == {
+        "user_id": "u1",
+        "items": ["a", "é"],
+        "scores": [1.5, 1.5],
+        "num_unknown": 2,
+        "fallback": False,
+        "version": "v",
+    }
+    assert (rows[1]["items"], rows[1]["fallback"]) == ([], True)
+
+
+def test_an_error_leaves_nothing_and_what_was_there(tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_text("old")
+    with pytest.raises(BundleError, match="--overwrite"):
+        RecommendationWriter(path, overwrite=False)
+    with pytest.raises(RuntimeError), RecommendationWriter(path, overwrite=True) as writer:
+        writer.write(["u"], [recommendation("a")])
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["out.jsonl"]
+    with pytest.raises(BundleError, match=r"\.jsonl or \.parquet"):
+        RecommendationWriter(tmp_path / "out.csv", overwrite=False)

@@ -1,0 +1,262 @@
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export import publish as publishing
+from export.errors import BundleError
+from export.publication import IndexOptions, Model
+from export.publish import publish, roll_back
+from export.retriever import Retriever
+from tests.export import toy
+
+NUM_ITEMS, DIMENSION, MAX_HISTORY = 30, 6, 4
+QUERIES = np.random.default_rng(0).normal(size=(20, DIMENSION)).astype(np.float32)
+
+
+def model(seed=0):
+    table = toy.embeddings(NUM_ITEMS, DIMENSION, seed)
+    return Model(
+        item_embeddings=table,
+        user_tower=toy.MeanTower(DIMENSION, seed=seed),
+        item_vectors=table[1:],
+        item_ids=toy.item_ids(NUM_ITEMS),
+        max_history=MAX_HISTORY,
+    )
+
+
+def put(bundle, seed=0, **arguments):
+    return publish(bundle, model(seed), queries=QUERIES, warm_up_histories=[[1, 2]], **arguments)
+
+
+@pytest.fixture(scope="module")
+def published_twice(tmp_path_factory):
+    """A bundle with the versions 1 and 2, to be copied; with its fingerprints."""
+    bundle = tmp_path_factory.mktemp("published") / "b"
+    return bundle, [put(bundle, seed).fingerprint for seed in (0, 1)]
+
+
+@pytest.fixture
+def two_versions(tmp_path, published_twice):
+    """A bundle of one's own with the versions 1 and 2, and its fingerprints."""
+    bundle, fingerprints = published_twice
+    shutil.copytree(bundle, tmp_path / "b")
+    return tmp_path / "b", fingerprints
+
+
+def towers(bundle):
+    return sorted(int(path.name) for path in (bundle / "user_tower").iterdir())
+
+
+def indexes(bundle):
+    return sorted(path.name for path in (bundle / "item_index").iterdir())
+
+
+def test_published_twice_the_second_is_latest_and_the_first_still_loads(two_versions):
+    bundle, (first, second) = two_versions
+    assert towers(bundle) == [1, 2]
+    assert indexes(bundle) == sorted({first, second})
+    assert Retriever.load(bundle).version == second
+    assert Retriever.load(bundle, version=1).version == first
+    with pytest.raises(BundleError, match=r"has no version 3; it has \[1, 2\]"):
+        Retriever.load(bundle, version=3)
+
+
+def test_the_same_model_again_changes_nothing(two_versions):
+    bundle, (_, second) = two_versions
+    before = toy.files_of(bundle)
+    again = put(bundle, 1)
+    assert (again.action, again.number, again.fingerprint) == ("unchanged", 2, second)
+    assert toy.files_of(bundle) == before
+
+
+def test_the_fingerprint_covers_all_that_decides_an_answer():
+    def fingerprint(**change):
+        return publishing.fingerprint_of(Model(**(vars(base) | change)), IndexOptions())
+
+    base = model()
+    moved = base.item_embeddings.copy()
+    moved[3, 2] += 1e-6
+    changes = [
+        {},
+        {"item_embeddings": moved},
+        {"item_vectors": moved[1:]},
+        {"item_ids": [*base.item_ids[:-2], base.item_ids[-1], base.item_ids[-2]]},
+        {"max_history": 5},
+        {"user_tower": toy.MeanTower(DIMENSION, seed=9)},
+    ]
+    assert len({fingerprint(**change) for change in changes}) == len(changes)
+    assert fingerprint() == fingerprint(item_names=["a name"] * NUM_ITEMS)
+
+
+def test_the_tower_answers_its_fingerprint(two_versions):
+    bundle, (first, _) = two_versions
+    loaded = tf.saved_model.load(str(bundle / "user_tower" / "1"))
+    answer = loaded.signatures["serving_default"](item_ids=tf.zeros([2, MAX_HISTORY], tf.int64))
+    assert answer["version"].numpy().tolist() == [first.encode()] * 2
+
+
+def test_the_last_versions_are_kept_with_the_indexes_they_name(two_versions):
+    bundle, (first, second) = two_versions
+    third = put(bundle, 2, keep=2)
+    assert towers(bundle) == [2, 3]
+    assert indexes(bundle) == sorted([second, third.fingerprint])
+    assert (third.removed_towers, third.removed_indexes) == ([1], [first])
+
+
+def test_an_index_stays_while_any_kept_tower_names_it(two_versions):
+    bundle, (first, _) = two_versions
+    roll_back(bundle)
+    third = put(bundle, 2, keep=2)
+    assert towers(bundle) == [3, 4]
+    assert indexes(bundle) == sorted([first, third.fingerprint])
+
+
+def test_a_roll_back_publishes_the_old_tower_under_a_higher_number(two_versions):
+    bundle, (first, second) = two_versions
+    put(bundle, 2)
+    back = roll_back(bundle)
+    assert (back.number, back.fingerprint) == (4, second)
+    assert towers(bundle) == [1, 2, 3, 4]
+    assert Retriever.load(bundle).version == second
+    further = roll_back(bundle)
+    assert (further.number, further.fingerprint) == (5, first)
+    with pytest.raises(BundleError, match="keeps no version earlier than 1"):
+        roll_back(bundle)
+    forth = put(bundle, 2, keep=9)
+    assert (forth.number, forth.index_reused) == (6, True)
+
+
+def test_a_dry_run_tells_the_same_and_writes_nothing(two_versions, tmp_path):
+    bundle, _ = two_versions
+    assert put(tmp_path / "new", dry_run=True).number == 1
+    assert not (tmp_path / "new").exists()
+    before = toy.files_of(bundle)
+    planned, back = put(bundle, 2, keep=2, dry_run=True), roll_back(bundle, dry_run=True)
+    assert toy.files_of(bundle) == before
+    assert (back.number, back.action) == (3, "rolled back")
+    done = put(bundle, 2, keep=2)
+    for name in ("number", "fingerprint", "action", "removed_towers", "removed_indexes"):
+        assert getattr(planned, name) == getattr(done, name)
+
+
+@pytest.mark.parametrize("step", ["_publish_index", "_publish_tower", "export_user_tower", "commit"])
+def test_a_failure_leaves_the_last_good_version_and_a_rerun_completes(two_versions, monkeypatch, step):
+    bundle, (_, good) = two_versions
+    before = toy.files_of(bundle / "user_tower")
+
+    def fail(*_arguments, **_keywords):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, step, fail)
+        with pytest.raises(OSError, match="no space"):
+            put(bundle, 2)
+    assert toy.files_of(bundle / "user_tower") == before
+    assert Retriever.load(bundle).version == good
+    completed = put(bundle, 2)
+    assert (completed.number, completed.index_reused) == (3, step in ("_publish_tower", "export_user_tower"))
+    assert Retriever.load(bundle).version == completed.fingerprint
+
+
+def test_killed_between_index_and_tower_the_rest_is_cleared_by_the_rerun(two_versions):
+    bundle, (_, good) = two_versions
+    script = f"""
+        import os
+        from pathlib import Path
+        from export import publish
+        from tests.export.test_publish import put
+
+        def killed(made, place, commit=publish.commit):
+            if place.parent.name == "user_tower":
+                os._exit(9)
+            commit(made, place)
+
+        publish.commit = killed
+        put(Path({str(bundle)!r}), 2)
+    """
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=root, capture_output=True)
+    assert done.returncode == 9
+    assert len(indexes(bundle)) == 3
+    assert Retriever.load(bundle).version == good
+    assert (bundle / "user_tower" / ".exporting-3").is_dir()
+    completed = put(bundle, 2)
+    assert (completed.number, completed.index_reused) == (3, True)
+    assert towers(bundle) == [1, 2, 3]
+
+
+def test_only_one_process_publishes_at_a_time(tmp_path):
+    with publishing._locked(tmp_path / "b"), pytest.raises(BundleError, match="Another process"):
+        put(tmp_path / "b")
+
+
+def test_a_damaged_index_is_built_again(two_versions):
+    bundle, (_, second) = two_versions
+    (bundle / "item_index" / second / "dataset.npy").unlink()
+    with pytest.raises(BundleError, match="publish again"):
+        Retriever.load(bundle)
+    assert put(bundle, 1).action == "unchanged"
+    assert Retriever.load(bundle).version == second
+
+
+def test_a_moved_bundle_loads(two_versions, tmp_path):
+    bundle, (_, second) = two_versions
+    (tmp_path / "other").mkdir()
+    moved = bundle.rename(tmp_path / "other" / "place")
+    assert Retriever.load(moved).recommend([["é"]], 3)[0].version == second
+
+
+def mismatched_index(bundle, first, second):
+    shutil.rmtree(bundle / "item_index" / second)
+    shutil.copytree(bundle / "item_index" / first, bundle / "item_index" / second)
+
+
+def relabelled_tower(bundle, first, second):
+    """The description names an index that exists, but the tower itself answers another version."""
+    path = bundle / "user_tower" / "2" / "assets.extra" / "tower.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": first}))
+
+
+def missing_index(bundle, first, second):
+    shutil.rmtree(bundle / "item_index" / second)
+
+
+def broken_tower(bundle, first, second):
+    (bundle / "user_tower" / "2" / "saved_model.pb").write_bytes(b"not a model")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (mismatched_index, "do not belong together"),
+        (relabelled_tower, "do not belong together"),
+        (missing_index, "which is not in"),
+        (broken_tower, "cannot be loaded"),
+    ],
+)
+def test_a_tower_and_an_index_that_do_not_match_are_refused(two_versions, spoil, message):
+    bundle, (first, second) = two_versions
+    spoil(bundle, first, second)
+    with pytest.raises(BundleError, match=message):
+        Retriever.load(bundle)
+    assert Retriever.load(bundle, version=1).version == first
+
+
+def test_what_is_not_a_bundle_is_refused(tmp_path):
+    with pytest.raises(BundleError, match="is not a bundle"):
+        Retriever.load(tmp_path)
+    with pytest.raises(BundleError, match="is not a bundle"):
+        roll_back(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_keep_below_one_is_refused(tmp_path):
+    with pytest.raises(BundleError, match="keep is 0"):
+        put(tmp_path / "b", keep=0)

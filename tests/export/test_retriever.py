@@ -1,0 +1,147 @@
+"""The retriever beside a slow twin that scores one user and one item at a time."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.errors import BundleError
+from export.publication import IndexOptions, Model
+from export.publish import publish
+from export.retriever import Retriever, TowerAnswer
+from tests.export import toy
+
+NUM_ITEMS, DIMENSION, MAX_HISTORY = 60, 6, 4
+IDS = toy.item_ids(NUM_ITEMS)
+TABLE = toy.embeddings(NUM_ITEMS, DIMENSION)
+
+
+class Twin:
+    def __init__(self, tower):
+        self.tower = tower
+
+    def vectors(self, history):
+        known = [IDS.index(item) + 1 for item in history if item in IDS][-MAX_HISTORY:]
+        concepts, mask = tf.constant(TABLE[[known]]), tf.ones([1, len(known)], tf.bool)
+        return np.atleast_2d(np.asarray(self.tower(concepts, mask))[0])
+
+    def recommend(self, history, k, exclude_seen):
+        """[(score, item)], best first."""
+        known = [item for item in history if item in IDS]
+        if not known:
+            return [(0.0, item) for item in IDS[:k]]
+        vectors = self.vectors(history)
+        scored = []
+        for item, row in zip(IDS, TABLE[1:], strict=True):
+            if not (exclude_seen and item in history):
+                scored.append((max(float(vector @ row) for vector in vectors), item))
+        return sorted(scored, reverse=True)[:k]
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one vector", "two vectors"])
+def both(request, tmp_path_factory):
+    tower = toy.MeanTower(DIMENSION, num_vectors=request.param)
+    bundle = tmp_path_factory.mktemp("bundle")
+    queries = np.random.default_rng(0).normal(size=(9, DIMENSION)).astype(np.float32)
+    if request.param > 1:
+        queries = np.repeat(queries[:, None], request.param, axis=1)
+    names = [f"Name of {item}" for item in IDS]
+    model = Model(TABLE, tower, TABLE[1:], IDS, MAX_HISTORY, names)
+    publish(bundle, model, queries=queries, warm_up_histories=[], options=IndexOptions(method="exact"))
+    return Retriever.load(bundle), Twin(tower)
+
+
+HISTORIES = [
+    [IDS[3], IDS[50], IDS[7]],
+    [],
+    ["never seen", "nor this"],
+    [IDS[0]],
+    ["never seen", IDS[8], IDS[9], "", IDS[10], IDS[9], IDS[9], IDS[12], "nor this", IDS[20], "x"],
+    IDS[::-1],
+    IDS[5:45],
+    [IDS[1]] * 30,
+]
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+@pytest.mark.parametrize("k", [1, 10, NUM_ITEMS])
+def test_answers_as_the_twin_does(both, k, exclude_seen):
+    retriever, twin = both
+    answers = retriever.recommend(HISTORIES, k, exclude_seen)
+    for history, answer in zip(HISTORIES, answers, strict=True):
+        expected = twin.recommend(history, k, exclude_seen)
+        assert answer.items == [item for _, item in expected]
+        np.testing.assert_allclose(answer.scores, [score for score, _ in expected], atol=1e-4)
+        assert answer.num_unknown == sum(item not in IDS for item in history)
+        assert answer.fallback == all(item not in IDS for item in history)
+        assert answer.version == retriever.version
+
+
+def test_fewer_remain_when_nearly_all_was_seen(both):
+    retriever, _ = both
+    answers = retriever.recommend([IDS[1:-1], IDS], k=10)
+    assert sorted(answers[0].items) == sorted([IDS[0], IDS[-1]])
+    assert (answers[1].items, answers[1].fallback) == ([], False)
+
+
+def test_each_request_has_its_own_k_and_does_not_depend_on_the_others(both):
+    retriever, _ = both
+    together = retriever.recommend(HISTORIES, [1, 2, 3, 4, 5, 6, 7, 8])
+    for k, (history, answer) in enumerate(zip(HISTORIES, together, strict=True), start=1):
+        alone = retriever.recommend([history], k)[0]
+        assert alone.items == answer.items
+        assert len(answer.items) <= k
+
+
+def test_no_histories_give_no_answers(both):
+    assert both[0].recommend([], 5) == []
+
+
+@pytest.mark.parametrize("k", [0, -3, NUM_ITEMS + 1, [5, 0]])
+def test_k_outside_the_catalogue_is_refused(both, k):
+    with pytest.raises(BundleError, match="it must be from 1 to 60"):
+        both[0].recommend([[], []], k)
+
+
+@pytest.mark.parametrize("history", ["abc", [1], [None], [["a"]]])
+def test_a_history_that_is_no_list_of_strings_is_refused(both, history):
+    with pytest.raises(BundleError, match="history 1 is"):
+        both[0].recommend([[IDS[0]], history], 5)
+
+
+def test_influence_is_what_leaving_the_item_out_changes(both):
+    retriever, twin = both
+    history = [IDS[2], "never seen", IDS[30], IDS[31], IDS[30], IDS[5]]
+    influences = {one.item: one for one in retriever.explain(history, 10)}
+    assert set(influences) == {IDS[30], IDS[31], IDS[5]}  # the last four known places
+    whole = {item for _, item in twin.recommend(history, 10, True)}
+    for item, influence in influences.items():
+        without = [other for other in history if other != item]
+        left = [i for _, i in twin.recommend(without, NUM_ITEMS, True) if i not in history][:10]
+        assert influence.share == pytest.approx(len(whole - set(left)) / 10)
+        change = np.linalg.norm(twin.vectors(without) - twin.vectors(history))
+        assert influence.vector_change == pytest.approx(change, rel=1e-3)
+    shares = [one.share for one in retriever.explain(history, 10)]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_influence_of_an_only_item_and_of_nothing(both):
+    retriever, _ = both
+    assert [one.item for one in retriever.explain([IDS[4]], 5)] == [IDS[4]]
+    assert retriever.explain(["never seen"], 5) == []
+
+
+def test_names_are_for_people(both):
+    assert both[0].name_of(IDS[3]) == f"Name of {IDS[3]}"
+    assert both[0].name_of("never seen") == "never seen"
+
+
+def test_a_tower_elsewhere_must_answer_the_version_of_the_index(both, tmp_path):
+    retriever, _ = both
+
+    def tower(item_ids):
+        shape = (len(item_ids), retriever._index.description["dimension"])
+        return TowerAnswer(np.ones(shape, np.float32), np.array([b"another"] * len(item_ids)))
+
+    other = Retriever(tower, retriever._index, IDS, MAX_HISTORY)
+    with pytest.raises(BundleError, match="do not belong together"):
+        other.recommend([[IDS[0]]], 3)
