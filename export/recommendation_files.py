@@ -4,7 +4,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ _SCHEMA: dict[str, Any] = {
     "fallback": pl.Boolean,
     "version": pl.String,
 }
+_FIELDS = [name for name in _SCHEMA if name != "user_id"]
 # Legal inside JSON, but some readers of lines, Python's splitlines among them, break a line here.
 _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 
@@ -59,18 +59,17 @@ class RecommendationWriter:
 
     def write(self, user_ids: Sequence[str], recommendations: "Sequence[Recommendation]") -> None:
         """Writes a batch."""
-        rows = [
-            {"user_id": user_id} | asdict(recommendation)
-            for user_id, recommendation in zip(user_ids, recommendations, strict=True)
-        ]
         if self._path.suffix == ".parquet":
             # Parts, since a Parquet file cannot be appended to and must not be held in memory whole.
-            part = self._beside / f"{self._parts:08d}.parquet"
-            pl.DataFrame(rows, schema=_SCHEMA).write_parquet(part)
+            columns = {name: [getattr(one, name) for one in recommendations] for name in _FIELDS}
+            frame = pl.DataFrame({"user_id": user_ids} | columns, schema=_SCHEMA)
+            frame.write_parquet(self._beside / f"{self._parts:08d}.parquet")
             self._parts += 1
             return
         with (self._beside / "rows.jsonl").open("a", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS) + "\n" for row in rows)
+            for user_id, one in zip(user_ids, recommendations, strict=True):
+                row = {"user_id": user_id} | {name: getattr(one, name) for name in _FIELDS}
+                file.write(json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS) + "\n")
 
     def __exit__(
         self,

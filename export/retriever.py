@@ -249,12 +249,14 @@ class Retriever:
         self, known: Sequence[np.ndarray], seen: Sequence[np.ndarray], ks: Sequence[int]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Finds, for each request, the rows and scores of the best k that are not in `seen`."""
-        results: list[tuple[np.ndarray, np.ndarray]] = [
-            self._most_popular(k, rows) for k, rows in zip(ks, seen, strict=True)
-        ]
+        results = {
+            number: self._most_popular(ks[number], seen[number])
+            for number, rows in enumerate(known)
+            if not len(rows)
+        }
         requests = [number for number, rows in enumerate(known) if len(rows)]
         if not requests:
-            return results
+            return [results[number] for number in range(len(known))]
         vectors = self._encode(self._padded([known[number] for number in requests]))
         # Enough is fetched to lose all that was seen. Requests that need about as much are searched
         # together, so that one long history does not make every other search as wide.
@@ -268,7 +270,7 @@ class Retriever:
             keep_BF &= rows_BF >= 0
             for number, rows, scores, keep in zip(group, rows_BF, scores_BF, keep_BF, strict=True):
                 results[number] = rows[keep][: ks[number]], scores[keep][: ks[number]]
-        return results
+        return [results[number] for number in range(len(known))]
 
 
 def _contains(rows_BF: np.ndarray, seen: Sequence[np.ndarray], num_items: int) -> np.ndarray:

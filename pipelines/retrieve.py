@@ -35,6 +35,7 @@ flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.")
 _BATCH = 2048
 _SHOWN_ITEMS = 10
 _SHOWN_INFLUENCES = 3
+_EXPLAINED_ITEMS = 50  # of fewer, a single past item often changes none
 
 
 def main() -> None:
@@ -103,7 +104,7 @@ def _describe(retriever, row: HistoryRow, answer) -> str:
             f"  {place:>4}. {retriever.name_of(item)}" + ("" if answer.fallback else f"  {score:.3f}")
         )
     if FLAGS.explain and not answer.fallback:
-        top = min(_SHOWN_ITEMS, FLAGS.k)
+        top = min(_EXPLAINED_ITEMS, FLAGS.k)
         influences = retriever.explain(row.history, top, FLAGS.exclude_seen)
         lines.append(f"  leans most on (share of the top {top} that changes without it):")
         for one in influences[:_SHOWN_INFLUENCES]:

@@ -1,0 +1,91 @@
+"""The publishing command in processes of its own, with a stand-in for the trained run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Publishes a toy run: `load_trained` is the only door between the training library and the export.
+WITH_A_STAND_IN = """
+import runpy, types
+import numpy as np
+import causerec_tf, tensorflow as tf
+from tests.export import toy
+
+table, tower = toy.embeddings(40, 6), toy.MeanTower(6)
+items = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], np.int32)
+
+def load_trained(directory):
+    assert str(directory) == "runs/toy"
+    return types.SimpleNamespace(
+        model=types.SimpleNamespace(
+            item_embeddings=lambda: table,
+            item_vectors=lambda: table[1:],
+            user_tower=tower,
+            encode=lambda history: tower(tf.gather(table, history), history != 0),
+        ),
+        settings=types.SimpleNamespace(max_history=4),
+        dataset=types.SimpleNamespace(
+            item_ids=lambda: toy.item_ids(40),
+            item_names=lambda: toy.item_ids(40),
+            read=lambda split: types.SimpleNamespace(
+                user_ids=np.array(["a", "b", "c"]), items=items, row_splits=np.array([0, 1, 3, 13])
+            ),
+        ),
+    )
+
+runs = types.ModuleType("causerec_tf.runs")
+runs.load_trained = load_trained
+import sys
+sys.modules["causerec_tf.runs"] = runs
+runpy.run_path("export/bundle.py", run_name="__main__")
+"""
+
+
+def run(*arguments, code=None):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    command = [sys.executable, *(("-c", code) if code else ("export/bundle.py",)), *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_a_run_is_published_and_the_histories_of_its_validation_users_warm_it_up(tmp_path):
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    done = run("--run=runs/toy", f"--bundle={tmp_path}/b", code=WITH_A_STAND_IN)
+    assert done.returncode == 0, done.stderr
+    assert "exact search of 40 items, recall@40 1.0000 against exact search on 2 users" in done.stdout
+    assert f"published: {tmp_path}/b/user_tower/1" in done.stdout
+    path = tmp_path / "b" / "user_tower" / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    requests = [
+        prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        for record in tf.data.TFRecordDataset(str(path))
+    ]
+    histories = [
+        tf.make_ndarray(request.inputs["item_ids"]).tolist()
+        for request in requests
+        if request.model_spec.signature_name == "serving_default"
+    ]
+    # The first 80 % of two and of ten events, of which the last four; one event leaves no history.
+    assert histories == [[[2, 0, 0, 0]], [[8, 9, 10, 11]]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "Give either --run=DIR"),
+        (["--run=runs/toy", "--rollback"], "Give either --run=DIR"),
+        (["--rollback"], "is not a bundle"),
+        (["--run=nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_ends_with_2_and_leaves_nothing(tmp_path, flags, message):
+    done = run(f"--bundle={tmp_path}/b", *flags)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
