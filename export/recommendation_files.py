@@ -6,14 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
+from export.answers import Recommendation
 from export.errors import BundleError
-
-if TYPE_CHECKING:  # it loads TensorFlow, and what is checked here is checked before that
-    from export.retriever import Recommendation
 
 _SCHEMA: dict[str, Any] = {
     "user_id": pl.String,
@@ -57,7 +55,7 @@ class RecommendationWriter:
         self._beside = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=self._path.parent))
         return self
 
-    def write(self, user_ids: Sequence[str], recommendations: "Sequence[Recommendation]") -> None:
+    def write(self, user_ids: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
         """Writes a batch."""
         if self._path.suffix == ".parquet":
             # Parts, since a Parquet file cannot be appended to and must not be held in memory whole.

@@ -5,12 +5,12 @@ Shape legend: B requests, L = max_history, K vectors a user, d embedding size, F
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from export.answers import Influence, Recommendation
 from export.errors import BundleError
 from export.item_index import ItemIndex, check_k, read_ids, read_names
 from export.layout import index_directory, read_tower, resolve_number, tower_directory
@@ -26,40 +26,6 @@ class TowerAnswer(NamedTuple):
 
 # item_ids int64 [B, L], 0 is padding -> the answer
 RemoteTower = Callable[[np.ndarray], TowerAnswer]
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """The answer to one history.
-
-    Attributes:
-      items: item ids, best first; fewer than k when too few unseen items are left.
-      scores: the dot product of each; 0.0 throughout for a fallback, which is not the model's.
-      num_unknown: how many places of the history hold an item that the catalogue does not have.
-      fallback: nothing of the history was known; the items are the most popular ones.
-      version: the fingerprint of the tower and the index that answered.
-    """
-
-    items: list[str]
-    scores: list[float]
-    num_unknown: int
-    fallback: bool
-    version: str
-
-
-@dataclass(frozen=True)
-class Influence:
-    """How much an answer rests on one past item, found by leaving the item out.
-
-    Attributes:
-      item: the item's id.
-      share: the share of the top k that is replaced when the item is left out, in [0, 1].
-      vector_change: the Euclidean distance by which the user's vectors move; it orders equal shares.
-    """
-
-    item: str
-    share: float
-    vector_change: float
 
 
 class Retriever:

@@ -22,7 +22,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("bundle", None, "Directory of the bundle.", required=True)
 flags.DEFINE_list("input", None, "Files of histories: globs, comma-separated.", required=True)
 flags.DEFINE_string("output", None, "File to write: .jsonl or .parquet.", required=True)
-flags.DEFINE_integer("k", 50, "How many items to recommend to each user.")
+flags.DEFINE_integer("k", 50, "How many items to recommend to each user.", lower_bound=1)
 flags.DEFINE_bool("exclude_seen", True, "Leave out the items of the user's history.")
 flags.DEFINE_string("user_column", "user_id", "Name of the column of user ids.")
 flags.DEFINE_string("history_column", "history", "Name of the column of histories, oldest item first.")
@@ -46,11 +46,11 @@ def main() -> None:
         raise BundleError("--history_separator is empty; it must be at least one character.")
     paths = expand(FLAGS.input)
     writer = RecommendationWriter(Path(FLAGS.output), overwrite=FLAGS.overwrite)
-    from export.retriever import Retriever  # loads TensorFlow, so what can be refused before it was
+    from export.item_index import check_k  # these load TensorFlow: what can be refused before it was
+    from export.retriever import Retriever
 
     retriever = Retriever.load(FLAGS.bundle)
-    if not 1 <= FLAGS.k <= retriever.num_items:
-        raise BundleError(f"--k is {FLAGS.k}; it must be from 1 to {retriever.num_items}, the catalogue.")
+    check_k(FLAGS.k, retriever.num_items)
 
     shown: list[str] = []
     users = fallbacks = unknown = 0

@@ -79,7 +79,6 @@ def test_a_run_is_published_and_the_histories_of_its_validation_users_warm_it_up
     [
         ([], "Give either --run=DIR"),
         (["--run=runs/toy", "--rollback"], "Give either --run=DIR"),
-        (["--rollback"], "is not a bundle"),
         (["--run=nowhere"], "nowhere"),
     ],
 )

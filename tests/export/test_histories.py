@@ -4,10 +4,10 @@ import json
 import polars as pl
 import pytest
 
+from export.answers import Recommendation
 from export.errors import BundleError
 from export.histories import Columns, expand, read_histories
 from export.recommendation_files import RecommendationWriter
-from export.retriever import Recommendation
 
 ROWS = [("u1", ["a", "é", "3"]), ("2", []), ("u3", ["x"])]
 JSON_LINES = (

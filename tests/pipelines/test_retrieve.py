@@ -118,7 +118,7 @@ GOOD = '{"user_id": "u", "history": ["a"]}\n'
 @pytest.mark.parametrize(
     ("content", "flags", "message"),
     [
-        (GOOD, ["--k=0"], "it must be from 1 to 50"),
+        (GOOD, ["--k=0"], "flag --k=0"),
         (GOOD, ["--k=51"], "it must be from 1 to 50"),
         (GOOD, ["--output={}/taken.jsonl"], "--overwrite to replace it"),
         (GOOD, ["--output={}/out.xml"], ".jsonl or .parquet"),

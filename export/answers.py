@@ -1,0 +1,37 @@
+"""What a retriever answers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer to one history.
+
+    Attributes:
+      items: item ids, best first; fewer than k when too few unseen items are left.
+      scores: the dot product of each; 0.0 throughout for a fallback, which is not the model's.
+      num_unknown: how many places of the history hold an item that the catalogue does not have.
+      fallback: nothing of the history was known; the items are the most popular ones.
+      version: the fingerprint of the tower and the index that answered.
+    """
+
+    items: list[str]
+    scores: list[float]
+    num_unknown: int
+    fallback: bool
+    version: str
+
+
+@dataclass(frozen=True)
+class Influence:
+    """How much an answer rests on one past item, found by leaving the item out.
+
+    Attributes:
+      item: the item's id.
+      share: the share of the top k that is replaced when the item is left out, in [0, 1].
+      vector_change: the Euclidean distance by which the user's vectors move; it orders equal shares.
+    """
+
+    item: str
+    share: float
+    vector_change: float
