@@ -100,24 +100,31 @@ class CauseRec(tfrs.Model):
         """
         history_BL, target_B = inputs["history"], inputs["target"]
         mask_BL = history_BL != PADDING
-        concepts_BLD = self.item_tower(history_BL)
-        target_BD = self.item_tower(target_B)
-
-        parts_B = {}
+        drawn = self._draw_negatives()
         if self.synthesis is None:
-            user_BD = self.user_tower(concepts_BLD, mask_BL)
-        else:
-            replacements = self.synthesis(
-                history_BL,
-                mask_BL,
-                target_B,
-                concepts.item_scores(concepts_BLD, target_BD),
-                self._seed(_Draw.SYNTHESIS),
+            vectors_UD, (history_BL, target_places_B, negatives_S) = self.item_tower.look_up_once(
+                history_BL, target_B, drawn.ids_S
             )
-            vectors_BED = self._encode_all(history_BL, concepts_BLD, replacements)
-            user_BD = vectors_BED[:, 0]
-            parts_B |= self._contrasts(user_BD, target_BD, vectors_BED[:, 1:], replacements.exists_BC)
-        parts_B["matching"] = self._matching(user_BD, target_BD, target_B)
+            target_BD = tf.gather(vectors_UD, target_places_B)
+            user_BD = self.user_tower(tf.gather(vectors_UD, history_BL), mask_BL)
+            parts_B = {}
+        else:
+            replacements = self._synthesise(history_BL, mask_BL, target_B)
+            vectors_UD, (history_BL, target_places_B, negatives_S, substitutes_BCR) = (
+                self.item_tower.look_up_once(history_BL, target_B, drawn.ids_S, replacements.substitutes_BCR)
+            )
+            target_BD = tf.gather(vectors_UD, target_places_B)
+            replacements = replacements._replace(substitutes_BCR=substitutes_BCR)
+            encode = (
+                encoding.encode_by_difference
+                if getattr(self.user_tower, "is_mean_pooling", False)
+                else encoding.encode_written_out
+            )
+            vectors_BED = encode(self.user_tower, vectors_UD, history_BL, mask_BL, replacements)
+            user_BD, parts_B = self._contrasts(target_BD, vectors_BED, replacements.exists_BC)
+        parts_B["matching"] = self._matching(
+            user_BD, target_BD, tf.gather(vectors_UD, negatives_S), target_B, drawn
+        )
         return self._total({name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()})
 
     def train_step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -135,49 +142,47 @@ class CauseRec(tfrs.Model):
         """The means that Keras resets at the start of an epoch."""
         return list(self._means.values())
 
-    def _encode_all(self, history_BL, concepts_BLD, replacements) -> tf.Tensor:
-        """Vectors of the history and of its counterfactuals, float [B, 1 + C, d]."""
-        if getattr(self.user_tower, "is_mean_pooling", False):
-            return encoding.encode_by_difference(
-                self.user_tower, self.item_tower, history_BL, concepts_BLD, replacements
-            )
-        return encoding.encode_written_out(self.user_tower, self.item_tower, history_BL, replacements)
+    def _draw_negatives(self) -> negatives.Negatives:
+        return negatives.draw(
+            self.settings.sampler,
+            num_items=self.num_items,
+            num_sampled=self.settings.num_sampled,
+            seed=self._seed(_Draw.NEGATIVES),
+        )
 
-    def _contrasts(self, user_BD, target_BD, counterfactual_BCD, exists_BC) -> dict[str, tf.Tensor]:
-        """L_co and L_ii of each example, those with a weight."""
-        num_positives = self.settings.num_positives
-        vectors = (counterfactual_BCD[:, :num_positives], counterfactual_BCD[:, num_positives:])
-        masks = (exists_BC[:, :num_positives], exists_BC[:, num_positives:])
+    def _synthesise(self, history_BL, mask_BL, target_B) -> synthesis.Replacements:
+        scores_BL = concepts.item_scores(self.item_tower(history_BL), self.item_tower(target_B))
+        return self.synthesis(history_BL, mask_BL, target_B, scores_BL, self._seed(_Draw.SYNTHESIS))
+
+    def _contrasts(self, target_BD, vectors_BED, exists_BC) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """User vectors [B, d], and L_co and L_ii of each example, those that have a weight."""
+        num_positives, num_negatives = self.settings.num_positives, self.settings.num_negatives
+        user_B1D, *vectors = tf.split(vectors_BED, [1, num_positives, num_negatives], axis=1)
+        user_BD = tf.squeeze(user_B1D, axis=1)
+        masks = tf.split(exists_BC, [num_positives, num_negatives], axis=1)
         parts_B = {}
         if "co" in self._weights:
             parts_B["co"] = losses.contrast_with_observation(user_BD, *vectors, *masks)
         if "ii" in self._weights:
             parts_B["ii"] = losses.contrast_with_items(target_BD, *vectors, *masks)
-        return parts_B
+        return user_BD, parts_B
 
-    def _matching(self, user_BD, target_BD, target_B) -> tf.Tensor:
+    def _matching(self, user_BD, target_BD, negative_SD, target_B, drawn) -> tf.Tensor:
         """L_matching of each example (equations 2 and 3)."""
-        settings = self.settings
-        drawn = negatives.draw(
-            settings.sampler,
-            num_items=self.num_items,
-            num_sampled=settings.num_sampled,
-            seed=self._seed(_Draw.NEGATIVES),
-        )
         target_log_count_B = None
         if drawn.log_expected_count_S is not None:
             target_log_count_B = negatives.log_uniform_log_expected_count(
-                target_B, self.num_items, settings.num_sampled
+                target_B, self.num_items, self.settings.num_sampled
             )
         return losses.sampled_softmax(
             user_BD,
             target_BD,
-            self.item_tower(drawn.ids_S),
+            negative_SD,
             target_ids_B=target_B,
             negative_ids_S=drawn.ids_S,
             target_log_expected_count_B=target_log_count_B,
             negative_log_expected_count_S=drawn.log_expected_count_S,
-            temperature=settings.temperature,
+            temperature=self.settings.temperature,
         )
 
     def _total(self, parts: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -48,6 +48,7 @@ def main() -> None:
     from causerec_tf.data.windows import num_batches
     from pipelines.progress import ProgressBar
 
+    command.keep_freed_memory()
     started = time.monotonic()
     dataset = open_dataset(settings.dataset)
     run = runs.RunDirectory(Path(settings.run))

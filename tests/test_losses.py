@@ -36,6 +36,50 @@ def test_sampled_softmax_equals_its_twin(temperature, corrected):
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
+def test_the_gradient_of_sampled_softmax_equals_what_tensorflow_derives():
+    users, targets, negatives = (tf.constant(normal(n, 4)) for n in (5, 5, 7))
+    target_ids, negative_ids = tf.constant([1, 2, 3, 4, 5]), tf.constant([3, 3, 9, 1, 8, 9, 6])
+    log_q = tf.constant(normal(7))
+    weights = tf.constant(normal(5))
+
+    def plain():
+        positive = tf.reduce_sum(users * targets, axis=1, keepdims=True) / 0.5
+        negative = tf.matmul(users, negatives, transpose_b=True) / 0.5 - log_q
+        negative = tf.where(target_ids[:, None] == negative_ids[None, :], -1e30, negative)
+        return tf.reduce_logsumexp(tf.concat([positive, negative], axis=1), axis=1) - positive[:, 0]
+
+    def ours():
+        return losses.sampled_softmax(
+            users,
+            targets,
+            negatives,
+            target_ids_B=target_ids,
+            negative_ids_S=negative_ids,
+            negative_log_expected_count_S=log_q,
+            temperature=0.5,
+        )
+
+    results = []
+    for loss in (plain, ours):
+        with tf.GradientTape() as tape:
+            tape.watch([users, targets, negatives])
+            total = tf.reduce_sum(weights * loss())
+        results.append(tape.gradient(total, [users, targets, negatives]))
+    for want, got in zip(*results, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_an_example_whose_every_negative_is_its_target_has_no_loss():
+    user = tf.constant(normal(1, 4))
+    with tf.GradientTape() as tape:
+        tape.watch(user)
+        loss = losses.sampled_softmax(
+            user, user, user, target_ids_B=tf.constant([3]), negative_ids_S=tf.constant([3])
+        )
+    np.testing.assert_array_equal(loss, 0.0)
+    np.testing.assert_array_equal(tape.gradient(loss, user), 0.0)
+
+
 def test_an_accidental_hit_is_as_if_it_had_not_been_drawn():
     users, targets, negatives = (tf.constant(normal(1, 4)) for _ in range(3))
     more = tf.concat([negatives, normal(1, 4)], axis=0)

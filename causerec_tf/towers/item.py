@@ -51,3 +51,24 @@ class ItemTower(tf.keras.layers.Layer):
         """
         real = tf.cast(ids != PADDING, self.compute_dtype)[..., tf.newaxis]
         return tf.cast(tf.gather(self.table, ids), self.compute_dtype) * real
+
+    def look_up_once(self, *ids: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Looks each distinct item up once, whatever it is needed for.
+
+        A step needs popular items many times over. Gathering again from the few distinct vectors is cheaper
+        than from the table, and the table's gradient has one row for each of them.
+
+        Args:
+          *ids: int32 of any shapes, 0..V.
+
+        Returns:
+          float [U, d], the vectors of the U distinct items, and for each of `ids` an int32 of its shape:
+          where its items are among them.
+        """
+        sizes = [tf.size(one) for one in ids]
+        distinct_U, places = tf.unique(tf.concat([tf.reshape(one, [-1]) for one in ids], axis=0))
+        split = tf.split(places, sizes)
+        shaped = [tf.reshape(place, tf.shape(one)) for place, one in zip(split, ids, strict=True)]
+        for place, one in zip(shaped, ids, strict=True):
+            place.set_shape(one.shape)
+        return self(distinct_U), shaped

@@ -55,3 +55,13 @@ def test_the_padding_row_is_zero_and_stays_zero():
     assert isinstance(gradient, tf.IndexedSlices)
     np.testing.assert_array_equal(tf.convert_to_tensor(gradient)[0], 0.0)
     np.testing.assert_array_equal(ItemTower(5, 3)(tf.constant([0]))[0], 0.0)
+
+
+def test_looking_up_once_is_looking_up_each():
+    items = ItemTower(9, 3, seed=2)
+    items.build(None)
+    ids = [tf.constant([[3, 0], [3, 9]]), tf.constant([9, 1, 1]), tf.constant([], tf.int32)]
+    vectors, places = items.look_up_once(*ids)
+    assert vectors.shape == [4, 3]  # 3, 0, 9 and 1
+    for one, place in zip(ids, places, strict=True):
+        np.testing.assert_array_equal(tf.gather(vectors, place), items(one))
