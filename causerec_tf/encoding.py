@@ -72,13 +72,16 @@ def encode_by_difference(
     stays_BEL = tf.concat([real_B1L, real_B1L - leaves_BCL], axis=1)
     sums_BED = tf.matmul(stays_BEL, tf.gather(vectors_UD, history_BL))
 
-    histories_P = tf.where(tf.reshape(replaced_BCR, [-1, replaced_BCR.shape[2]]))[:, 0]
+    num_segments = batch_size * num_histories
+    segments_P = tf.cast(tf.where(tf.reshape(replaced_BCR, [-1, replaced_BCR.shape[2]]))[:, 0], tf.int32)
+    # One entry more, thrown away again: for no entry at all (an empty memory) TensorFlow 2.20 leaves the
+    # gradient of this operation uninitialised.
     arrives_ND = tf.sparse.segment_sum(
         vectors_UD,
-        tf.boolean_mask(substitutes_BCR, replaced_BCR),
-        tf.cast(histories_P, tf.int32),
-        num_segments=batch_size * num_histories,
-    )
+        tf.pad(tf.boolean_mask(substitutes_BCR, replaced_BCR), [[0, 1]]),
+        tf.concat([segments_P, [num_segments]], axis=0),
+        num_segments=num_segments + 1,
+    )[:num_segments]
     arrives_BCD = tf.reshape(arrives_ND, [batch_size, num_histories, width])
     sums_BED += tf.pad(arrives_BCD, [[0, 0], [1, 0], [0, 0]])
     count_B11 = tf.maximum(tf.reduce_sum(real_B1L, axis=2, keepdims=True), 1.0)

@@ -12,6 +12,8 @@ from causerec_tf.model import CauseRec
 CUTOFFS = (20, 50)
 USERS_PER_BLOCK = 512
 
+_top_k = tf.function(retrieval.top_k, reduce_retracing=True)
+
 
 def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
     """The model's k best items of the whole catalogue for each user.
@@ -28,13 +30,10 @@ def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen:
     item_vectors = tf.constant(model.item_vectors())
     num_ranked = min(k, model.num_items)
 
-    @tf.function(reduce_retracing=True)
-    def rank_block(history_BL, excluded_BE):
-        return retrieval.top_k(model.encode(history_BL), item_vectors, num_ranked, excluded_BE)[1]
-
     def ranked(block: slice) -> np.ndarray:
+        user_vectors = model.encode(tf.constant(users.history[block]))
         excluded = _padded(users.seen, block) if exclude_seen else None
-        return rank_block(tf.constant(users.history[block]), excluded).numpy()
+        return _top_k(user_vectors, item_vectors, num_ranked, excluded)[1].numpy()
 
     return _in_blocks(ranked, len(users), k)
 
@@ -58,7 +57,7 @@ def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclud
     def ranked(block: slice) -> np.ndarray:
         excluded = _padded(users.seen, block) if exclude_seen else None
         everybody = tf.ones([len(users.history[block]), 1])
-        return retrieval.top_k(everybody, scores, min(k, num_items), excluded)[1].numpy()
+        return _top_k(everybody, scores, min(k, num_items), excluded)[1].numpy()
 
     return _in_blocks(ranked, len(users), k)
 

@@ -66,6 +66,7 @@ class CauseRec(tfrs.Model):
         self.item_tower.build(None)
         self.user_tower.build(None)
 
+    @tf.function(reduce_retracing=True)
     def encode(self, history_BL: tf.Tensor) -> tf.Tensor:
         """User vectors of histories.
 

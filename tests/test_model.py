@@ -74,6 +74,19 @@ def test_both_encodings_agree_with_their_gradients():
         np.testing.assert_allclose(written, slow, rtol=1e-4, atol=1e-5)
 
 
+def test_an_empty_memory_gives_the_gradient_of_the_base():
+    base, item, inputs = make(), make(method="item"), batch()
+    gradients = []
+    for model in (base, item):
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(inputs, training=True)
+        gradients.append(tape.gradient(loss, model.trainable_variables))
+    for of_base, of_item in zip(*gradients, strict=True):
+        np.testing.assert_allclose(
+            tf.convert_to_tensor(of_item), tf.convert_to_tensor(of_base), rtol=1e-4, atol=1e-7
+        )
+
+
 def test_the_loss_is_equation_11():
     """Twin: vectors from the tower (tested by itself), losses from NumPy, sums by hand."""
     model, inputs = make(method="item", sampler="full", lambda_co=0.3, lambda_ii=0.7), batch()
