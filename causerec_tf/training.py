@@ -84,6 +84,25 @@ class Progress(tf.train.experimental.PythonState):
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
 
 
+def check_users(dataset: Dataset) -> None:
+    """Checks that every split has users for its purpose, from the counts alone.
+
+    Raises:
+      InputError: there is nothing to learn from, to choose the epoch by, or to measure the result on.
+    """
+    counts = dataset.info["counts"]
+    for split, count, purpose in (
+        ("training", counts["training_windows"], "to learn from"),
+        ("validation", counts["evaluation_users"]["validation"], "to choose the epoch by"),
+        ("test", counts["evaluation_users"]["test"], "to measure the result on"),
+    ):
+        if count == 0:
+            raise InputError(
+                f"{dataset.directory} has no {split} user with two events or more {purpose}. Prepare a"
+                " larger log, or try another --split_seed."
+            )
+
+
 def train(
     settings: Settings,
     dataset: Dataset,
@@ -110,15 +129,11 @@ def train(
       The model with the towers of its best epoch, and what the epochs gave.
 
     Raises:
-      InputError: the dataset has nothing to train or validate on, or a checkpoint cannot be read.
+      InputError: the dataset does not pass `check_users`, or a checkpoint cannot be read.
       NonFiniteLossError: the loss is not finite.
     """
+    check_users(dataset)
     validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
-    if len(validation_users) == 0:
-        raise InputError(
-            f"{dataset.directory} has no validation user with two events or more, and validation users"
-            " choose the epoch. Prepare a larger log, or try another --split_seed."
-        )
     model = CauseRec(settings, dataset.num_items)
     optimizer = SparseAdam(settings.learning_rate, l2=settings.weight_decay)
     optimizer.build(model.trainable_variables)

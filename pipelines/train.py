@@ -9,6 +9,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -19,19 +20,23 @@ from pipelines import command, report
 FLAGS = flags.FLAGS
 
 _REQUIRED = ("dataset", "run")
-_DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float}
 
 
 def _define_settings() -> None:
     """A flag for each setting: names, defaults and meanings are those of `Settings`."""
+    define: dict[Any, Any] = {
+        str: flags.DEFINE_string,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+    }
     for field in dataclasses.fields(Settings):
         name, meaning, choices = field.name, field.metadata["help"], field.metadata["choices"]
         if choices:
-            flags.DEFINE_enum(name, field.default, list(choices), meaning)
+            flags.DEFINE_enum(name, str(field.default), list(choices), meaning)
         elif name in _REQUIRED:
             flags.DEFINE_string(name, None, meaning, required=True)
         else:
-            _DEFINE[field.type](name, field.default, meaning)
+            define[field.type](name, field.default, meaning)
 
 
 _define_settings()
@@ -40,7 +45,8 @@ flags.DEFINE_bool("exclude_seen", False, "Leave seen items out of the test users
 
 def main() -> None:
     """Trains, evaluates, writes metrics.json."""
-    settings = Settings(**{f.name: FLAGS[f.name].value for f in dataclasses.fields(Settings)})
+    values: dict[str, Any] = {f.name: FLAGS[f.name].value for f in dataclasses.fields(Settings)}
+    settings = Settings(**values)
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
     from causerec_tf import records, runs, training
@@ -52,6 +58,10 @@ def main() -> None:
     started = time.monotonic()
     dataset = open_dataset(settings.dataset)
     run = runs.RunDirectory(Path(settings.run))
+    if not run.metrics.exists():
+        # Before there is a directory of the run, and before hours of training meet it.
+        dataset.verify()
+        training.check_users(dataset)
     run.start(settings, dataset)
     if run.metrics.exists():
         print(f"{run.path} is finished: this is its record, {run.metrics}.")
