@@ -72,7 +72,7 @@ def figures(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, float]:
     Returns:
       `recall@20` and so on -> value.
     """
-    means = {}
+    means: dict[str, float] = {}
     for k in CUTOFFS:
         values = metrics.per_user(ranked, users.targets.items, users.targets.row_splits, k)
         means |= {f"{name}@{k}": float(values[name].mean()) for name in metrics.NAMES}

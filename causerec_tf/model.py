@@ -102,30 +102,21 @@ class CauseRec(tfrs.Model):
         history_BL, target_B = inputs["history"], inputs["target"]
         mask_BL = history_BL != PADDING
         drawn = self._draw_negatives()
-        if self.synthesis is None:
-            vectors_UD, (history_BL, target_places_B, negatives_S) = self.item_tower.look_up_once(
-                history_BL, target_B, drawn.ids_S
-            )
-            target_BD = tf.gather(vectors_UD, target_places_B)
-            user_BD = self.user_tower(tf.gather(vectors_UD, history_BL), mask_BL)
-            parts_B = {}
+        needed = [history_BL, target_B, drawn.ids_S]
+        changes = self._synthesise(history_BL, mask_BL, target_B)
+        if changes is not None:
+            needed.append(changes.substitutes_BCR)
+        vectors_UD, places = self.item_tower.look_up_once(*needed)
+        target_BD, negative_SD = tf.gather(vectors_UD, places[1]), tf.gather(vectors_UD, places[2])
+
+        parts_B: dict[str, tf.Tensor] = {}
+        if changes is None:
+            user_BD = self.user_tower(tf.gather(vectors_UD, places[0]), mask_BL)
         else:
-            replacements = self._synthesise(history_BL, mask_BL, target_B)
-            vectors_UD, (history_BL, target_places_B, negatives_S, substitutes_BCR) = (
-                self.item_tower.look_up_once(history_BL, target_B, drawn.ids_S, replacements.substitutes_BCR)
-            )
-            target_BD = tf.gather(vectors_UD, target_places_B)
-            replacements = replacements._replace(substitutes_BCR=substitutes_BCR)
-            encode = (
-                encoding.encode_by_difference
-                if getattr(self.user_tower, "is_mean_pooling", False)
-                else encoding.encode_written_out
-            )
-            vectors_BED = encode(self.user_tower, vectors_UD, history_BL, mask_BL, replacements)
-            user_BD, parts_B = self._contrasts(target_BD, vectors_BED, replacements.exists_BC)
-        parts_B["matching"] = self._matching(
-            user_BD, target_BD, tf.gather(vectors_UD, negatives_S), target_B, drawn
-        )
+            changes = changes._replace(substitutes_BCR=places[3])
+            vectors_BED = self._encode_all(vectors_UD, places[0], mask_BL, changes)
+            user_BD, parts_B = self._contrasts(target_BD, vectors_BED, changes.exists_BC)
+        parts_B["matching"] = self._matching(user_BD, target_BD, negative_SD, target_B, drawn)
         return self._total({name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()})
 
     def train_step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -151,9 +142,19 @@ class CauseRec(tfrs.Model):
             seed=self._seed(_Draw.NEGATIVES),
         )
 
-    def _synthesise(self, history_BL, mask_BL, target_B) -> synthesis.Replacements:
+    def _synthesise(self, history_BL, mask_BL, target_B) -> synthesis.Replacements | None:
+        """What the counterfactual histories change, or None where they are switched off."""
+        if self.synthesis is None:
+            return None
         scores_BL = concepts.item_scores(self.item_tower(history_BL), self.item_tower(target_B))
         return self.synthesis(history_BL, mask_BL, target_B, scores_BL, self._seed(_Draw.SYNTHESIS))
+
+    def _encode_all(self, vectors_UD, history_BL, mask_BL, changes) -> tf.Tensor:
+        """Vectors of the history and of its counterfactuals, float [B, 1 + C, d]."""
+        encode = encoding.encode_written_out
+        if getattr(self.user_tower, "is_mean_pooling", False):
+            encode = encoding.encode_by_difference
+        return encode(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
 
     def _contrasts(self, target_BD, vectors_BED, exists_BC) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """User vectors [B, d], and L_co and L_ii of each example, those that have a weight."""

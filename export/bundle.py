@@ -45,6 +45,7 @@ def main() -> None:
 
 
 def _publish_run(bundle: Path) -> Any:
+    from causerec_tf.data.holdout import evaluation_users
     from causerec_tf.runs import load_trained
     from export import publish
     from export.publication import IndexOptions, Model
@@ -60,38 +61,22 @@ def _publish_run(bundle: Path) -> Any:
         max_history=max_history,
         item_names=item_names if item_names != item_ids else None,
     )
-    histories = _validation_histories(trained.dataset, max_history)
+    users = evaluation_users(trained.dataset.read("validation"), max_history)
     return publish.publish(
         bundle,
         model,
-        queries=_user_vectors(trained.model, histories, max_history, model.item_vectors.shape[1]),
-        warm_up_histories=histories[: FLAGS.warm_up_requests],
+        queries=_user_vectors(trained.model, users.history),
+        warm_up_histories=[row[row > 0].tolist() for row in users.history[: FLAGS.warm_up_requests]],
         options=IndexOptions(target_recall=FLAGS.target_recall, method=FLAGS.index_method),
         keep=FLAGS.keep,
         dry_run=FLAGS.dry_run,
     )
 
 
-def _validation_histories(dataset: Any, max_history: int) -> list[list[int]]:
-    """Reads what validation is measured on: the last items of each user's first 80 %."""
-    sequences = dataset.read("validation")
-    bounds = zip(sequences.row_splits[:-1], sequences.row_splits[1:], strict=True)
-    ends = [(start, start + 8 * (stop - start) // 10) for start, stop in bounds]
-    return [
-        sequences.items[max(start, end - max_history) : end].tolist() for start, end in ends if end > start
-    ]
-
-
-def _user_vectors(model: Any, histories: list[list[int]], max_history: int, dimension: int) -> np.ndarray:
-    vectors = [np.zeros((0, dimension), np.float32)]
-    for start in range(0, len(histories), _BATCH):
-        batch = histories[start : start + _BATCH]
-        padded = np.zeros((len(batch), max_history), np.int32)
-        for row, history in zip(padded, batch, strict=True):
-            row[: len(history)] = history
-        vectors.append(np.asarray(model.encode(padded)))
-    # A tower with several vectors a user gives [B, K, d]: then the empty start does not fit, nor matter.
-    return np.concatenate(vectors[1:] or vectors)
+def _user_vectors(model: Any, histories: np.ndarray) -> np.ndarray:
+    """The vectors of the validation users: what the index is tuned and measured on."""
+    starts = range(0, len(histories), _BATCH)
+    return np.concatenate([np.asarray(model.encode(histories[start : start + _BATCH])) for start in starts])
 
 
 def _print(bundle: Path, publication: Any) -> None:
