@@ -31,14 +31,14 @@ def environment():
     return {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
 
 
-def run(script, *arguments, cwd=None):
+def run(script, *arguments, cwd=None, timeout=300):
     return subprocess.run(
         command(script, *arguments),
         cwd=cwd,
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
         check=False,
     )
 
