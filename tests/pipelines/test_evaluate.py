@@ -1,0 +1,95 @@
+"""The evaluation script as a user runs it, beside figures worked out user by user."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from causerec_tf.data.sequences import open_dataset
+from tests import reference
+from tests.pipelines import scripts
+
+EVALUATE = "pipelines/evaluate.py"
+NAMES = ("recall", "ndcg", "ndcg_hits", "ndcg_target_order", "hr")
+
+
+def popular(dataset, split, *, exclude_seen):
+    """POP's figures from the definitions: the vocabulary's order, the first 80 % of each user."""
+    values = []
+    for items in dataset.read(split).rows():
+        if len(items) < 2:
+            continue
+        cut = max(1, len(items) * 8 // 10)
+        seen, targets = items[:cut].tolist(), list(dict.fromkeys(items[cut:].tolist()))
+        ranked = [i for i in range(1, dataset.num_items + 1) if not (exclude_seen and i in seen)]
+        values.append(
+            {
+                f"{name}@{k}": value
+                for k in (20, 50)
+                for name, value in reference.ranking_metrics(ranked, targets, k).items()
+            }
+        )
+    return {name: np.mean([one[name] for one in values]) for name in values[0]}, len(values)
+
+
+@pytest.mark.parametrize(
+    ("split", "flags"), [("validation", []), ("test", []), ("test", ["--exclude_seen"])], ids=str
+)
+def test_a_record_for_each_split_and_policy(tmp_path, trained, split, flags):
+    output = tmp_path / "made" / "record.json"
+    done = scripts.run(EVALUATE, f"--run={trained.run}", f"--split={split}", f"--output={output}", *flags)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(output.read_text(encoding="utf-8"))
+    kept = json.loads((trained.run / "metrics.json").read_text(encoding="utf-8"))
+    pop, users = popular(open_dataset(trained.dataset), split, exclude_seen=bool(flags))
+    assert record["pop"] == pytest.approx(pop)
+    assert record["protocol"][f"{split}_users"] == users
+    assert record["protocol"]["exclude_seen"] is bool(flags)
+    assert {f"{name}@{k}" for name in NAMES for k in (20, 50)} == set(record[split])
+    if flags:
+        # Who leaves the seen out has targets out of reach, and other figures.
+        assert record[split] != pytest.approx(kept[split])
+    else:
+        # What training measured on the best epoch, from the model that was kept.
+        assert record[split] == pytest.approx(kept[split], abs=1e-6)
+    for name in ("system", "recipe", "seed", "split_seed", "dataset", "versions"):
+        assert record[name] == kept[name]
+    assert f"{split} users" in done.stdout and f"{record[split]['ndcg@50']:.4f}" in done.stdout
+    policy = "seen items left out" if flags else "seen items kept"
+    assert policy in done.stdout
+    assert [path.name for path in output.parent.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--run"),
+        (["--run=r", "--splt=test"], "splt"),
+        (["--run=r", "--split=train"], "--split=train"),
+        (["--run=r", "--output=there.json"], "there.json exists: choose another --output"),
+        (["--run=r"], "is missing: r is not the directory of a run"),
+    ],
+)
+def test_bad_input_ends_with_two_and_leaves_all_as_it_was(tmp_path, flags, message):
+    (tmp_path / "there.json").write_text("mine")
+    scripts.assert_refused(scripts.run(EVALUATE, *flags, cwd=tmp_path), message)
+    assert [path.name for path in tmp_path.iterdir()] == ["there.json"]
+    assert (tmp_path / "there.json").read_text() == "mine"
+
+
+def test_a_run_is_measured_on_its_own_dataset_only(tmp_path, trained):
+    """The dataset was prepared again in its place, or is gone, or no epoch is finished."""
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run)
+    flags = (run / "flags.txt").read_text()
+    (run / "flags.txt").write_text(flags.replace(str(trained.dataset), str(tmp_path / "other")))
+    arguments = [f"--run={run}", f"--output={tmp_path / 'record.json'}"]
+    scripts.assert_refused(scripts.run(EVALUATE, *arguments), "other is no dataset")
+    scripts.write_world(tmp_path / "other", split_seed=1)
+    scripts.assert_refused(scripts.run(EVALUATE, *arguments), "has fingerprint", "was trained on")
+
+    (run / "flags.txt").write_text(flags)
+    shutil.rmtree(run / "best")
+    scripts.assert_refused(scripts.run(EVALUATE, *arguments), "has no finished epoch yet")
+    assert not (tmp_path / "record.json").exists()

@@ -1,0 +1,127 @@
+"""What importing the package arranges, and which part of the project may know which."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def python(code, **variables):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_keras_2_is_arranged_with_no_action_of_the_user():
+    done = python("import causerec_tf, tensorflow as tf; print(tf.keras.Model.__module__)")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tf_keras.")
+
+
+def test_keras_3_in_the_process_is_refused():
+    done = python("import tensorflow as tf; tf.keras.Model; import causerec_tf")
+    assert done.returncode != 0
+    assert "ImportError: causerec_tf needs Keras 2, but tf.keras is already Keras 3" in done.stderr
+    assert "Import causerec_tf before TensorFlow" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["0", "False"])
+def test_an_environment_that_asks_for_keras_3_is_refused(value):
+    done = python("import causerec_tf", TF_USE_LEGACY_KERAS=value)
+    assert done.returncode != 0
+    assert f"TF_USE_LEGACY_KERAS={value!r} in the environment asks for Keras 3. Unset it" in done.stderr
+
+
+# Parts that share nothing but tensors and arrays. `errors` has no code in it: all may know it.
+INDEPENDENT = ("data", "towers", "counterfactual", "losses", "metrics", "retrieval")
+SERVING = ("retriever", "item_index")
+
+
+def module_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_by(path):
+    """Every module that a file imports, at its top or later; of `from a import b` both a and a.b."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def is_within(name, package):
+    return name == package or name.startswith(package + ".")
+
+
+FILES = {
+    module_of(path): path
+    for part in ("causerec_tf", "pipelines", "export")
+    for path in sorted((ROOT / part).rglob("*.py"))
+}
+
+
+def reachable(module):
+    """Names of all that a module imports, and that the files of ours among them import."""
+    names, left = set(), {module}
+    while left:
+        one = left.pop()
+        if one in FILES and (found := imported_by(FILES[one]) - names):
+            names |= found
+            left |= found
+    return names
+
+
+def test_the_files_are_found():
+    assert {"causerec_tf.model", "causerec_tf.data.windows", "pipelines.train", "export.retriever"} <= set(
+        FILES
+    )
+
+
+@pytest.mark.parametrize("part", INDEPENDENT)
+def test_the_parts_do_not_know_each_other(part):
+    own = f"causerec_tf.{part}"
+    mine = [module for module in FILES if is_within(module, own)]
+    assert mine
+    for module in mine:
+        ours = {name for name in imported_by(FILES[module]) if is_within(name, "causerec_tf")} - {
+            "causerec_tf"
+        }
+        known = {name for name in ours if not (is_within(name, own) or is_within(name, "causerec_tf.errors"))}
+        assert known == set(), module
+
+
+def test_the_library_knows_neither_scripts_nor_export_nor_flags():
+    for module, path in FILES.items():
+        if is_within(module, "causerec_tf"):
+            foreign = {
+                name
+                for name in imported_by(path)
+                if any(is_within(name, part) for part in ("pipelines", "export", "absl", "argparse"))
+            }
+            assert foreign == set(), module
+
+
+@pytest.mark.parametrize("module", SERVING)
+def test_what_serves_needs_neither_the_library_nor_keras(module):
+    foreign = {
+        name
+        for name in reachable(f"export.{module}")
+        if any(is_within(name, part) for part in ("causerec_tf", "pipelines", "keras", "tf_keras"))
+    }
+    assert foreign == set()
+    assert ".keras" not in FILES[f"export.{module}"].read_text(encoding="utf-8")
