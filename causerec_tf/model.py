@@ -48,7 +48,9 @@ class CauseRec(tfrs.Model):
         self.settings = settings
         self.num_items = num_items
         self.item_tower = ItemTower(num_items, settings.embedding_dim, seed=settings.seed)
-        self.user_tower = MeanPoolingTower(settings.embedding_dim, seed=settings.seed)
+        self.user_tower = MeanPoolingTower(
+            settings.embedding_dim, seed=settings.seed, dtype=settings.precision
+        )
         weights = {"matching": 1.0}
         if settings.method == "item":
             weights |= {"co": settings.lambda_co, "ii": settings.lambda_ii}

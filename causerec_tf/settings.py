@@ -9,6 +9,7 @@ from causerec_tf.errors import InputError
 METHODS = ("base", "item")
 TOWERS = ("mean",)
 SAMPLERS = ("uniform", "log_uniform", "full")
+PRECISIONS = ("float32", "mixed_bfloat16")
 RECIPES = ("paper", "tuned")
 
 
@@ -50,6 +51,13 @@ class Settings:
     memory_size: int = _setting(65536, "Item ids the concept memory holds.")
     lambda_co: float = _setting(1.0, "Weight of L_co (equation 9).")
     lambda_ii: float = _setting(1.0, "Weight of L_ii (equation 10).")
+    precision: str = _setting(
+        "float32",
+        "Of the user tower's products. mixed_bfloat16 is for hardware that has it: variables, losses and"
+        " item vectors stay float32.",
+        PRECISIONS,
+    )
+    steps_per_execution: int = _setting(1, "Steps between two returns to Python; more for tiny steps.")
     checkpoint_steps: int = _setting(1000, "Steps between checkpoints within an epoch.")
 
     def __post_init__(self):
@@ -60,7 +68,7 @@ class Settings:
                 raise InputError(f"--{field.name}={value}: wanted one of {', '.join(choices)}.")
         for name in (
             *("max_history", "embedding_dim", "epochs", "patience", "batch_size"),
-            *("num_sampled", "memory_size", "checkpoint_steps"),
+            *("num_sampled", "memory_size", "checkpoint_steps", "steps_per_execution"),
         ):
             self._check(name, getattr(self, name) >= 1, "1 or more")
         for name in ("learning_rate", "temperature"):

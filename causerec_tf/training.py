@@ -137,7 +137,7 @@ def train(
     model = CauseRec(settings, dataset.num_items)
     optimizer = SparseAdam(settings.learning_rate, l2=settings.weight_decay)
     optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer)
+    model.compile(optimizer=optimizer, steps_per_execution=settings.steps_per_execution)
 
     progress = Progress()
     manager = tf.train.CheckpointManager(
@@ -235,9 +235,17 @@ class _Keeper(tf.keras.callbacks.Callback):
         self._writer = writer
         self._checkpoint_steps = checkpoint_steps
 
+    def on_train_begin(self, logs=None) -> None:
+        self._start = self._progress.batch
+
     def on_train_batch_end(self, batch, logs=None) -> None:
-        self._progress.batch += 1
-        if self._progress.batch % self._checkpoint_steps == 0:
+        before, now = self._progress.batch, self._start + batch + 1
+        self._progress.batch = now
+        if _passes_multiple(before, now, self._checkpoint_steps):
             self._manager.save()
-        if self._progress.batch % STEPS_BETWEEN_SUMMARIES == 0:
+        if _passes_multiple(before, now, STEPS_BETWEEN_SUMMARIES):
             _summarise(self._writer, int(self._optimizer.iterations), "training", logs)
+
+
+def _passes_multiple(before: int, now: int, step: int) -> bool:
+    return now // step > before // step

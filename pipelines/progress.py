@@ -39,9 +39,14 @@ class ProgressBar(tf.keras.callbacks.Callback):
         self._bar.reset(self._bar.total)
         self._bar.initial = self._bar.n = done
 
+    def on_train_begin(self, logs=None) -> None:
+        """Starts to count the batches of an epoch, or of what is left of one."""
+        self._seen = 0
+
     def on_train_batch_end(self, batch, logs=None) -> None:
-        """Moves the bar by a step."""
-        self._bar.update()
+        """Moves the bar by the steps since the last time."""
+        self._bar.update(batch + 1 - self._seen)
+        self._seen = batch + 1
 
     def print_epoch(self, epoch: training.Epoch) -> None:
         """Prints what an epoch gave."""

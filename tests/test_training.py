@@ -92,6 +92,15 @@ def test_finds_nothing_where_there_is_nothing(tmp_path):
     assert figures["test"]["recall@20"] == pytest.approx(20 / 240, abs=0.045)
 
 
+def test_several_steps_an_execution_are_the_same_steps(tmp_path, dataset):
+    one, _ = train(tmp_path / "one", dataset, epochs=1)
+    with pytest.raises(Stop):
+        train(tmp_path / "several", dataset, [StopAt(4)], epochs=1, steps_per_execution=5)
+    several, _ = train(tmp_path / "several", dataset, epochs=1, steps_per_execution=5)
+    for ours, theirs in zip(several.trainable_variables, one.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_another_setting_or_dataset_is_refused(tmp_path, dataset):
     train(tmp_path / "run", dataset, epochs=1)
     with pytest.raises(InputError, match=r"--learning_rate=0\.005 there, --learning_rate=0\.1 asked for"):

@@ -102,7 +102,10 @@ def training_batches(
     chunks = users.rebatch(users_per_chunk).enumerate()
     chunks = chunks.map(chunk_of_windows, num_parallel_calls=2, deterministic=True)
     windows = chunks.flat_map(blocks).rebatch(batch_size, drop_remainder=drop_remainder)
-    return windows.skip(skip_batches).prefetch(tf.data.AUTOTUNE)
+    left = max(0, num_batches(dataset, batch_size, drop_remainder) - skip_batches)
+    # Keras asks for the length; a dataset that does not hold what it says it does is found out here.
+    counted = windows.skip(skip_batches).apply(tf.data.experimental.assert_cardinality(left))
+    return counted.prefetch(tf.data.AUTOTUNE)
 
 
 def num_batches(dataset: Dataset, batch_size: int, drop_remainder: bool = False) -> int:

@@ -49,8 +49,8 @@ class ItemTower(tf.keras.layers.Layer):
         Returns:
           float [..., d]; zeros for padding, through which no gradient passes.
         """
-        real = tf.cast(ids != PADDING, self.compute_dtype)[..., tf.newaxis]
-        return tf.cast(tf.gather(self.table, ids), self.compute_dtype) * real
+        real = tf.cast(ids != PADDING, self.table.dtype)[..., tf.newaxis]
+        return tf.gather(self.table, ids) * real
 
     def look_up_once(self, *ids: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Looks each distinct item up once, whatever it is needed for.

@@ -20,9 +20,9 @@ class MeanPoolingTower(tf.keras.layers.Layer):
           embedding_dim: d, of the concepts and of the user vector.
           hidden_units: widths of the hidden layers.
           seed: of the initial weights.
-          **kwargs: of the Keras layer.
+          **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the MLP's products.
         """
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.embedding_dim = embedding_dim
         widths = [*hidden_units, embedding_dim]
         self._layers = [
@@ -31,6 +31,7 @@ class MeanPoolingTower(tf.keras.layers.Layer):
                 activation="relu" if index < len(hidden_units) else None,
                 kernel_initializer=tf.keras.initializers.GlorotUniform(seed=seed + index),
                 name=f"dense_{index}",
+                dtype=self.dtype_policy,
             )
             for index, width in enumerate(widths)
         ]
@@ -59,7 +60,7 @@ class MeanPoolingTower(tf.keras.layers.Layer):
         return self.project(total_BD / count_B[:, tf.newaxis])
 
     def project(self, pooled: tf.Tensor) -> tf.Tensor:
-        """The MLP alone, float [..., d] -> float [..., d]."""
+        """The MLP alone, float32 [..., d] -> float32 [..., d]."""
         for layer in self._layers:
             pooled = layer(pooled)
-        return pooled
+        return tf.cast(pooled, tf.float32)

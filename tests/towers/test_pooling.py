@@ -31,6 +31,22 @@ def test_equals_the_twin_and_padding_is_as_if_deleted():
         np.testing.assert_allclose(vectors[b], want, rtol=1e-4, atol=1e-5)
 
 
+def test_mixed_precision_rounds_the_products_only():
+    concepts = tf.constant(rng.normal(size=[3, 4, 6]), tf.float32)
+    mask = tf.constant([[True] * 4, [True] * 2 + [False] * 2, [True] + [False] * 3])
+    exact = make()
+    mixed = MeanPoolingTower(6, hidden_units=(8, 5), dtype="mixed_bfloat16")
+    mixed.build(None)
+    mixed.set_weights(exact.get_weights())
+    vectors = mixed(concepts, mask)
+    assert vectors.dtype == tf.float32
+    assert all(variable.dtype == tf.float32 for variable in mixed.trainable_variables)
+    scale = np.abs(exact(concepts, mask)).max()
+    # bfloat16 has 8 significant bits; three products in a row.
+    np.testing.assert_allclose(vectors, exact(concepts, mask), atol=0.05 * scale)
+    assert np.abs(vectors - exact(concepts, mask)).max() > 0
+
+
 def test_padding_gets_no_gradient_and_an_empty_history_is_finite():
     tower = make()
     concepts = tf.constant(rng.normal(size=[2, 4, 6]), tf.float32)
