@@ -3,6 +3,7 @@
 import ast
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -125,3 +126,22 @@ def test_what_serves_needs_neither_the_library_nor_keras(module):
     }
     assert foreign == set()
     assert ".keras" not in FILES[f"export.{module}"].read_text(encoding="utf-8")
+
+
+def test_the_paper_map_names_what_is_there():
+    written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (ROOT / "docs" / "paper_map.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ")
+    ]
+    assert len(rows) > 30
+    for _, _, code, tests in rows:
+        for file, names in re.findall(r"`([\w/]+\.py)(?::([\w.]+))?`", code):
+            text = (ROOT / "causerec_tf" / file).read_text(encoding="utf-8")
+            for name in filter(None, names.split(".")):
+                assert re.search(rf"(def|class) {name}\b|^    {name}:", text, re.M), f"{file}: {name}"
+        for name in re.findall(r"`(\w+)(?:\[[\w ]+\])?`", tests):
+            assert f"def test_{name}(" in written, name
+        for file in re.findall(r"`([\w/]+\.py)`", tests):
+            assert list((ROOT / "tests").rglob(file)), file
