@@ -41,6 +41,7 @@ def _define_settings() -> None:
 
 _define_settings()
 flags.DEFINE_bool("exclude_seen", False, "Leave seen items out of the test users' lists.")
+flags.DEFINE_bool("profile", False, "Profile steps 20 to 40 for TensorBoard, in the run's events/.")
 
 
 def main() -> None:
@@ -52,6 +53,7 @@ def main() -> None:
     from causerec_tf import records, runs, training
     from causerec_tf.data.sequences import open_dataset
     from causerec_tf.data.windows import num_batches
+    from pipelines.profiling import StepProfile
     from pipelines.progress import ProgressBar
 
     command.keep_freed_memory()
@@ -74,12 +76,15 @@ def main() -> None:
         f" {dataset.num_training_windows:,} training examples, {steps:,} steps an epoch"
     )
     bar = ProgressBar(steps, settings.epochs)
+    profiles = [StepProfile(run.events)] if FLAGS.profile else []
     try:
         model, progress = training.train(
-            settings, dataset, run, callbacks=[bar], on_start=bar.resume, on_epoch=bar.print_epoch
+            settings, dataset, run, callbacks=[bar, *profiles], on_start=bar.resume, on_epoch=bar.print_epoch
         )
     finally:
         bar.close()
+        for profile in profiles:
+            profile.close()
     record = records.run_record(
         model,
         settings,
