@@ -1,0 +1,120 @@
+"""Runs the benchmarks: prints tables, stores benchmarks/results/<name>.json and a picture beside each.
+
+python benchmarks/run.py
+python benchmarks/run.py --only=training,evaluation --dataset=datasets/yelp2018 --rounds=7
+"""
+
+import datetime
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+# This folder is no part of the installed packages, and its own place would hide that it is one.
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+from causerec_tf.errors import InputError  # noqa: E402
+from causerec_tf.settings import Settings  # noqa: E402
+from pipelines import command  # noqa: E402
+
+FLAGS = flags.FLAGS
+
+NAMES = ("training", "evaluation", "growth")
+RESULTS = ROOT / "benchmarks" / "results"
+GENERATED = ROOT / "datasets" / "benchmark"
+
+_QUICK: dict[str, dict[str, Any]] = {
+    "training": {"steps": 2, "warm_up": 1, "batches": 4, "square": 64},
+    "evaluation": {"steps": 4},
+    "growth": {"catalogues": {"100k": 500, "10m": 2000}, "steps": 2, "warm_up": 1, "batches": 2},
+}
+
+flags.DEFINE_list("only", list(NAMES), "Which benchmarks: " + ", ".join(NAMES) + ".")
+flags.DEFINE_string("dataset", None, "Directory of a dataset. None: a generated one of Yelp2018's size.")
+flags.DEFINE_integer("rounds", 7, "How often each system is timed.", lower_bound=1)
+flags.DEFINE_string("output", None, "Directory of the results. None: benchmarks/results.")
+flags.DEFINE_bool(
+    "quick", False, "Tiny sizes, to see that it all works; the numbers mean nothing and are not kept."
+)
+
+
+def main() -> None:
+    """Runs what was asked for, one after another."""
+    unknown = [name for name in FLAGS.only if name not in NAMES]
+    if unknown or not FLAGS.only:
+        raise InputError(f"--only={','.join(FLAGS.only)}: wanted some of {', '.join(NAMES)}.")
+    if FLAGS.dataset and not Path(FLAGS.dataset).is_dir():
+        raise InputError(f"--dataset={FLAGS.dataset} is not there: prepare it by pipelines/prepare.py.")
+    # For all systems alike, as pipelines/train.py has it; without it every one of them is slower.
+    command.keep_freed_memory()
+    # TensorFlow takes seconds to import: a wrong flag should not wait for it.
+    import tensorflow as tf
+
+    from benchmarks import machine, report
+
+    # It takes several models in one process for a function that is traced over and over.
+    tf.get_logger().setLevel("ERROR")
+    about_machine = machine.description()
+    _warn_if_busy(about_machine)
+    context: dict[str, Any] = {
+        "command": shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]),
+        "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "quick": FLAGS.quick,
+        "freed_memory_is_kept": True,
+        "machine": about_machine,
+    }
+    directory = Path(FLAGS.output) if FLAGS.output else RESULTS
+    if FLAGS.quick and not FLAGS.output:
+        directory = Path(tempfile.mkdtemp(prefix="benchmarks-"))
+    for name in FLAGS.only:
+        print(f"\n== {name} ==", flush=True)
+        result, draw, about_dataset = _measure(name)
+        report.show(result)
+        path = report.store(result, directory, context | {"dataset": about_dataset})
+        draw(result, directory)
+        print(f"stored {path} and {path.with_suffix('.png').name}", flush=True)
+
+
+def _measure(name: str) -> tuple:
+    """Runs a benchmark; answers with result, the function of its picture and what the dataset is."""
+    from benchmarks import evaluation, growth, log, training
+
+    if name == "growth":
+        result = growth.measure(_scale(growth.Scale, **_QUICK[name]), FLAGS.rounds, _say)
+        return result, growth.draw, None
+    dataset = log.open_or_generate(Path(FLAGS.dataset) if FLAGS.dataset else GENERATED, _say)
+    about = {"name": dataset.name, "fingerprint": dataset.fingerprint, "counts": dataset.info["counts"]}
+    if name == "training":
+        result = training.measure(dataset, _scale(training.Scale, **_QUICK[name]), FLAGS.rounds, _say)
+        return result, training.draw, about
+    result = evaluation.measure(dataset, _scale(evaluation.Scale, **_QUICK[name]), FLAGS.rounds, _say)
+    return result, evaluation.draw, about
+
+
+def _scale(kind: type, **quick: Any) -> Any:
+    """The full scale of a benchmark, or a quick one."""
+    if not FLAGS.quick:
+        return kind()
+    settings = Settings(embedding_dim=8, batch_size=64, num_sampled=64, memory_size=500)
+    return kind(settings, **quick)
+
+
+def _warn_if_busy(about_machine: dict) -> None:
+    if about_machine["load_at_start"] > 0.3 * about_machine["cores"]:
+        print(
+            f"warning: the machine is busy (load {about_machine['load_at_start']} on"
+            f" {about_machine['cores']} cores). What is measured now is too slow, and unevenly so.",
+            file=sys.stderr,
+        )
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+if __name__ == "__main__":
+    command.run(main, bad_input=(InputError, MemoryError))
