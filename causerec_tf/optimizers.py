@@ -26,6 +26,7 @@ class SparseAdam(tf.keras.optimizers.Adam):
         beta_2: float = 0.99,
         epsilon: float = 1e-8,
         l2: float = 0.0,
+        distinct_rows: bool = False,
         name: str = "SparseAdam",
     ):
         """Sets the constants; `beta_2` and `epsilon` default to the paper's.
@@ -36,6 +37,9 @@ class SparseAdam(tf.keras.optimizers.Adam):
           beta_2: decay of the second moment.
           epsilon: added to the root of the second moment.
           l2: coupled weight decay. (Keras's own `weight_decay` is decoupled and touches every row.)
+          distinct_rows: whether no row stands twice in a gradient of slices, as where each item is looked
+            up once; its rows are then not searched for repeats. A promise: with repeats all but one of
+            their gradients would be lost. It does not hold for gradients gathered from several devices.
           name: of the optimiser.
         """
         super().__init__(
@@ -47,9 +51,13 @@ class SparseAdam(tf.keras.optimizers.Adam):
             name=name,
         )
         self.l2 = l2
+        self.distinct_rows = distinct_rows
+
+    def _deduplicate_sparse_grad(self, grads):
+        return grads if self.distinct_rows else super()._deduplicate_sparse_grad(grads)
 
     def update_step(self, gradient, variable) -> None:
-        """Applies one gradient; the rows of `tf.IndexedSlices` are distinct (Keras sums them before)."""
+        """Applies one gradient; the rows of `tf.IndexedSlices` are distinct by now."""
         if not isinstance(gradient, tf.IndexedSlices):
             super().update_step(gradient + self.l2 * variable, variable)
             return
@@ -74,4 +82,7 @@ class SparseAdam(tf.keras.optimizers.Adam):
         """The constructor's arguments."""
         names = ("learning_rate", "beta_1", "beta_2", "epsilon", "name")
         config = super().get_config()
-        return {name: config[name] for name in names} | {"l2": self.l2}
+        return {name: config[name] for name in names} | {
+            "l2": self.l2,
+            "distinct_rows": self.distinct_rows,
+        }

@@ -135,7 +135,7 @@ def train(
     check_users(dataset)
     validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
     model = CauseRec(settings, dataset.num_items)
-    optimizer = SparseAdam(settings.learning_rate, l2=settings.weight_decay)
+    optimizer = SparseAdam(settings.learning_rate, l2=settings.weight_decay, distinct_rows=True)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=settings.steps_per_execution)
 

@@ -48,6 +48,15 @@ def test_without_weight_decay_it_is_keras_adam_when_every_row_is_touched():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
+def test_distinct_rows_are_taken_as_they_are():
+    start = rng.normal(size=[5, 3]).astype(np.float32)
+    plain, promised = tf.Variable(start), tf.Variable(start)
+    slices = tf.IndexedSlices(tf.ones([2, 3]), tf.constant([4, 1]), tf.constant([5, 3]))
+    SparseAdam(**CONSTANTS).apply_gradients([(slices, plain)])
+    SparseAdam(**CONSTANTS, distinct_rows=True).apply_gradients([(slices, promised)])
+    np.testing.assert_array_equal(plain, promised)
+
+
 def test_config_makes_it_again():
     again = SparseAdam.from_config(SparseAdam(**CONSTANTS).get_config())
     assert {name: float(again.get_config()[name]) for name in CONSTANTS} == {
