@@ -40,7 +40,6 @@ def _define_settings() -> None:
 
 
 _define_settings()
-flags.DEFINE_bool("exclude_seen", False, "Leave seen items out of the test users' lists.")
 flags.DEFINE_bool("profile", False, "Profile steps 20 to 40 for TensorBoard, in the run's events/.")
 
 
@@ -90,7 +89,7 @@ def main() -> None:
         settings,
         dataset,
         progress,
-        exclude_seen=FLAGS.exclude_seen,
+        exclude_seen=False,  # as the paper; pipelines/evaluate.py measures the other policy
         command=report.this_command(),
     )
     runs.write_json(run.metrics, record)
