@@ -19,8 +19,8 @@ lint: .venv/dev
 bench: .venv/dev            ## prints and stores benchmarks/results/*.json
 	$(BIN)/python benchmarks/run.py
 
-clean:
-	rm -rf .venv build *.egg-info runs datasets bundles
+clean:                      ## the environment and caches; datasets, runs and bundles stay
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 was not found on the PATH; install one of them and run make again." >&2; exit 2; }
