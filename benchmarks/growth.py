@@ -5,7 +5,6 @@ items less often within a batch, so that a step touches more distinct rows: thei
 """
 
 import dataclasses
-import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ METHODS = ("base", "item")
 CATALOGUES = {"10k": 10_000, "100k": 100_000, "1m": 1_000_000, "10m": 10_000_000}
 
 # Table, two moments, and what initialising them holds at the same time.
-_COPIES = 5
+_COPIES = 4
 _BYTES_A_FLOAT = 4
 
 
@@ -47,6 +46,8 @@ class Scale:
 def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -> Result:
     """Measures the step of `base`, then that of CauseRec-Item; all catalogues of one are interleaved.
 
+    The tables of `base` are freed before those of CauseRec-Item are made.
+
     Args:
       scale: how much is measured.
       num_rounds: how often.
@@ -66,7 +67,6 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
         settings = dataclasses.replace(scale.settings, method=method)
         name = settings.system
         milliseconds = _measure_method(settings, scale, num_rounds, say)
-        gc.collect()  # tables of this method, before those of the next are made
         for label, values in milliseconds.items():
             result.add(f"{name}_{label}", "ms a step", values)
         result.details["milliseconds"][name] = {
@@ -89,14 +89,17 @@ def _measure_method(
     settings: Settings, scale: Scale, num_rounds: int, say: Callable[[str], None]
 ) -> dict[str, list[float]]:
     """Milliseconds a step of each catalogue, by label."""
-    blocks: dict[str, Callable[[], object]] = {}
+    steppers: dict[str, stepping.Stepper] = {}
     # The largest first, while memory is emptiest.
     for label, num_items in sorted(scale.catalogues.items(), key=lambda pair: -pair[1]):
         say(f"warming {settings.system} up on {num_items:,} items")
         batches = log.in_memory(log.zipf_batches(num_items, settings, scale.batches), settings.batch_size)
-        stepper = stepping.Stepper(stepping.ours(settings, num_items), batches, warm_up=scale.warm_up)
-        blocks[label] = partial(stepper.run, scale.steps)
+        model = stepping.ours(settings, num_items)
+        steppers[label] = stepping.Stepper(model, batches, warm_up=scale.warm_up)
+    blocks = {label: partial(stepper.run, scale.steps) for label, stepper in steppers.items()}
     seconds = rounds.interleave(blocks, num_rounds, say=say)
+    for stepper in steppers.values():
+        stepper.release()
     return {label: [1e3 * one / scale.steps for one in seconds[label]] for label in scale.catalogues}
 
 
