@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import evaluation, products, rounds
+from benchmarks import evaluation, products, rounds, tables
 from tests.pipelines import scripts
 
 RUN = "benchmarks/run.py"
@@ -34,6 +34,10 @@ def test_each_stores_its_ratios_and_a_picture(tmp_path):
         assert stored["quick"] and "benchmarks/run.py" in stored["command"]
         assert stored["machine"]["cores"] >= 1
         assert (tmp_path / "results" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    page = tables.filled(tables.PAGE.read_text(encoding="utf-8"), tmp_path / "results")
+    assert "not measured yet" not in page
+    for ratio in set.union(*RATIOS.values()):
+        assert f"| `{ratio}` |" in page
 
 
 @pytest.mark.parametrize("flag", ["--only=speed", "--dataset=nowhere", "--rounds=0"])
