@@ -18,6 +18,7 @@ from causerec_tf import evaluation, retrieval
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.settings import Settings
+from causerec_tf.training import compiled_model
 
 K = 50
 VECTORS_A_USER = 4
@@ -60,7 +61,7 @@ def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str]
     users = evaluation_users(dataset.read("test"), scale.settings.max_history)
     say(f"training {scale.steps} steps, for {len(users):,} test users")
     stepper = stepping.Stepper(
-        stepping.ours(scale.settings, dataset.num_items),
+        compiled_model(scale.settings, dataset.num_items),
         log.first_batches(dataset, scale.settings, scale.steps),
         warm_up=scale.steps // 2,
     )

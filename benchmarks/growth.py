@@ -5,16 +5,19 @@ items less often within a batch, so that a step touches more distinct rows: thei
 """
 
 import dataclasses
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from benchmarks import log, machine, pictures, rounds, stepping
 from benchmarks.report import Result
 from causerec_tf.settings import Settings
+from causerec_tf.training import compiled_model
 
 METHODS = ("base", "item")
 CATALOGUES = {"10k": 10_000, "100k": 100_000, "1m": 1_000_000, "10m": 10_000_000}
@@ -94,12 +97,14 @@ def _measure_method(
     for label, num_items in sorted(scale.catalogues.items(), key=lambda pair: -pair[1]):
         say(f"warming {settings.system} up on {num_items:,} items")
         batches = log.in_memory(log.zipf_batches(num_items, settings, scale.batches), settings.batch_size)
-        model = stepping.ours(settings, num_items)
+        model = compiled_model(settings, num_items)
         steppers[label] = stepping.Stepper(model, batches, warm_up=scale.warm_up)
-    blocks = {label: partial(stepper.run, scale.steps) for label, stepper in steppers.items()}
+    blocks = {label: partial(one.run, scale.steps) for label, one in steppers.items()}
     seconds = rounds.interleave(blocks, num_rounds, say=say)
-    for stepper in steppers.values():
-        stepper.release()
+    # The next method's tables need the memory of these; TensorFlow's cycles wait for the collector.
+    del model, steppers, blocks
+    tf.keras.backend.clear_session()
+    gc.collect()
     return {label: [1e3 * one / scale.steps for one in seconds[label]] for label in scale.catalogues}
 
 

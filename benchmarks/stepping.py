@@ -2,19 +2,6 @@
 
 import tensorflow as tf
 
-from causerec_tf.model import CauseRec
-from causerec_tf.optimizers import SparseAdam
-from causerec_tf.settings import Settings
-
-
-def ours(settings: Settings, num_items: int) -> CauseRec:
-    """A model compiled as `causerec_tf.training` does it."""
-    model = CauseRec(settings, num_items)
-    optimizer = SparseAdam(settings.learning_rate, l2=settings.weight_decay)
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, steps_per_execution=settings.steps_per_execution)
-    return model
-
 
 class Stepper:
     """Runs steps of a compiled model: the function that `fit` calls, without its callbacks."""
@@ -39,12 +26,3 @@ class Stepper:
         for _ in range(0, steps, self._steps_a_call):
             self._train(self._batches)
         self.model.optimizer.iterations.numpy()
-
-    def release(self) -> None:
-        """Frees the memory of all variables; the model is of no use afterwards.
-
-        TensorFlow registers a custom gradient, with its graph and the variables that the graph captured, for
-        as long as the process lives: to drop the model frees nothing.
-        """
-        for variable in [*self.model.variables, *self.model.optimizer.variables]:
-            tf.raw_ops.AssignVariableOp(resource=variable.handle, value=tf.zeros([], variable.dtype))

@@ -17,6 +17,7 @@ from benchmarks.report import Result
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.windows import training_batches
 from causerec_tf.settings import TOWERS, Settings
+from causerec_tf.training import compiled_model
 
 METHODS = ("base", "item")
 PEERS = {
@@ -62,7 +63,7 @@ def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str]
     for tower in TOWERS:
         for method in METHODS:
             settings = dataclasses.replace(scale.settings, method=method, tower=tower)
-            models[settings.system] = partial(stepping.ours, settings, dataset.num_items)
+            models[settings.system] = partial(compiled_model, settings, dataset.num_items)
     for name, peer in PEERS.items():
         models[name] = partial(peer, dataset.num_items, scale.settings.embedding_dim)
     blocks: dict[str, Callable[[], object]] = {}

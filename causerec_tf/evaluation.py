@@ -1,5 +1,6 @@
 """A model over evaluation users: ranked items, then figures."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,11 @@ from causerec_tf.model import CauseRec
 CUTOFFS = (20, 50)
 USERS_PER_BLOCK = 512
 
-_top_k = tf.function(retrieval.top_k, reduce_retracing=True)
+
+@functools.cache
+def _top_k_of(rank: int) -> Callable:
+    """Exact top-k as a graph, for users [B, d] (rank 2) or [B, K, d] (rank 3), traced once."""
+    return tf.function(retrieval.top_k, reduce_retracing=True)
 
 
 def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
@@ -33,7 +38,7 @@ def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen:
     def ranked(block: slice) -> np.ndarray:
         user_vectors = model.encode(tf.constant(users.history[block]))
         excluded = _padded(users.seen, block) if exclude_seen else None
-        return _top_k(user_vectors, item_vectors, num_ranked, excluded)[1].numpy()
+        return _top_k_of(user_vectors.shape.rank)(user_vectors, item_vectors, num_ranked, excluded)[1].numpy()
 
     return _in_blocks(ranked, len(users), k)
 
@@ -57,7 +62,7 @@ def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclud
     def ranked(block: slice) -> np.ndarray:
         excluded = _padded(users.seen, block) if exclude_seen else None
         everybody = tf.ones([len(users.history[block]), 1])
-        return _top_k(everybody, scores, min(k, num_items), excluded)[1].numpy()
+        return _top_k_of(2)(everybody, scores, min(k, num_items), excluded)[1].numpy()
 
     return _in_blocks(ranked, len(users), k)
 

@@ -77,6 +77,7 @@ def accidental_hits(target_ids_B: tf.Tensor, negative_ids_S: tf.Tensor) -> tf.Te
     return tf.stack([examples, tf.gather(order_S, places)], axis=1)
 
 
+@tf.function(reduce_retracing=True)
 def _log_sum_exp_of_products(
     user_BD: tf.Tensor, negative_SD: tf.Tensor, offset_S: tf.Tensor | None, accidental: tf.Tensor
 ) -> tf.Tensor:
@@ -85,6 +86,9 @@ def _log_sum_exp_of_products(
     Its gradient is written by hand because this is where a step spends its time: the exponentials serve
     both directions, their normaliser is applied to the [B, d] side, and the products are laid out so that
     no [B, S] matrix is read against its grain. That is half the time of what TensorFlow derives.
+
+    A function of its own because TensorFlow keeps the graph around a custom gradient for as long as the
+    process lives: that of a training step would keep the model.
     """
 
     @tf.custom_gradient

@@ -134,14 +134,11 @@ def train(
     """
     check_users(dataset)
     validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
-    model = CauseRec(settings, dataset.num_items)
-    optimizer = SparseAdam(settings.learning_rate, l2=settings.weight_decay, distinct_rows=True)
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, steps_per_execution=settings.steps_per_execution)
+    model = compiled_model(settings, dataset.num_items)
 
     progress = Progress()
     manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=optimizer, progress=progress),
+        tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress),
         run.checkpoints,
         max_to_keep=2,
     )
@@ -151,7 +148,7 @@ def train(
 
     best = tf.train.CheckpointManager(runs.towers(model), run.best, max_to_keep=2)
     writer = tf.summary.create_file_writer(str(run.events))
-    keeper = _Keeper(manager, progress, optimizer, writer, settings.checkpoint_steps)
+    keeper = _Keeper(manager, progress, model.optimizer, writer, settings.checkpoint_steps)
     while not progress.is_finished(settings):
         epoch = _train_epoch(model, settings, dataset, progress, [keeper, *callbacks])
         epoch.validation = _validate(model, validation_users)
@@ -164,10 +161,24 @@ def train(
         progress.epochs.append(epoch)
         progress.epoch, progress.batch = epoch.number, 0
         manager.save()
-        _summarise(writer, int(optimizer.iterations), "validation", epoch.validation)
+        _summarise(writer, int(model.optimizer.iterations), "validation", epoch.validation)
         on_epoch(epoch)
     runs.restore_best(model, run)
     return model, progress
+
+
+def compiled_model(settings: Settings, num_items: int) -> CauseRec:
+    """A new model with its optimiser, every variable made.
+
+    Args:
+      settings: of the run.
+      num_items: V, the catalogue's size without padding.
+    """
+    model = CauseRec(settings, num_items)
+    optimizer = SparseAdam(settings.learning_rate, l2=settings.weight_decay, distinct_rows=True)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, steps_per_execution=settings.steps_per_execution)
+    return model
 
 
 def examples_per_second(epochs: Sequence[Epoch]) -> float:

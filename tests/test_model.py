@@ -1,5 +1,8 @@
 """The composed model: both encodings agree, equation 11, what is switched off, what stops it."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -165,3 +168,16 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
     np.testing.assert_array_equal(model.user_tower.trainable_variables[0], kernel)
     text = str(explain_non_finite(caught.value.message, model.settings))
     assert "not finite at step 2" in text and "matching=nan" in text and "--learning_rate" in text
+
+
+@pytest.mark.parametrize("method", ["base", "item"])
+def test_a_model_that_is_no_longer_used_is_freed(method):
+    """A process that trains one model after the other must not keep them all."""
+    model = make(method=method)
+    step = tf.function(model.train_step)
+    step(batch())
+    table = weakref.ref(model.item_tower.table)
+    del model, step
+    tf.keras.backend.clear_session()
+    gc.collect()
+    assert table() is None
