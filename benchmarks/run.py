@@ -23,13 +23,14 @@ from pipelines import command  # noqa: E402
 
 FLAGS = flags.FLAGS
 
-NAMES = ("training", "evaluation", "growth")
+NAMES = ("training", "evaluation", "growth", "compilation")
 RESULTS = ROOT / "benchmarks" / "results"
 GENERATED = ROOT / "datasets" / "benchmark"
 
 _QUICK: dict[str, dict[str, Any]] = {
     "training": {"steps": 2, "warm_up": 1, "batches": 4, "square": 64},
     "evaluation": {"steps": 4},
+    "compilation": {"calls": 2},
     "growth": {"catalogues": {"100k": 500, "10m": 2000}, "steps": 2, "warm_up": 1, "batches": 2},
 }
 
@@ -81,7 +82,11 @@ def main() -> None:
 
 def _measure(name: str) -> tuple:
     """Runs a benchmark; answers with result, the function of its picture and what the dataset is."""
-    from benchmarks import evaluation, growth, log, training
+    from benchmarks import compilation, evaluation, growth, log, training
+
+    if name == "compilation":
+        result = compilation.measure(_scale(compilation.Scale, **_QUICK[name]), FLAGS.rounds, _say)
+        return result, compilation.draw, None
 
     if name == "growth":
         result = growth.measure(_scale(growth.Scale, **_QUICK[name]), FLAGS.rounds, _say)

@@ -14,6 +14,7 @@ RATIOS = {
     "training": {"base_over_tfrs", "causerec_item_step_over_base"},
     "evaluation": {"numpy_over_ours"},
     "growth": {"step_10m_over_100k"},
+    "compilation": {"mlp_base_plain_over_xla", "mlp_causerec_item_plain_over_xla"},
 }
 
 
