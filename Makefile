@@ -8,10 +8,10 @@ quickstart: .venv/runtime   ## a generated log -> trained model, bundle, recomme
 	$(BIN)/python pipelines/quickstart.py
 
 test: .venv/dev             ## everything but the long tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: .venv/dev        ## kill tests, real data, long training
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long -n 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
