@@ -11,7 +11,7 @@ from causerec_tf.data.holdout import EvaluationUsers, ItemLists
 from causerec_tf.model import CauseRec
 
 CUTOFFS = (20, 50)
-USERS_PER_BLOCK = 512
+VECTORS_PER_BLOCK = 256  # users ranked at once, divided by the vectors that each of them has
 
 
 @functools.cache
@@ -32,15 +32,16 @@ def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen:
     Returns:
       int32 [users, k], best first; 0 where exclusions leave no item.
     """
-    item_vectors = tf.constant(model.item_vectors())
+    catalogue = retrieval.in_blocks(model.item_vectors())
     num_ranked = min(k, model.num_items)
 
     def ranked(block: slice) -> np.ndarray:
         user_vectors = model.encode(tf.constant(users.history[block]))
         excluded = _padded(users.seen, block) if exclude_seen else None
-        return _top_k_of(user_vectors.shape.rank)(user_vectors, item_vectors, num_ranked, excluded)[1].numpy()
+        return _top_k_of(user_vectors.shape.rank)(user_vectors, catalogue, num_ranked, excluded)[1].numpy()
 
-    return _in_blocks(ranked, len(users), k)
+    users_per_block = max(1, VECTORS_PER_BLOCK // model.user_tower.num_interests)
+    return _in_blocks(ranked, len(users), k, users_per_block)
 
 
 def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
@@ -57,14 +58,14 @@ def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclud
     Returns:
       int32 [users, k]; 0 where exclusions leave no item.
     """
-    scores = tf.constant(-np.arange(num_items, dtype=np.float32))[:, tf.newaxis]
+    catalogue = retrieval.in_blocks(-np.arange(num_items, dtype=np.float32)[:, np.newaxis])
 
     def ranked(block: slice) -> np.ndarray:
         excluded = _padded(users.seen, block) if exclude_seen else None
         everybody = tf.ones([len(users.history[block]), 1])
-        return _top_k_of(2)(everybody, scores, min(k, num_items), excluded)[1].numpy()
+        return _top_k_of(2)(everybody, catalogue, min(k, num_items), excluded)[1].numpy()
 
-    return _in_blocks(ranked, len(users), k)
+    return _in_blocks(ranked, len(users), k, VECTORS_PER_BLOCK)
 
 
 def figures(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, float]:
@@ -91,11 +92,13 @@ def _padded(lists: ItemLists, block: slice) -> tf.Tensor:
     return tf.RaggedTensor.from_row_splits(items, splits - splits[0]).to_tensor()
 
 
-def _in_blocks(ranked: Callable[[slice], np.ndarray], num_users: int, k: int) -> np.ndarray:
+def _in_blocks(
+    ranked: Callable[[slice], np.ndarray], num_users: int, k: int, users_per_block: int
+) -> np.ndarray:
     """Ranks users block by block, so that memory does not grow with their number."""
     answer = np.zeros([num_users, k], np.int32)
-    for start in range(0, num_users, USERS_PER_BLOCK):
-        block = slice(start, min(start + USERS_PER_BLOCK, num_users))
+    for start in range(0, num_users, users_per_block):
+        block = slice(start, min(start + users_per_block, num_users))
         items = ranked(block)
         answer[block, : items.shape[1]] = items
     return answer
