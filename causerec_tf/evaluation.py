@@ -1,6 +1,5 @@
 """A model over evaluation users: ranked items, then figures."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -13,11 +12,7 @@ from causerec_tf.model import CauseRec
 CUTOFFS = (20, 50)
 VECTORS_PER_BLOCK = 256  # users ranked at once, divided by the vectors that each of them has
 
-
-@functools.cache
-def _top_k_of(rank: int) -> Callable:
-    """Exact top-k as a graph, for users [B, d] (rank 2) or [B, K, d] (rank 3), traced once."""
-    return tf.function(retrieval.top_k, reduce_retracing=True)
+_top_k = tf.function(retrieval.top_k)
 
 
 def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
@@ -38,7 +33,7 @@ def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen:
     def ranked(block: slice) -> np.ndarray:
         user_vectors = model.encode(tf.constant(users.history[block]))
         excluded = _padded(users.seen, block) if exclude_seen else None
-        return _top_k_of(user_vectors.shape.rank)(user_vectors, catalogue, num_ranked, excluded)[1].numpy()
+        return _top_k(user_vectors, catalogue, num_ranked, excluded)[1].numpy()
 
     users_per_block = max(1, VECTORS_PER_BLOCK // model.user_tower.num_interests)
     return _in_blocks(ranked, len(users), k, users_per_block)
@@ -63,7 +58,7 @@ def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclud
     def ranked(block: slice) -> np.ndarray:
         excluded = _padded(users.seen, block) if exclude_seen else None
         everybody = tf.ones([len(users.history[block]), 1])
-        return _top_k_of(2)(everybody, catalogue, min(k, num_items), excluded)[1].numpy()
+        return _top_k(everybody, catalogue, min(k, num_items), excluded)[1].numpy()
 
     return _in_blocks(ranked, len(users), k, VECTORS_PER_BLOCK)
 
@@ -86,10 +81,13 @@ def figures(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, float]:
 
 
 def _padded(lists: ItemLists, block: slice) -> tf.Tensor:
-    """The lists of a block of users, int32 [B, longest], filled up with 0."""
+    """The lists of a block of users, int32 [B, at least the longest], filled up with 0."""
     splits = lists.row_splits[block.start : block.stop + 1]
     items = lists.items[splits[0] : splits[-1]]
-    return tf.RaggedTensor.from_row_splits(items, splits - splits[0]).to_tensor()
+    # A power of two, so that blocks share a few shapes and are not traced one by one.
+    width = 1 << int(np.diff(splits).max()).bit_length()
+    ragged = tf.RaggedTensor.from_row_splits(items, splits - splits[0])
+    return ragged.to_tensor(shape=[None, width])
 
 
 def _in_blocks(

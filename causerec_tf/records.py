@@ -85,7 +85,10 @@ def run_record(
         "validation": best.validation,
         "test": test["test"],
         "pop": test["pop"],
-        "validation_by_epoch": [epoch.validation[CHOSEN_BY] for epoch in progress.epochs],
+        "by_epoch": [
+            {"losses": epoch.losses, f"validation_{CHOSEN_BY}": epoch.validation[CHOSEN_BY]}
+            for epoch in progress.epochs
+        ],
         "command": command,
         "versions": versions(),
     }

@@ -8,6 +8,7 @@ events/          TensorBoard
 metrics.json     the result record
 """
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,11 @@ class RunDirectory:
                 )
             self.check_dataset(dataset)
             return
+        if self.checkpoints.exists():
+            raise InputError(
+                f"{self.path} has checkpoints but no {self.flags.name}, so that nobody knows of what settings"
+                " they are. Choose another --run, or remove the directory."
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "dataset.txt", dataset.fingerprint + "\n")
         write_text(self.flags, settings.to_flagfile())
@@ -118,13 +124,18 @@ def load_trained(directory: Path | str) -> TrainedRun:
     return TrainedRun(model, settings, dataset)
 
 
-def restore_best(model: CauseRec, run: RunDirectory) -> None:
+def restore_best(model: CauseRec, run: RunDirectory, epoch: int | None = None) -> None:
     """Puts the variables of the best epoch into the model.
+
+    Args:
+      model: to fill.
+      run: its directory.
+      epoch: the number of that epoch; None for the one saved last.
 
     Raises:
       InputError: no epoch is finished, or the checkpoint cannot be read.
     """
-    latest = tf.train.latest_checkpoint(run.best)
+    latest = tf.train.latest_checkpoint(run.best) if epoch is None else str(run.best / f"ckpt-{epoch}")
     if latest is None:
         raise InputError(f"{run.path} has no finished epoch yet: let pipelines/train.py finish one.")
     restore(towers(model), latest)
@@ -168,5 +179,9 @@ def write_json(path: Path, value: dict) -> None:
 
 
 def _difference(found: Settings, asked: Settings) -> str:
-    pairs = zip(found.to_flagfile().split(), asked.to_flagfile().split(), strict=True)
-    return "; ".join(f"{a} there, {b} asked for" for a, b in pairs if a != b)
+    there, wanted = dataclasses.asdict(found), dataclasses.asdict(asked)
+    return "; ".join(
+        f"--{name}={there[name]} there, --{name}={wanted[name]} asked for"
+        for name in there
+        if there[name] != wanted[name]
+    )

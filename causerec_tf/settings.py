@@ -75,6 +75,7 @@ class Settings:
             self._check(name, getattr(self, name) > 0, "more than 0")
         for name in ("weight_decay", "lambda_co", "lambda_ii", "num_positives", "num_negatives"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
+        self._check("seed", 0 <= self.seed < 1 << 31, "0 to 2147483647")
         self._check("replacement_rate", 0 < self.replacement_rate <= 1, "more than 0, at most 1")
         if self.method != "base" and self.num_positives + self.num_negatives == 0:
             raise InputError(

@@ -12,7 +12,7 @@ import tensorflow as tf
 from causerec_tf import evaluation, runs
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.sequences import Dataset
-from causerec_tf.data.windows import training_batches
+from causerec_tf.data.windows import num_batches, training_batches
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec, NonFiniteLossError
 from causerec_tf.optimizers import SparseAdam
@@ -148,7 +148,8 @@ def train(
 
     best = tf.train.CheckpointManager(runs.towers(model), run.best, max_to_keep=2)
     writer = tf.summary.create_file_writer(str(run.events))
-    keeper = _Keeper(manager, progress, model.optimizer, writer, settings.checkpoint_steps)
+    steps = num_batches(dataset, settings.batch_size)
+    keeper = _Keeper(manager, progress, model.optimizer, writer, settings.checkpoint_steps, steps)
     while not progress.is_finished(settings):
         epoch = _train_epoch(model, settings, dataset, progress, [keeper, *callbacks])
         epoch.validation = _validate(model, validation_users)
@@ -163,7 +164,8 @@ def train(
         manager.save()
         _summarise(writer, int(model.optimizer.iterations), "validation", epoch.validation)
         on_epoch(epoch)
-    runs.restore_best(model, run)
+    assert progress.best is not None
+    runs.restore_best(model, run, progress.best.number)
     return model, progress
 
 
@@ -237,7 +239,7 @@ def _summarise(writer, step: int, group: str, values: dict[str, float]) -> None:
 class _Keeper(tf.keras.callbacks.Callback):
     """Counts the batches of the epoch, saves checkpoints between them, writes losses for TensorBoard."""
 
-    def __init__(self, manager, progress: Progress, optimizer, writer, checkpoint_steps: int):
+    def __init__(self, manager, progress: Progress, optimizer, writer, checkpoint_steps, steps_an_epoch):
         super().__init__()
         self._supports_tf_logs = True  # tensors stay tensors: no step waits for them
         self._manager = manager
@@ -245,6 +247,7 @@ class _Keeper(tf.keras.callbacks.Callback):
         self._optimizer = optimizer
         self._writer = writer
         self._checkpoint_steps = checkpoint_steps
+        self._steps_an_epoch = steps_an_epoch
 
     def on_train_begin(self, logs=None) -> None:
         self._start = self._progress.batch
@@ -252,7 +255,8 @@ class _Keeper(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None) -> None:
         before, now = self._progress.batch, self._start + batch + 1
         self._progress.batch = now
-        if _passes_multiple(before, now, self._checkpoint_steps):
+        # The epoch's end is saved after its validation. Saved before, nothing would be left to resume.
+        if _passes_multiple(before, now, self._checkpoint_steps) and now < self._steps_an_epoch:
             self._manager.save()
         if _passes_multiple(before, now, STEPS_BETWEEN_SUMMARIES):
             _summarise(self._writer, int(self._optimizer.iterations), "training", logs)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from causerec_tf import records, runs, training
-from causerec_tf.data import interactions, sequence_writer, synthetic
+from causerec_tf.data import interactions, sequence_writer, synthetic, windows
 from causerec_tf.errors import InputError
 from causerec_tf.settings import Settings
 
@@ -90,6 +90,30 @@ def test_finds_nothing_where_there_is_nothing(tmp_path):
     figures = records.evaluate(model, settings_of("", dataset), dataset, "test", exclude_seen=False)
     # 20 of 240 items at random: recall 1/12, with some 90 users of 6 targets a deviation of .012.
     assert figures["test"]["recall@20"] == pytest.approx(20 / 240, abs=0.045)
+
+
+def test_a_run_that_was_stopped_while_it_validated_goes_on(tmp_path, dataset, monkeypatch):
+    whole, _ = train(tmp_path / "whole", dataset)
+    steps = windows.num_batches(dataset, FAST.batch_size)
+
+    def stop(*_):
+        raise Stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "_validate", stop)
+        with pytest.raises(Stop):
+            # A multiple of it falls on the last step of the epoch.
+            train(tmp_path / "stopped", dataset, checkpoint_steps=steps)
+    stopped, _ = train(tmp_path / "stopped", dataset, checkpoint_steps=steps)
+    for ours, theirs in zip(stopped.trainable_variables, whole.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_checkpoints_without_their_settings_are_refused(tmp_path, dataset):
+    train(tmp_path / "run", dataset, epochs=1)
+    (tmp_path / "run" / "flags.txt").unlink()
+    with pytest.raises(InputError, match=r"checkpoints but no flags\.txt"):
+        train(tmp_path / "run", dataset, epochs=1)
 
 
 def test_several_steps_an_execution_are_the_same_steps(tmp_path, dataset):

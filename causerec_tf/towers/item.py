@@ -30,8 +30,9 @@ class ItemTower(tf.keras.layers.Layer):
         """Makes the table, [V + 1, d]."""
 
         def initial(shape, dtype=None, **_):
+            # The second number is that of a step elsewhere; no step has this one.
             rows = tf.random.stateless_normal(
-                [shape[0] - 1, shape[1]], [self._seed, 0], stddev=shape[1] ** -0.5, dtype=dtype
+                [shape[0] - 1, shape[1]], [self._seed, -1], stddev=shape[1] ** -0.5, dtype=dtype
             )
             return tf.concat([tf.zeros([1, shape[1]], dtype), rows], axis=0)
 

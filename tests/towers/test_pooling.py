@@ -73,6 +73,16 @@ def test_the_padding_row_is_zero_and_stays_zero():
     np.testing.assert_array_equal(ItemTower(5, 3)(tf.constant([0]))[0], 0.0)
 
 
+def test_runs_of_neighbouring_seeds_share_no_weights():
+    kernels = []
+    for seed in range(3):
+        tower = MeanPoolingTower(16, hidden_units=(16, 16), seed=seed)
+        tower.build(None)
+        kernels += [v.numpy().ravel() for v in tower.trainable_variables if v.shape.rank == 2]
+    correlations = np.corrcoef(kernels) - np.eye(len(kernels))
+    assert np.abs(correlations).max() < 0.3  # five deviations of 256 independent pairs
+
+
 def test_looking_up_once_is_looking_up_each():
     items = ItemTower(9, 3, seed=2)
     items.build(None)
