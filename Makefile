@@ -11,7 +11,7 @@ test: .venv/dev             ## everything but the long tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: .venv/dev        ## kill tests, real data, long training
-	$(BIN)/python -m pytest -m long -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m long
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -12,9 +12,12 @@ import tensorflow_recommenders as tfrs
 
 from causerec_tf import encoding, losses, negatives
 from causerec_tf.counterfactual import concepts, synthesis
+from causerec_tf.errors import InputError
 from causerec_tf.settings import Settings
 from causerec_tf.towers.item import PADDING, ItemTower
 from causerec_tf.towers.pooling import MeanPoolingTower
+
+_MOST_LOGITS = 1 << 28  # 1 GiB each for logits and exponentials
 
 
 class _Draw(enum.IntEnum):
@@ -43,8 +46,17 @@ class CauseRec(tfrs.Model):
         Args:
           settings: of the run.
           num_items: V, the catalogue's size without padding.
+
+        Raises:
+          InputError: the full softmax of these settings does not fit a machine.
         """
         super().__init__()
+        if settings.sampler == "full" and settings.batch_size * num_items > _MOST_LOGITS:
+            raise InputError(
+                f"--sampler=full with --batch_size={settings.batch_size} and {num_items:,} items makes"
+                f" {settings.batch_size * num_items:,} logits a step (at most {_MOST_LOGITS:,}): sample with"
+                " --sampler=uniform, or take smaller batches."
+            )
         self.settings = settings
         self.num_items = num_items
         self.item_tower = ItemTower(num_items, settings.embedding_dim, seed=settings.seed)

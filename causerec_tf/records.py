@@ -1,6 +1,7 @@
 """Result records: every figure of a run with its protocol, so that it can be checked and compared."""
 
 from importlib import metadata
+from typing import NamedTuple
 
 from causerec_tf import evaluation
 from causerec_tf.data.holdout import evaluation_users
@@ -13,9 +14,23 @@ from causerec_tf.training import CHOSEN_BY, Progress, examples_per_second
 _PACKAGES = ("causerec_tf", "tensorflow", "tf-keras", "tensorflow-recommenders", "numpy")
 
 
+class Measured(NamedTuple):
+    """What evaluation users gave.
+
+    Attributes:
+      num_users: how many they are.
+      model: metric -> value of the model.
+      pop: metric -> value of POP.
+    """
+
+    num_users: int
+    model: dict[str, float]
+    pop: dict[str, float]
+
+
 def evaluate(
     model: CauseRec, settings: Settings, dataset: Dataset, split: str, *, exclude_seen: bool
-) -> dict[str, dict[str, float] | int]:
+) -> Measured:
     """The model and POP on the users of a split.
 
     Args:
@@ -26,7 +41,7 @@ def evaluate(
       exclude_seen: leave out the items of a user's history.
 
     Returns:
-      `{"users": number, split: figures of the model, "pop": figures of POP}`.
+      The figures.
 
     Raises:
       InputError: no user of the split has two events.
@@ -40,11 +55,7 @@ def evaluate(
     k = max(evaluation.CUTOFFS)
     ranked = evaluation.rank_users(model, users, k, exclude_seen=exclude_seen)
     popular = evaluation.rank_by_popularity(dataset.num_items, users, k, exclude_seen=exclude_seen)
-    return {
-        "users": len(users),
-        split: evaluation.figures(ranked, users),
-        "pop": evaluation.figures(popular, users),
-    }
+    return Measured(len(users), evaluation.figures(ranked, users), evaluation.figures(popular, users))
 
 
 def run_record(
@@ -72,19 +83,13 @@ def run_record(
     best = progress.best
     assert best is not None
     test = evaluate(model, settings, dataset, "test", exclude_seen=exclude_seen)
-    return {
-        "system": settings.system,
-        "recipe": settings.recipe,
-        "seed": settings.seed,
-        "split_seed": dataset.info["split_seed"],
-        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
-        "protocol": protocol(settings, exclude_seen=exclude_seen) | {"test_users": test["users"]},
+    return head(settings, dataset, exclude_seen=exclude_seen, users={"test_users": test.num_users}) | {
         "epochs": progress.epoch,
         "best_epoch": best.number,
         "train_examples_per_second": round(examples_per_second(progress.epochs), 1),
         "validation": best.validation,
-        "test": test["test"],
-        "pop": test["pop"],
+        "test": test.model,
+        "pop": test.pop,
         "by_epoch": [
             {"losses": epoch.losses, f"validation_{CHOSEN_BY}": epoch.validation[CHOSEN_BY]}
             for epoch in progress.epochs
@@ -94,15 +99,30 @@ def run_record(
     }
 
 
-def protocol(settings: Settings, *, exclude_seen: bool) -> dict:
-    """How the figures were made."""
+def head(settings: Settings, dataset: Dataset, *, exclude_seen: bool, users: dict[str, int]) -> dict:
+    """What a record says first: which system, which data, which protocol.
+
+    Args:
+      settings: of the run.
+      dataset: it was trained on.
+      exclude_seen: whether seen items are left out of the lists.
+      users: `test_users` or `validation_users` -> how many were measured.
+    """
     return {
-        "history": "first int(0.8 n) items of an evaluation user",
-        "targets": "the distinct items after them",
-        "candidates": "the whole catalogue",
-        "max_history": settings.max_history,
-        "exclude_seen": exclude_seen,
-        "epoch_chosen_by": f"validation {CHOSEN_BY}",
+        "system": settings.system,
+        "recipe": settings.recipe,
+        "seed": settings.seed,
+        "split_seed": dataset.info["split_seed"],
+        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "protocol": {
+            "history": "first int(0.8 n) items of an evaluation user",
+            "targets": "the distinct items after them",
+            "candidates": "the whole catalogue",
+            "max_history": settings.max_history,
+            "exclude_seen": exclude_seen,
+            "epoch_chosen_by": f"validation {CHOSEN_BY}",
+        }
+        | users,
     }
 
 

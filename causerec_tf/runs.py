@@ -9,7 +9,10 @@ metrics.json     the result record
 """
 
 import dataclasses
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +63,9 @@ class RunDirectory:
         """
         if self.flags.exists():
             found = Settings.from_flagfile(self.flags)
-            if found.to_flagfile() != settings.to_flagfile():
+            # Where the run and its dataset lie may be spelled otherwise; the fingerprint is what counts.
+            found = dataclasses.replace(found, run=settings.run, dataset=settings.dataset)
+            if found != settings:
                 raise InputError(
                     f"{self.path} holds a run with other settings"
                     f" ({_difference(found, settings)}). Choose another --run, or remove it."
@@ -76,6 +81,20 @@ class RunDirectory:
         write_text(self.path / "dataset.txt", dataset.fingerprint + "\n")
         write_text(self.flags, settings.to_flagfile())
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from training the same run; the lock ends with its process.
+
+        Raises:
+          InputError: another process has it.
+        """
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"{self.path} is being trained by another process. Wait for it.") from error
+            yield
+
     def check_dataset(self, dataset: Dataset) -> None:
         """Raises `InputError` if the run was trained on another dataset."""
         trained_on = (self.path / "dataset.txt").read_text(encoding="utf-8").strip()
@@ -89,17 +108,19 @@ class RunDirectory:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run, ready to evaluate or export.
+    """A trained run, ready to evaluate or export.
 
     Attributes:
       model: with the variables of its best epoch.
       settings: it was trained with.
       dataset: it was trained on.
+      is_finished: whether its training came to its end; if not, the best epoch may be still to come.
     """
 
     model: CauseRec
     settings: Settings
     dataset: Dataset
+    is_finished: bool
 
 
 def load_trained(directory: Path | str) -> TrainedRun:
@@ -121,7 +142,7 @@ def load_trained(directory: Path | str) -> TrainedRun:
     run.check_dataset(dataset)
     model = CauseRec(settings, dataset.num_items)
     restore_best(model, run)
-    return TrainedRun(model, settings, dataset)
+    return TrainedRun(model, settings, dataset, run.metrics.exists())
 
 
 def restore_best(model: CauseRec, run: RunDirectory, epoch: int | None = None) -> None:

@@ -51,6 +51,8 @@ def _publish_run(bundle: Path) -> Any:
     from export.publication import IndexOptions, Model
 
     trained = load_trained(FLAGS.run)
+    if not trained.is_finished:
+        print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")
     max_history = trained.settings.max_history
     item_ids, item_names = trained.dataset.item_ids(), trained.dataset.item_names()
     model = Model(

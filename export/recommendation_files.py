@@ -44,6 +44,8 @@ class RecommendationWriter:
         """
         if path.suffix not in (".jsonl", ".parquet"):
             raise BundleError(f"{path} ends in {path.suffix!r}; the output is .jsonl or .parquet.")
+        if path.is_dir():
+            raise BundleError(f"{path} is a directory; give the name of a file.")
         if path.exists() and not overwrite:
             raise BundleError(f"{path} exists; give another name, or --overwrite to replace it.")
         path.parent.mkdir(parents=True, exist_ok=True)

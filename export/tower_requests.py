@@ -63,7 +63,7 @@ def write_warm_up(
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError as error:
         raise BundleError(
-            "Warm-up requests need tensorflow-serving-api: pip install 'causerec_tf[serving]', or"
+            "Warm-up requests need tensorflow-serving-api: pip install -e '.[serving]' in the checkout, or"
             " publish without them (--warm_up_requests=0)."
         ) from error
     with tf.io.TFRecordWriter(str(path)) as writer:

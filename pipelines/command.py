@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed at run time, 2 bad input (a flag, a file, a bundle)
 
 import ctypes
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -48,6 +49,8 @@ def run(main: Callable[[], None], *, bad_input: tuple[type[Exception], ...]) -> 
             return 2 if is_bad_input else 1
         return 0
 
+    # A polite kill cleans up behind itself as an error does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     logging.set_verbosity(logging.WARNING)
     app.run(guarded, flags_parser=_parse)
 

@@ -29,18 +29,17 @@ def main() -> None:
     from causerec_tf.runs import load_trained, write_json
 
     trained = load_trained(FLAGS.run)
+    if not trained.is_finished:
+        print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")
     settings, dataset = trained.settings, trained.dataset
-    figures = records.evaluate(trained.model, settings, dataset, FLAGS.split, exclude_seen=FLAGS.exclude_seen)
-    protocol = records.protocol(settings, exclude_seen=FLAGS.exclude_seen)
-    record = {
-        "system": settings.system,
-        "recipe": settings.recipe,
-        "seed": settings.seed,
-        "split_seed": dataset.info["split_seed"],
-        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
-        "protocol": protocol | {f"{FLAGS.split}_users": figures["users"]},
-        FLAGS.split: figures[FLAGS.split],
-        "pop": figures["pop"],
+    measured = records.evaluate(
+        trained.model, settings, dataset, FLAGS.split, exclude_seen=FLAGS.exclude_seen
+    )
+    users = {f"{FLAGS.split}_users": measured.num_users}
+    record = records.head(settings, dataset, exclude_seen=FLAGS.exclude_seen, users=users) | {
+        "is_finished": trained.is_finished,
+        FLAGS.split: measured.model,
+        "pop": measured.pop,
         "command": report.this_command(),
         "versions": records.versions(),
     }

@@ -4,8 +4,6 @@ python pipelines/prepare.py --input='logs/*.csv.gz' --output=datasets/shop
 python pipelines/prepare.py --output=datasets/generated      # without a log: a generated world
 """
 
-import signal
-import sys
 import time
 from pathlib import Path
 
@@ -36,7 +34,13 @@ flags.DEFINE_string("time_column", "timestamp", "Name of the column of times.")
 flags.DEFINE_string("item_names", None, "A csv or tsv file: item id, readable name.")
 flags.DEFINE_integer("min_user_count", 1, "Least number of interactions of a user.", lower_bound=1)
 flags.DEFINE_integer("min_item_count", 1, "Least number of interactions of an item.", lower_bound=1)
-flags.DEFINE_integer("split_seed", 0, "Decides which users are train, validation and test.")
+flags.DEFINE_integer(
+    "split_seed",
+    0,
+    "Decides which users are train, validation and test.",
+    lower_bound=0,
+    upper_bound=(1 << 31) - 1,
+)
 flags.DEFINE_integer("num_shards", 8, "TFRecord files a split.", lower_bound=1)
 flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read.")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is at --output.")
@@ -65,8 +69,6 @@ class Steps:
 
 def main() -> None:
     """Reads the flags and prepares."""
-    # A polite kill shall clean up behind itself as an error does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     steps = Steps()
     output = Path(FLAGS.output)
     check_output(output, marker="dataset.json", overwrite=FLAGS.overwrite)

@@ -77,9 +77,15 @@ def main() -> None:
     bar = ProgressBar(steps, settings.epochs)
     profiles = [StepProfile(run.events)] if FLAGS.profile else []
     try:
-        model, progress = training.train(
-            settings, dataset, run, callbacks=[bar, *profiles], on_start=bar.resume, on_epoch=bar.print_epoch
-        )
+        with run.locked():
+            model, progress = training.train(
+                settings,
+                dataset,
+                run,
+                callbacks=[bar, *profiles],
+                on_start=bar.resume,
+                on_epoch=bar.print_epoch,
+            )
     finally:
         bar.close()
         for profile in profiles:

@@ -87,9 +87,9 @@ def test_learns_the_generated_world(tmp_path, dataset, method):
 def test_finds_nothing_where_there_is_nothing(tmp_path):
     dataset = prepare(tmp_path / "noise", learnable=False)
     model, _ = train(tmp_path / "run", dataset, method="item")
-    figures = records.evaluate(model, settings_of("", dataset), dataset, "test", exclude_seen=False)
+    measured = records.evaluate(model, settings_of("", dataset), dataset, "test", exclude_seen=False)
     # 20 of 240 items at random: recall 1/12, with some 90 users of 6 targets a deviation of .012.
-    assert figures["test"]["recall@20"] == pytest.approx(20 / 240, abs=0.045)
+    assert measured.model["recall@20"] == pytest.approx(20 / 240, abs=0.045)
 
 
 def test_a_run_that_was_stopped_while_it_validated_goes_on(tmp_path, dataset, monkeypatch):

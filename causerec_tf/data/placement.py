@@ -21,6 +21,9 @@ def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None
       InputError: something is there that may not be replaced.
     """
     directory = Path(directory)
+    file = next((parent for parent in directory.parents if parent.exists() and not parent.is_dir()), None)
+    if file is not None:
+        raise InputError(f"{directory} cannot be made, since {file} is a file. Choose another --output.")
     if not os.path.lexists(directory):
         return
     if not overwrite:

@@ -29,6 +29,7 @@ def load_trained(directory):
             encode=lambda history: tower(tf.gather(table, history), history != 0),
         ),
         settings=types.SimpleNamespace(max_history=4),
+        is_finished=True,
         dataset=types.SimpleNamespace(
             item_ids=lambda: toy.item_ids(40),
             item_names=lambda: toy.item_ids(40),

@@ -1,0 +1,54 @@
+"""Ranking of evaluation users: the model and POP, one catalogue after another, seen items left out."""
+
+import numpy as np
+import pytest
+
+from causerec_tf import evaluation
+from causerec_tf.data.holdout import EvaluationUsers, ItemLists
+from causerec_tf.model import CauseRec
+from causerec_tf.settings import Settings
+from tests import reference
+
+rng = np.random.default_rng(9)
+
+
+def users_of(num_items, num_users=7):
+    histories = [rng.integers(1, num_items + 1, size=rng.integers(1, 12)) for _ in range(num_users)]
+    padded = np.zeros([num_users, 5], np.int32)
+    for row, history in zip(padded, histories, strict=True):
+        row[: len(history[-5:])] = history[-5:]
+    splits = np.concatenate([[0], np.cumsum([len(history) for history in histories])])
+    seen = ItemLists(np.concatenate(histories).astype(np.int32), splits)
+    targets = ItemLists(np.arange(1, num_users + 1, dtype=np.int32), np.arange(num_users + 1))
+    ids = np.array([f"u{number}" for number in range(num_users)], dtype=object)
+    return EvaluationUsers(user_ids=ids, history=padded, seen=seen, targets=targets), histories
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("num_items", [900, 1300, 30])  # also fewer than are asked for
+def test_model_and_popularity(num_items, exclude_seen, monkeypatch):
+    monkeypatch.setattr(evaluation, "VECTORS_PER_BLOCK", 3)  # several blocks, the last of them short
+    model = CauseRec(Settings(embedding_dim=8, max_history=5), num_items)
+    users, histories = users_of(num_items)
+    excluded = histories if exclude_seen else None
+
+    ranked = evaluation.rank_users(model, users, 40, exclude_seen=exclude_seen)
+    vectors = model.encode(users.history).numpy()
+    want = reference.top_k(vectors, model.item_embeddings()[1:], 40, excluded)
+    assert [[item for item in row if item] for row in ranked.tolist()] == want
+
+    popular = evaluation.rank_by_popularity(num_items, users, 40, exclude_seen=exclude_seen)
+    for row, history in zip(popular.tolist(), histories, strict=True):
+        left = [v for v in range(1, num_items + 1) if not (exclude_seen and v in history)][:40]
+        assert row == left + [0] * (40 - len(left))
+
+
+def test_figures_are_means_over_users():
+    users, _ = users_of(100)
+    ranked = np.zeros([7, 50], np.int32)
+    ranked[:, 0] = [1, 2, 3, 9, 9, 9, 9]  # the target of user u is u + 1: three first places
+    ranked[3, 30] = 4  # and a place after the 20th
+    figures = evaluation.figures(ranked, users)
+    assert figures["recall@20"] == figures["hr@20"] == pytest.approx(3 / 7)
+    assert figures["recall@50"] == pytest.approx(4 / 7)
+    assert figures["ndcg@50"] == pytest.approx((3 + 1 / np.log2(32)) / 7)
