@@ -22,22 +22,22 @@ def encode_written_out(
     """Writes every counterfactual history out and encodes all of them: for any tower.
 
     Args:
-      user_tower: concepts [B, L, d] and mask [B, L] -> [B, d].
+      user_tower: concepts [B, L, d] and mask [B, L] -> [B, d] or [B, K, d].
       vectors_UD: float [U, d], the distinct items of the step.
       history_BL: int32 [B, L], the histories.
       mask_BL: bool [B, L], which of their positions are real.
       replacements: what the counterfactuals change.
 
     Returns:
-      float [B, E, d], the history's vector first.
+      float [B, E, d] or [B, E, K, d], what the tower gives for the history first.
     """
     counterfactual_BCL = synthesis.apply(history_BL, replacements)
     all_BEL = tf.concat([history_BL[:, tf.newaxis], counterfactual_BCL], axis=1)
     num_encoded = all_BEL.shape[1]
     flat_NL = tf.reshape(all_BEL, [-1, all_BEL.shape[2]])
     # Replacing keeps the length, so that all of them share the history's mask.
-    vectors_ND = user_tower(tf.gather(vectors_UD, flat_NL), tf.repeat(mask_BL, num_encoded, axis=0))
-    return tf.reshape(vectors_ND, [-1, num_encoded, vectors_ND.shape[1]])
+    vectors = user_tower(tf.gather(vectors_UD, flat_NL), tf.repeat(mask_BL, num_encoded, axis=0))
+    return tf.reshape(vectors, [-1, num_encoded, *vectors.shape[1:]])
 
 
 def encode_by_difference(

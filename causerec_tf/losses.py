@@ -1,7 +1,8 @@
 """Pure per-example losses: tensors in, one value per example out, reduced by the caller.
 
 Shapes: B examples, d vector size, S sampled negatives, M counterfactual positives, N counterfactual
-negatives. Every mask is explicit: what is masked adds nothing to the value and gets no gradient.
+negatives, K interests of a user. Every mask is explicit: what is masked adds nothing to the value and
+gets no gradient.
 """
 
 import tensorflow as tf
@@ -168,6 +169,47 @@ def contrast_with_items(
     pull_B = tf.reduce_sum(tf.where(positive_mask_BM, 1.0 - cosine_BM, 0.0), axis=-1)
     push_B = tf.reduce_sum(tf.where(negative_mask_BN, tf.nn.relu(cosine_BN - MARGIN_II), 0.0), axis=-1)
     return pull_B + push_B
+
+
+def label_aware_attention(interests_BKD: tf.Tensor, target_BD: tf.Tensor, power: float) -> tf.Tensor:
+    """What MIND trains on: the user's interests, weighted by how well each fits the target.
+
+    `sum_k softmax_k((c_k . y)^p) c_k` (Li et al., CIKM 2019). A power other than 1 keeps the
+    sign of the inner product (ours: that of a negative number is not defined for every power, and would
+    prefer the interest that fits worst for an even one).
+
+    Args:
+      interests_BKD: float [B, K, d], the user vectors.
+      target_BD: float [B, d], vectors of the target items.
+      power: p, 0 or more; 0 gives the mean, and the larger it is, the more the best interest counts.
+
+    Returns:
+      float [B, d].
+    """
+    fit_BK = tf.linalg.matvec(interests_BKD, target_BD)
+    if power == 0:
+        fit_BK = tf.zeros_like(fit_BK)
+    elif power != 1:
+        fit_BK = tf.sign(fit_BK) * tf.pow(tf.abs(fit_BK), power)
+    return tf.linalg.matvec(interests_BKD, tf.nn.softmax(fit_BK, axis=-1), transpose_a=True)
+
+
+def nearest_interest(interests_BKD: tf.Tensor, target_BD: tf.Tensor) -> tf.Tensor:
+    """The interest with the largest inner product with the target: what ComiRec trains on.
+
+    `c_k with k = argmax_k c_k . y` (Cen et al., KDD 2020); of several alike the first. The chosen vector
+    has the gradient; the choice has none.
+
+    Args:
+      interests_BKD: float [..., K, d], the user vectors.
+      target_BD: float [..., d], vectors of the target items; its leading axes broadcast.
+
+    Returns:
+      float [..., d].
+    """
+    fit_BK = tf.reduce_sum(interests_BKD * target_BD[..., tf.newaxis, :], axis=-1)
+    chosen_BK = tf.one_hot(tf.argmax(fit_BK, axis=-1), interests_BKD.shape[-2], dtype=interests_BKD.dtype)
+    return tf.linalg.matvec(interests_BKD, chosen_BK, transpose_a=True)
 
 
 def _safe_norm(vectors: tf.Tensor) -> tf.Tensor:

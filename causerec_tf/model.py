@@ -1,7 +1,7 @@
 """The retriever: item tower, user tower, sampled softmax and, in training, the counterfactual part.
 
 Shapes: B examples, L history positions, d vector size, S sampled negatives, C = M + N counterfactual
-histories, R replacements in one.
+histories, R replacements in one, E = 1 + C encoded histories, K vectors a user.
 """
 
 import enum
@@ -15,7 +15,7 @@ from causerec_tf.counterfactual import concepts, synthesis
 from causerec_tf.errors import InputError
 from causerec_tf.settings import Settings
 from causerec_tf.towers.item import PADDING, ItemTower
-from causerec_tf.towers.pooling import MeanPoolingTower
+from causerec_tf.user_towers import user_tower
 
 _MOST_LOGITS = 1 << 28  # 1 GiB each for logits and exponentials
 
@@ -38,6 +38,10 @@ class CauseRec(tfrs.Model):
 
     `method="base"` leaves the counterfactual part out; a weight of 0, or M or N of 0, leaves out the
     terms that need it. What is served is `encode`: it knows nothing of the counterfactual part.
+
+    Where the user tower gives several vectors, the losses need one: L_matching takes MIND's label-aware
+    attention for MIND and otherwise, as L_co and L_ii do for each history, the vector with the largest
+    inner product with the target.
     """
 
     def __init__(self, settings: Settings, num_items: int):
@@ -60,9 +64,7 @@ class CauseRec(tfrs.Model):
         self.settings = settings
         self.num_items = num_items
         self.item_tower = ItemTower(num_items, settings.embedding_dim, seed=settings.seed)
-        self.user_tower = MeanPoolingTower(
-            settings.embedding_dim, seed=settings.seed, dtype=settings.precision
-        )
+        self.user_tower = user_tower(settings)
         weights = {"matching": 1.0}
         if settings.method == "item":
             weights |= {"co": settings.lambda_co, "ii": settings.lambda_ii}
@@ -78,7 +80,6 @@ class CauseRec(tfrs.Model):
             )
         # Built now, so that a checkpoint can be restored before the first call.
         self.item_tower.build(None)
-        self.user_tower.build(None)
 
     @tf.function(reduce_retracing=True)
     def encode(self, history_BL: tf.Tensor) -> tf.Tensor:
@@ -88,7 +89,7 @@ class CauseRec(tfrs.Model):
           history_BL: int [B, L], item indices, oldest first, 0 is padding.
 
         Returns:
-          float [B, d].
+          float [B, d], or [B, K, d] where the tower gives several vectors.
         """
         return self.user_tower(self.item_tower(history_BL), history_BL != PADDING)
 
@@ -125,11 +126,13 @@ class CauseRec(tfrs.Model):
 
         parts_B: dict[str, tf.Tensor] = {}
         if changes is None:
-            user_BD = self.user_tower(tf.gather(vectors_UD, places[0]), mask_BL)
+            user = self.user_tower(tf.gather(vectors_UD, places[0]), mask_BL)
         else:
             changes = changes._replace(substitutes_BCR=places[3])
-            vectors_BED = self._encode_all(vectors_UD, places[0], mask_BL, changes)
-            user_BD, parts_B = self._contrasts(target_BD, vectors_BED, changes.exists_BC)
+            vectors = self._encode_all(vectors_UD, places[0], mask_BL, changes)
+            user = vectors[:, 0]
+            parts_B = self._contrasts(target_BD, vectors, changes.exists_BC)
+        user_BD = self._matching_vector(user, target_BD)
         parts_B["matching"] = self._matching(user_BD, target_BD, negative_SD, target_B, drawn)
         return self._total({name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()})
 
@@ -164,16 +167,26 @@ class CauseRec(tfrs.Model):
         return self.synthesis(history_BL, mask_BL, target_B, scores_BL, self._seed(_Draw.SYNTHESIS))
 
     def _encode_all(self, vectors_UD, history_BL, mask_BL, changes) -> tf.Tensor:
-        """Vectors of the history and of its counterfactuals, float [B, 1 + C, d]."""
+        """Vectors of the history and of its counterfactuals, float [B, E, d] or [B, E, K, d]."""
         encode = encoding.encode_written_out
         if getattr(self.user_tower, "is_mean_pooling", False):
             encode = encoding.encode_by_difference
         return encode(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
 
-    def _contrasts(self, target_BD, vectors_BED, exists_BC) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """User vectors [B, d], and L_co and L_ii of each example, those that have a weight."""
+    def _matching_vector(self, user, target_BD) -> tf.Tensor:
+        """The one vector a user that L_matching takes, float [B, d], of [B, d] or [B, K, d]."""
+        if user.shape.rank == 2:
+            return user
+        if self.settings.tower == "mind":
+            return losses.label_aware_attention(user, target_BD, self.settings.attention_power)
+        return losses.nearest_interest(user, target_BD)
+
+    def _contrasts(self, target_BD, vectors, exists_BC) -> dict[str, tf.Tensor]:
+        """L_co and L_ii of each example, those that have a weight, of [B, E, d] or [B, E, K, d]."""
+        if vectors.shape.rank == 4:
+            vectors = losses.nearest_interest(vectors, target_BD[:, tf.newaxis])
         num_positives, num_negatives = self.settings.num_positives, self.settings.num_negatives
-        user_B1D, *vectors = tf.split(vectors_BED, [1, num_positives, num_negatives], axis=1)
+        user_B1D, *vectors = tf.split(vectors, [1, num_positives, num_negatives], axis=1)
         user_BD = tf.squeeze(user_B1D, axis=1)
         masks = tf.split(exists_BC, [num_positives, num_negatives], axis=1)
         parts_B = {}
@@ -181,7 +194,7 @@ class CauseRec(tfrs.Model):
             parts_B["co"] = losses.contrast_with_observation(user_BD, *vectors, *masks)
         if "ii" in self._weights:
             parts_B["ii"] = losses.contrast_with_items(target_BD, *vectors, *masks)
-        return user_BD, parts_B
+        return parts_B
 
     def _matching(self, user_BD, target_BD, negative_SD, target_B, drawn) -> tf.Tensor:
         """L_matching of each example (equations 2 and 3)."""

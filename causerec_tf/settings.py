@@ -7,7 +7,7 @@ from pathlib import Path
 from causerec_tf.errors import InputError
 
 METHODS = ("base", "item")
-TOWERS = ("mean",)
+TOWERS = ("mean", "youtube_dnn", "gru4rec", "sasrec", "mind", "comirec_sa", "comirec_dr")
 SAMPLERS = ("uniform", "log_uniform", "full")
 PRECISIONS = ("float32", "mixed_bfloat16")
 RECIPES = ("paper", "tuned")
@@ -28,7 +28,11 @@ class Settings:
     dataset: str = _setting("", "Directory made by pipelines/prepare.py.")
     run: str = _setting("", "Directory of the run; an unfinished run found there is resumed.")
     method: str = _setting("base", "base: the tower alone; item: CauseRec-Item around it.", METHODS)
-    tower: str = _setting("mean", "User tower. mean: mean pooling and an MLP.", TOWERS)
+    tower: str = _setting("mean", "User tower. mean: mean pooling and an MLP, the paper's.", TOWERS)
+    num_interests: int = _setting(4, "K: vectors a user, of the towers that have several.")
+    attention_power: float = _setting(
+        1.0, "p of MIND's label-aware attention; the larger, the nearer to taking the best interest alone."
+    )
     recipe: str = _setting("paper", "What the record calls these settings.", RECIPES)
     seed: int = _setting(0, "Of initial weights, order, negatives and synthesis.")
     max_history: int = _setting(20, "How many of the last items the tower reads.")
@@ -68,12 +72,15 @@ class Settings:
                 raise InputError(f"--{field.name}={value}: wanted one of {', '.join(choices)}.")
         for name in (
             *("max_history", "embedding_dim", "epochs", "patience", "batch_size"),
-            *("num_sampled", "memory_size", "checkpoint_steps", "steps_per_execution"),
+            *("num_sampled", "memory_size", "checkpoint_steps", "steps_per_execution", "num_interests"),
         ):
             self._check(name, getattr(self, name) >= 1, "1 or more")
         for name in ("learning_rate", "temperature"):
             self._check(name, getattr(self, name) > 0, "more than 0")
-        for name in ("weight_decay", "lambda_co", "lambda_ii", "num_positives", "num_negatives"):
+        for name in (
+            *("weight_decay", "lambda_co", "lambda_ii", "num_positives", "num_negatives"),
+            "attention_power",
+        ):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         self._check("seed", 0 <= self.seed < 1 << 31, "0 to 2147483647")
         self._check("replacement_rate", 0 < self.replacement_rate <= 1, "more than 0, at most 1")

@@ -107,3 +107,88 @@ def ranking_metrics(ranked, targets, k):
         "ndcg_target_order": by_place / ideal(len(hits)) if hits else 0.0,
         "hr": float(bool(hits)),
     }
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def gru_state(concepts, kernel, recurrent, bias):
+    """The state after the last of concepts [n, d]; gates z, r, c side by side, biases of x and of the state.
+
+    Cho et al. (2014) with the reset gate on the product of state and weights.
+    """
+    width = len(recurrent)
+    w_z, w_r, w_c = np.split(kernel, 3, axis=1)
+    u_z, u_r, u_c = np.split(recurrent, 3, axis=1)
+    (b_z, b_r, b_c), (a_z, a_r, a_c) = np.split(bias[0], 3), np.split(bias[1], 3)
+    state = np.zeros(width)
+    for x in concepts:
+        z = sigmoid(x @ w_z + b_z + state @ u_z + a_z)
+        r = sigmoid(x @ w_r + b_r + state @ u_r + a_r)
+        candidate = np.tanh(x @ w_c + b_c + r * (state @ u_c + a_c))
+        state = z * state + (1 - z) * candidate
+    return state
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def layer_norm(vector, gamma, beta, epsilon=1e-8):
+    return gamma * (vector - vector.mean()) / np.sqrt(vector.var() + epsilon) + beta
+
+
+def sasrec_block(x, block, num_heads=1):
+    """A block of Kang and McAuley, normalised first: x [n, d], each position for itself."""
+
+    def heads(vectors):
+        return np.split(vectors, num_heads, axis=-1)
+
+    normed = np.array([layer_norm(one, *block["attention_norm"]) for one in x])
+    query, key, value = (heads(normed @ kernel + bias) for kernel, bias in block["query_key_value"])
+    made = []
+    for place in range(len(x)):
+        attended = []
+        for q, k, v in zip(query, key, value, strict=True):
+            logits = k[: place + 1] @ q[place] / math.sqrt(q.shape[1])
+            attended.append(softmax(logits) @ v[: place + 1])
+        vector = x[place] + np.concatenate(attended)
+        hidden = layer_norm(vector, *block["feed_forward_norm"])
+        (kernel_1, bias_1), (kernel_2, bias_2) = block["feed_forward"]
+        made.append(vector + np.maximum(hidden @ kernel_1 + bias_1, 0) @ kernel_2 + bias_2)
+    return np.array(made)
+
+
+def squash(z):
+    squared = z @ z
+    return squared / (1 + squared) * z / math.sqrt(squared) if squared else z
+
+
+def routing(votes, logits):
+    """Three iterations of dynamic routing: votes [K, n, d] for the interests, logits [K, n] at first."""
+    num_interests, num_items = logits.shape
+    logits = logits.astype(np.float64).copy()
+    for iteration in range(3):
+        weights = np.array([softmax(logits[:, item]) for item in range(num_items)]).T
+        sums = [sum(weights[k, i] * votes[k, i] for i in range(num_items)) for k in range(num_interests)]
+        capsules = [squash(one) for one in sums]
+        if iteration < 2:
+            for k in range(num_interests):
+                for item in range(num_items):
+                    logits[k, item] += capsules[k] @ votes[k, item]
+    return np.array(capsules)
+
+
+def self_attentive_interests(concepts, positions, w_1, w_2):
+    """ComiRec-SA for one history: `A = softmax(W_2 tanh(W_1 (X + P)))` over the items, `A X`."""
+    logits = np.tanh((concepts + positions[: len(concepts)]) @ w_1) @ w_2
+    return np.array([softmax(column) @ concepts for column in logits.T])
+
+
+def label_aware_attention(interests, target, power):
+    """MIND, for one user: interests [K, d]; a power keeps the sign, that of 0 is 1 for all."""
+    fit = interests @ target
+    powered = np.sign(fit) * np.abs(fit) ** power if power else np.ones(len(fit))
+    return softmax(powered) @ interests

@@ -165,3 +165,37 @@ def test_an_unchanged_positive_has_a_finite_gradient():
         loss = losses.contrast_with_observation(users, positives, negatives, exists, exists)
     for gradient in tape.gradient(loss, [users, positives]):
         assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0, 1.5])
+def test_label_aware_attention_equals_its_twin(power):
+    interests, target = rng.normal(size=[6, 4, 5]), rng.normal(size=[6, 5])
+    made = losses.label_aware_attention(tf.constant(interests), tf.constant(target), power)
+    for b in range(6):
+        want = reference.label_aware_attention(interests[b], target[b], power)
+        np.testing.assert_allclose(made[b], want, rtol=1e-6)
+
+
+def test_a_large_power_of_attention_takes_the_best_interest():
+    interests = tf.constant([[[1.0, 0.0], [0.0, 4.0], [-9.0, -9.0]]])
+    made = losses.label_aware_attention(interests, tf.constant([[1.0, 1.0]]), 10.0)
+    np.testing.assert_allclose(made, [[0.0, 4.0]], atol=1e-6)
+
+
+def test_the_nearest_interest_alone_gets_the_gradient():
+    interests, target = rng.normal(size=[5, 3, 4, 6]), rng.normal(size=[5, 6])
+    interests, target = tf.constant(interests), tf.constant(target)
+    with tf.GradientTape() as tape:
+        tape.watch([interests, target])
+        made = losses.nearest_interest(interests, target[:, tf.newaxis])
+        total = tf.reduce_sum(made * made)
+    of_interests, of_target = tape.gradient(total, [interests, target])
+    assert of_target is None
+    for b in range(5):
+        for e in range(3):
+            best = np.argmax(interests[b, e].numpy() @ target[b].numpy())
+            want = np.zeros([4, 6])
+            want[best] = 2 * interests[b, e, best]
+            np.testing.assert_allclose(made[b, e], interests[b, e, best], rtol=1e-6)
+            np.testing.assert_allclose(of_interests[b, e], want, rtol=1e-6)
+    np.testing.assert_allclose(losses.nearest_interest(interests[:, 0], target), made[:, 0])

@@ -90,9 +90,16 @@ def test_an_empty_memory_gives_the_gradient_of_the_base():
         )
 
 
-def test_the_loss_is_equation_11():
-    """Twin: vectors from the tower (tested by itself), losses from NumPy, sums by hand."""
-    model, inputs = make(method="item", sampler="full", lambda_co=0.3, lambda_ii=0.7), batch()
+@pytest.mark.parametrize("tower", ["mean", "mind", "comirec_sa", "comirec_dr"])
+def test_the_loss_is_equation_11(tower):
+    """Twin: vectors from the tower (tested by itself), losses from NumPy, sums by hand.
+
+    Of several vectors the matching loss takes MIND's attention for MIND, and otherwise, as the contrasts do
+    for each history, the one with the largest inner product with the target.
+    """
+    weights = {"lambda_co": 0.3, "lambda_ii": 0.7}
+    model = make(method="item", sampler="full", tower=tower, attention_power=2.0, **weights)
+    inputs = batch()
     model.synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
     history, target = inputs["history"], inputs["target"]
     made = []
@@ -111,13 +118,19 @@ def test_the_loss_is_equation_11():
     exists = made[0].exists_BC.numpy()
     want = 0.0
     for b in range(len(target)):
-        ids = np.arange(1, NUM_ITEMS + 1)
+        ids, wanted = np.arange(1, NUM_ITEMS + 1), table[target[b]]
+        of_histories = vectors[b]
+        if tower != "mean":
+            of_histories = np.array([several[np.argmax(several @ wanted)] for several in vectors[b]])
+        user = of_histories[0]
+        if tower == "mind":
+            user = reference.label_aware_attention(vectors[b, 0], wanted, 2.0)
         want += reference.sampled_softmax(
-            vectors[b : b + 1, 0], table[target[b]][None], table[1:], target[b : b + 1].numpy(), ids
+            user[None], wanted[None], table[1:], target[b : b + 1].numpy(), ids
         )[0]
-        one = vectors[b, 1:3], vectors[b, 3:], exists[b, :2], exists[b, 2:]
-        want += 0.3 * reference.contrast_with_observation(vectors[b, 0], *one)
-        want += 0.7 * reference.contrast_with_items(table[target[b]], *one)
+        one = of_histories[1:3], of_histories[3:], exists[b, :2], exists[b, 2:]
+        want += 0.3 * reference.contrast_with_observation(of_histories[0], *one)
+        want += 0.7 * reference.contrast_with_items(wanted, *one)
     np.testing.assert_allclose(loss, want / len(target), rtol=1e-4)
 
 
@@ -170,10 +183,13 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
     assert "not finite at step 2" in text and "matching=nan" in text and "--learning_rate" in text
 
 
-@pytest.mark.parametrize("method", ["base", "item"])
-def test_a_model_that_is_no_longer_used_is_freed(method):
+@pytest.mark.parametrize(
+    ("method", "tower"),
+    [("base", "mean"), *(("item", tower) for tower in ("mean", "gru4rec", "sasrec", "mind"))],
+)
+def test_a_model_that_is_no_longer_used_is_freed(method, tower):
     """A process that trains one model after the other must not keep them all."""
-    model = make(method=method)
+    model = make(method=method, tower=tower)
     step = tf.function(model.train_step)
     step(batch())
     table = weakref.ref(model.item_tower.table)

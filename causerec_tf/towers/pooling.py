@@ -1,7 +1,8 @@
 """The paper's base encoder: mean over the real concepts, then an MLP (f of equation 4)."""
 
-import numpy as np
 import tensorflow as tf
+
+from causerec_tf.towers.seeds import seed_of
 
 
 class MeanPoolingTower(tf.keras.layers.Layer):
@@ -30,7 +31,7 @@ class MeanPoolingTower(tf.keras.layers.Layer):
             tf.keras.layers.Dense(
                 width,
                 activation="relu" if index < len(hidden_units) else None,
-                kernel_initializer=tf.keras.initializers.GlorotUniform(_seed_of(seed, index)),
+                kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, index)),
                 name=f"dense_{index}",
                 dtype=self.dtype_policy,
             )
@@ -65,8 +66,3 @@ class MeanPoolingTower(tf.keras.layers.Layer):
         for layer in self._layers:
             pooled = layer(pooled)
         return tf.cast(pooled, tf.float32)
-
-
-def _seed_of(seed: int, layer: int) -> int:
-    """A seed for each layer; seed + layer would give a layer of one run the weights of another's."""
-    return int(np.random.SeedSequence([seed, layer]).generate_state(1)[0] >> 1)

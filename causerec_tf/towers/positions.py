@@ -1,0 +1,41 @@
+"""Rows of a table by position in a history: what towers that know the order share.
+
+Shapes: B examples, L history positions, P = max_history rows, d vector size. Histories are padded on the
+right. What stands beyond the table has a row of zeros, so that padding may be of any length.
+"""
+
+import tensorflow as tf
+
+
+def from_oldest(table: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """One row for each position, counted from the oldest item: the same for every example.
+
+    Args:
+      table: float [P, ...], the row of the oldest item first.
+      length: int [], L.
+
+    Returns:
+      float [L, ...].
+    """
+    beyond = tf.maximum(length - table.shape[0], 0)
+    return tf.pad(table, [[0, beyond]] + [[0, 0]] * (table.shape.rank - 1))[:length]
+
+
+def from_newest(table_PD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+    """One row for each position, counted from the newest real item, as where padding is on the left.
+
+    A product with one-hot rows, because the gradient of a look-up would have each of the few rows many
+    times over.
+
+    Args:
+      table_PD: float [P, d], the row of the newest item last.
+      mask_BL: bool [B, L], which positions are real.
+
+    Returns:
+      float [B, L, d].
+    """
+    num_rows = table_PD.shape[0]
+    length_B = tf.reduce_sum(tf.cast(mask_BL, tf.int32), axis=1)
+    rows_BL = tf.range(tf.shape(mask_BL)[1]) + num_rows - length_B[:, tf.newaxis]
+    rows_BL = tf.where(mask_BL, rows_BL, -1)
+    return tf.matmul(tf.one_hot(rows_BL, num_rows, dtype=table_PD.dtype), table_PD)

@@ -1,0 +1,180 @@
+"""What every user tower must do, whatever it computes; one suite over all of them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from causerec_tf import encoding
+from causerec_tf.counterfactual import synthesis
+from causerec_tf.model import CauseRec
+from causerec_tf.settings import TOWERS, Settings
+from causerec_tf.user_towers import user_tower
+from export.user_tower import export_user_tower
+
+D, MAX_HISTORY, K = 8, 6, 3
+SETTINGS = Settings(embedding_dim=D, max_history=MAX_HISTORY, num_interests=K, seed=5)
+SEVERAL = {"mind", "comirec_sa", "comirec_dr"}
+LENGTHS = [1, 4, 6, 2]
+
+every_tower = pytest.mark.parametrize("name", TOWERS)
+
+
+def make(name, **changes):
+    return user_tower(dataclasses.replace(SETTINGS, tower=name, **changes))
+
+
+def histories(padded_length=MAX_HISTORY):
+    """Concepts and mask, with something in the padding that must not be seen."""
+    concepts = np.random.default_rng(3).normal(size=[len(LENGTHS), 12, D]).astype(np.float32)
+    mask = np.arange(padded_length) < np.array(LENGTHS)[:, np.newaxis]
+    return concepts[:, :padded_length], mask
+
+
+def with_gradients(tower, concepts, mask):
+    """Vectors, and the gradients of a function of them: of the concepts and of every weight."""
+    concepts = tf.constant(concepts)
+    with tf.GradientTape() as tape:
+        tape.watch(concepts)
+        vectors = tower(concepts, tf.constant(mask))
+        total = tf.reduce_sum(tf.sin(vectors))
+    weights = tower.trainable_variables
+    of_concepts, *of_weights = tape.gradient(total, [concepts, *weights], unconnected_gradients="zero")
+    return vectors.numpy(), of_concepts.numpy(), [tf.convert_to_tensor(one).numpy() for one in of_weights]
+
+
+@every_tower
+def test_shape_and_number_of_vectors(name):
+    tower = make(name)
+    vectors = tower(*map(tf.constant, histories()))
+    assert vectors.dtype == tf.float32
+    assert tower.num_interests == (K if name in SEVERAL else 1)
+    assert vectors.shape == ([len(LENGTHS), K, D] if name in SEVERAL else [len(LENGTHS), D])
+
+
+@every_tower
+@pytest.mark.parametrize("padded_length", [MAX_HISTORY, MAX_HISTORY + 5])
+def test_padding_is_as_if_deleted_and_examples_do_not_see_each_other(name, padded_length):
+    """A padded batch gives what each history gives alone at its own length, gradients included."""
+    tower = make(name)
+    concepts, mask = histories(padded_length)
+    vectors, of_concepts, of_weights = with_gradients(tower, concepts, mask)
+    sums = [np.zeros_like(one) for one in of_weights]
+    for b, length in enumerate(LENGTHS):
+        alone = with_gradients(tower, concepts[b : b + 1, :length], np.ones([1, length], bool))
+        np.testing.assert_allclose(vectors[b], alone[0][0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(of_concepts[b, :length], alone[1][0], rtol=1e-3, atol=1e-5)
+        np.testing.assert_array_equal(of_concepts[b, length:], 0.0)
+        sums = [total + one for total, one in zip(sums, alone[2], strict=True)]
+    for together, total in zip(of_weights, sums, strict=True):
+        np.testing.assert_allclose(together, total, rtol=1e-3, atol=1e-4)
+
+
+@every_tower
+def test_an_empty_history_is_finite_with_its_gradients(name):
+    vectors, of_concepts, of_weights = with_gradients(
+        make(name), np.zeros([2, 4, D], np.float32), np.zeros([2, 4], bool)
+    )
+    assert np.isfinite(vectors).all()
+    np.testing.assert_array_equal(of_concepts, 0.0)
+    assert all(np.isfinite(one).all() for one in of_weights)
+
+
+@every_tower
+def test_gradients_of_weights_are_dense(name):
+    """The optimiser is promised that no row of a sparse gradient stands twice."""
+    tower = make(name)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(tf.sin(tower(*map(tf.constant, histories()))))
+    for variable, gradient in zip(
+        tower.trainable_variables, tape.gradient(total, tower.trainable_variables), strict=True
+    ):
+        assert isinstance(gradient, tf.Tensor), variable.name
+
+
+@every_tower
+def test_the_seed_decides_the_weights_and_a_checkpoint_restores_them_before_the_first_call(tmp_path, name):
+    tower, again, other = make(name), make(name), make(name, seed=6)
+    for ours, theirs in zip(tower.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    inputs = [tf.constant(one) for one in histories()]
+    path = tf.train.Checkpoint(tower=tower).save(tmp_path / "weights")
+    assert np.abs(make(name, seed=6)(*inputs) - tower(*inputs)).max() > 1e-3
+    tf.train.Checkpoint(tower=other).restore(path).assert_existing_objects_matched()
+    np.testing.assert_array_equal(other(*inputs), tower(*inputs))
+
+
+@every_tower
+def test_runs_of_neighbouring_seeds_share_no_weights(name):
+    drawn = [
+        weights.ravel()
+        for seed in range(3)
+        for weights in make(name, seed=seed).get_weights()
+        if weights.std() > 0  # biases and scales start alike
+    ]
+    for i, one in enumerate(drawn):
+        for other in drawn[:i]:
+            if one.size == other.size:
+                # Far beyond what 18 independent weights give, the fewest that are compared.
+                assert abs(np.corrcoef(one, other)[0, 1]) < 0.95
+
+
+@every_tower
+def test_mixed_precision_rounds_products_only(name):
+    exact, mixed = make(name), make(name, precision="mixed_bfloat16")
+    mixed.set_weights(exact.get_weights())
+    inputs = [tf.constant(one) for one in histories()]
+    vectors = mixed(*inputs)
+    assert vectors.dtype == tf.float32
+    assert all(variable.dtype == tf.float32 for variable in mixed.variables)
+    np.testing.assert_allclose(vectors, exact(*inputs), atol=0.1 * np.abs(exact(*inputs)).max())
+
+
+@every_tower
+def test_what_is_exported_answers_as_the_tower_does(tmp_path, name):
+    tower = make(name)
+    table = np.random.default_rng(4).normal(size=[21, D]).astype(np.float32)
+    table[0] = 0.0
+    export_user_tower(
+        tmp_path / "1",
+        item_embeddings=table,
+        user_tower=tower,
+        item_ids=[f"item {number}" for number in range(1, 21)],
+        max_history=MAX_HISTORY,
+        version="0123",
+        warm_up_histories=[[3, 4]],
+    )
+    loaded = tf.saved_model.load(str(tmp_path / "1"))
+    asked = [[7, 2, 2, 20, 1, 5], [9], [0] * 6]
+    padded = [history + [0] * (MAX_HISTORY - len(history)) for history in asked]
+    answer = loaded.signatures["serving_default"](item_ids=tf.constant(padded, tf.int64))
+    assert answer["num_known"].numpy().tolist() == [6, 1, 0]
+    for vector, history in zip(answer["user_vectors"].numpy()[:2], asked[:2], strict=True):
+        want = tower(tf.constant(table[[history]]), tf.ones([1, len(history)], tf.bool))[0]
+        np.testing.assert_allclose(vector, want, atol=1e-5)
+    np.testing.assert_array_equal(answer["user_vectors"][2], 0.0)
+
+
+@every_tower
+def test_counterfactual_histories_are_encoded_as_if_one_by_one(name):
+    """CauseRec-Item around the tower: the tower gives for each written-out history what it gives alone."""
+    settings = dataclasses.replace(SETTINGS, tower=name, method="item", num_positives=1, num_negatives=2)
+    model = CauseRec(settings, 40)
+    model.synthesis.memory.enqueue(tf.range(1, 41))
+    ids = np.random.default_rng(1).integers(1, 41, size=[len(LENGTHS), MAX_HISTORY])
+    history = tf.constant(ids * histories()[1], tf.int32)
+    scores = tf.random.stateless_normal(history.shape, [1, 2])
+    target = tf.constant([3, 4, 5, 6])
+    changes = model.synthesis(history, history != 0, target, scores, tf.constant([3, 4]))
+    vectors, (history_places, substitutes) = model.item_tower.look_up_once(history, changes.substitutes_BCR)
+    placed = changes._replace(substitutes_BCR=substitutes)
+    together = encoding.encode_written_out(
+        model.user_tower, vectors, history_places, history != 0, placed
+    ).numpy()
+    written = np.concatenate([history[:, tf.newaxis], synthesis.apply(history, changes)], axis=1)
+    assert (written[:, 1:] != written[:, :1]).any()
+    for b, length in enumerate(LENGTHS):
+        for e in range(written.shape[1]):
+            alone = model.encode(tf.constant(written[b : b + 1, e, :length]))[0]
+            np.testing.assert_allclose(together[b, e], alone, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,150 @@
+"""Each tower against its slow twin, one history at a time at its own length, with weights of any size."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from causerec_tf.towers import positions
+from causerec_tf.towers.capsules import ComiRecDRTower, MINDTower
+from causerec_tf.towers.gru import GRU4RecTower
+from causerec_tf.towers.multi_interest import SelfAttentiveMultiInterestTower
+from causerec_tf.towers.self_attention import SASRecTower
+from causerec_tf.towers.youtube_dnn import YouTubeDNNTower
+from tests import reference
+
+D, LENGTH, K = 6, 7, 3
+LENGTHS = [1, 3, 7, 2, 5]
+rng = np.random.default_rng(8)
+CONCEPTS = rng.normal(size=[len(LENGTHS), LENGTH, D]).astype(np.float32)
+MASK = np.arange(LENGTH) < np.array(LENGTHS)[:, np.newaxis]
+
+
+def made(tower):
+    """The tower with every weight drawn anew, and these as float64 in the order in which it made them."""
+    tower.build(None)
+    for variable in tower.variables:
+        variable.assign(rng.normal(scale=0.6, size=variable.shape))
+    return tower, [variable.numpy().astype(np.float64) for variable in tower.variables]
+
+
+def assert_equal_to(twin, tower):
+    vectors = tower(tf.constant(CONCEPTS), tf.constant(MASK)).numpy()
+    for vector, concepts, length in zip(vectors, CONCEPTS, LENGTHS, strict=True):
+        np.testing.assert_allclose(vector, twin(concepts[:length].astype(np.float64)), rtol=1e-4, atol=2e-5)
+
+
+def test_youtube_dnn_is_a_linear_layer_on_the_mean():
+    tower, (kernel, bias) = made(YouTubeDNNTower(D))
+    assert_equal_to(lambda concepts: concepts.mean(axis=0) @ kernel + bias, tower)
+
+
+def test_gru4rec():
+    tower, (kernel, recurrent, bias, last_kernel, last_bias) = made(GRU4RecTower(D))
+
+    def twin(concepts):
+        return reference.gru_state(concepts, kernel, recurrent, bias) @ last_kernel + last_bias
+
+    assert_equal_to(twin, tower)
+
+
+@pytest.mark.parametrize(("num_blocks", "num_heads"), [(1, 1), (2, 1), (2, 3)])
+def test_sasrec(num_blocks, num_heads):
+    tower, weights = made(SASRecTower(D, max_history=9, num_blocks=num_blocks, num_heads=num_heads))
+    table, *weights = weights
+    *weights, gamma, beta = weights
+    blocks = []
+    for start in range(0, 14 * num_blocks, 14):
+        pairs = [tuple(weights[start + i : start + i + 2]) for i in range(0, 14, 2)]
+        blocks.append(
+            {
+                "attention_norm": pairs[0],
+                "query_key_value": pairs[1:4],
+                "feed_forward_norm": pairs[4],
+                "feed_forward": pairs[5:7],
+            }
+        )
+
+    def twin(concepts):
+        x = np.sqrt(D) * concepts + table[-len(concepts) :]
+        for block in blocks:
+            x = reference.sasrec_block(x, block, num_heads)
+        return reference.layer_norm(x[-1], gamma, beta)
+
+    assert_equal_to(twin, tower)
+
+
+def test_mind():
+    tower, weights = made(MINDTower(D, num_interests=K, max_history=9))
+    shared, kernel, bias, logits = weights
+
+    def twin(concepts):
+        votes = np.repeat((concepts @ shared)[np.newaxis], K, axis=0)
+        capsules = reference.routing(votes, logits[: len(concepts)].T)
+        return np.maximum(capsules @ kernel + bias, 0.0)
+
+    assert_equal_to(twin, tower)
+
+
+@pytest.mark.parametrize("by_position", [True, False])
+def test_comirec_dr(by_position):
+    tower, (weights,) = made(ComiRecDRTower(D, num_interests=K, max_history=9, by_position=by_position))
+
+    def twin(concepts):
+        votes = np.empty([K, len(concepts), D])
+        for k in range(K):
+            for place, concept in enumerate(concepts):
+                votes[k, place] = concept @ weights[place if by_position else 0][:, k * D : (k + 1) * D]
+        return reference.routing(votes, np.zeros([K, len(concepts)]))
+
+    assert_equal_to(twin, tower)
+
+
+def test_comirec_sa():
+    tower, (table, w_1, w_2) = made(SelfAttentiveMultiInterestTower(D, num_interests=K, max_history=9))
+    assert w_1.shape == (D, 4 * D)
+    assert_equal_to(lambda concepts: reference.self_attentive_interests(concepts, table, w_1, w_2), tower)
+
+
+def test_no_gradient_passes_through_the_routing_logits():
+    """With the weights of the last iteration held fixed by the twin, differences give the gradient."""
+    tower, (weights,) = made(ComiRecDRTower(D, num_interests=K, max_history=3, by_position=False))
+    concepts = CONCEPTS[:1, :3]
+    with tf.GradientTape() as tape:
+        capsules = tower(tf.constant(concepts), tf.ones([1, 3], tf.bool))
+        total = tf.reduce_sum(tf.sin(capsules))
+    gradient = tape.gradient(total, tower.trainable_variables[0]).numpy()[0]
+
+    def votes_of(matrix):
+        return np.stack([concepts[0] @ matrix[:, k * D : (k + 1) * D] for k in range(K)])
+
+    logits = np.zeros([K, 3])
+    votes = votes_of(weights[0])
+    for _ in range(2):
+        routed = np.exp(logits) / np.exp(logits).sum(axis=0)
+        now = [reference.squash(routed[k] @ votes[k]) for k in range(K)]
+        logits += np.array([votes[k] @ now[k] for k in range(K)])
+    routed = np.exp(logits) / np.exp(logits).sum(axis=0)
+
+    def loss(matrix):
+        votes = votes_of(matrix)
+        return sum(np.sin(reference.squash(routed[k] @ votes[k])).sum() for k in range(K))
+
+    for place in [(0, 0), (2, 7), (5, 17)]:
+        step = np.zeros_like(weights[0])
+        step[place] = 1e-6
+        slope = (loss(weights[0] + step) - loss(weights[0] - step)) / 2e-6
+        np.testing.assert_allclose(gradient[place], slope, rtol=1e-3, atol=1e-5)
+
+
+def test_rows_by_position():
+    table = tf.constant([[1.0], [2.0], [3.0]])
+    assert positions.from_oldest(table, tf.constant(2))[:, 0].numpy().tolist() == [1, 2]
+    assert positions.from_oldest(table, tf.constant(5))[:, 0].numpy().tolist() == [1, 2, 3, 0, 0]
+    mask = tf.constant([[True, True, False, False, False], [True] * 3 + [False] * 2, [False] * 5])
+    rows = positions.from_newest(table, mask)[..., 0].numpy().tolist()
+    assert rows == [[2, 3, 0, 0, 0], [1, 2, 3, 0, 0], [0] * 5]
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="multiple of num_heads=4"):
+        SASRecTower(6, max_history=3, num_heads=4)
