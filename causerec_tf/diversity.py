@@ -1,0 +1,50 @@
+"""ComiRec's controllable aggregation: a retrieved list, reordered for the sake of diversity."""
+
+import numpy as np
+
+
+def diversified(
+    items: np.ndarray, scores: np.ndarray, categories: np.ndarray, k: int, weight: float
+) -> np.ndarray:
+    """Chooses k of the candidates, one after the other, trading their scores for variety.
+
+    The greedy maximisation of Cen et al. (ComiRec, KDD 2020) as their code has it: each choice takes the
+    candidate with the largest
+
+        score(i) - weight * (number of items of i's category that are chosen already),
+
+    and of several alike the one with the higher score, then the one that stands first. (Their value function
+    counts pairs of different categories, `g(i, j) = [category(i) != category(j)]`; with a fixed number
+    of chosen items, counting the pairs of the same category orders the candidates alike.)
+
+    Args:
+      items: int [F], the candidates of one user, each once: the merged answers for all of his vectors.
+      scores: float [F].
+      categories: int [F], one of each candidate.
+      k: how many are chosen; all candidates, if they are fewer.
+      weight: lambda, in units of the scores, 0 or more. 0 is the order of the scores.
+
+    Returns:
+      int [min(k, F)], items in the order in which they were chosen.
+
+    Raises:
+      ValueError: the arrays differ in length, an item stands twice, or the weight is negative.
+    """
+    if not len(items) == len(scores) == len(categories):
+        raise ValueError(
+            f"{len(items)} items, {len(scores)} scores, {len(categories)} categories: wanted one of each."
+        )
+    if len(np.unique(items)) != len(items):
+        raise ValueError("an item stands twice among the candidates: wanted the merged answers of a user.")
+    if weight < 0:
+        raise ValueError(f"weight={weight}: wanted 0 or more.")
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    values = np.asarray(scores, np.float64)[order]
+    category = np.asarray(categories)[order]
+    chosen = np.zeros(min(k, len(items)), np.int64)
+    for place in range(len(chosen)):
+        best = int(np.argmax(values))  # the first of the largest: the one with the higher score
+        chosen[place] = best
+        values[category == category[best]] -= weight
+        values[best] = -np.inf
+    return np.asarray(items)[order[chosen]]
