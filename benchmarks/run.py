@@ -4,6 +4,7 @@ python benchmarks/run.py
 python benchmarks/run.py --only=training,evaluation --dataset=datasets/yelp2018 --rounds=7
 """
 
+import dataclasses
 import datetime
 import shlex
 import sys
@@ -38,6 +39,9 @@ flags.DEFINE_list("only", list(NAMES), "Which benchmarks: " + ", ".join(NAMES) +
 flags.DEFINE_string("dataset", None, "Directory of a dataset. None: a generated one of Yelp2018's size.")
 flags.DEFINE_integer("rounds", 7, "How often each system is timed.", lower_bound=1)
 flags.DEFINE_string("output", None, "Directory of the results. None: benchmarks/results.")
+flags.DEFINE_list(
+    "towers", ["mean"], "User towers that `training` measures; mean always. The others take minutes a round."
+)
 flags.DEFINE_bool(
     "quick", False, "Tiny sizes, to see that it all works; the numbers mean nothing and are not kept."
 )
@@ -94,7 +98,9 @@ def _measure(name: str) -> tuple:
     dataset = log.open_or_generate(Path(FLAGS.dataset) if FLAGS.dataset else GENERATED, _say)
     about = {"name": dataset.name, "fingerprint": dataset.fingerprint, "counts": dataset.info["counts"]}
     if name == "training":
-        result = training.measure(dataset, _scale(training.Scale, **_QUICK[name]), FLAGS.rounds, _say)
+        scale = _scale(training.Scale, **_QUICK[name])
+        scale = dataclasses.replace(scale, towers=tuple(dict.fromkeys(["mean", *FLAGS.towers])))
+        result = training.measure(dataset, scale, FLAGS.rounds, _say)
         return result, training.draw, about
     result = evaluation.measure(dataset, _scale(evaluation.Scale, **_QUICK[name]), FLAGS.rounds, _say)
     return result, evaluation.draw, about

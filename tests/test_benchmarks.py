@@ -11,7 +11,11 @@ from tests.pipelines import scripts
 
 RUN = "benchmarks/run.py"
 RATIOS = {
-    "training": {"base_over_tfrs", "causerec_item_step_over_base"},
+    "training": {
+        "base_over_tfrs",
+        "causerec_item_step_over_base",
+        "causerec_item_comirec_sa_step_over_comirec_sa",
+    },
     "evaluation": {"numpy_over_ours"},
     "growth": {"step_10m_over_100k"},
     "compilation": {"mlp_base_plain_over_xla", "mlp_causerec_item_plain_over_xla"},
@@ -21,7 +25,9 @@ RATIOS = {
 def test_each_stores_its_ratios_and_a_picture(tmp_path):
     scripts.write_world(tmp_path / "world")
     done = scripts.run(
-        RUN, "--quick", "--rounds=2", f"--dataset={tmp_path / 'world'}", f"--output={tmp_path / 'results'}"
+        RUN,
+        *("--quick", "--rounds=2", "--towers=comirec_sa"),
+        *(f"--dataset={tmp_path / 'world'}", f"--output={tmp_path / 'results'}"),
     )
     assert done.returncode == 0, done.stderr
     for name, ratios in RATIOS.items():
