@@ -27,9 +27,9 @@ def read(path, columns=None, **arguments):
     [
         ("h.jsonl", JSON_LINES.encode()),
         ("h.JSONL", b"\xef\xbb\xbf" + JSON_LINES.encode()),
-        ("h.jsonl.gz", gzip.compress(JSON_LINES.encode())),
+        ("h.jsonl.gz", gzip.compress(JSON_LINES.encode(), mtime=0)),
         ("h.csv", CSV.encode()),
-        ("h.csv.gz", gzip.compress(CSV.encode())),
+        ("h.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("h.tsv", CSV.replace(",", "\t").encode()),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_bad_row_of_a_table(tmp_path):
         ("h.csv", b"", "no column 'user_id' and 'history'"),
         ("h.csv", b'user_id,history\n"u1,a\n', "unexpected end of data"),
         ("h.jsonl", b'{"user_id": "\xff", "history": []}\n', "cannot be read"),
-        ("h.jsonl.gz", gzip.compress(JSON_LINES.encode())[:-9], "cannot be read"),
+        ("h.jsonl.gz", gzip.compress(JSON_LINES.encode(), mtime=0)[:-9], "cannot be read"),
         ("h.jsonl.gz", JSON_LINES.encode(), "cannot be read"),
         ("h.parquet", b"PAR1 but not really PAR1", "cannot be read"),
     ],
