@@ -86,7 +86,7 @@ def _log_sum_exp_of_products(
 
     Its gradient is written by hand because this is where a step spends its time: the exponentials serve
     both directions, their normaliser is applied to the [B, d] side, and the products are laid out so that
-    no [B, S] matrix is read against its grain. That is half the time of what TensorFlow derives.
+    no [B, S] matrix is read against its grain.
 
     A function of its own because TensorFlow keeps the graph around a custom gradient for as long as the
     process lives: that of a training step would keep the model.

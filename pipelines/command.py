@@ -59,7 +59,7 @@ def keep_freed_memory() -> None:
     """Asks glibc to keep freed memory for the next step instead of giving it back; elsewhere does nothing.
 
     A training step frees the matrices it makes. Given back to the operating system, their pages are faulted
-    in and zeroed again at every step: a tenth of a step's time on a processor.
+    in and zeroed again at every step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
