@@ -161,12 +161,12 @@ def test_counterfactual_histories_are_encoded_as_if_one_by_one(name):
     """CauseRec-Item around the tower: the tower gives for each written-out history what it gives alone."""
     settings = dataclasses.replace(SETTINGS, tower=name, method="item", num_positives=1, num_negatives=2)
     model = CauseRec(settings, 40)
-    model.synthesis.memory.enqueue(tf.range(1, 41))
+    model.item_synthesis.memory.enqueue(tf.range(1, 41))
     ids = np.random.default_rng(1).integers(1, 41, size=[len(LENGTHS), MAX_HISTORY])
     history = tf.constant(ids * histories()[1], tf.int32)
     scores = tf.random.stateless_normal(history.shape, [1, 2])
     target = tf.constant([3, 4, 5, 6])
-    changes = model.synthesis(history, history != 0, target, scores, tf.constant([3, 4]))
+    changes = model.item_synthesis(history, history != 0, target, scores, tf.constant([3, 4]))
     vectors, (history_places, substitutes) = model.item_tower.look_up_once(history, changes.substitutes_BCR)
     placed = changes._replace(substitutes_BCR=substitutes)
     together = encoding.encode_written_out(
