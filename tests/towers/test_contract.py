@@ -18,11 +18,13 @@ SETTINGS = Settings(embedding_dim=D, max_history=MAX_HISTORY, num_interests=K, s
 SEVERAL = {"mind", "comirec_sa", "comirec_dr"}
 LENGTHS = [1, 4, 6, 2]
 
-every_tower = pytest.mark.parametrize("name", TOWERS)
+every_tower = pytest.mark.parametrize("name", [*TOWERS, "interest"])
 
 
 def make(name, **changes):
-    return user_tower(dataclasses.replace(SETTINGS, tower=name, **changes))
+    """A tower by its name; "interest": the mean of interest concepts, as CauseRec-Interest encodes."""
+    named = {"method": "interest", "num_concepts": 4} if name == "interest" else {"tower": name}
+    return user_tower(dataclasses.replace(SETTINGS, **named, **changes))
 
 
 def histories(padded_length=MAX_HISTORY):
@@ -156,7 +158,7 @@ def test_what_is_exported_answers_as_the_tower_does(tmp_path, name):
     np.testing.assert_array_equal(answer["user_vectors"][2], 0.0)
 
 
-@every_tower
+@pytest.mark.parametrize("name", TOWERS)
 def test_counterfactual_histories_are_encoded_as_if_one_by_one(name):
     """CauseRec-Item around the tower: the tower gives for each written-out history what it gives alone."""
     settings = dataclasses.replace(SETTINGS, tower=name, method="item", num_positives=1, num_negatives=2)
