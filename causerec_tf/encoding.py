@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from causerec_tf.counterfactual import synthesis
 from causerec_tf.counterfactual.synthesis import Replacements
-from causerec_tf.towers.interest_attention import InterestAttention
+from causerec_tf.towers.interest_attention import InterestTower
 
 
 def encode_items(
@@ -86,34 +86,78 @@ def encode_by_difference(
     return _project_means(user_tower, stays_BED, arrives_BCD, tf.reduce_sum(real_BL, axis=1))
 
 
-def interests_of(
-    attention: InterestAttention,
+def encode_items_as_interests(
+    user_tower: InterestTower,
     vectors_UD: tf.Tensor,
     history_BL: tf.Tensor,
     mask_BL: tf.Tensor,
-    replacements: Replacements | None,
+    replacements: Replacements,
 ) -> tf.Tensor:
-    """Interest concepts of histories and of their counterfactuals on the item level.
+    """Encodes counterfactuals on the item level whose interests are extracted anew (CauseRec-H).
+
+    An item's logits depend on nothing but the item, so they are computed once for each distinct one.
 
     Args:
-      attention: from items to interests; its logits are computed once for each distinct item.
+      user_tower: extracts interests from the items and encodes them.
       vectors_UD: float [U, d], the distinct items of the step.
       history_BL: int32 [B, L], the histories.
       mask_BL: bool [B, L], which of their positions are real.
-      replacements: what the counterfactuals change; None for no counterfactuals.
+      replacements: what the counterfactuals change.
 
     Returns:
-      float [B, E, K, d], those of the history first.
+      float [B, C, d] or [B, C, I, d], of the counterfactuals alone.
     """
-    all_BEL = history_BL[:, tf.newaxis] if replacements is None else _with_original(history_BL, replacements)
-    num_encoded = all_BEL.shape[1]
-    flat_NL = tf.reshape(all_BEL, [-1, all_BEL.shape[2]])
-    interests_NKD = attention.pool(
-        tf.gather(vectors_UD, flat_NL),
-        tf.gather(attention.logits(vectors_UD), flat_NL),
-        tf.repeat(mask_BL, num_encoded, axis=0),
+    encode = encode_items_as_interests_written_out
+    if getattr(user_tower.encoder, "is_mean_pooling", False):
+        encode = encode_items_as_interests_by_mean
+    return encode(user_tower, vectors_UD, history_BL, mask_BL, replacements)
+
+
+def encode_items_as_interests_written_out(
+    user_tower: InterestTower,
+    vectors_UD: tf.Tensor,
+    history_BL: tf.Tensor,
+    mask_BL: tf.Tensor,
+    replacements: Replacements,
+) -> tf.Tensor:
+    """`encode_items_as_interests` for any encoder."""
+    attention, num_histories = user_tower.attention, replacements.replaced_BCR.shape[1]
+    flat_NL = tf.reshape(synthesis.apply(history_BL, replacements), [-1, history_BL.shape[1]])
+    mask_NL = tf.repeat(mask_BL, num_histories, axis=0)
+    logits_NLK = tf.gather(attention.logits(vectors_UD), flat_NL)
+    interests_NKD = attention.pool(tf.gather(vectors_UD, flat_NL), logits_NLK, mask_NL)
+    vectors = user_tower.encode_interests(interests_NKD, tf.reduce_any(mask_NL, axis=1))
+    return tf.reshape(vectors, [-1, num_histories, *vectors.shape[1:]])
+
+
+def encode_items_as_interests_by_mean(
+    user_tower: InterestTower,
+    vectors_UD: tf.Tensor,
+    history_BL: tf.Tensor,
+    mask_BL: tf.Tensor,
+    replacements: Replacements,
+) -> tf.Tensor:
+    """`encode_items_as_interests` for an encoder that declares `is_mean_pooling`.
+
+    The mean of the K interests is a mean of the items, each weighted by the mean of its K weights: no
+    interest is written out. Of the items only the substitutes are gathered again.
+    """
+    attention, num_histories = user_tower.attention, replacements.replaced_BCR.shape[1]
+    length, width = history_BL.shape[1], vectors_UD.shape[1]
+    written_NL = tf.reshape(synthesis.apply(history_BL, replacements), [-1, length])
+    weights_NLK = attention.weights_of(
+        tf.gather(attention.logits(vectors_UD), written_NL), tf.repeat(mask_BL, num_histories, axis=0)
     )
-    return tf.reshape(interests_NKD, [-1, num_encoded, *interests_NKD.shape[1:]])
+    weights_NL = tf.reduce_mean(weights_NLK, axis=2)
+    is_new_NL = tf.reshape(_leaves(replacements, length), [-1, length])
+    kept_BCL = tf.reshape(weights_NL * (1.0 - is_new_NL), [-1, num_histories, length])
+    kept_ND = tf.reshape(tf.matmul(kept_BCL, tf.gather(vectors_UD, history_BL)), [-1, width])
+
+    places_P2 = tf.where(is_new_NL > 0)
+    new_PD = tf.gather(vectors_UD, tf.gather_nd(written_NL, places_P2))
+    new_PD *= tf.gather_nd(weights_NL, places_P2)[:, tf.newaxis]
+    means_ND = kept_ND + tf.math.unsorted_segment_sum(new_PD, places_P2[:, 0], tf.shape(kept_ND)[0])
+    return tf.reshape(user_tower.encoder.project(means_ND), [-1, num_histories, width])
 
 
 def encode_interests(
@@ -146,18 +190,11 @@ def encode_interests_written_out(
     replacements: Replacements,
 ) -> tf.Tensor:
     """`encode_interests` for any encoder."""
-    return encode_each(encoder, _with_original(interests_BKD, replacements), has_interests_B)
-
-
-def encode_each(
-    encoder: tf.keras.layers.Layer, interests_BEKD: tf.Tensor, has_interests_B: tf.Tensor
-) -> tf.Tensor:
-    """Encodes several sets of interests of each user: float [B, E, K, d] -> [B, E, d] or [B, E, I, d]."""
-    num_encoded, num_concepts, width = interests_BEKD.shape[1:]
+    all_BEKD = _with_original(interests_BKD, replacements)
+    num_encoded, num_concepts, width = all_BEKD.shape[1:]
     has_interests_N1 = tf.repeat(has_interests_B[:, tf.newaxis], num_encoded, axis=0)
     vectors = encoder(
-        tf.reshape(interests_BEKD, [-1, num_concepts, width]),
-        tf.repeat(has_interests_N1, num_concepts, axis=1),
+        tf.reshape(all_BEKD, [-1, num_concepts, width]), tf.repeat(has_interests_N1, num_concepts, axis=1)
     )
     return tf.reshape(vectors, [-1, num_encoded, *vectors.shape[1:]])
 
@@ -184,13 +221,17 @@ def _with_original(history_BL: tf.Tensor, replacements: Replacements) -> tf.Tens
     return tf.concat([history_BL[:, tf.newaxis], synthesis.apply(history_BL, replacements)], axis=1)
 
 
-def _stays(real_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
-    """1 where a real concept is not replaced, in the history and in its counterfactuals, float [B, E, L]."""
+def _leaves(replacements: Replacements, length: int) -> tf.Tensor:
+    """1 where a counterfactual replaces, float [B, C, L]."""
     # The positions that are replaced are distinct, so the sum of their one-hot rows is 0 or 1.
     places_BCR = tf.where(replacements.replaced_BCR, replacements.positions_BCR, -1)
-    leaves_BCL = tf.reduce_sum(tf.one_hot(places_BCR, real_BL.shape[1], dtype=real_BL.dtype), axis=2)
+    return tf.reduce_sum(tf.one_hot(places_BCR, length, dtype=tf.float32), axis=2)
+
+
+def _stays(real_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
+    """1 where a real concept is not replaced, in the history and in its counterfactuals, float [B, E, L]."""
     real_B1L = real_BL[:, tf.newaxis]
-    return tf.concat([real_B1L, real_B1L - leaves_BCL], axis=1)
+    return tf.concat([real_B1L, real_B1L - _leaves(replacements, real_BL.shape[1])], axis=1)
 
 
 def _project_means(tower, stays_BED: tf.Tensor, arrives_BCD: tf.Tensor, count_B: tf.Tensor) -> tf.Tensor:

@@ -186,22 +186,17 @@ class CauseRec(tfrs.Model):
         if not self.settings.reads_interests:
             encoded = encoding.encode_items(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
             return encoded, changes.exists_BC
-        interests_BEKD = encoding.interests_of(
-            self.user_tower.attention, vectors_UD, history_BL, mask_BL, changes
-        )
-        has_interests_B = tf.reduce_any(mask_BL, axis=1)
-        encoded = encoding.encode_each(self.user_tower.encoder, interests_BEKD, has_interests_B)
-        return encoded, changes.exists_BC
+        user = self.user_tower(tf.gather(vectors_UD, history_BL), mask_BL)[:, tf.newaxis]
+        others = encoding.encode_items_as_interests(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
+        return tf.concat([user, others], axis=1), changes.exists_BC
 
     def _encode_on_interests(
         self, vectors_UD, history_BL, mask_BL, item_changes, target_BD, seed
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The same with counterfactuals on the interest level, and on both (CauseRec-H)."""
         assert self.interest_synthesis is not None
-        tower = self.user_tower
-        interests_BEKD = encoding.interests_of(tower.attention, vectors_UD, history_BL, mask_BL, item_changes)
-        interests_BKD = interests_BEKD[:, 0]
-        has_interests_B = tf.reduce_any(mask_BL, axis=1)
+        tower, has_interests_B = self.user_tower, tf.reduce_any(mask_BL, axis=1)
+        interests_BKD = tower.attention(tf.gather(vectors_UD, history_BL), mask_BL)
         changes = self.interest_synthesis(
             interests_BKD,
             has_interests_B,
@@ -211,15 +206,15 @@ class CauseRec(tfrs.Model):
         vectors = encoding.encode_interests(tower.encoder, interests_BKD, has_interests_B, changes)
         if item_changes is None:
             return vectors, changes.exists_BC
-        of_items = encoding.encode_each(tower.encoder, interests_BEKD[:, 1:], has_interests_B)
+        of_items = encoding.encode_items_as_interests(tower, vectors_UD, history_BL, mask_BL, item_changes)
         (items_M, items_N), (interests_M, interests_N) = _counts_by_level(self.settings)
-        user, positives, negatives_ = tf.split(vectors, [1, interests_M, interests_N], axis=1)
-        item_positives, item_negatives = tf.split(of_items, [items_M, items_N], axis=1)
-        exist_positive, exist_negative = tf.split(changes.exists_BC, [interests_M, interests_N], axis=1)
-        item_positive, item_negative = tf.split(item_changes.exists_BC, [items_M, items_N], axis=1)
+        user, positives, others = tf.split(vectors, [1, interests_M, interests_N], axis=1)
+        item_positives, item_others = tf.split(of_items, [items_M, items_N], axis=1)
+        exist_M, exist_N = tf.split(changes.exists_BC, [interests_M, interests_N], axis=1)
+        item_exist_M, item_exist_N = tf.split(item_changes.exists_BC, [items_M, items_N], axis=1)
         return (
-            tf.concat([user, item_positives, positives, item_negatives, negatives_], axis=1),
-            tf.concat([item_positive, exist_positive, item_negative, exist_negative], axis=1),
+            tf.concat([user, item_positives, positives, item_others, others], axis=1),
+            tf.concat([item_exist_M, exist_M, item_exist_N, exist_N], axis=1),
         )
 
     def _matched(self, item_vectors: tf.Tensor) -> tf.Tensor:

@@ -172,6 +172,35 @@ def test_means_by_difference_equal_means_written_out_with_their_gradients(method
         np.testing.assert_allclose(difference, written, rtol=1e-4, atol=1e-5)
 
 
+def test_items_as_interests_by_mean_equal_those_written_out_with_their_gradients():
+    model, inputs = make("hierarchical"), batch()
+    history, mask = inputs["history"], inputs["history"] != 0
+    model.item_synthesis.memory.enqueue(tf.range(40, NUM_ITEMS + 1))
+    scores = tf.random.stateless_normal(history.shape, [1, 2])
+    changes = model.item_synthesis(history, mask, inputs["target"], scores, tf.constant([3, 4]))
+    written = synthesis.apply(history, changes)
+
+    def one_by_one(*_):
+        return tf.stack([model.encode(one) for one in tf.unstack(written, axis=1)], axis=1)
+
+    results = []
+    for encode in (
+        one_by_one,
+        encoding.encode_items_as_interests_by_mean,
+        encoding.encode_items_as_interests_written_out,
+    ):
+        with tf.GradientTape() as tape:
+            vectors, (places, substitutes) = model.item_tower.look_up_once(history, changes.substitutes_BCR)
+            placed = changes._replace(substitutes_BCR=substitutes)
+            encoded = encode(model.user_tower, vectors, places, mask, placed)
+            total = tf.reduce_sum(tf.sin(encoded))
+        gradients = tape.gradient(total, model.trainable_variables)
+        results.append([encoded, *(tf.convert_to_tensor(one) for one in gradients)])
+    for want, by_mean, written_out in zip(*results, strict=True):
+        np.testing.assert_allclose(by_mean, want, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(written_out, want, rtol=1e-4, atol=1e-5)
+
+
 @both
 def test_without_weights_or_with_empty_memories_the_gradient_is_that_of_matching_alone(method):
     inputs, gradients = batch(), []

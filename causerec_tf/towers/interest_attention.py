@@ -66,11 +66,13 @@ class InterestAttention(tf.keras.layers.Layer):
         Returns:
           float [B, K, d]; zeros where no item is real.
         """
+        return tf.matmul(self.weights_of(logits_BLK, mask_BL), concepts_BLD, transpose_a=True)
+
+    def weights_of(self, logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+        """The softmax over the items, float [B, L, K]; zeros for padding, also where all is padding."""
         mask_BL1 = mask_BL[..., tf.newaxis]
         weights_BLK = tf.nn.softmax(tf.where(mask_BL1, logits_BLK, logits_BLK.dtype.min), axis=1)
-        # Where all is padding, the softmax is uniform over it.
-        weights_BLK *= tf.cast(mask_BL1, tf.float32)
-        return tf.matmul(weights_BLK, concepts_BLD, transpose_a=True)
+        return weights_BLK * tf.cast(mask_BL1, tf.float32)
 
 
 class InterestTower(tf.keras.layers.Layer):
