@@ -197,3 +197,21 @@ def test_a_model_that_is_no_longer_used_is_freed(method, tower):
     tf.keras.backend.clear_session()
     gc.collect()
     assert table() is None
+
+
+@pytest.mark.parametrize("tower", ["mean", "comirec_sa"])
+def test_the_cosine_is_trained_and_ranked_by_vectors_of_length_one(tower):
+    model, inputs = make(similarity="cosine", temperature=0.1, sampler="full", tower=tower), batch()
+    dot = make(tower=tower)
+    users, table = dot.encode(inputs["history"]).numpy(), dot.item_embeddings()[1:]
+    unit = users / np.linalg.norm(users, axis=-1, keepdims=True)
+    items = table / np.linalg.norm(table, axis=1, keepdims=True)
+    np.testing.assert_allclose(model.encode(inputs["history"]), unit, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(model.item_vectors(), items, rtol=1e-5)
+    target = inputs["target"].numpy()
+    if tower != "mean":
+        best = np.einsum("bid,bd->bi", unit, items[target - 1]).argmax(axis=1)
+        unit = unit[np.arange(len(unit)), best]
+    ids = np.arange(1, NUM_ITEMS + 1)
+    want = reference.sampled_softmax(unit, items[target - 1], items, target, ids, t=0.1).mean()
+    np.testing.assert_allclose(model.compute_loss(inputs, training=True), want, rtol=1e-4)
