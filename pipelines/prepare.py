@@ -69,6 +69,8 @@ flags.DEFINE_float(
     "training_share",
     1.0,
     "Keep only this share of the training users, above 0 and at most 1; validation and test stay whole.",
+    lower_bound=0.0,
+    upper_bound=1.0,
 )
 flags.DEFINE_integer(
     "split_seed",
