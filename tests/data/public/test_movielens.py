@@ -50,8 +50,6 @@ def fixture_prepared(tmp_path_factory):
 
 
 def _record(tf, features, user, movie, moment, title):
-    from tensorflow_datasets.features import Text
-
     filled = {
         "user_id": user,
         "movie_id": movie,
@@ -60,7 +58,7 @@ def _record(tf, features, user, movie, moment, title):
         "movie_genres": [3, 4],
     }
     rest = {
-        name: b"" if isinstance(feature, Text) else np.zeros((), feature.np_dtype)
+        name: b"" if feature.tf_dtype == tf.string else np.zeros((), feature.np_dtype)
         for name, feature in features.items()
         if name not in filled
     }
