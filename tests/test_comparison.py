@@ -1,4 +1,4 @@
-"""The statistics of a comparison beside formulas worked out by hand and generated worlds with a known answer."""
+"""The statistics of a comparison beside formulas worked out by hand and worlds with a known answer."""
 
 import math
 
