@@ -325,6 +325,27 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch
     assert "None" not in log
 
 
+def test_no_run_outlives_a_comparison_that_is_stopped(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(STAND_IN + "if seed == '--seed=0': time.sleep(60)\n")
+    monkeypatch.setattr(running, "_TRAIN", tmp_path / "train.py")
+    begun = []
+    start = running._start
+
+    def remembered(*arguments, **options):
+        begun.append(start(*arguments, **options))
+        return begun[-1]
+
+    def stopped(*_):
+        raise SystemExit(1)
+
+    monkeypatch.setattr(running, "_start", remembered)
+    monkeypatch.setattr(running, "_failure", stopped)  # the first that ends is the unlucky one
+    runs = plans.read_plan(write_plan(tmp_path), tmp_path / "runs").runs
+    with pytest.raises(SystemExit):
+        running.train_all(runs, test=True, jobs=2, on_end=lambda *_: "")
+    assert len(begun) == 2 and all(one.process.poll() is not None for one in begun)
+
+
 def test_the_time_left_goes_by_runs_of_the_same_kind(tmp_path):
     runs = plans.read_plan(write_plan(tmp_path), tmp_path / "runs").runs
     assert running.seconds_left(runs, [], {}, 1) is None
