@@ -1,6 +1,7 @@
 """Every setting of a run: its default, its meaning, its bounds. The only place that has them."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,9 @@ class Settings:
     num_concepts: int = _setting(20, "K: interest concepts a history (interest, hierarchical).")
     attention_dim: int = _setting(64, "d_a: width of the attention that extracts them.")
     recipe: str = _setting("paper", "What the record calls these settings.", RECIPES)
+    variant: str = _setting(
+        "", "What the record calls a departure from the system's recipe, such as without_co."
+    )
     seed: int = _setting(0, "Of initial weights, order, negatives and synthesis.")
     max_history: int = _setting(20, "How many of the last items the tower reads.")
     embedding_dim: int = _setting(64, "Size of item and user vectors.")
@@ -96,6 +100,7 @@ class Settings:
             "attention_power",
         ):
             self._check(name, getattr(self, name) >= 0, "0 or more")
+        self._check("variant", re.fullmatch("[a-z0-9_]*", self.variant) is not None, "a-z, 0-9 and _ only")
         self._check("seed", 0 <= self.seed < 1 << 31, "0 to 2147483647")
         self._check("replacement_rate", 0 < self.replacement_rate <= 1, "more than 0, at most 1")
         if self.method != "base" and self.num_positives + self.num_negatives == 0:
