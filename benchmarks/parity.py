@@ -1,7 +1,7 @@
 """Our GRU4Rec and SASRec beside other implementations under the same weights: the largest differences.
 
 python benchmarks/parity.py
-python benchmarks/parity.py --port=SASRec.pytorch/python/model.py --fixture=tests/towers/parity.npz
+python benchmarks/parity.py --port=../SASRec.pytorch/python/model.py --fixture=tests/towers/parity.npz
 
 docs/parity.md says how the peers are installed, and what is compared. --fixture also writes a small case of
 each, against which tests/towers/test_parity.py holds our towers where there is no PyTorch.

@@ -1,7 +1,6 @@
 """Our towers beside other implementations' answers, kept in a file because those need PyTorch.
 
-Made by `python benchmarks/parity.py --port=SASRec.pytorch/python/model.py --fixture=tests/towers/parity.npz`;
-docs/parity.md says what the implementations are.
+benchmarks/parity.py makes it by --fixture; docs/parity.md has the command and says what the others are.
 """
 
 from pathlib import Path
