@@ -4,8 +4,8 @@ python benchmarks/peer_quality.py --dataset=datasets/beauty --seeds=0,1
 
 Ours are trained by pipelines/train.py. RecBole's model classes get the same batches in the same order, the
 same loss (a softmax over the whole catalogue), the same optimiser, and the same rule for the epoch that is
-kept. What is finished is not trained again: runs lie under --runs. docs/parity.md says how to install the
-peer.
+kept. What is finished is not trained again: runs lie under --runs. Speed is timed afterwards, in turn.
+docs/parity.md says how to install the peer.
 """
 
 import dataclasses
@@ -39,6 +39,7 @@ flags.DEFINE_list("seeds", ["0"], "Of initial weights and order of the batches."
 flags.DEFINE_list("towers", list(TOWERS), "Which: " + ", ".join(TOWERS) + ".")
 flags.DEFINE_integer("epochs", 20, "Epochs at most.", lower_bound=1)
 flags.DEFINE_float("weight_decay", Settings.weight_decay, "L2 in the gradient, of both.", lower_bound=0.0)
+flags.DEFINE_integer("rounds", 5, "How often the speed of each is timed.", lower_bound=1)
 flags.DEFINE_string("runs", "runs/peer_quality", "Where the runs of both lie.")
 flags.DEFINE_string("output", None, "Directory of the result. None: benchmarks/results.")
 flags.DEFINE_bool(
@@ -57,18 +58,11 @@ def main() -> None:
             f" {', '.join(TOWERS)} and numbers."
         )
     peer_packages.versions()  # a missing one should not be found out after our runs
+    command.keep_freed_memory()  # for both alike, as pipelines/train.py has it
     records: dict[str, list[dict]] = {}
     for seed in FLAGS.seeds:
         for tower in FLAGS.towers:
-            settings = Settings(
-                dataset=FLAGS.dataset,
-                run=str(Path(FLAGS.runs) / f"{tower}-{seed}"),
-                tower=tower,
-                sampler="full",
-                epochs=FLAGS.epochs,
-                weight_decay=FLAGS.weight_decay,
-                seed=int(seed),
-            )
+            settings = _settings(tower, int(seed))
             records.setdefault(tower, []).append(_ours(settings))
             for name, is_default in _peers(tower).items():
                 records.setdefault(name, []).append(_peer(name, settings, is_default))
@@ -79,6 +73,19 @@ def main() -> None:
     path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     _show(result)
     print(f"stored {path}")
+
+
+def _settings(tower: str, seed: int) -> Settings:
+    """Of our run; the peer takes from them what it has."""
+    return Settings(
+        dataset=FLAGS.dataset,
+        run=str(Path(FLAGS.runs) / f"{tower}-{seed}"),
+        tower=tower,
+        sampler="full",
+        epochs=FLAGS.epochs,
+        weight_decay=FLAGS.weight_decay,
+        seed=seed,
+    )
 
 
 def _peers(tower: str) -> dict[str, bool]:
@@ -116,13 +123,12 @@ def _peer(name: str, settings: Settings, is_default: bool) -> dict:
 
 def _result(records: dict[str, list[dict]]) -> dict:
     """What is stored: means over the seeds, their quotients, and each run."""
-    from benchmarks import machine
+    from benchmarks import machine, peer_speed, rounds
 
     means = {
         name: {key: statistics.mean(run["test"][key] for run in of_system) for key in FIGURES}
         | {
             "validation_recall@50": statistics.mean(run["validation"]["recall@50"] for run in of_system),
-            "examples_per_second": statistics.mean(run["train_examples_per_second"] for run in of_system),
         }
         for name, of_system in records.items()
     }
@@ -131,7 +137,11 @@ def _result(records: dict[str, list[dict]]) -> dict:
         for peer in _peers(tower):
             for key, value in means[tower].items():
                 ratios[f"{tower}_over_{peer}_{key}"] = value / means[peer][key]
-    kept = ("seed", "epochs", "best_epoch", "train_examples_per_second", "validation", "test", "by_epoch")
+    speeds = peer_speed.measure(_settings("gru4rec", 0), FLAGS.towers, FLAGS.rounds, _say)
+    for tower in FLAGS.towers:
+        quotients = rounds.quotients(speeds[tower], speeds[f"recbole_{tower}"])
+        ratios[f"{tower}_over_recbole_{tower}_examples_per_second"] = statistics.median(quotients)
+    kept = ("seed", "epochs", "best_epoch", "validation", "test", "by_epoch")
     first = next(iter(records.values()))[0]
     result: dict[str, Any] = {
         "benchmark": "peer_quality",
@@ -141,6 +151,7 @@ def _result(records: dict[str, list[dict]]) -> dict:
             name: [{key: run[key] for key in kept if key in run} for run in of_system]
             for name, of_system in records.items()
         },
+        "examples_per_second": {name: rounds.summary(values) for name, values in speeds.items()},
         "pop": first["pop"],
         "dataset": first["dataset"],
         "protocol": first["protocol"],
@@ -153,10 +164,12 @@ def _result(records: dict[str, list[dict]]) -> dict:
 
 
 def _show(result: dict) -> None:
-    keys = [*FIGURES, "validation_recall@50", "examples_per_second"]
+    keys = [*FIGURES, "validation_recall@50"]
     print(f"\n{'means over seeds':28}" + "".join(f"{key:>22}" for key in keys))
     for name, means in result["means"].items():
         print(f"{name:28}" + "".join(f"{means[key]:>22.4f}" for key in keys))
+    for name, speed in result["examples_per_second"].items():
+        print(f"{name:28}{speed['median']:>22,.0f} examples/s")
 
 
 def _say(line: str) -> None:

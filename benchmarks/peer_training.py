@@ -46,13 +46,48 @@ def train(settings: Settings, *, is_default: bool, say: Callable[[str], None] = 
       say: told about each epoch.
 
     Returns:
-      `epochs`, `best_epoch`, `train_examples_per_second`, `validation`, `test` and `by_epoch`, as in our
-      records. Test users are looked at once.
+      `seed`, `epochs`, `best_epoch`, `validation`, `test` and `by_epoch`, as in our records. Test users are
+      looked at once.
+    """
+    dataset = open_dataset(settings.dataset)
+    model, optimizer = compiled(settings, dataset.num_items, is_default=is_default)
+    users = evaluation_users(dataset.read("validation"), settings.max_history)
+    best: dict = {"number": 0, CHOSEN_BY: -1.0}
+    epochs: list[dict] = []
+    while len(epochs) < settings.epochs and len(epochs) - best["number"] < settings.patience:
+        started = time.monotonic()
+        loss = _train_epoch(model, optimizer, settings, dataset, epoch=len(epochs))
+        seconds = time.monotonic() - started
+        validation = _measure(model, dataset, users)
+        epochs.append({"losses": {"matching": loss}, f"validation_{CHOSEN_BY}": validation[CHOSEN_BY]})
+        say(f"epoch {len(epochs)} ({seconds:.0f} s): loss {loss:.4f}, {validation[CHOSEN_BY]:.4f}")
+        if validation[CHOSEN_BY] > best[CHOSEN_BY]:
+            state = copy.deepcopy(model.state_dict())
+            best = {"number": len(epochs), "state": state, "validation": validation} | validation
+    model.load_state_dict(best["state"])
+    return {
+        "seed": settings.seed,
+        "epochs": len(epochs),
+        "best_epoch": best["number"],
+        "validation": best["validation"],
+        "test": _measure(model, dataset, evaluation_users(dataset.read("test"), settings.max_history)),
+        "by_epoch": epochs,
+    }
+
+
+def compiled(
+    settings: Settings, num_items: int, *, is_default: bool
+) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """A new model with the optimiser that ours has: Adam with its constants and coupled weight decay.
+
+    Args:
+      settings: of our run; its seed decides the initial weights.
+      num_items: V, without padding.
+      is_default: as for `train`.
     """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(machine.usable_cores())
-    dataset = open_dataset(settings.dataset)
-    model = _model(settings, dataset.num_items, is_default)
+    model = _model(settings, num_items, is_default)
     adam = SparseAdam(settings.learning_rate).get_config()
     optimizer = torch.optim.Adam(
         model.parameters(),
@@ -61,42 +96,27 @@ def train(settings: Settings, *, is_default: bool, say: Callable[[str], None] = 
         eps=adam["epsilon"],
         weight_decay=settings.weight_decay,
     )
-    users = evaluation_users(dataset.read("validation"), settings.max_history)
-    best: dict = {"number": 0, CHOSEN_BY: -1.0}
-    epochs, seconds = [], []
-    while len(epochs) < settings.epochs and len(epochs) - best["number"] < settings.patience:
-        started = time.monotonic()
-        loss = _train_epoch(model, optimizer, settings, dataset, epoch=len(epochs))
-        seconds.append(time.monotonic() - started)
-        validation = _measure(model, dataset, users)
-        epochs.append({"losses": {"matching": loss}, f"validation_{CHOSEN_BY}": validation[CHOSEN_BY]})
-        say(f"epoch {len(epochs)} ({seconds[-1]:.0f} s): loss {loss:.4f}, {validation[CHOSEN_BY]:.4f}")
-        if validation[CHOSEN_BY] > best[CHOSEN_BY]:
-            state = copy.deepcopy(model.state_dict())
-            best = {"number": len(epochs), "state": state, "validation": validation} | validation
-    model.load_state_dict(best["state"])
-    measured = seconds[1:] or seconds  # as our records: the first epoch warms up
-    return {
-        "seed": settings.seed,
-        "epochs": len(epochs),
-        "best_epoch": best["number"],
-        "train_examples_per_second": round(dataset.num_training_windows * len(measured) / sum(measured), 1),
-        "validation": best["validation"],
-        "test": _measure(model, dataset, evaluation_users(dataset.read("test"), settings.max_history)),
-        "by_epoch": epochs,
-    }
+    return model, optimizer
 
 
-def loss_of(model: torch.nn.Module, history_BL: np.ndarray, target_B: np.ndarray) -> torch.Tensor:
-    """Softmax cross-entropy of the target over the whole catalogue, the mean of the batch.
+def step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, np.ndarray]) -> float:
+    """Takes one step on softmax cross-entropy over the whole catalogue, the mean of the batch.
 
     Args:
-      model: one of `recbole_models`.
-      history_BL: int [B, L], padded with 0 on the right.
-      target_B: int [B], items 1..V.
+      model: one of `recbole_models`, in training mode.
+      optimizer: of its parameters.
+      batch: `history` int [B, L], padded with 0 on the right, and `target` int [B], items 1..V.
+
+    Returns:
+      The loss before the step.
     """
-    logits_BV = recbole_models.encode(model, history_BL) @ model.item_embedding.weight[1:].T
-    return torch.nn.functional.cross_entropy(logits_BV, torch.tensor(target_B, dtype=torch.long) - 1)
+    logits_BV = recbole_models.encode(model, batch["history"]) @ model.item_embedding.weight[1:].T
+    target_B = torch.tensor(batch["target"], dtype=torch.long) - 1
+    loss = torch.nn.functional.cross_entropy(logits_BV, target_B)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
 def _model(settings: Settings, num_items: int, is_default: bool) -> torch.nn.Module:
@@ -120,14 +140,7 @@ def _train_epoch(model, optimizer, settings: Settings, dataset: Dataset, *, epoc
         epoch=epoch,
     )
     model.train()
-    losses = []
-    for batch in batches.as_numpy_iterator():
-        loss = loss_of(model, batch["history"], batch["target"])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return float(np.mean(losses))
+    return float(np.mean([step(model, optimizer, batch) for batch in batches.as_numpy_iterator()]))
 
 
 def _measure(model: torch.nn.Module, dataset: Dataset, users: EvaluationUsers) -> dict[str, float]:
