@@ -125,6 +125,7 @@ def _result(records: dict[str, list[dict]]) -> dict:
     """What is stored: means over the seeds, their quotients, and each run."""
     from benchmarks import machine, peer_speed, rounds
 
+    first = next(iter(records.values()))[0]
     means = {
         name: {key: statistics.mean(run["test"][key] for run in of_system) for key in FIGURES}
         | {
@@ -132,17 +133,21 @@ def _result(records: dict[str, list[dict]]) -> dict:
         }
         for name, of_system in records.items()
     }
+    num_users = first["protocol"]["test_users"]
+    for of_system in means.values():
+        # Of one run: exact, because a user has a hit or has none.
+        hit_rate = of_system["hr@50"]
+        of_system["hr@50_standard_error"] = (hit_rate * (1 - hit_rate) / num_users) ** 0.5
     ratios: dict[str, float] = {}
     for tower in FLAGS.towers:
         for peer in _peers(tower):
-            for key, value in means[tower].items():
-                ratios[f"{tower}_over_{peer}_{key}"] = value / means[peer][key]
+            for key in (*FIGURES, "validation_recall@50"):
+                ratios[f"{tower}_over_{peer}_{key}"] = means[tower][key] / means[peer][key]
     speeds = peer_speed.measure(_settings("gru4rec", 0), FLAGS.towers, FLAGS.rounds, _say)
     for tower in FLAGS.towers:
         quotients = rounds.quotients(speeds[tower], speeds[f"recbole_{tower}"])
         ratios[f"{tower}_over_recbole_{tower}_examples_per_second"] = statistics.median(quotients)
     kept = ("seed", "epochs", "best_epoch", "validation", "test", "by_epoch")
-    first = next(iter(records.values()))[0]
     result: dict[str, Any] = {
         "benchmark": "peer_quality",
         "ratios": ratios,
