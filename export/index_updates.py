@@ -17,7 +17,7 @@ from export.errors import BundleError
 from export.housekeeping import collect, locked, version_of
 from export.index_building import build_index, measured
 from export.index_changes import Changes
-from export.item_index import ItemIndex, read_ids, read_names, read_queries, read_vectors
+from export.item_index import ItemIndex, link_or_copy, read_ids, read_names, read_queries, read_vectors
 from export.layout import commit, index_directory, resolve_number, tower_directory, tower_numbers
 from export.publication import Publication
 from export.recall import kth_best_scores
@@ -120,7 +120,10 @@ def _update(bundle: Path, update: Update, keep: int, dry_run: bool) -> Publicati
             queries=changed.queries if update.rebuild else None,
             unchanged_in=None if update.rebuild else source,
         )
-        draw_curve(new.description, made / PICTURE)
+        if update.rebuild:
+            draw_curve(new.description, made / PICTURE)
+        elif (source / PICTURE).is_file():
+            link_or_copy(source / PICTURE, made / PICTURE)
         commit(made, place)
         description, reused = new.description, False
     made = tower_directory(bundle, number).with_name(f".relabelling-{number}")

@@ -14,6 +14,7 @@ from export import index_updates
 from export.errors import BundleError
 from export.index_updates import Update, update_index
 from export.item_index import ItemIndex, read_ids
+from export.layout import read_tower, resolve_number, tower_directory
 from export.publication import IndexOptions, Model
 from export.publish import publish, roll_back
 from export.retriever import Retriever
@@ -63,7 +64,8 @@ def exact_bundle(small, tmp_path):
 
 
 def latest_index(bundle):
-    return bundle / "item_index" / Retriever.load(bundle).version
+    latest = tower_directory(bundle, resolve_number(bundle, None))
+    return bundle / "item_index" / read_tower(latest)["version"]
 
 
 def answers(bundle, queries, k):
@@ -255,22 +257,20 @@ def test_updates_of_a_tree_are_found_as_well_as_after_a_rebuild(tmp_path):
         measured = index["now"]["recall"] if "now" in index else index["recall"]
         assert measured == pytest.approx(recalls[-1], abs=0.02)  # on all users, and on sixty
     assert min(recalls) > 0.93
-    assert recalls[0] == pytest.approx(recalls[1], abs=0.03)
+    assert recalls[0] >= recalls[1] - 0.01  # what lies beside the tree is searched exactly
 
 
 def test_old_versions_go_with_their_indexes_and_shared_files_stay(exact_bundle):
     for number, item in enumerate(["é", "0", "-3"]):
         update_index(exact_bundle, Update(delete_ids=[item]), keep=2)
         assert len(list((exact_bundle / "item_index").iterdir())) == 2
-        assert sorted(int(p.name) for p in (exact_bundle / "user_tower").iterdir()) == [
-            number + 1,
-            number + 2,
-        ]
+        kept = sorted(int(path.name) for path in (exact_bundle / "user_tower").iterdir())
+        assert kept == [number + 1, number + 2]
     catalogue = {item: vector for item, vector in everything().items() if item not in ("é", "0", "-3")}
     assert_same(exact_bundle, catalogue)
 
 
-@pytest.mark.parametrize("step", ["copy_under", "commit", "draw_curve"])
+@pytest.mark.parametrize("step", ["copy_under", "commit", "measured"])
 def test_a_failure_leaves_the_last_good_version_and_a_rerun_completes(exact_bundle, monkeypatch, step):
     before = toy.files_of(exact_bundle / "user_tower")
 
