@@ -57,6 +57,7 @@ def _publish_run(bundle: Path) -> Any:
     from export.publication import IndexOptions, Model
 
     trained = load_trained(FLAGS.run)
+    _note_updates(bundle)
     if not trained.is_finished:
         print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")
     max_history = trained.settings.max_history
@@ -81,6 +82,20 @@ def _publish_run(bundle: Path) -> Any:
         keep=FLAGS.keep,
         dry_run=FLAGS.dry_run,
     )
+
+
+def _note_updates(bundle: Path) -> None:
+    """Says that a run's items replace those of an updated index."""
+    from export.item_index import read_description
+    from export.layout import index_directory, read_tower, tower_directory, tower_numbers
+
+    for number in tower_numbers(bundle)[-1:]:
+        place = index_directory(bundle, read_tower(tower_directory(bundle, number))["version"])
+        if "update" in read_description(place):
+            print(
+                f"note: the items of version {number} were changed by export/update_index.py; the new version"
+                " has those of the run alone. Apply what still holds again."
+            )
 
 
 def _user_vectors(model: Any, histories: np.ndarray) -> np.ndarray:
