@@ -6,9 +6,12 @@ int8 that corrupts its memory: it ended the process on the first deletions and r
 
 A row stands for an item for ever: rows are never moved or given to another item, since row r is also
 vocabulary index r + 1 of the tower. A slot is a place among the vectors that ScaNN holds.
-Shape legend: R rows, S slots, A added or replaced items, W withdrawn ones, d embedding size.
+Shape legend: B queries, R rows, S slots, A added or replaced items, W withdrawn ones, d embedding size,
+k results.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +21,11 @@ import numpy as np
 from export.errors import BundleError
 
 CHANGES = "changes.npz"
+# The scores of a block of queries against all that was added stay below this many bytes.
+_BLOCK_BYTES = 64 << 20
+
+# queries [B, d], k -> slots [B, k], scores [B, k]
+Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,57 @@ class Changes:
         """Items added, replaced or withdrawn since the index was built, as a share of what it holds."""
         only_added = len(self.added_rows) - int(np.isin(self.added_rows, self.row_of_slot).sum())
         return (only_added + self.num_hidden) / len(self.row_of_slot)
+
+    def search(self, search_slots: Search, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Searches the slots that still hold, and what was added, exactly.
+
+        Args:
+          search_slots: queries [B, d] and k -> slots [B, k] and scores [B, k], best first, -1 for none.
+          queries: float32 [B, d].
+          k: how many, in [1, V].
+
+        Returns:
+          rows int64 [B, k] and scores float32 [B, k], best first; -1 and -inf where there are fewer.
+        """
+        num_slots = len(self.row_of_slot)
+        # Enough more to lose the usual share of hidden slots. A query whose neighbourhood has more of them
+        # is searched again, wide enough for all.
+        wider = min(self.num_hidden, math.ceil(2 * k * self.num_hidden / num_slots) + 8)
+        rows, scores = self._search_visible(search_slots, queries, k, wider)
+        short = (rows < 0).sum(axis=1) > max(0, k - (num_slots - self.num_hidden))
+        if short.any() and wider < self.num_hidden:
+            rows[short], scores[short] = self._search_visible(
+                search_slots, queries[short], k, self.num_hidden
+            )
+        added_rows, added_scores = self._search_added(queries, k)
+        rows, scores = np.hstack([rows, added_rows]), np.hstack([scores, added_scores])
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
+
+    def _search_visible(
+        self, search_slots: Search, queries: np.ndarray, k: int, wider: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Finds k + `wider` slots and gives the rows [B, k] of those that are not hidden, -1 after them."""
+        slots, found = search_slots(queries, min(len(self.row_of_slot), k + wider))
+        visible = (slots >= 0) & ~self.is_hidden[self.row_of_slot[slots]]
+        order = np.argsort(~visible, axis=1, kind="stable")[:, :k]
+        visible, slots, found = (np.take_along_axis(one, order, axis=1) for one in (visible, slots, found))
+        rows, scores = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, np.float32)
+        rows[:, : order.shape[1]] = np.where(visible, self.row_of_slot[slots], -1)
+        scores[:, : order.shape[1]] = np.where(visible, found, -np.inf)
+        return rows, scores
+
+    def _search_added(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Gives the best k of what was added, or all of it when it is less, in no order."""
+        width = min(k, len(self.added_rows))
+        rows, scores = np.zeros((len(queries), width), np.int64), np.zeros((len(queries), width), np.float32)
+        block = max(1, _BLOCK_BYTES // (4 * max(1, len(self.added_rows))))
+        for start in range(0, len(queries) if width else 0, block):
+            of_all = queries[start : start + block] @ self.added_vectors.T
+            best = np.argpartition(-of_all, width - 1, axis=1)[:, :width]
+            rows[start : start + block] = self.added_rows[best]
+            scores[start : start + block] = np.take_along_axis(of_all, best, axis=1)
+        return rows, scores
 
     def save(self, path: Path) -> None:
         """Writes the arrays as one uncompressed .npz."""

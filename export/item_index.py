@@ -9,8 +9,6 @@ k results.
 import hashlib
 import json
 import math
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import numpy as np
 
 from export.errors import BundleError
 from export.index_changes import CHANGES, Changes
+from export.layout import link_or_copy
 from export.runtime import scann
 
 DESCRIPTION = "index.json"
@@ -100,44 +99,16 @@ class ItemIndex:
         if not queries.size:
             return np.zeros((len(queries), k), np.int64), np.zeros((len(queries), k), np.float32)
         flat = queries.reshape(-1, queries.shape[-1])
-        rows, scores = self._search_changed(flat, k) if self.changes else self._search_slots(flat, k)
+        if self.changes is None:
+            rows, scores = self._search_slots(flat, k)
+        else:
+            rows, scores = self.changes.search(self._search_slots, flat, k)
         if queries.ndim == 3:
             rows, scores = _merge(rows, scores, queries.shape[1], k)
         return rows, scores
 
-    def _search_changed(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Searches the slots that still hold, and what was added, exactly."""
-        assert self.changes is not None
-        hidden = self.changes.num_hidden
-        # Enough more to lose the usual share of hidden slots. A query whose neighbourhood has more of them
-        # is searched again, wide enough for all.
-        wider = min(hidden, math.ceil(2 * k * hidden / self._num_slots) + 8)
-        rows, scores = self._search_visible(queries, k, wider)
-        short = (rows < 0).sum(axis=1) > max(0, k - (self._num_slots - hidden))
-        if short.any() and wider < hidden:
-            rows[short], scores[short] = self._search_visible(queries[short], k, hidden)
-        added = queries @ self.changes.added_vectors.T
-        added_rows = np.broadcast_to(self.changes.added_rows, added.shape)
-        if added.shape[1] > k:
-            best = np.argpartition(-added, k - 1, axis=1)[:, :k]
-            added, added_rows = (np.take_along_axis(values, best, axis=1) for values in (added, added_rows))
-        rows, scores = np.hstack([rows, added_rows]), np.hstack([scores, added])
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
-
-    def _search_visible(self, queries: np.ndarray, k: int, wider: int) -> tuple[np.ndarray, np.ndarray]:
-        """Finds k + `wider` slots and gives the rows [B, k] of those that are not hidden, -1 after them."""
-        assert self.changes is not None
-        slots, found = self._search_slots(queries, min(self._num_slots, k + wider))
-        visible = (slots >= 0) & ~self.changes.is_hidden[self.changes.row_of_slot[slots]]
-        order = np.argsort(~visible, axis=1, kind="stable")[:, :k]
-        visible, slots, found = (np.take_along_axis(one, order, axis=1) for one in (visible, slots, found))
-        rows, scores = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, np.float32)
-        rows[:, : order.shape[1]] = np.where(visible, self.changes.row_of_slot[slots], -1)
-        scores[:, : order.shape[1]] = np.where(visible, found, -np.inf)
-        return rows, scores
-
     def _search_slots(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the k best slots of each query, -1 and -inf where there are fewer."""
         slots, scores = self._search_flat(queries, k, **self._settings_for(k))
         short = np.isnan(scores).any(axis=1)
         if short.any() and self.description["method"] == "tree":
@@ -285,14 +256,6 @@ def read_queries(directory: Path) -> np.ndarray | None:
     """Reads the user vectors that an index is measured on, or None when it was saved without."""
     path = directory / QUERIES
     return np.load(path, allow_pickle=False) if path.is_file() else None
-
-
-def link_or_copy(source: Path | str, target: Path | str) -> None:
-    """Gives a file a second name, or copies it where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def read_ids(directory: Path) -> list[str]:

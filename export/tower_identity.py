@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import BundleError
-from export.item_index import link_or_copy
-from export.layout import TOWER_DESCRIPTION, TOWER_EXTRA, read_tower
+from export.layout import TOWER_DESCRIPTION, TOWER_EXTRA, link_or_copy, read_tower
 from export.runtime import tf
 from export.tower_requests import tower_requests
 

@@ -152,7 +152,8 @@ def test_a_new_item_is_recommended_and_is_unknown_in_histories(exact_bundle):
     history = [IDS[3], IDS[50], IDS[7]]
     before = Retriever.load(exact_bundle)
     vector = before._encode(before._padded([np.array([3, 50, 7])]))[0]
-    update_index(exact_bundle, Update(upsert_ids=["fresh"], upsert_vectors=vector[None], upsert_names=["F"]))
+    vectors = np.stack([vector, TABLE[10]])
+    update_index(exact_bundle, Update(["fresh", IDS[9]], vectors, upsert_names=["F", "N"]))
     after = Retriever.load(exact_bundle)
     assert after.num_items == NUM_ITEMS + 1
     assert after.recommend([history], 600)[0].items.count("fresh") == 1
@@ -163,7 +164,7 @@ def test_a_new_item_is_recommended_and_is_unknown_in_histories(exact_bundle):
     alone = after.recommend([["fresh"]], NUM_ITEMS)[0]
     assert alone.fallback and alone.items == IDS
     assert after.name_of("fresh") == "F"
-    assert after.name_of(IDS[3]) == IDS[3]
+    assert [after.name_of(item) for item in (IDS[9], IDS[3])] == ["N", IDS[3]]
 
 
 def test_a_withdrawn_item_still_counts_in_histories_and_never_as_a_fallback(exact_bundle):
