@@ -70,11 +70,14 @@ class UpdatedCatalogue:
         now_withdrawn = np.union1d(np.setdiff1d(self.changes.withdrawn_rows, rows), deleted)
         if len(now_withdrawn) == len(row_of):
             raise BundleError("The update would withdraw every item; an index holds at least one.")
+        if update.upsert_names is not None:
+            named = dict(zip(update.upsert_ids, update.upsert_names, strict=True))
+            old_names = self.names or self.ids
+            self.names = [named.get(item, name) for item, name in zip(self.ids, old_names, strict=True)]
+            self.names += [named[item] for item in new]
+        elif self.names is not None:
+            self.names = [*self.names, *new]
         self.ids = [*self.ids, *new]
-        if self.names is not None or update.upsert_names is not None:
-            self.names = [*(self.names or self.ids[: len(self.ids) - len(new)]), *new]
-            for row, name in zip(rows if update.upsert_names else (), update.upsert_names or (), strict=True):
-                self.names[row] = name
         self.vectors = np.vstack([self.vectors, np.zeros((len(new), self.vectors.shape[1]), np.float32)])
         self.vectors[rows] = upserts
         added = np.setdiff1d(np.union1d(self.changes.added_rows, rows), deleted)
