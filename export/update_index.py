@@ -73,9 +73,7 @@ def _measured(index: dict) -> str:
             return "not measured"
         return f"{point['recall']:.4f} in {point['milliseconds_per_query']:.3f} ms"
 
-    line = (
-        f"{index['items']:,} items, recall@{index['k']} against exact search: {figures(index)} at the build"
-    )
+    line = f"{index['items']:,} items, recall@{index['k']} against exact search {figures(index)} at the build"
     if "now" not in index:
         return line
     now = index["now"]

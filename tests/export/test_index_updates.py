@@ -288,7 +288,7 @@ def test_a_failure_leaves_the_last_good_version_and_a_rerun_completes(exact_bund
     assert (done.number, done.index_reused) == (2, step == "copy_under")
 
 
-@pytest.mark.parametrize("killed_in", ["item_index", "user_tower"])
+@pytest.mark.parametrize("killed_in", ["user_tower", pytest.param("item_index", marks=pytest.mark.long)])
 def test_killed_before_a_rename_the_last_good_version_serves_on(exact_bundle, killed_in):
     script = f"""
         import os
