@@ -87,9 +87,11 @@ def main() -> None:
 
 def _measure(name: str) -> tuple:
     """Runs a benchmark; answers with result, the function of its picture and what the dataset is."""
-    from benchmarks import compilation, evaluation, growth, index, log, training
+    from benchmarks import compilation, evaluation, growth, log, training
 
     if name == "index":
+        from benchmarks import index
+
         scale = index.Scale(**_QUICK[name]) if FLAGS.quick else index.Scale()
         return index.measure(scale, FLAGS.rounds, _say), index.draw, None
     if name == "compilation":
