@@ -1,6 +1,6 @@
 """Shows what trained runs make of some test users: a t-SNE picture and a card of recommendations.
 
-python pipelines/case_studies.py --runs=runs/ml100k_base,runs/ml100k_causerec_item --output=case_studies
+python pipelines/case_studies.py --runs=runs/ml100k_base,runs/ml100k_causerec_item --output=runs/case_studies
 
 The figures 3 and 4 of the paper. Users and items are drawn by `--seed` alone, not chosen by their looks. It
 writes `users.png`, `card.png`, `card.md` and the figures, `case_studies.json`.
