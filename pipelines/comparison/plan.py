@@ -5,7 +5,7 @@ docs/comparing.md says what may stand in the file.
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pipelines import settings_flags
 MEASURES = ("test", "validation")
 PAPER_METRICS = tuple(f"{name}@{k}" for name in ("recall", "ndcg_target_order", "hr") for k in (20, 50))
 
-_KINDS: dict[type, str] = {str: "a string", list: "a list", dict: "a table"}
+_KINDS: dict[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "a table"}
 # A row's keys say these, so that its flags cannot say something else.
 _KEYS_OF_A_ROW = {
     **{"recipe": "recipe", "variant": "variant", "seed": "seeds"},
@@ -110,8 +110,8 @@ def read_plan(path: Path, runs: Path) -> Plan:
       InputError: a key, a flag or a value that cannot be, a file that is missing, two rows that would make
         the same record or the same row of the table, or a baseline that no row is of.
     """
-    table = _load(path)
-    _check(
+    table = load_table(path)
+    check_table(
         table,
         str(path),
         required={"dataset": str, "baseline": str, "rows": list},
@@ -144,7 +144,7 @@ def read_plan(path: Path, runs: Path) -> Plan:
 
 def _runs_of(entry: Any, where: str, dataset: str, common: dict, runs: Path) -> list[PlannedRun]:
     """The runs of one [[rows]] of the file."""
-    _check(
+    check_table(
         entry,
         where,
         required={"flagfile": str, "seeds": list},
@@ -157,8 +157,8 @@ def _runs_of(entry: Any, where: str, dataset: str, common: dict, runs: Path) -> 
         raise InputError(f"{where}: seeds = []: wanted one seed or more.")
     arguments = [
         f"--flagfile={flagfile}",
-        *_as_flags(common, where),
-        *_as_flags(entry.get("flags", {}), where),
+        *as_flags(common, where),
+        *as_flags(entry.get("flags", {}), where),
     ]
     if "recipe" in entry and entry["recipe"] not in RECIPES:
         raise InputError(f"{where}: recipe = {entry['recipe']!r}: wanted one of {', '.join(RECIPES)}.")
@@ -167,17 +167,34 @@ def _runs_of(entry: Any, where: str, dataset: str, common: dict, runs: Path) -> 
     for seed in entry["seeds"]:
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise InputError(f"{where}: seeds has {seed!r}: wanted whole numbers.")
-        of_seed = [*arguments, f"--seed={seed}", f"--dataset={dataset}"]
-        try:
-            settings = settings_flags.parse([*of_seed, f"--run={runs}"])
-        except (flags.Error, InputError) as error:
-            raise InputError(f"{where} ({flagfile}): {error}") from error
-        name = f"{_system(settings)}-{settings.recipe}-{seed}"
-        directory = str(runs / Path(dataset).absolute().name / name)
-        made.append(
-            PlannedRun(name, dataclasses.replace(settings, run=directory), (*of_seed, f"--run={directory}"))
-        )
+        made.append(planned_run([*arguments, f"--seed={seed}"], dataset, runs, f"{where} ({flagfile})"))
     return made
+
+
+def planned_run(arguments: Sequence[str], dataset: str, runs: Path, where: str) -> PlannedRun:
+    """A run with these settings.
+
+    Args:
+      arguments: flags of pipelines/train.py, without its dataset and directory.
+      dataset: directory of the dataset.
+      runs: where directories of runs are made.
+      where: what an error names as the place of the mistake.
+
+    Returns:
+      The run, named by its system, recipe and seed.
+
+    Raises:
+      InputError: a flag or a value that cannot be.
+    """
+    arguments = [*arguments, f"--dataset={dataset}"]
+    try:
+        settings = settings_flags.parse([*arguments, f"--run={runs}"])
+    except (flags.Error, InputError) as error:
+        raise InputError(f"{where}: {error}") from error
+    name = f"{_system(settings)}-{settings.recipe}-{settings.seed}"
+    directory = str(runs / Path(dataset).absolute().name / name)
+    settings = dataclasses.replace(settings, run=directory)
+    return PlannedRun(name, settings, (*arguments, f"--run={directory}"))
 
 
 def _add(rows: dict[tuple[str, str], Row], run: PlannedRun, where: str) -> None:
@@ -206,8 +223,8 @@ def _without_seed(run: PlannedRun) -> Settings:
     return dataclasses.replace(run.settings, seed=0, run="")
 
 
-def _as_flags(values: dict, where: str) -> list[str]:
-    """The flags of a table of flags."""
+def as_flags(values: Mapping[str, Any], where: str) -> list[str]:
+    """The flags of a table of flags; an `InputError` for what a plan says elsewhere, or is no value."""
     for name, value in values.items():
         if name in _KEYS_OF_A_ROW:
             raise InputError(f"{where}: the flags have {name}; {_KEYS_OF_A_ROW[name]} says that.")
@@ -217,8 +234,8 @@ def _as_flags(values: dict, where: str) -> list[str]:
 
 
 def _read_paper(path: Path) -> Paper:
-    table = _load(path)
-    _check(table, str(path), required={"source": str, "systems": dict}, optional={"note": str})
+    table = load_table(path)
+    check_table(table, str(path), required={"source": str, "systems": dict}, optional={"note": str})
     for system, figures in table["systems"].items():
         if not isinstance(figures, dict) or set(figures) != set(PAPER_METRICS):
             raise InputError(f"{path}: {system} must have the figures {', '.join(PAPER_METRICS)}.")
@@ -230,7 +247,8 @@ def _read_paper(path: Path) -> Paper:
     return Paper(table["source"], table.get("note", ""), table["systems"])
 
 
-def _load(path: Path) -> dict:
+def load_table(path: Path) -> dict:
+    """Reads a TOML file; an `InputError` says that it is not there, or is none."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -239,7 +257,7 @@ def _load(path: Path) -> dict:
         raise InputError(f"{path} cannot be read as TOML: {error}.") from error
 
 
-def _check(table: Any, where: str, *, required: dict[str, type], optional: dict[str, type]) -> None:
+def check_table(table: Any, where: str, *, required: dict[str, type], optional: dict[str, type]) -> None:
     """Checks that a table has the keys it must have, no others, and values of the right kind."""
     known = required | optional
     if not isinstance(table, dict):
