@@ -45,6 +45,8 @@ def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary])
             if summary.row.system == plan.baseline:
                 axis.axvline(sum(values) / len(values), color=colour, linewidth=0.8, linestyle=":")
         axis.set_xlabel(metric)
+        axis.locator_params(axis="x", nbins=5)
+        axis.margins(y=0.3 / len(shown))
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
     axes[0].set_yticks(range(len(shown)), [one.name for one in shown])
