@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
+from export.diversity import diversify, read_categories
 from export.errors import BundleError
 from export.histories import Columns, HistoryRow, expand, read_histories
 from export.recommendation_files import RecommendationWriter
@@ -24,6 +25,13 @@ flags.DEFINE_list("input", None, "Files of histories: globs, comma-separated.", 
 flags.DEFINE_string("output", None, "File to write: .jsonl or .parquet.", required=True)
 flags.DEFINE_integer("k", 50, "How many items to recommend to each user.", lower_bound=1)
 flags.DEFINE_bool("exclude_seen", True, "Leave out the items of the user's history.")
+flags.DEFINE_float(
+    "diversity",
+    0.0,
+    "How much score an item loses for each better one of its category (ComiRec's controllable aggregation).",
+    lower_bound=0.0,
+)
+flags.DEFINE_string("item_categories", None, "For --diversity: a csv or tsv file: item id, category.")
 flags.DEFINE_string("user_column", "user_id", "Name of the column of user ids.")
 flags.DEFINE_string("history_column", "history", "Name of the column of histories, oldest item first.")
 flags.DEFINE_string("history_separator", " ", "What separates the ids of a history that is one string.")
@@ -33,6 +41,7 @@ flags.DEFINE_bool("explain", False, "With --show: also the past items on which t
 flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.")
 
 _BATCH = 2048
+_CANDIDATES_FOR_DIVERSITY = 5  # times k, so that there is something to choose from
 _SHOWN_ITEMS = 10
 _SHOWN_INFLUENCES = 3
 _EXPLAINED_ITEMS = 50  # of fewer, a single past item often changes none
@@ -44,13 +53,19 @@ def main() -> None:
         raise BundleError("--explain explains the answers that --show=N prints; give both.")
     if not FLAGS.history_separator:
         raise BundleError("--history_separator is empty; it must be at least one character.")
+    if bool(FLAGS.diversity) != bool(FLAGS.item_categories):
+        raise BundleError("--diversity is by the categories of --item_categories; give both.")
     paths = expand(FLAGS.input)
+    categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
     writer = RecommendationWriter(Path(FLAGS.output), overwrite=FLAGS.overwrite)
     from export.item_index import check_k  # these load TensorFlow: what can be refused before it was
     from export.retriever import Retriever
 
     retriever = Retriever.load(FLAGS.bundle)
     check_k(FLAGS.k, retriever.num_items)
+    candidates = FLAGS.k
+    if categories is not None:
+        candidates = min(_CANDIDATES_FOR_DIVERSITY * FLAGS.k, retriever.num_items)
 
     shown: list[str] = []
     users = fallbacks = unknown = 0
@@ -65,7 +80,9 @@ def main() -> None:
             on_progress=bar.update,
         )
         while batch := list(itertools.islice(rows, _BATCH)):
-            answers = retriever.recommend([row.history for row in batch], FLAGS.k, FLAGS.exclude_seen)
+            answers = retriever.recommend([row.history for row in batch], candidates, FLAGS.exclude_seen)
+            if categories is not None:
+                answers = [diversify(one, categories, FLAGS.k, FLAGS.diversity) for one in answers]
             writer.write([row.user_id for row in batch], answers)
             for row, answer in zip(batch[: FLAGS.show - len(shown)], answers, strict=False):
                 shown.append(_describe(retriever, row, answer))

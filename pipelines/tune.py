@@ -1,6 +1,6 @@
 """Tunes systems with the same small budget, on validation users only.
 
-    python pipelines/tune.py --plan=configs/plans/tuning_yelp2018.toml --output=docs/results/tuning_yelp2018
+    python pipelines/tune.py --plan=configs/tuning/yelp2018.toml --output=docs/results/yelp2018_tuning
 
 It can be stopped and run again at any time: a trial with a record in --output is not trained again. The test
 users are not looked at.

@@ -90,7 +90,10 @@ def test_from_json_lines_without_the_training_library_or_keras(bundle, tmp_path)
     assert "1 unknown items" in done.stdout
 
 
-def test_from_parquet_to_parquet(bundle, tmp_path):
+def test_from_parquet_to_parquet_with_categories_by_turns(bundle, tmp_path):
+    category = {item: "even" if row % 2 else "odd" for row, item in enumerate(IDS)}
+    lines = [f'"{item}",{name}\n' for item, name in category.items()]
+    (tmp_path / "categories.csv").write_text("".join(lines))
     frame = pl.DataFrame({"who": [1, 2], "what": [f"{IDS[12]}|{IDS[13]}", None]})
     frame.write_parquet(tmp_path / "h.parquet")
     output = tmp_path / "out.parquet"
@@ -105,11 +108,16 @@ def test_from_parquet_to_parquet(bundle, tmp_path):
         "--history_separator=|",
         "--noexclude_seen",
         "--overwrite",
+        "--diversity=1000",
+        f"--item_categories={tmp_path}/categories.csv",
     )
     assert done.returncode == 0, done.stderr
     rows = pl.read_parquet(output).to_dicts()
     assert [row["user_id"] for row in rows] == ["1", "2"]
     assert all(sorted(row["items"]) == sorted(IDS) for row in rows)
+    assert {category[one] for one in rows[0]["items"][::2]} != {
+        category[one] for one in rows[0]["items"][1::2]
+    }
 
 
 GOOD = '{"user_id": "u", "history": ["a"]}\n'
@@ -125,6 +133,7 @@ GOOD = '{"user_id": "u", "history": ["a"]}\n'
         (GOOD, ["--input={}/nothing*"], "No file matches"),
         (GOOD, ["--bundle={}"], "is not a bundle"),
         (GOOD, ["--explain"], "--show=N"),
+        (GOOD, ["--diversity=1"], "--item_categories; give both"),
         (GOOD, ["--tok=5"], "Unknown command line flag 'tok'"),
         (GOOD + "oops\n", [], "h.jsonl, line 2: not JSON"),
         ("", [], "holds no history"),

@@ -69,34 +69,34 @@ def test_plans_that_cannot_be(tmp_path, old, new, message):
         tuning.read_plan(write_plan(tmp_path, PLAN.replace(old, new)))
 
 
-def test_two_systems_are_tuned_and_a_second_time_nothing_is_trained(tmp_path):
+def test_plans_of_this_repository_are_whole(monkeypatch):
+    monkeypatch.chdir(scripts.ROOT)
+    for path in (scripts.ROOT / "configs" / "tuning").glob("*.toml"):
+        assert tuning.read_plan(path).systems
+
+
+def test_a_system_is_tuned_and_a_second_time_nothing_is_trained(tmp_path):
     scripts.write_world(tmp_path / "world")
-    write_plan(
-        tmp_path,
-        PLAN.replace('["rate", "similarity"]', '["similarity"]').replace(
-            "weights = [{{ lambda_co = 0.1 }}, {{ lambda_co = 0.0 }}, {{ lambda_ii = 0.1 }}]",
-            "weights = [{{ lambda_co = 0.1 }}]",
-        ),
-    )
+    # One system and one stage: two trials.
+    one_system = PLAN.split('[[systems]]\nflagfile = "{place}/item')[0].replace('"rate", ', "")
+    write_plan(tmp_path, one_system)
     places = [f"--{name}={tmp_path / name}" for name in ("output", "runs")]
     command = ["pipelines/tune.py", f"--plan={tmp_path / 'plan.toml'}", *places]
     done = scripts.run(*command)
     assert done.returncode == 0, done.stdout + done.stderr
+    records = [
+        json.loads((tmp_path / "output" / f"base.trial_{number}-tuned-0.json").read_text())
+        for number in (0, 1)
+    ]
+    assert all("test" not in record and "pop" not in record for record in records)
+    scores = [record["validation"]["recall@50"] for record in records]
     page = (tmp_path / "output" / "tuning.md").read_text(encoding="utf-8")
-    records = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "output").glob("*.json")}
-    assert sorted(records) == sorted(
-        f"{system}.trial_{number}-tuned-0" for system in ("base", "causerec_item") for number in (0, 1)
-    )
-    for system in ("base", "causerec_item"):
-        of_system = [records[f"{system}.trial_{number}-tuned-0"] for number in (0, 1)]
-        assert all("test" not in record and "pop" not in record for record in of_system)
-        scores = [record["validation"]["recall@50"] for record in of_system]
-        section = page.split(f"## {system}\n")[1].split("\n## ")[0]
-        rows = [line for line in section.splitlines() if line.startswith(("| 0 |", "| 1 |"))]
-        for row, score in zip(rows, scores, strict=True):
-            assert f"| {score:.4f} |" in row and ("**kept**" in row) == (score == max(scores))
+    rows = [line for line in page.splitlines() if line.startswith(("| 0 |", "| 1 |"))]
+    for row, score in zip(rows, scores, strict=True):
+        assert f"| {score:.4f} |" in row and ("**kept**" in row) == (score == max(scores))
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("metrics.json")}
+    assert len(times) == 2
     again = scripts.run(*command)
-    assert again.returncode == 0 and "(0 s)" not in again.stdout
+    assert again.returncode == 0
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("metrics.json")}
     assert (tmp_path / "output" / "tuning.md").read_text(encoding="utf-8") == page

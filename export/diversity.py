@@ -1,6 +1,62 @@
 """ComiRec's controllable aggregation: a retrieved list, reordered for the sake of diversity."""
 
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
+import polars as pl
+
+from export.answers import Recommendation
+from export.errors import BundleError
+
+
+def read_categories(path: Path) -> dict[str, str]:
+    """Reads a csv or tsv file without a header (or with one: it names an item that no bundle has).
+
+    Args:
+      path: a line an item: id, category; further columns are ignored.
+
+    Returns:
+      Item id -> category.
+
+    Raises:
+      BundleError: the file is missing, cannot be read, or has one column.
+    """
+    separator = "\t" if path.suffixes[:1] == [".tsv"] else ","
+    try:
+        table = pl.read_csv(
+            path, separator=separator, has_header=False, infer_schema=False, truncate_ragged_lines=True
+        )
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{path} cannot be read as csv or tsv: {error}.") from error
+    if table.width < 2:
+        raise BundleError(f"{path} has one column; wanted two: item id and category.")
+    return dict(table.select(table.columns[:2]).drop_nulls().iter_rows())
+
+
+def diversify(answer: Recommendation, categories: Mapping[str, str], k: int, weight: float) -> Recommendation:
+    """Chooses k of an answer's items by `diversified`; an item without a category is in one of its own.
+
+    Args:
+      answer: with more items than k, so that there is something to choose from. A fallback is only cut.
+      categories: item id -> category.
+      k: how many are chosen.
+      weight: lambda, see `diversified`.
+
+    Returns:
+      The answer with those items, in the order in which they were chosen.
+    """
+    chosen = np.arange(len(answer.items))[:k]
+    if not answer.fallback:
+        names = [categories.get(item, f"\0{place}") for place, item in enumerate(answer.items)]
+        numbers = np.unique(names, return_inverse=True)[1]
+        chosen = diversified(np.arange(len(names)), np.array(answer.scores), numbers, k, weight)
+    return dataclasses.replace(
+        answer,
+        items=[answer.items[place] for place in chosen],
+        scores=[answer.scores[place] for place in chosen],
+    )
 
 
 def diversified(

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from causerec_tf.diversity import diversified
+from export.answers import Recommendation
+from export.diversity import diversified, diversify, read_categories
+from export.errors import BundleError
 
 
 def twin(items, scores, categories, k, weight):
@@ -47,3 +49,24 @@ def test_what_does_not_fit_is_refused(changes, message):
     fitting = {"items": np.array([5, 6]), "scores": np.ones(2), "categories": np.ones(2)}
     with pytest.raises(ValueError, match=message):
         diversified(**{**fitting, "k": 2, "weight": 0.0, **changes})
+
+
+def test_an_answer_is_cut_to_k_and_what_has_no_category_is_for_itself(tmp_path):
+    (tmp_path / "categories.tsv").write_text("item\tcategory\textra\na\tjazz\t1\nb\tjazz\t2\nd\trock\t3\n")
+    categories = read_categories(tmp_path / "categories.tsv")
+    answer = Recommendation(["a", "b", "c", "d"], [4.0, 3.5, 3.4, 3.3], 1, False, "v")
+    assert diversify(answer, categories, 3, 0.15) == Recommendation(
+        ["a", "c", "b"], [4.0, 3.4, 3.5], 1, False, "v"
+    )
+    assert diversify(answer, categories, 3, 1.0).items == ["a", "c", "d"]
+    assert diversify(answer, categories, 2, 0.0).items == ["a", "b"]
+    popular = Recommendation(["a", "b", "d"], [0.0, 0.0, 0.0], 0, True, "v")
+    assert diversify(popular, categories, 2, 1.0).items == ["a", "b"]
+
+
+@pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a\nb\n", "has one column")])
+def test_categories_that_cannot_be_read(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "categories.csv").write_text(text)
+    with pytest.raises(BundleError, match=message):
+        read_categories(tmp_path / "categories.csv")
