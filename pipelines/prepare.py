@@ -43,6 +43,13 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("num_shards", 8, "TFRecord files a split.", lower_bound=1)
 flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read.")
+flags.DEFINE_enum(
+    "runner",
+    "local",
+    ["local", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"],
+    "local: this process, by Polars. Else Apache Beam and which of its runners; docs/operations.md.",
+)
+flags.DEFINE_string("beam_options", "", "Options of Beam, as on a command line of its own.")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is at --output.")
 
 
@@ -70,6 +77,11 @@ class Steps:
 def main() -> None:
     """Reads the flags and prepares."""
     steps = Steps()
+    if FLAGS.runner != "local":
+        _prepare_by_beam(steps)
+        return
+    if FLAGS.beam_options:
+        raise InputError("--beam_options are of no use with --runner=local. Say --runner=DirectRunner.")
     output = Path(FLAGS.output)
     check_output(output, marker="dataset.json", overwrite=FLAGS.overwrite)
     log, source, names = _read(steps)
@@ -108,7 +120,43 @@ def main() -> None:
             progress=bar.update,
         )
     steps.end(f"{3 * FLAGS.num_shards} shards")
-    _print_summary(dataset.info, log, output, steps.seconds)
+    _print_summary(dataset.info, log.rows_read, log.skipped, steps.seconds)
+
+
+def _prepare_by_beam(steps: Steps) -> None:
+    """The same by Apache Beam."""
+    if not FLAGS.input:
+        raise InputError(f"--runner={FLAGS.runner} needs a log: name one with --input.")
+    try:
+        from causerec_tf.data.distributed.prepare import Request, prepare
+    except ModuleNotFoundError as error:
+        if error.name != "apache_beam":
+            raise
+        raise InputError(
+            f"--runner={FLAGS.runner} needs Apache Beam: pip install 'causerec_tf[beam]'. Without it,"
+            " say --runner=local."
+        ) from error
+    request = Request(
+        patterns=FLAGS.input,
+        output=FLAGS.output,
+        file_format=FLAGS.format,
+        columns=FLAGS.columns,
+        user_column=FLAGS.user_column,
+        item_column=FLAGS.item_column,
+        time_column=FLAGS.time_column,
+        on_bad_row=FLAGS.on_bad_row,
+        min_user_count=FLAGS.min_user_count,
+        min_item_count=FLAGS.min_item_count,
+        split_seed=FLAGS.split_seed,
+        num_shards=FLAGS.num_shards,
+        item_names=read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None,
+        overwrite=FLAGS.overwrite,
+    )
+    steps.begin(f"preparing {','.join(FLAGS.input)} by {FLAGS.runner}")
+    info = prepare(request, FLAGS.runner, FLAGS.beam_options, say=lambda line: print(f"  {line}", flush=True))
+    steps.end(f"{3 * FLAGS.num_shards} shards")
+    source = info["source"]
+    _print_summary(info, source["rows_read"], source["rows_skipped"], steps.seconds)
 
 
 def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
@@ -145,7 +193,7 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
     return log, {"kind": "generated"}, names
 
 
-def _print_summary(info: dict, log: interactions.Log, output: Path, seconds: float) -> None:
+def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], seconds: float) -> None:
     counts = info["counts"]
     print(f"\n{'':14}{'users':>12}{'items':>12}{'interactions':>14}")
     for split in interactions.SPLITS:
@@ -153,16 +201,16 @@ def _print_summary(info: dict, log: interactions.Log, output: Path, seconds: flo
         print(f"{split:14}{numbers[0]:>12,}{numbers[1]:>12,}{numbers[2]:>14,}")
     total = sum(counts["users"].values()), info["num_items"], sum(counts["interactions"].values())
     print(f"{'all':14}{total[0]:>12,}{total[1]:>12,}{total[2]:>14,}\n")
-    skipped = ", ".join(f"{count:,} with {reason}" for reason, count in log.skipped.items())
+    skipped = ", ".join(f"{count:,} with {reason}" for reason, count in rows_skipped.items())
     evaluated = counts["evaluation_users"]
     for name, value in (
-        ("rows", f"{log.rows_read:,} read, skipped: {skipped or 'none'}"),
+        ("rows", f"{rows_read:,} read, skipped: {skipped or 'none'}"),
         ("filters", ", ".join(f"{key}={value}" for key, value in info["filters"].items())),
         ("training pairs", f"{counts['training_windows']:,}"),
         ("evaluated", f"{evaluated['validation']:,} validation, {evaluated['test']:,} test users"),
         ("times", info["time_unit"]),
         ("fingerprint", info["fingerprint"][:16]),
-        ("dataset", str(output)),
+        ("dataset", FLAGS.output),
         ("seconds", f"{seconds:.1f}"),
     ):
         print(f"{name:16}{value}")

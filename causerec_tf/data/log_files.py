@@ -6,6 +6,7 @@ be named or left out.
 """
 
 import csv
+import dataclasses
 import gzip
 import io
 import json
@@ -27,10 +28,10 @@ _FORMAT_OF_SUFFIX = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_SEPARATORS = {"csv": ",", "tsv": "\t"}
+SEPARATORS = {"csv": ",", "tsv": "\t"}
 _FIELD = r'(?:[^",]*|"(?:[^"]|"")*")'
 _WELL_QUOTED = re.compile(rf"{_FIELD}(?:,{_FIELD})*\r?")
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,16 @@ class LogFile:
       file_format: one of `FORMATS`.
       raw: its bytes, unpacked.
       header: the columns' names where the file itself has none, or None.
+      is_part: whether the bytes are a part of a file, cut out between lines.
+      lines_above: of a part, the file's lines before it that `raw` does not hold.
     """
 
-    path: Path
+    path: Path | str
     file_format: str
     raw: bytes
     header: tuple[str, ...] | None = None
+    is_part: bool = False
+    lines_above: int = 0
 
     def column_names(self) -> list[str]:
         """The names of the columns; for JSON lines, those of the first row."""
@@ -88,8 +93,9 @@ class LogFile:
         if self.file_format == "jsonl":
             return pl.read_ndjson(self.raw, schema=dict.fromkeys(columns, pl.String))
         rows = self._read_csv()
-        is_blank = pl.all_horizontal((pl.all() == "").fill_null(True))
-        return rows.filter(~is_blank).select(columns)
+        is_blank = rows.select(pl.all_horizontal((pl.all() == "").fill_null(True))).to_series()
+        rows = rows.select(columns)
+        return rows.filter(~is_blank) if is_blank.any() else rows
 
     def place_of_row(self, row: int) -> str:
         """Where row number `row` (from 0) of `table` stands, for a message."""
@@ -97,8 +103,12 @@ class LogFile:
             return f"{self.path}, row {row + 1}"
         for number, record in enumerate(self._records()):
             if number == row:
-                return f"{self.path}, line {record.first_line}"
+                return self.place_of_record(record)
         return f"{self.path}, row {row + 1}"
+
+    def place_of_record(self, record: Record) -> str:
+        """Where a record of a text file stands, for a message."""
+        return f"{self.path}, line {record.first_line + self.lines_above}"
 
     def unreadable(self) -> Iterator[Record]:
         """The records that `table` cannot take, found by a slow pass over the lines."""
@@ -111,7 +121,7 @@ class LogFile:
         for record in records:
             for number in range(record.first_line, record.last_line + 1):
                 lines[number - 1] = b""
-        return LogFile(self.path, self.file_format, b"\n".join(lines), self.header)
+        return dataclasses.replace(self, raw=b"\n".join(lines))
 
     def _read_csv(self, **options) -> pl.DataFrame:
         if self.file_format == "tsv":
@@ -120,7 +130,7 @@ class LogFile:
         raw = self.raw.lstrip(b"\r\n")
         rows = pl.read_csv(
             raw,
-            separator=_SEPARATORS[self.file_format],
+            separator=SEPARATORS[self.file_format],
             has_header=self.header is None,
             infer_schema=False,
             **options,
@@ -159,21 +169,45 @@ def open_log_file(path: Path, file_format: str = "auto", header: tuple[str, ...]
     Raises:
       InputError: the file cannot be read or is empty, or its format cannot be told.
     """
+    file_format = check_format(path, file_format, header)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+    return unpack_log_file(path, file_format, raw, header)
+
+
+def check_format(path: Path | str, file_format: str, header: tuple[str, ...] | None) -> str:
+    """Settles a file's format, `auto` by its extension.
+
+    Raises:
+      InputError: the format cannot be told, or does not go with the names of columns.
+    """
     if file_format == "auto":
         file_format = _format_of(path)
-    if header is not None and file_format not in _SEPARATORS:
+    if header is not None and file_format not in SEPARATORS:
         raise InputError(
             f"{path}: --columns names the columns of a csv or tsv file without a header, and"
             f" this is {file_format}. Use --user_column, --item_column and --time_column."
         )
+    return file_format
+
+
+def unpack_log_file(
+    path: Path | str, file_format: str, raw: bytes, header: tuple[str, ...] | None
+) -> LogFile:
+    """A file of a log from its bytes, gzip (told by the first of them) unpacked.
+
+    Raises:
+      InputError: the bytes are damaged or blank.
+    """
     try:
-        raw = path.read_bytes()
-        if raw.startswith(_GZIP_MAGIC):
+        if raw.startswith(GZIP_MAGIC):
             raw = gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
     if not raw.strip():
-        raise InputError(f"{path} is empty; a log needs at least one row.")
+        raise empty_file(path)
     log_file = LogFile(path, file_format, raw, header)
     if file_format == "parquet":
         try:
@@ -183,9 +217,13 @@ def open_log_file(path: Path, file_format: str = "auto", header: tuple[str, ...]
     return log_file
 
 
-def _format_of(path: Path) -> str:
-    name = path.name.lower().removesuffix(".gz")
-    suffix = Path(name).suffix
+def empty_file(path: Path | str) -> InputError:
+    """The error of a file with nothing in it."""
+    return InputError(f"{path} is empty; a log needs at least one row.")
+
+
+def _format_of(path: Path | str) -> str:
+    suffix = Path(str(path).lower().removesuffix(".gz")).suffix
     if suffix not in _FORMAT_OF_SUFFIX:
         raise InputError(
             f"{path}: the extension {suffix!r} does not tell the format. Say --format={'|'.join(FORMATS)}."
