@@ -291,7 +291,7 @@ def _complete(
             about=about,
             item_names=request.item_names,
         )
-        FileSystems.delete([f"{place}/work/"])
+        storage.remove_folder(f"{place}/work")
         for path in sorted(local.iterdir(), key=lambda path: (path.name == INFO_FILE, path.name)):
             storage.write(f"{place}/{path.name}", path.read_bytes())
     return info
@@ -326,8 +326,7 @@ def _place(output: str, overwrite: bool) -> Iterator[str]:
     try:
         yield place
     except BaseException:
-        if FileSystems.exists(f"{place}/work"):
-            FileSystems.delete([f"{place}/work/"])
+        storage.remove_folder(f"{place}/work")
         raise
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import uuid
 from pathlib import Path
 
@@ -93,3 +94,12 @@ def unpack(data: bytes) -> pl.DataFrame:
 def attempt(folder: str, name: str) -> str:
     """A name that no other attempt at the same piece of work writes to: a runner may repeat one."""
     return f"{folder}/{name}-{uuid.uuid4().hex}"
+
+
+def remove_folder(path: str) -> None:
+    """Removes a folder and all that is in it."""
+    if not is_remote(path):
+        shutil.rmtree(path)
+        return
+    # With the slash, object stores take it for a folder.
+    FileSystems.delete([path + "/"])
