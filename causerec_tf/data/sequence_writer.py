@@ -194,7 +194,7 @@ def _counts(sequences: SplitSequences) -> dict:
         "users": {split: int(members.sum()) for split, members in in_split.items()},
         "interactions": {split: int(lengths[members].sum()) for split, members in in_split.items()},
         "items": {
-            split: np.count_nonzero(np.bincount(sequences.items[event_split == index]))
+            split: int(np.count_nonzero(np.bincount(sequences.items[event_split == index])))
             for index, split in enumerate(SPLITS)
         },
         "training_windows": int((lengths[in_split["train"]] - 1).sum()),

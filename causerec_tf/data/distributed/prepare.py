@@ -283,6 +283,9 @@ def _complete(
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder)
         (local / ITEMS_FILE).write_bytes(storage.read(vocabulary))
+        names = {shard["file"] for split in SPLITS for shard in shards[split]}
+        for name in names:
+            (local / name).touch()  # TensorFlow Datasets looks for their names
         info = write_descriptions(
             local,
             vocabulary=read_lines(local / ITEMS_FILE),
@@ -292,7 +295,8 @@ def _complete(
             item_names=request.item_names,
         )
         storage.remove_folder(f"{place}/work")
-        for path in sorted(local.iterdir(), key=lambda path: (path.name == INFO_FILE, path.name)):
+        described = [path for path in local.iterdir() if path.name not in names]
+        for path in sorted(described, key=lambda path: (path.name == INFO_FILE, path.name)):
             storage.write(f"{place}/{path.name}", path.read_bytes())
     return info
 
