@@ -92,6 +92,8 @@ def test_filters_seed_and_skipped_rows(tmp_path, log):
         (["--input=LOG", "--item_names=none.csv"], "none.csv cannot be read"),
         (["--input=LOG", "--misspelt=1"], "misspelt"),
         (["--input=LOG", "--format=xml"], "format"),
+        (["--input=LOG", "--beam_options=--x=1"], "--beam_options are of no use with --runner=local"),
+        (["--runner=DirectRunner"], "--runner=DirectRunner needs a log"),
         (["--input=LOG", "stray"], "unexpected argument 'stray'"),
     ],
 )
