@@ -24,7 +24,14 @@ from pipelines import command  # noqa: E402
 
 FLAGS = flags.FLAGS
 
-NAMES = ("training", "evaluation", "growth", "compilation", "preparation")
+NAMES = (
+    "training",
+    "evaluation",
+    "growth",
+    "compilation",
+    "preparation",
+    "index",
+)
 RESULTS = ROOT / "benchmarks" / "results"
 GENERATED = ROOT / "datasets" / "benchmark"
 
@@ -32,7 +39,8 @@ _QUICK: dict[str, dict[str, Any]] = {
     "training": {"steps": 2, "warm_up": 1, "batches": 4, "square": 64},
     "evaluation": {"steps": 4},
     "compilation": {"calls": 2},
-    "preparation": {"rows": (2_000, 5_000)},
+    "preparation": {"rows": (2_000,)},
+    "index": {"num_items": 2000, "width": 8, "num_tuning": 200, "num_queries": 100, "timed": 20},
     "growth": {"catalogues": {"100k": 500, "10m": 2000}, "steps": 2, "warm_up": 1, "batches": 2},
 }
 
@@ -92,6 +100,11 @@ def _measure(name: str) -> tuple:
     """Runs a benchmark; answers with result, the function of its picture and what the dataset is."""
     from benchmarks import compilation, evaluation, growth, log, preparation, training
 
+    if name == "index":
+        from benchmarks import index
+
+        scale = index.Scale(**_QUICK[name]) if FLAGS.quick else index.Scale()
+        return index.measure(scale, FLAGS.rounds, _say), index.draw, None
     if name == "compilation":
         result = compilation.measure(_scale(compilation.Scale, **_QUICK[name]), FLAGS.rounds, _say)
         return result, compilation.draw, None

@@ -38,15 +38,18 @@ class Retriever:
         item_ids: Sequence[str],
         max_history: int,
         item_names: Sequence[str] | None = None,
+        vocabulary_size: int | None = None,
     ):
         """Composes the parts; `Retriever.load` takes them from a bundle.
 
         Args:
           tower: int64 [B, L] -> its answer.
           index: the index whose fingerprint the tower answers.
-          item_ids: V ids in the index's order, most popular first.
+          item_ids: the ids of the index's rows, most popular first; what was withdrawn is among them.
           max_history: L.
-          item_names: V names for people, or None.
+          item_names: as many names for people, or None.
+          vocabulary_size: the tower knows so many of the first rows, the others were added to the index
+            later; None: all.
         """
         self._tower = tower
         self._index = index
@@ -54,6 +57,7 @@ class Retriever:
         self._names = item_names
         self._row_of = {item_id: row for row, item_id in enumerate(item_ids)}
         self._max_history = max_history
+        self._vocabulary_size = len(item_ids) if vocabulary_size is None else vocabulary_size
 
     @classmethod
     def load(
@@ -93,7 +97,7 @@ class Retriever:
             )
         tower = tower or _local_tower(directory)
         max_history = description["max_history"]
-        retriever = cls(tower, index, read_ids(place), max_history, read_names(place))
+        retriever = cls(tower, index, read_ids(place), max_history, read_names(place), description["items"])
         retriever._encode(np.zeros((1, max_history), np.int64))  # asks the tower who it is
         return retriever
 
@@ -137,8 +141,9 @@ class Retriever:
             raise BundleError(f"{len(ks)} values of k for {len(histories)} histories.")
         for one in set(ks):
             check_k(one, self.num_items)
-        known = [self._known_rows(number, history) for number, history in enumerate(histories)]
-        seen = [np.unique(rows) if exclude_seen else rows[:0] for rows in known]
+        rows_of = [self._rows(number, history) for number, history in enumerate(histories)]
+        known = [rows[rows < self._vocabulary_size] for rows in rows_of]
+        seen = [np.unique(rows) if exclude_seen else rows[:0] for rows in rows_of]
         found = self._top(known, seen, ks)
         return [
             Recommendation(
@@ -164,12 +169,13 @@ class Retriever:
           for a history with nothing known.
         """
         check_k(k, self.num_items)
-        rows = self._known_rows(0, history)
+        all_rows = self._rows(0, history)
+        rows = all_rows[all_rows < self._vocabulary_size]
         if not len(rows):
             return []
         read = np.unique(rows[-self._max_history :])
         variants = [rows, *(rows[rows != row] for row in read)]
-        seen = np.unique(rows) if exclude_seen else rows[:0]
+        seen = np.unique(all_rows) if exclude_seen else rows[:0]
         found = self._top(variants, [seen] * len(variants), [k] * len(variants))
         vectors = self._encode(self._padded(variants))
         whole = found[0][0]
@@ -183,7 +189,7 @@ class Retriever:
         ]
         return sorted(influences, key=lambda one: (-one.share, -one.vector_change, one.item))
 
-    def _known_rows(self, number: int, history: Sequence[str]) -> np.ndarray:
+    def _rows(self, number: int, history: Sequence[str]) -> np.ndarray:
         if isinstance(history, str) or not all(isinstance(item, str) for item in history):
             raise BundleError(f"history {number} is {history!r:.200}; wanted a list of strings.")
         rows = (self._row_of.get(item, -1) for item in history)
@@ -208,7 +214,7 @@ class Retriever:
 
     def _most_popular(self, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # The ids are ordered by how often they occur in training.
-        rows = np.setdiff1d(np.arange(min(k + len(seen), self.num_items)), seen)[:k]
+        rows = np.setdiff1d(self._index.first_rows(k + len(seen)), seen)[:k]
         return rows, np.zeros(len(rows), np.float32)
 
     def _top(
@@ -232,19 +238,19 @@ class Retriever:
             places = np.flatnonzero(fetch == width)
             rows_BF, scores_BF = self._index.search(vectors[places], int(width))
             group = [requests[place] for place in places]
-            keep_BF = ~_contains(rows_BF, [seen[number] for number in group], self.num_items)
+            keep_BF = ~_contains(rows_BF, [seen[number] for number in group], self._index.num_rows)
             keep_BF &= rows_BF >= 0
             for number, rows, scores, keep in zip(group, rows_BF, scores_BF, keep_BF, strict=True):
                 results[number] = rows[keep][: ks[number]], scores[keep][: ks[number]]
         return [results[number] for number in range(len(known))]
 
 
-def _contains(rows_BF: np.ndarray, seen: Sequence[np.ndarray], num_items: int) -> np.ndarray:
+def _contains(rows_BF: np.ndarray, seen: Sequence[np.ndarray], num_rows: int) -> np.ndarray:
     """Tells which rows are seen by their request, in one lookup for all: bool [B, F]."""
     owner_B = np.arange(len(rows_BF))
-    keys_BF = rows_BF + owner_B[:, None] * (num_items + 1)
+    keys_BF = rows_BF + owner_B[:, None] * (num_rows + 1)
     lengths = [len(rows) for rows in seen]
-    seen_keys = np.concatenate(seen) + np.repeat(owner_B, lengths) * (num_items + 1)
+    seen_keys = np.concatenate(seen) + np.repeat(owner_B, lengths) * (num_rows + 1)
     return np.isin(keys_BF, seen_keys)
 
 

@@ -1,11 +1,15 @@
 """A log of interactions -> a dataset: filtered, split by user, ordered by time, in TFRecord shards.
 
 python pipelines/prepare.py --input='logs/*.csv.gz' --output=datasets/shop
+python pipelines/prepare.py --input=train.txt,test.txt --format=item_lists --output=datasets/yelp2018
+python pipelines/prepare.py --input=tfds:movielens/1m-ratings --output=datasets/ml1m
 python pipelines/prepare.py --output=datasets/generated      # without a log: a generated world
 """
 
+import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from absl import flags
@@ -14,14 +18,35 @@ from causerec_tf.data import interactions, times
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.data.log_files import FORMATS
 from causerec_tf.data.placement import check_output
+from causerec_tf.data.public.amazon import REVIEWS, TRIPLES
+from causerec_tf.data.public.item_lists import read_item_lists
+from causerec_tf.data.public.movielens import read_movielens
+from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
 from causerec_tf.errors import InputError
 from pipelines import command
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("input", [], "The log's files: globs, comma-separated. None: a generated world.")
+FORMATS_WITH_COLUMNS = ("auto", *FORMATS)
+# Formats in which datasets are published settle the columns. These are logs but for that.
+LAYOUTS = {"amazon_reviews": REVIEWS, "comirec": TRIPLES}
+COLUMN_FLAGS = ("columns", "user_column", "item_column", "time_column")
+
+flags.DEFINE_list(
+    "input",
+    [],
+    "The log's files: globs, comma-separated; or tfds:NAME, MovieLens in TensorFlow Datasets. None: a"
+    " generated world.",
+)
 flags.DEFINE_string("output", None, "Directory of the dataset to make.", required=True)
-flags.DEFINE_enum("format", "auto", ["auto", *FORMATS], "The files' format; auto: by extension.")
+flags.DEFINE_enum(
+    "format",
+    "auto",
+    [*FORMATS_WITH_COLUMNS, "item_lists", *LAYOUTS],
+    "The files' format; auto: by extension. item_lists: lines `user item item ...` (Yelp2018, Gowalla);"
+    " amazon_reviews: reviews in JSON lines; comirec: its Amazon Books.",
+)
+flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its datasets, for tfds:NAME.")
 flags.DEFINE_list(
     "columns",
     None,
@@ -32,8 +57,23 @@ flags.DEFINE_string("user_column", "user_id", "Name of the column of user ids.")
 flags.DEFINE_string("item_column", "item_id", "Name of the column of item ids.")
 flags.DEFINE_string("time_column", "timestamp", "Name of the column of times.")
 flags.DEFINE_string("item_names", None, "A csv or tsv file: item id, readable name.")
+flags.DEFINE_string("original_user_ids", None, "A table original id, number (user_list.txt): restores ids.")
+flags.DEFINE_string("original_item_ids", None, "The same for items (item_list.txt, book_item_map.txt).")
 flags.DEFINE_integer("min_user_count", 1, "Least number of interactions of a user.", lower_bound=1)
 flags.DEFINE_integer("min_item_count", 1, "Least number of interactions of an item.", lower_bound=1)
+flags.DEFINE_integer(
+    "max_user_count",
+    None,
+    "Keep only so many of a user's interactions, the last. None: all.",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "training_share",
+    1.0,
+    "Keep only this share of the training users, above 0 and at most 1; validation and test stay whole.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 flags.DEFINE_integer(
     "split_seed",
     0,
@@ -84,14 +124,12 @@ def main() -> None:
         raise InputError("--beam_options are of no use with --runner=local. Say --runner=DirectRunner.")
     output = Path(FLAGS.output)
     check_output(output, marker="dataset.json", overwrite=FLAGS.overwrite)
+    filters = _filters()
+    filters.check()
     log, source, names = _read(steps)
 
     steps.begin("filtering and ordering")
-    events = interactions.core_filter(
-        log.events,
-        min_user_count=FLAGS.min_user_count,
-        min_item_count=FLAGS.min_item_count,
-    )
+    events = interactions.apply_filters(log.events, filters, FLAGS.split_seed)
     sequences = interactions.build_sequences(events, split_seed=FLAGS.split_seed, num_shards=FLAGS.num_shards)
     steps.end(f"{len(events):,} interactions of {len(sequences.user_ids):,} users")
 
@@ -108,10 +146,7 @@ def main() -> None:
             num_shards=FLAGS.num_shards,
             about={
                 "time_unit": log.time_unit,
-                "filters": {
-                    "min_user_count": FLAGS.min_user_count,
-                    "min_item_count": FLAGS.min_item_count,
-                },
+                "filters": filters.description(),
                 "split_seed": FLAGS.split_seed,
                 "source": source,
             },
@@ -127,6 +162,15 @@ def _prepare_by_beam(steps: Steps) -> None:
     """The same by Apache Beam."""
     if not FLAGS.input:
         raise InputError(f"--runner={FLAGS.runner} needs a log: name one with --input.")
+    for what, is_used in (
+        ("tfds:NAME", _is_tfds()),
+        ("--format=item_lists", FLAGS.format == "item_lists"),
+        ("--original_user_ids", FLAGS.original_user_ids is not None),
+        ("--original_item_ids", FLAGS.original_item_ids is not None),
+    ):
+        if is_used:
+            raise InputError(f"{what} does not go with --runner={FLAGS.runner}. Say --runner=local.")
+    _check_columns_are_open()
     try:
         from causerec_tf.data.distributed.prepare import Request, prepare
     except ModuleNotFoundError as error:
@@ -139,14 +183,9 @@ def _prepare_by_beam(steps: Steps) -> None:
     request = Request(
         patterns=FLAGS.input,
         output=FLAGS.output,
-        file_format=FLAGS.format,
-        columns=FLAGS.columns,
-        user_column=FLAGS.user_column,
-        item_column=FLAGS.item_column,
-        time_column=FLAGS.time_column,
+        **_layout(),
         on_bad_row=FLAGS.on_bad_row,
-        min_user_count=FLAGS.min_user_count,
-        min_item_count=FLAGS.min_item_count,
+        filters=_filters(),
         split_seed=FLAGS.split_seed,
         num_shards=FLAGS.num_shards,
         item_names=read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None,
@@ -159,20 +198,19 @@ def _prepare_by_beam(steps: Steps) -> None:
     _print_summary(info, source["rows_read"], source["rows_skipped"], steps.seconds)
 
 
+def _filters() -> interactions.Filters:
+    return interactions.Filters(
+        FLAGS.min_user_count, FLAGS.min_item_count, FLAGS.max_user_count, FLAGS.training_share
+    )
+
+
 def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
     """The log, what `dataset.json` says of its source, and the items' names."""
     names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
     if FLAGS.input:
         steps.begin(f"reading {','.join(FLAGS.input)}")
-        log = interactions.read_log(
-            FLAGS.input,
-            file_format=FLAGS.format,
-            columns=FLAGS.columns,
-            user_column=FLAGS.user_column,
-            item_column=FLAGS.item_column,
-            time_column=FLAGS.time_column,
-            on_bad_row=FLAGS.on_bad_row,
-        )
+        log, found_names = _read_log()
+        log = _with_original_ids(log)
         steps.end(f"{log.rows_read:,} rows")
         source = {
             "kind": "log",
@@ -180,7 +218,7 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
             "rows_read": log.rows_read,
             "rows_skipped": log.skipped,
         }
-        return log, source, names
+        return log, source, names or found_names
     from causerec_tf.data import synthetic
 
     steps.begin("no --input: generating a world with known interests")
@@ -191,6 +229,54 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
     if names is None:
         names = dict(zip(world.item_ids, world.item_names, strict=True))
     return log, {"kind": "generated"}, names
+
+
+def _read_log() -> tuple[interactions.Log, dict[str, str] | None]:
+    """The log, and the items' names where the log itself has them."""
+    _check_columns_are_open()
+    if _is_tfds():
+        if len(FLAGS.input) > 1 or FLAGS.format != "auto":
+            raise InputError("tfds:NAME stands alone: no other --input, and no --format.")
+        return read_movielens(FLAGS.input[0].removeprefix("tfds:"), FLAGS.tfds_dir)
+    if FLAGS.format == "item_lists":
+        return read_item_lists(FLAGS.input, on_bad_row=FLAGS.on_bad_row), None
+    return interactions.read_log(FLAGS.input, **_layout(), on_bad_row=FLAGS.on_bad_row), None
+
+
+def _is_tfds() -> bool:
+    return any(pattern.startswith("tfds:") for pattern in FLAGS.input)
+
+
+def _check_columns_are_open() -> None:
+    """Refuses names of columns where the format settles them."""
+    if not _is_tfds() and FLAGS.format in FORMATS_WITH_COLUMNS:
+        return
+    given = [name for name in COLUMN_FLAGS if FLAGS[name].present]
+    if given:
+        wanted = "tfds:NAME" if _is_tfds() else f"--format={FLAGS.format}"
+        raise InputError(f"{wanted} settles the columns. Leave --{given[0]} out.")
+
+
+def _layout() -> dict[str, Any]:
+    """Format and columns of the log's files, as `interactions.read_log` takes them."""
+    if FLAGS.format in LAYOUTS:
+        return LAYOUTS[FLAGS.format]
+    return {
+        "file_format": FLAGS.format,
+        "columns": FLAGS.columns,
+        "user_column": FLAGS.user_column,
+        "item_column": FLAGS.item_column,
+        "time_column": FLAGS.time_column,
+    }
+
+
+def _with_original_ids(log: interactions.Log) -> interactions.Log:
+    events = log.events
+    for role, table in (("user", FLAGS.original_user_ids), ("item", FLAGS.original_item_ids)):
+        if table:
+            restored = restore_ids(events[role], read_original_ids(Path(table)), Path(table))
+            events = events.with_columns(restored.alias(role))
+    return dataclasses.replace(log, events=events)
 
 
 def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], seconds: float) -> None:

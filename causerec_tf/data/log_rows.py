@@ -9,7 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from causerec_tf.data import times
+from causerec_tf.data.json_lines import JsonLinesFile
 from causerec_tf.data.log_files import LogFile
+from causerec_tf.data.log_records import Record
 from causerec_tf.errors import InputError
 
 ROLES = ("user", "item", "time")
@@ -42,7 +44,7 @@ class FileRows:
 
 
 def read_rows(
-    file: LogFile, roles: dict[str, str], *, skip_bad: bool, notation: str | None = None
+    file: LogFile | JsonLinesFile, roles: dict[str, str], *, skip_bad: bool, notation: str | None = None
 ) -> FileRows:
     """Reads and checks a file.
 
@@ -55,7 +57,7 @@ def read_rows(
     Raises:
       InputError: a column is missing or of no use, or a row is bad.
     """
-    file, table, num_unreadable = read_table(file, list(roles.values()), skip_bad)
+    file, table, num_unreadable = read_table(file, roles, skip_bad)
     raw = table.select(*(pl.col(name).alias(role) for role, name in roles.items()))
     check_types(file.path, raw, roles)
     moments, notation = times.parse_times(raw["time"], notation)
@@ -102,36 +104,43 @@ def check_types(path: Path | str, raw: pl.DataFrame, roles: dict[str, str]) -> N
         )
 
 
-def read_table(file: LogFile, names: list[str], skip_bad: bool) -> tuple[LogFile, pl.DataFrame, int]:
+def read_table(
+    file: LogFile | JsonLinesFile, roles: dict[str, str], skip_bad: bool
+) -> tuple[LogFile | JsonLinesFile, pl.DataFrame, int]:
     """The file without its unreadable lines, its columns, and the number of those lines."""
+    names = list(roles.values())
     found = file.column_names()
     missing = [name for name in names if name not in found]
-    # The first JSON line may lack a key that the others have.
-    if missing and file.file_format != "jsonl":
+    if isinstance(file, JsonLinesFile):
+        ids = [roles["user"], roles["item"]]
+        table, bad = file.table(names, ids, stop_at_bad=not skip_bad)
+        if bad and not skip_bad:
+            raise _unreadable(file, bad[0])
+        # The first line may lack a key that the others have, and one part what another part has.
+        missing = [name for name in missing if len(table) and table[name].null_count() == len(table)]
+        if missing and not file.is_part:
+            raise missing_column(file.path, missing[0], found)
+        return file.without(bad), table, len(bad)
+    if missing:
         raise missing_column(file.path, missing[0], found)
-    num_unreadable = 0
     try:
-        table = file.table(names)
+        return file, file.table(names), 0
     except pl.exceptions.PolarsError as error:
         bad = []
         for record in file.unreadable():
             bad.append(record)
             if not skip_bad:
-                raise InputError(
-                    f"{file.place_of_record(record)}: the row {record.problem}. {_SKIP_HINT}"
-                ) from error
+                raise _unreadable(file, record) from error
         if not bad:
             raise InputError(f"{file.path} cannot be read as {file.file_format}: {error}.") from error
-        file, num_unreadable = file.without(bad), len(bad)
-        nothing = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
-        table = file.table(names) if file.raw.strip() else nothing
-    for name in [] if file.is_part else missing:  # another part may have it
-        if len(table) and table[name].null_count() == len(table):
-            raise missing_column(file.path, name, found)
-    return file, table, num_unreadable
+    file = file.without(bad)
+    nothing = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    return file, file.table(names) if file.raw.strip() else nothing, len(bad)
 
 
-def _refuse_control_characters(file: LogFile, ids: pl.DataFrame, roles: dict[str, str]) -> None:
+def _refuse_control_characters(
+    file: LogFile | JsonLinesFile, ids: pl.DataFrame, roles: dict[str, str]
+) -> None:
     for role in ("user", "item"):
         # Polars reads half a surrogate pair in JSON as NUL, which would make different ids one.
         broken = ids[role].str.contains("[\r\n\0]").fill_null(False)
@@ -153,7 +162,11 @@ def missing_column(path: Path | str, name: str, found: list[str]) -> InputError:
     )
 
 
-def _bad_value(file: LogFile, row: int, role: str, column: str, value: object) -> InputError:
+def _unreadable(file: LogFile | JsonLinesFile, record: Record) -> InputError:
+    return InputError(f"{file.place_of_record(record)}: the row {record.problem}. {_SKIP_HINT}")
+
+
+def _bad_value(file: LogFile | JsonLinesFile, row: int, role: str, column: str, value: object) -> InputError:
     problem = "is empty"
     if role == "time" and value not in (None, ""):
         problem = (

@@ -13,6 +13,7 @@ import pytest
 
 from causerec_tf.data import interactions
 from causerec_tf.data.distributed import blocks, ranges
+from causerec_tf.data.interactions import Filters
 from causerec_tf.data.sequence_writer import write_dataset
 from causerec_tf.data.sequences import SPLITS, open_dataset
 from causerec_tf.errors import InputError
@@ -22,6 +23,7 @@ DATA = Path(os.environ.get("CAUSEREC_DATA", Path(__file__).parents[3] / "shared"
 YELP = DATA / "yelp2018" / "interactions.tsv.gz"
 ROLES = {"user": "user_id", "item": "item_id", "time": "timestamp"}
 HEADER = "user_id,item_id,timestamp\n"
+FILTERS = [Filters(), Filters(4, 9), Filters(max_user_count=5, training_share=0.6), Filters(4, 6, 7, 0.5)]
 
 
 def by_beam(directory, patterns, **settings):
@@ -31,13 +33,13 @@ def by_beam(directory, patterns, **settings):
     return prepare(Request(patterns=patterns, output=str(directory), **settings), "DirectRunner")
 
 
-def locally(directory, patterns, *, min_user_count=1, min_item_count=1, num_shards=8, **settings):
+def locally(directory, patterns, *, filters=FILTERS[0], num_shards=8, **settings):
     log = interactions.read_log(patterns, **settings)
-    filters = {"min_user_count": min_user_count, "min_item_count": min_item_count}
-    events = interactions.core_filter(log.events, **filters)
+    events = interactions.apply_filters(log.events, filters, 0)
     source = {"kind": "log", "files": list(log.files)}
     source |= {"rows_read": log.rows_read, "rows_skipped": log.skipped}
-    about = {"time_unit": log.time_unit, "filters": filters, "split_seed": 0, "source": source}
+    about = {"time_unit": log.time_unit, "filters": filters.description()}
+    about |= {"split_seed": 0, "source": source}
     sequences = interactions.build_sequences(events, split_seed=0, num_shards=num_shards)
     write_dataset(sequences, directory, num_shards=num_shards, about=about)
 
@@ -57,36 +59,48 @@ def awkward_log(folder):
     (folder / "a.csv").write_text(
         HEADER
         + "".join(f"{user},{item},{moment}\n" for user, item, moment in plain)
-        + "one,x,1,too many\n,y,3\nother,x,soon\n\nlast,y,2",
+        + "one,x,1,too many\n,y,3\nother,x,soon\n\n,,\nlast,y,2",
         encoding="utf-8",
     )
     frame = pl.DataFrame(rows[:fifth], schema=list(ROLES.values()), orient="row")
     frame.write_csv(folder / "b.csv", quote_style="always")
     lines = [json.dumps(dict(zip(ROLES.values(), row, strict=True))) for row in rows[fifth : 2 * fifth]]
-    (folder / "c.jsonl").write_text("\n".join([*lines, '{"item_id": 5}', "{broken"]), encoding="utf-8")
+    lines += ['{"item_id": 5}', "{broken", '{"user_id": 1.5, "item_id": 5, "timestamp": 1}']
+    (folder / "c.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "c.jsonl.gz").write_bytes(gzip.compress("\n".join(lines[::-1]).encode("utf-8")))
     text = "\t".join(ROLES.values()) + "\n" + "".join(f"{u}\t{i}\t{t}\n" for u, i, t in rows[2 * fifth :])
     (folder / "d.tsv.gz").write_bytes(gzip.compress(text.encode("utf-8")))
     frame.write_parquet(folder / "e.parquet")
     return [str(folder / "*.*")]
 
 
-@pytest.mark.parametrize("filters", [{}, {"min_user_count": 4, "min_item_count": 9}])
-def test_an_awkward_log_gives_the_same_files(tmp_path, filters):
+def assert_an_awkward_log_gives_the_same_files(tmp_path, filters, range_bytes):
     (tmp_path / "log").mkdir()
     patterns = awkward_log(tmp_path / "log")
-    settings = {"on_bad_row": "skip", "num_shards": 2, **filters}
-    info = by_beam(tmp_path / "beam", patterns, range_bytes=900, **settings)
+    settings = {"on_bad_row": "skip", "num_shards": 2, "filters": filters}
+    info = by_beam(tmp_path / "beam", patterns, range_bytes=range_bytes, **settings)
     locally(tmp_path / "local", patterns, **settings)
     assert_same(tmp_path / "beam", tmp_path / "local")
     assert info["source"]["rows_skipped"] == {
-        "a line that cannot be read": 2,
-        "no user id": 2,
+        "a line that cannot be read": 6,
+        "no user id": 3,
         "no readable time": 1,
     }
     assert info == open_dataset(tmp_path / "beam").info
     assert sorted(path.name for path in tmp_path.iterdir()) == ["beam", "local", "log"]
 
 
+def test_an_awkward_log_gives_the_same_files(tmp_path):
+    assert_an_awkward_log_gives_the_same_files(tmp_path, FILTERS[-1], 2500)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("filters", FILTERS)
+def test_an_awkward_log_in_many_ranges_gives_the_same_files(tmp_path, filters):
+    assert_an_awkward_log_gives_the_same_files(tmp_path, filters, 900)
+
+
+@pytest.mark.long
 def test_times_of_several_notations_are_one(tmp_path):
     (tmp_path / "a.csv").write_text(HEADER + "".join(f"u{n % 7},i{n % 5},{n}\n" for n in range(90)))
     # The decimal that makes a file decimal stands in its last range.
@@ -99,6 +113,7 @@ def test_times_of_several_notations_are_one(tmp_path):
     assert info["time_unit"].startswith("microseconds")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "message", "settings"),
     [
@@ -107,7 +122,12 @@ def test_times_of_several_notations_are_one(tmp_path):
         ("user_id,item_id\na,x\n", "no column 'timestamp'", {}),
         (HEADER, "no rows; a log needs at least one", {}),
         (" \n", "is empty", {}),
-        (HEADER + "a,x,1\n", "no user is left of 1 interactions", {"min_user_count": 2}),
+        (HEADER + "a,x,1\n", "no user is left of 1 interactions", {"filters": Filters(2)}),
+        (
+            HEADER + "a,x,1\n",
+            "no user is left with training_share=1e-09",
+            {"filters": Filters(1, 1, 1, 1e-9)},
+        ),
     ],
 )
 def test_bad_input_is_named_as_the_local_way_names_it(tmp_path, text, message, settings):
@@ -120,7 +140,7 @@ def test_bad_input_is_named_as_the_local_way_names_it(tmp_path, text, message, s
 @pytest.mark.parametrize("end", ["", "\n"])
 @pytest.mark.parametrize("range_bytes", [1, 7, 40, 1000])
 def test_ranges_own_every_line_once(range_bytes, end):
-    body = "".join(f"user{n},item{n},{n}\n\n" for n in range(20)).strip() + end
+    body = "".join(f"user{n},item{n},{n}\n\n" for n in range(10)).strip() + end
     raw = ("\n\r\n" + HEADER + body).encode()
     whole = ranges.Range(0, "log.csv", "csv", None, 0, None)
     parts = ranges.split_file(whole, io.BytesIO(raw), len(raw), range_bytes)
@@ -128,7 +148,7 @@ def test_ranges_own_every_line_once(range_bytes, end):
         ranges.read_range(part, io.BytesIO(raw), ROLES, "integer", skip_bad=False).events.rows()
         for part in parts
     ]
-    assert list(itertools.chain(*read)) == [(f"user{n}", f"item{n}", n) for n in range(20)]
+    assert list(itertools.chain(*read)) == [(f"user{n}", f"item{n}", n) for n in range(10)]
     lines = [ranges.survey_range(part, io.BytesIO(raw), ROLES).lines for part in parts]
     assert sum(lines) == raw.count(b"\n")
 
@@ -145,9 +165,9 @@ def test_a_bucket_holds_whole_users_of_one_shard():
 
 @pytest.mark.long
 @pytest.mark.skipif(not YELP.is_file(), reason=f"no {YELP}; CAUSEREC_DATA names the folder of data")
-@pytest.mark.parametrize("filters", [{}, {"min_user_count": 30, "min_item_count": 40}])
+@pytest.mark.parametrize("filters", [Filters(), Filters(30, 40, 100, 0.5)])
 def test_yelp_gives_the_same_files(tmp_path, filters):
-    settings = {"columns": ["user", "item", "time"], **filters}
+    settings = {"columns": ["user", "item", "time"], "filters": filters}
     by_beam(tmp_path / "beam", [str(YELP)], range_bytes=4 << 20, **settings)
     locally(tmp_path / "local", [str(YELP)], **settings)
     assert_same(tmp_path / "beam", tmp_path / "local")

@@ -13,9 +13,12 @@ import polars as pl
 
 from causerec_tf.data.interactions import (
     SPLITS,
+    Filters,
     SplitSequences,
+    drop_unshared_users,
     hash_user,
     in_order,
+    keep_last,
     place_users,
     rank_items,
     text_codes,
@@ -63,6 +66,13 @@ def by_bucket(
 def drop_rare_users(events: pl.DataFrame, min_user_count: int) -> pl.DataFrame:
     """Events of the users who have enough of them; a bucket holds all events of a user."""
     return events if min_user_count == 1 else events.filter(pl.len().over("user") >= min_user_count)
+
+
+def shorten(events: pl.DataFrame, filters: Filters, split_seed: int) -> pl.DataFrame:
+    """The last events of each user, and of training users only a share; a bucket holds whole users."""
+    if filters.max_user_count is not None:
+        events = keep_last(events, filters.max_user_count)
+    return drop_unshared_users(events, filters.training_share, split_seed)
 
 
 def item_counts(events: pl.DataFrame, num_parts: int) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -5,7 +5,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from causerec_tf.data.distributed.ranges import Range, split_file
 from causerec_tf.data.distributed.steps import Bucket, Plan
 from causerec_tf.data.interactions import (
     SPLITS,
-    check_filters,
+    Filters,
     column_roles,
+    no_shared_user,
     no_usable_rows,
     nothing_left,
 )
@@ -48,8 +49,7 @@ class Request:
       item_column: name of the column.
       time_column: name of the column.
       on_bad_row: `error` or `skip`.
-      min_user_count: least number of events of a user.
-      min_item_count: least number of events of an item.
+      filters: which events are kept.
       split_seed: of the split.
       num_shards: of each split.
       item_names: item id -> name, or None.
@@ -65,8 +65,7 @@ class Request:
     item_column: str = "item_id"
     time_column: str = "timestamp"
     on_bad_row: str = "error"
-    min_user_count: int = 1
-    min_item_count: int = 1
+    filters: Filters = field(default_factory=Filters)
     split_seed: int = 0
     num_shards: int = 8
     item_names: Mapping[str, str] | None = None
@@ -91,7 +90,7 @@ def prepare(
     Raises:
       InputError: the log cannot be used or the output not be written, as with the local way.
     """
-    check_filters(request.min_user_count, request.min_item_count)
+    request.filters.check()
     roles = column_roles(request.columns, request.user_column, request.item_column, request.time_column)
     ranges = _ranges(request)
     size = sum(storage.size(path) for path in {part.path for part in ranges})
@@ -105,11 +104,11 @@ def prepare(
         pieces, unit = _survey(run, plan, ranges)
         buckets, source = _read(run, plan, pieces)
         say(f"{source['rows_read']:,} rows read")
-        buckets = _filter(run, plan, buckets, request, source, say)
+        buckets = _filter(run, plan, buckets, request.filters, source, say)
         vocabulary, in_split, shards = _write(run, plan, buckets)
         about = {
             "time_unit": unit,
-            "filters": {"min_user_count": request.min_user_count, "min_item_count": request.min_item_count},
+            "filters": request.filters.description(),
             "split_seed": request.split_seed,
             "source": source,
         }
@@ -234,15 +233,13 @@ def _filter(
     run: Callable[..., None],
     plan: Plan,
     buckets: list[Bucket],
-    request: Request,
+    filters: Filters,
     source: dict,
     say: Callable[[str], None],
 ) -> list[Bucket]:
-    """Drops rare users and items in rounds, until a round drops no item any more."""
-    least = request.min_user_count, request.min_item_count
-    if least == (1, 1):
-        return buckets
-    dropped, rounds = True, 0
+    """Drops rare users and items in rounds, until a round drops no item any more; then the rest."""
+    least = filters.min_user_count, filters.min_item_count
+    dropped, rounds = least != (1, 1), 0
     while dropped:
         rounds += 1
         output = f"{plan.work}/filter-{rounds}.json"
@@ -252,7 +249,15 @@ def _filter(
         dropped = any(items_dropped for _, _, items_dropped in found)
         if not buckets:
             raise nothing_left(source["rows_read"] - sum(source["rows_skipped"].values()), *least)
-    say(f"filtered in {rounds} rounds")
+    if rounds:
+        say(f"filtered in {rounds} rounds")
+    if filters.max_user_count is None and filters.training_share == 1:
+        return buckets
+    output = f"{plan.work}/shorten.json"
+    run(steps.shorten, plan, buckets, filters, output)
+    buckets = _buckets(entry for entry in storage.read_json(output) if entry[1] is not None)
+    if not buckets:
+        raise no_shared_user(filters.training_share)
     return buckets
 
 

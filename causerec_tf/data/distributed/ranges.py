@@ -6,13 +6,17 @@ are read whole as well.
 """
 
 import dataclasses
+import gzip
+import io
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import polars as pl
 
 from causerec_tf.data import times
-from causerec_tf.data.log_files import GZIP_MAGIC, SEPARATORS, LogFile, unpack_log_file
+from causerec_tf.data.json_lines import JsonLinesFile
+from causerec_tf.data.log_files import SEPARATORS, LogFile, unpack_log_file
+from causerec_tf.data.log_records import GZIP_MAGIC
 from causerec_tf.data.log_rows import FileRows, check_types, read_rows, read_table
 
 _NOTATIONS = (times.INTEGER, times.DECIMAL, times.MOMENT)
@@ -101,13 +105,20 @@ def survey_range(part: Range, file: BinaryIO, roles: dict[str, str]) -> Survey:
     Raises:
       InputError: the file cannot be read. Its bad rows are left for `read_range` to find.
     """
-    log_file, body = _open(part, file)
-    if not body.strip():
-        return Survey(body.count(b"\n"), is_blank=True)
-    if part.end is not None and part.file_format == "csv" and b'"' in log_file.raw:
+    body = _body(part, file)
+    lines = body.count(b"\n") if body is not None else 0
+    if body is not None and not body.strip():
+        return Survey(lines, is_blank=True)
+    log_file = _open(part, file, body)
+    if (
+        body is not None
+        and isinstance(log_file, LogFile)
+        and log_file.file_format == "csv"
+        and b'"' in log_file.raw
+    ):
         return Survey(has_quotes=True)
     found = log_file.column_names()
-    _, table, _ = read_table(log_file, list(roles.values()), skip_bad=True)
+    _, table, _ = read_table(log_file, roles, skip_bad=True)
     raw = table.select(pl.col(name).alias(role) for role, name in roles.items())
     check_types(part.path, raw, roles)
     usable = []
@@ -120,7 +131,7 @@ def survey_range(part: Range, file: BinaryIO, roles: dict[str, str]) -> Survey:
                 usable.append(notation)
                 break
     return Survey(
-        body.count(b"\n"),
+        lines,
         clues=times.clues_of(raw["time"]),
         usable=tuple(usable),
         found=tuple(found),
@@ -134,24 +145,30 @@ def read_range(
     part: Range, file: BinaryIO, roles: dict[str, str], notation: str, *, skip_bad: bool
 ) -> FileRows:
     """Reads and checks the rows of a range; `notation` is that of the whole file's times."""
-    return read_rows(_open(part, file)[0], roles, skip_bad=skip_bad, notation=notation)
+    return read_rows(_open(part, file, _body(part, file)), roles, skip_bad=skip_bad, notation=notation)
 
 
-def _open(part: Range, file: BinaryIO) -> tuple[LogFile, bytes]:
-    """The range as a small file with a header, and its own bytes."""
-    if part.end is None:
-        raw = file.read()
-        return unpack_log_file(part.path, part.file_format, raw, part.header), raw
-    body = _lines(file, part.start, part.end)
-    if part.start == 0 or part.file_format not in SEPARATORS:
-        is_first = part.start == 0
-        header = part.header if is_first else None
-        return LogFile(part.path, part.file_format, body, header, True, part.lines_above), body
+def _body(part: Range, file: BinaryIO) -> bytes | None:
+    """The lines of a range; None: it is the whole file."""
+    return None if part.end is None else _lines(file, part.start, part.end)
+
+
+def _open(part: Range, file: BinaryIO, body: bytes | None) -> LogFile | JsonLinesFile:
+    """The range as a small file, with a header where there is one."""
+    if body is None:
+        if part.file_format == "jsonl":  # packed, or it would be in ranges
+            return JsonLinesFile(part.path, gzip.GzipFile(fileobj=file))  # type: ignore[arg-type]
+        file.seek(0)
+        return unpack_log_file(part.path, part.file_format, file.read(), part.header)
+    if part.file_format == "jsonl":
+        return JsonLinesFile(part.path, io.BytesIO(body), True, part.lines_above)
+    if part.start == 0:
+        return LogFile(part.path, part.file_format, body, part.header, True, part.lines_above)
     if part.header is not None:
         head = SEPARATORS[part.file_format].join(part.header).encode("utf-8") + b"\n"
     else:
         head = _header_line(file)
-    return LogFile(part.path, part.file_format, head + body, None, True, part.lines_above - 1), body
+    return LogFile(part.path, part.file_format, head + body, None, True, part.lines_above - 1)
 
 
 def _lines(file: BinaryIO, start: int, end: int) -> bytes:

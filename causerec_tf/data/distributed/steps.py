@@ -21,7 +21,7 @@ import polars as pl
 
 from causerec_tf.data.distributed import blocks, storage
 from causerec_tf.data.distributed.ranges import Range, read_range, survey_range
-from causerec_tf.data.interactions import SPLITS, in_microseconds
+from causerec_tf.data.interactions import SPLITS, Filters, in_microseconds
 from causerec_tf.errors import InputError
 
 _ITEM_PARTS = 64
@@ -151,6 +151,25 @@ def drop_rare(
     rare = counted.counts | "by item" >> beam.GroupByKey() | "items" >> beam.FlatMap(items)
     both = {"kept": counted.kept, "rare": rare} | beam.CoGroupByKey()
     _collect(both | "drop" >> beam.Map(drop), output)
+
+
+def shorten(root: beam.Pipeline, plan: Plan, buckets: list[Bucket], filters: Filters, output: str) -> None:
+    """Keeps the last events of each user and a share of the training users.
+
+    Args:
+      root: the pipeline.
+      plan: of the preparation.
+      buckets: number and file of each.
+      filters: of which `max_user_count` and `training_share` are used.
+      output: JSON file of `[bucket, file or None when it is empty]`.
+    """
+
+    def keep(bucket: Bucket) -> list:
+        number, path = bucket
+        kept = blocks.shorten(storage.read_frame(path), filters, plan.split_seed)
+        return list(_store(plan, number, kept)) if len(kept) else [number, None]
+
+    _collect(_create(root, buckets) | "shorten" >> beam.Map(keep), output)
 
 
 def number_and_write(
