@@ -24,7 +24,14 @@ from pipelines import command  # noqa: E402
 
 FLAGS = flags.FLAGS
 
-NAMES = ("training", "evaluation", "growth", "compilation", "index")
+NAMES = (
+    "training",
+    "evaluation",
+    "growth",
+    "compilation",
+    "preparation",
+    "index",
+)
 RESULTS = ROOT / "benchmarks" / "results"
 GENERATED = ROOT / "datasets" / "benchmark"
 
@@ -32,6 +39,7 @@ _QUICK: dict[str, dict[str, Any]] = {
     "training": {"steps": 2, "warm_up": 1, "batches": 4, "square": 64},
     "evaluation": {"steps": 4},
     "compilation": {"calls": 2},
+    "preparation": {"rows": (2_000,)},
     "index": {"num_items": 2000, "width": 8, "num_tuning": 200, "num_queries": 100, "timed": 20},
     "growth": {"catalogues": {"100k": 500, "10m": 2000}, "steps": 2, "warm_up": 1, "batches": 2},
 }
@@ -42,6 +50,9 @@ flags.DEFINE_integer("rounds", 7, "How often each system is timed.", lower_bound
 flags.DEFINE_string("output", None, "Directory of the results. None: benchmarks/results.")
 flags.DEFINE_list(
     "towers", ["mean"], "User towers that `training` measures; mean always. The others take minutes a round."
+)
+flags.DEFINE_integer(
+    "beam_rows", None, "Of `preparation`: which of its logs, by rows, Beam's DirectRunner prepares as well."
 )
 flags.DEFINE_bool(
     "quick", False, "Tiny sizes, to see that it all works; the numbers mean nothing and are not kept."
@@ -87,7 +98,7 @@ def main() -> None:
 
 def _measure(name: str) -> tuple:
     """Runs a benchmark; answers with result, the function of its picture and what the dataset is."""
-    from benchmarks import compilation, evaluation, growth, log, training
+    from benchmarks import compilation, evaluation, growth, log, preparation, training
 
     if name == "index":
         from benchmarks import index
@@ -97,6 +108,12 @@ def _measure(name: str) -> tuple:
     if name == "compilation":
         result = compilation.measure(_scale(compilation.Scale, **_QUICK[name]), FLAGS.rounds, _say)
         return result, compilation.draw, None
+
+    if name == "preparation":
+        # No rounds: the largest log takes minutes.
+        preparation_scale = preparation.Scale(**_QUICK[name]) if FLAGS.quick else preparation.Scale()
+        preparation_scale = dataclasses.replace(preparation_scale, beam_rows=FLAGS.beam_rows)
+        return preparation.measure(preparation_scale, _say), preparation.draw, None
 
     if name == "growth":
         result = growth.measure(_scale(growth.Scale, **_QUICK[name]), FLAGS.rounds, _say)

@@ -9,6 +9,7 @@ python pipelines/prepare.py --output=datasets/generated      # without a log: a 
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from absl import flags
@@ -17,7 +18,7 @@ from causerec_tf.data import interactions, times
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.data.log_files import FORMATS
 from causerec_tf.data.placement import check_output
-from causerec_tf.data.public.amazon import read_reviews, read_triples
+from causerec_tf.data.public.amazon import REVIEWS, TRIPLES
 from causerec_tf.data.public.item_lists import read_item_lists
 from causerec_tf.data.public.movielens import read_movielens
 from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
@@ -26,8 +27,9 @@ from pipelines import command
 
 FLAGS = flags.FLAGS
 
-# Formats in which datasets are published; they settle the columns.
-PUBLIC_FORMATS = {"item_lists": read_item_lists, "amazon_reviews": read_reviews, "comirec": read_triples}
+FORMATS_WITH_COLUMNS = ("auto", *FORMATS)
+# Formats in which datasets are published settle the columns. These are logs but for that.
+LAYOUTS = {"amazon_reviews": REVIEWS, "comirec": TRIPLES}
 COLUMN_FLAGS = ("columns", "user_column", "item_column", "time_column")
 
 flags.DEFINE_list(
@@ -40,7 +42,7 @@ flags.DEFINE_string("output", None, "Directory of the dataset to make.", require
 flags.DEFINE_enum(
     "format",
     "auto",
-    ["auto", *FORMATS, *PUBLIC_FORMATS],
+    [*FORMATS_WITH_COLUMNS, "item_lists", *LAYOUTS],
     "The files' format; auto: by extension. item_lists: lines `user item item ...` (Yelp2018, Gowalla);"
     " amazon_reviews: reviews in JSON lines; comirec: its Amazon Books.",
 )
@@ -81,6 +83,13 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("num_shards", 8, "TFRecord files a split.", lower_bound=1)
 flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read.")
+flags.DEFINE_enum(
+    "runner",
+    "local",
+    ["local", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"],
+    "local: this process, by Polars. Else Apache Beam and which of its runners; docs/operations.md.",
+)
+flags.DEFINE_string("beam_options", "", "Options of Beam, as on a command line of its own.")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is at --output.")
 
 
@@ -108,12 +117,19 @@ class Steps:
 def main() -> None:
     """Reads the flags and prepares."""
     steps = Steps()
+    if FLAGS.runner != "local":
+        _prepare_by_beam(steps)
+        return
+    if FLAGS.beam_options:
+        raise InputError("--beam_options are of no use with --runner=local. Say --runner=DirectRunner.")
     output = Path(FLAGS.output)
     check_output(output, marker="dataset.json", overwrite=FLAGS.overwrite)
+    filters = _filters()
+    filters.check()
     log, source, names = _read(steps)
 
     steps.begin("filtering and ordering")
-    events, filters = _filter(log.events)
+    events = interactions.apply_filters(log.events, filters, FLAGS.split_seed)
     sequences = interactions.build_sequences(events, split_seed=FLAGS.split_seed, num_shards=FLAGS.num_shards)
     steps.end(f"{len(events):,} interactions of {len(sequences.user_ids):,} users")
 
@@ -130,7 +146,7 @@ def main() -> None:
             num_shards=FLAGS.num_shards,
             about={
                 "time_unit": log.time_unit,
-                "filters": filters,
+                "filters": filters.description(),
                 "split_seed": FLAGS.split_seed,
                 "source": source,
             },
@@ -139,21 +155,53 @@ def main() -> None:
             progress=bar.update,
         )
     steps.end(f"{3 * FLAGS.num_shards} shards")
-    _print_summary(dataset.info, log, output, steps.seconds)
+    _print_summary(dataset.info, log.rows_read, log.skipped, steps.seconds)
 
 
-def _filter(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, float]]:
-    """The events that are kept, and what `dataset.json` says of the filters."""
-    min_user_count, min_item_count = FLAGS.min_user_count, FLAGS.min_item_count
-    filters = {"min_user_count": min_user_count, "min_item_count": min_item_count}
-    events = interactions.core_filter(events, min_user_count=min_user_count, min_item_count=min_item_count)
-    if FLAGS.max_user_count is not None:
-        events = interactions.keep_last(events, FLAGS.max_user_count)
-        filters["max_user_count"] = FLAGS.max_user_count
-    events = interactions.share_training_users(events, FLAGS.training_share, FLAGS.split_seed)
-    if FLAGS.training_share < 1:
-        filters["training_share"] = FLAGS.training_share
-    return events, filters
+def _prepare_by_beam(steps: Steps) -> None:
+    """The same by Apache Beam."""
+    if not FLAGS.input:
+        raise InputError(f"--runner={FLAGS.runner} needs a log: name one with --input.")
+    for what, is_used in (
+        ("tfds:NAME", _is_tfds()),
+        ("--format=item_lists", FLAGS.format == "item_lists"),
+        ("--original_user_ids", FLAGS.original_user_ids is not None),
+        ("--original_item_ids", FLAGS.original_item_ids is not None),
+    ):
+        if is_used:
+            raise InputError(f"{what} does not go with --runner={FLAGS.runner}. Say --runner=local.")
+    _check_columns_are_open()
+    try:
+        from causerec_tf.data.distributed.prepare import Request, prepare
+    except ModuleNotFoundError as error:
+        if error.name != "apache_beam":
+            raise
+        raise InputError(
+            f"--runner={FLAGS.runner} needs Apache Beam: pip install 'causerec_tf[beam]'. Without it,"
+            " say --runner=local."
+        ) from error
+    request = Request(
+        patterns=FLAGS.input,
+        output=FLAGS.output,
+        **_layout(),
+        on_bad_row=FLAGS.on_bad_row,
+        filters=_filters(),
+        split_seed=FLAGS.split_seed,
+        num_shards=FLAGS.num_shards,
+        item_names=read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None,
+        overwrite=FLAGS.overwrite,
+    )
+    steps.begin(f"preparing {','.join(FLAGS.input)} by {FLAGS.runner}")
+    info = prepare(request, FLAGS.runner, FLAGS.beam_options, say=lambda line: print(f"  {line}", flush=True))
+    steps.end(f"{3 * FLAGS.num_shards} shards")
+    source = info["source"]
+    _print_summary(info, source["rows_read"], source["rows_skipped"], steps.seconds)
+
+
+def _filters() -> interactions.Filters:
+    return interactions.Filters(
+        FLAGS.min_user_count, FLAGS.min_item_count, FLAGS.max_user_count, FLAGS.training_share
+    )
 
 
 def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
@@ -185,28 +233,41 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
 
 def _read_log() -> tuple[interactions.Log, dict[str, str] | None]:
     """The log, and the items' names where the log itself has them."""
-    is_tfds = any(pattern.startswith("tfds:") for pattern in FLAGS.input)
-    if is_tfds or FLAGS.format in PUBLIC_FORMATS:
-        given = [name for name in COLUMN_FLAGS if FLAGS[name].present]
-        if given:
-            wanted = "tfds:NAME" if is_tfds else f"--format={FLAGS.format}"
-            raise InputError(f"{wanted} settles the columns. Leave --{given[0]} out.")
-    if is_tfds:
+    _check_columns_are_open()
+    if _is_tfds():
         if len(FLAGS.input) > 1 or FLAGS.format != "auto":
             raise InputError("tfds:NAME stands alone: no other --input, and no --format.")
         return read_movielens(FLAGS.input[0].removeprefix("tfds:"), FLAGS.tfds_dir)
-    if FLAGS.format in PUBLIC_FORMATS:
-        return PUBLIC_FORMATS[FLAGS.format](FLAGS.input, on_bad_row=FLAGS.on_bad_row), None
-    log = interactions.read_log(
-        FLAGS.input,
-        file_format=FLAGS.format,
-        columns=FLAGS.columns,
-        user_column=FLAGS.user_column,
-        item_column=FLAGS.item_column,
-        time_column=FLAGS.time_column,
-        on_bad_row=FLAGS.on_bad_row,
-    )
-    return log, None
+    if FLAGS.format == "item_lists":
+        return read_item_lists(FLAGS.input, on_bad_row=FLAGS.on_bad_row), None
+    return interactions.read_log(FLAGS.input, **_layout(), on_bad_row=FLAGS.on_bad_row), None
+
+
+def _is_tfds() -> bool:
+    return any(pattern.startswith("tfds:") for pattern in FLAGS.input)
+
+
+def _check_columns_are_open() -> None:
+    """Refuses names of columns where the format settles them."""
+    if not _is_tfds() and FLAGS.format in FORMATS_WITH_COLUMNS:
+        return
+    given = [name for name in COLUMN_FLAGS if FLAGS[name].present]
+    if given:
+        wanted = "tfds:NAME" if _is_tfds() else f"--format={FLAGS.format}"
+        raise InputError(f"{wanted} settles the columns. Leave --{given[0]} out.")
+
+
+def _layout() -> dict[str, Any]:
+    """Format and columns of the log's files, as `interactions.read_log` takes them."""
+    if FLAGS.format in LAYOUTS:
+        return LAYOUTS[FLAGS.format]
+    return {
+        "file_format": FLAGS.format,
+        "columns": FLAGS.columns,
+        "user_column": FLAGS.user_column,
+        "item_column": FLAGS.item_column,
+        "time_column": FLAGS.time_column,
+    }
 
 
 def _with_original_ids(log: interactions.Log) -> interactions.Log:
@@ -218,7 +279,7 @@ def _with_original_ids(log: interactions.Log) -> interactions.Log:
     return dataclasses.replace(log, events=events)
 
 
-def _print_summary(info: dict, log: interactions.Log, output: Path, seconds: float) -> None:
+def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], seconds: float) -> None:
     counts = info["counts"]
     print(f"\n{'':14}{'users':>12}{'items':>12}{'interactions':>14}")
     for split in interactions.SPLITS:
@@ -226,16 +287,16 @@ def _print_summary(info: dict, log: interactions.Log, output: Path, seconds: flo
         print(f"{split:14}{numbers[0]:>12,}{numbers[1]:>12,}{numbers[2]:>14,}")
     total = sum(counts["users"].values()), info["num_items"], sum(counts["interactions"].values())
     print(f"{'all':14}{total[0]:>12,}{total[1]:>12,}{total[2]:>14,}\n")
-    skipped = ", ".join(f"{count:,} with {reason}" for reason, count in log.skipped.items())
+    skipped = ", ".join(f"{count:,} with {reason}" for reason, count in rows_skipped.items())
     evaluated = counts["evaluation_users"]
     for name, value in (
-        ("rows", f"{log.rows_read:,} read, skipped: {skipped or 'none'}"),
+        ("rows", f"{rows_read:,} read, skipped: {skipped or 'none'}"),
         ("filters", ", ".join(f"{key}={value}" for key, value in info["filters"].items())),
         ("training pairs", f"{counts['training_windows']:,}"),
         ("evaluated", f"{evaluated['validation']:,} validation, {evaluated['test']:,} test users"),
         ("times", info["time_unit"]),
         ("fingerprint", info["fingerprint"][:16]),
-        ("dataset", str(output)),
+        ("dataset", FLAGS.output),
         ("seconds", f"{seconds:.1f}"),
     ):
         print(f"{name:16}{value}")

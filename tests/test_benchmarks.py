@@ -42,6 +42,9 @@ def test_each_stores_its_ratios_and_a_picture(tmp_path):
         assert stored["quick"] and "benchmarks/run.py" in stored["command"]
         assert stored["machine"]["cores"] >= 1
         assert (tmp_path / "results" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    preparation = json.loads((tmp_path / "results" / "preparation.json").read_text(encoding="utf-8"))
+    assert [run["rows"] for run in preparation["details"]["runs"]] == [2000]
+    assert preparation["measures"]["local_2k_memory"]["median"] > 0
     page = tables.filled(tables.PAGE.read_text(encoding="utf-8"), tmp_path / "results")
     assert "not measured yet" not in page
     for ratio in set.union(*RATIOS.values()):

@@ -23,6 +23,47 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
+class Filters:
+    """Which events of a log go into a dataset, in the order in which it is settled.
+
+    Attributes:
+      min_user_count: least number of events of a user; see `core_filter`.
+      min_item_count: least number of events of an item.
+      max_user_count: so many events of a user, the last; None: all. See `keep_last`.
+      training_share: this share of the training users; see `share_training_users`.
+    """
+
+    min_user_count: int = 1
+    min_item_count: int = 1
+    max_user_count: int | None = None
+    training_share: float = 1.0
+
+    def check(self) -> None:
+        """Raises an InputError where a number makes no sense."""
+        for name in ("min_user_count", "min_item_count"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}; it must be at least 1, which filters nothing."
+                )
+        if self.max_user_count is not None and self.max_user_count < 1:
+            raise InputError(f"max_user_count is {self.max_user_count}; it must be at least 1.")
+        if not 0 < self.training_share <= 1:
+            raise InputError(f"training_share is {self.training_share}; it must be above 0 and at most 1.")
+
+    def description(self) -> dict[str, float]:
+        """What `dataset.json` says of them."""
+        used: dict[str, float] = {
+            "min_user_count": self.min_user_count,
+            "min_item_count": self.min_item_count,
+        }
+        if self.max_user_count is not None:
+            used["max_user_count"] = self.max_user_count
+        if self.training_share < 1:
+            used["training_share"] = self.training_share
+        return used
+
+
+@dataclass(frozen=True)
 class Log:
     """The rows of a log that could be read, in the order of the files.
 
@@ -51,7 +92,7 @@ class SplitSequences:
     Attributes:
       vocabulary: the item ids by descending training frequency, then id bytes.
       user_ids: [users] text.
-      items: int64 [events], position in `vocabulary` plus 1.
+      items: int32 [events], position in `vocabulary` plus 1.
       times: int64 [events].
       row_splits: int64 [users + 1]; user `u` owns the events from `row_splits[u]` on, up to but
         without `row_splits[u + 1]`.
@@ -93,13 +134,7 @@ def read_log(
     Raises:
       InputError: a file, a column or a row cannot be used; the message says where and why.
     """
-    if columns is not None:
-        _check_header(columns)
-        roles = dict(zip(ROLES, ROLES, strict=True))
-    else:
-        roles = dict(zip(ROLES, (user_column, item_column, time_column), strict=True))
-        if len(set(roles.values())) < len(ROLES):
-            raise InputError(f"user, item and time need three different columns, got {roles}.")
+    roles = column_roles(columns, user_column, item_column, time_column)
     paths = find_files(patterns)
     header = tuple(columns) if columns is not None else None
     frames: list[pl.DataFrame] = []
@@ -116,8 +151,7 @@ def read_log(
             notations[str(path)] = rows.notation
             frames.append(rows.events)
     if not frames:
-        found = f"{rows_read} rows, none of them usable" if rows_read else "no rows"
-        raise InputError(f"{', '.join(map(str, paths))}: {found}; a log needs at least one.")
+        raise no_usable_rows(paths, rows_read)
     try:
         time_unit = times.combine_notations(notations)
     except ValueError as error:
@@ -125,9 +159,32 @@ def read_log(
     if time_unit == times.MICROSECONDS:
         for place, (path_text, notation) in enumerate(notations.items()):
             if notation == times.INTEGER:
-                frames[place] = _in_microseconds(frames[place], path_text)
+                frames[place] = in_microseconds(frames[place], path_text)
     names = tuple(path.name for path in paths)
     return Log(pl.concat(frames, rechunk=True), time_unit, rows_read, skipped, names)
+
+
+def column_roles(
+    columns: Sequence[str] | None, user_column: str, item_column: str, time_column: str
+) -> dict[str, str]:
+    """The name of the column for each of `ROLES`; `read_log` describes the arguments.
+
+    Raises:
+      InputError: the names do not tell three columns.
+    """
+    if columns is not None:
+        _check_header(columns)
+        return dict(zip(ROLES, ROLES, strict=True))
+    roles = dict(zip(ROLES, (user_column, item_column, time_column), strict=True))
+    if len(set(roles.values())) < len(ROLES):
+        raise InputError(f"user, item and time need three different columns, got {roles}.")
+    return roles
+
+
+def no_usable_rows(paths: Sequence[Path | str], rows_read: int) -> InputError:
+    """The error of a log that holds nothing to prepare."""
+    found = f"{rows_read} rows, none of them usable" if rows_read else "no rows"
+    return InputError(f"{', '.join(map(str, paths))}: {found}; a log needs at least one.")
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
@@ -146,6 +203,23 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     return list(paths)
 
 
+def apply_filters(events: pl.DataFrame, filters: Filters, split_seed: int) -> pl.DataFrame:
+    """The events that the filters keep, in the order of the log.
+
+    Args:
+      events: columns `user`, `item` and `time`.
+      filters: what to keep.
+      split_seed: the seed of `build_sequences`.
+
+    Raises:
+      InputError: nothing is left, or a number makes no sense.
+    """
+    events = core_filter(events, min_user_count=filters.min_user_count, min_item_count=filters.min_item_count)
+    if filters.max_user_count is not None:
+        events = keep_last(events, filters.max_user_count)
+    return share_training_users(events, filters.training_share, split_seed)
+
+
 def core_filter(events: pl.DataFrame, *, min_user_count: int = 1, min_item_count: int = 1) -> pl.DataFrame:
     """Drops rare users and items until every one that is left has enough events left.
 
@@ -157,13 +231,11 @@ def core_filter(events: pl.DataFrame, *, min_user_count: int = 1, min_item_count
     Raises:
       InputError: nothing is left.
     """
-    for name, least in (("min_user_count", min_user_count), ("min_item_count", min_item_count)):
-        if least < 1:
-            raise InputError(f"{name} is {least}; it must be at least 1, which filters nothing.")
+    Filters(min_user_count, min_item_count).check()
     if min_user_count == 1 and min_item_count == 1:
         return events
-    users, items = _codes(events["user"])[1], _codes(events["item"])[1]
-    kept = np.arange(len(events))
+    users, items = text_codes(events["user"])[1], text_codes(events["item"])[1]
+    kept = np.arange(len(events), dtype=np.uint32)
     while True:
         enough = (np.bincount(users[kept])[users[kept]] >= min_user_count) & (
             np.bincount(items[kept])[items[kept]] >= min_item_count
@@ -172,10 +244,15 @@ def core_filter(events: pl.DataFrame, *, min_user_count: int = 1, min_item_count
             return events[kept]
         kept = kept[enough]
         if not len(kept):
-            raise InputError(
-                f"no user is left of {len(events)} interactions after the filters"
-                f" min_user_count={min_user_count}, min_item_count={min_item_count}. Lower them."
-            )
+            raise nothing_left(len(events), min_user_count, min_item_count)
+
+
+def nothing_left(num_events: int, min_user_count: int, min_item_count: int) -> InputError:
+    """The error of filters that leave no event."""
+    return InputError(
+        f"no user is left of {num_events} interactions after the filters"
+        f" min_user_count={min_user_count}, min_item_count={min_item_count}. Lower them."
+    )
 
 
 def keep_last(events: pl.DataFrame, max_user_count: int) -> pl.DataFrame:
@@ -188,9 +265,8 @@ def keep_last(events: pl.DataFrame, max_user_count: int) -> pl.DataFrame:
     Raises:
       InputError: `max_user_count` is below 1.
     """
-    if max_user_count < 1:
-        raise InputError(f"max_user_count is {max_user_count}; it must be at least 1.")
-    users = _codes(events["user"])[1]
+    Filters(max_user_count=max_user_count).check()
+    users = text_codes(events["user"])[1]
     order = np.lexsort((events["time"].to_numpy(), users))
     ends = np.cumsum(np.bincount(users))[users[order]]
     kept = order[ends - np.arange(len(order)) <= max_user_count]
@@ -210,17 +286,26 @@ def share_training_users(events: pl.DataFrame, share: float, split_seed: int) ->
     Raises:
       InputError: `share` is out of its range, or leaves no user.
     """
-    if not 0 < share <= 1:
-        raise InputError(f"training_share is {share}; it must be above 0 and at most 1.")
+    Filters(training_share=share).check()
+    kept = drop_unshared_users(events, share, split_seed)
+    if not len(kept):
+        raise no_shared_user(share)
+    return kept
+
+
+def drop_unshared_users(events: pl.DataFrame, share: float, split_seed: int) -> pl.DataFrame:
+    """`share_training_users` of some of the users, of whom none may be left."""
     if share == 1:
         return events
     exact = Fraction(repr(float(share)))
     users = events["user"].unique()
     kept = [user for user in users if _is_shared(hash_user(user, split_seed)[0], exact)]
-    events = events.filter(pl.col("user").is_in(kept))
-    if not len(events):
-        raise InputError(f"no user is left with training_share={share}. Raise it.")
-    return events
+    return events.filter(pl.col("user").is_in(kept))
+
+
+def no_shared_user(share: float) -> InputError:
+    """The error of a share that leaves no user."""
+    return InputError(f"no user is left with training_share={share}. Raise it.")
 
 
 def hash_user(user_id: str, split_seed: int) -> tuple[int, int]:
@@ -252,23 +337,73 @@ def build_sequences(events: pl.DataFrame, *, split_seed: int, num_shards: int) -
       split_seed: any integer; another one gives another split.
       num_shards: number of shards of each split.
     """
-    user_ids, users = _codes(events["user"])
-    item_ids, items = _codes(events["item"])
-    moments = events["time"].to_numpy()
-    order = np.lexsort((moments, users))  # stable, so that ties keep the order of the log
-    users, items, moments = users[order], items[order], moments[order]
-    hashes = [hash_user(user_id, split_seed) for user_id in user_ids]
-    split = np.array([_split_index(first) for first, _ in hashes], np.int64)
-    shard = np.array([second % num_shards for _, second in hashes], np.int64)
-    in_training = split[users] == 0
-    frequency = np.bincount(items[in_training], minlength=len(item_ids))
-    by_frequency = np.lexsort((np.arange(len(item_ids)), -frequency))
-    index = np.empty(len(item_ids), np.int64)
-    index[by_frequency] = np.arange(1, len(item_ids) + 1)
+    user_ids, users = text_codes(events["user"])
+    item_ids, items = text_codes(events["item"])
+    users, moments, items = in_order(users, events["time"].to_numpy(), items)
     row_splits = np.zeros(len(user_ids) + 1, np.int64)
     np.cumsum(np.bincount(users, minlength=len(user_ids)), out=row_splits[1:])
-    vocabulary = [item_ids[position] for position in by_frequency]
+    split, shard = place_users(user_ids, split_seed, num_shards)
+    in_training = np.repeat(split == 0, np.diff(row_splits))
+    ranking = rank_items(np.bincount(items[in_training], minlength=len(item_ids)))
+    index = np.empty(len(item_ids), np.int32)
+    index[ranking] = np.arange(1, len(item_ids) + 1, dtype=np.int32)
+    vocabulary = [item_ids[position] for position in ranking]
     return SplitSequences(vocabulary, user_ids, index[items], moments, row_splits, split, shard)
+
+
+def text_codes(column: pl.Series) -> tuple[list[str], np.ndarray]:
+    """The distinct values in the order of their bytes, and each row's position among them, uint32 [rows]."""
+    distinct = column.unique().sort()
+    codes = column.cast(pl.Enum(distinct)).to_physical().cast(pl.UInt32)
+    return distinct.to_list(), codes.to_numpy()
+
+
+def in_order(
+    users: np.ndarray, moments: np.ndarray, items: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sorts events by user, then time; ties keep their order.
+
+    Args:
+      users: uint32 [events].
+      moments: int64 [events].
+      items: [events], any numbers.
+
+    Returns:
+      Users, moments and items, sorted.
+    """
+    first, span = int(moments.min()), int(moments.max()) - int(moments.min()) + 1
+    if (int(users.max()) + 1) * span >= 1 << 63:  # as dates in nanoseconds may have it
+        order = np.lexsort((moments, users))
+        return users[order], moments[order], items[order]
+    # User and time as one number: sorting that, with the item beside it, is several times as fast.
+    key = users.astype(np.int64)
+    key *= span
+    key += moments - first
+    frame = pl.DataFrame({"key": key, "item": items}).sort("key", maintain_order=True)
+    key = frame["key"].to_numpy()
+    users = (key // span).astype(np.uint32)
+    moments = key % span
+    moments += first
+    return users, moments, frame["item"].to_numpy()
+
+
+def place_users(user_ids: Sequence[str], split_seed: int, num_shards: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split (position in `SPLITS`) and shard of each user, int64 [users] both."""
+    hashes = [hash_user(user_id, split_seed) for user_id in user_ids]
+    split = np.array([_split_index(first) for first, _ in hashes], np.int64)
+    return split, np.array([second % num_shards for _, second in hashes], np.int64)
+
+
+def rank_items(frequency: np.ndarray) -> np.ndarray:
+    """The order of the vocabulary: by descending frequency, ties as they stand.
+
+    Args:
+      frequency: training events of each item, the items in the order of their ids' bytes.
+
+    Returns:
+      int64 [items], positions in `frequency`.
+    """
+    return np.argsort(-frequency, kind="stable")
 
 
 def _split_index(number: int) -> int:
@@ -283,14 +418,12 @@ def _is_shared(number: int, share: Fraction) -> bool:
     return not is_training or number * 10 * share.denominator < (8 << 64) * share.numerator
 
 
-def _codes(column: pl.Series) -> tuple[list[str], np.ndarray]:
-    """The distinct values in the order of their bytes, and each row's position among them."""
-    distinct = column.unique().sort()
-    codes = column.cast(pl.Enum(distinct)).to_physical().cast(pl.Int64)
-    return distinct.to_list(), codes.to_numpy()
+def in_microseconds(events: pl.DataFrame, path: str) -> pl.DataFrame:
+    """Events of a file of whole seconds, in the unit of other files' decimals.
 
-
-def _in_microseconds(events: pl.DataFrame, path: str) -> pl.DataFrame:
+    Raises:
+      InputError: a time is too large to be seconds.
+    """
     try:
         return events.with_columns(times.seconds_to_microseconds(events["time"]))
     except ValueError as error:

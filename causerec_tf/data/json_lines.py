@@ -7,9 +7,10 @@ neither text nor an integer, a slow pass over the lines of that block finds the 
 import json
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar
 
 import polars as pl
 
@@ -25,14 +26,21 @@ _NO_ID = rb"\s*:\s*(?:[\[{tf]|-?\d+[.eE])"
 
 @dataclass(frozen=True)
 class JsonLinesFile:
-    """A file of JSON objects, one a line. Its bytes stay on disk.
+    """A file of JSON objects, one a line. Its bytes stay where they are.
 
     Attributes:
       path: where it is; packed with gzip or not.
+      opened: its bytes, where they are not to be had by `path`: unpacked, open for reading, and read from
+        the start each time.
+      is_part: whether `opened` is a part of the file, cut out between lines.
+      lines_above: of a part, the file's lines before it.
       left_out: numbers of lines that count as blank.
     """
 
-    path: Path
+    path: Path | str
+    opened: IO[bytes] | None = None
+    is_part: bool = False
+    lines_above: int = 0
     left_out: frozenset[int] = frozenset()
     file_format: ClassVar[str] = "jsonl"
     header: ClassVar[None] = None
@@ -40,7 +48,7 @@ class JsonLinesFile:
     def column_names(self) -> list[str]:
         """The keys of the first row."""
         for number, line in self._lines():
-            if number > _LINES_SEARCHED_FOR_KEYS:
+            if number - self.lines_above > _LINES_SEARCHED_FOR_KEYS:
                 break
             if line.strip():
                 try:
@@ -92,7 +100,7 @@ class JsonLinesFile:
                 rows = pl.read_ndjson(b"\n".join(lines), schema=schema)
             tables.append(rows)
         table = pl.concat(tables, rechunk=True) if tables else pl.DataFrame(schema=schema)
-        if not bad and not len(table):
+        if not bad and not len(table) and not self.is_part:
             raise InputError(f"{self.path} is empty; a log needs at least one row.")
         return table, bad
 
@@ -109,15 +117,19 @@ class JsonLinesFile:
                 return f"{self.path}, line {number}"
         return f"{self.path}, row {row + 1}"
 
+    def place_of_record(self, record: Record) -> str:
+        """Where a record stands, for a message."""
+        return f"{self.path}, line {record.first_line}"
+
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         for first_line, block in self._blocks():
             yield from enumerate(block.split(b"\n"), start=first_line)
 
     def _blocks(self) -> Iterator[tuple[int, bytes]]:
         """The file in blocks of whole lines, each with the number of its first line."""
-        first_line = 1
+        first_line = self.lines_above + 1
         try:
-            with open_unpacked(self.path) as file:
+            with self._open() as file:
                 while block := file.read(_BLOCK_BYTES):
                     block += file.readline()
                     if first_line == 1:
@@ -126,6 +138,12 @@ class JsonLinesFile:
                     first_line += block.count(b"\n")
         except READ_ERRORS as error:
             raise InputError(f"{self.path} cannot be read: {error}.") from error
+
+    def _open(self) -> AbstractContextManager[IO[bytes]]:
+        if self.opened is None:
+            return open_unpacked(self.path)
+        self.opened.seek(0)
+        return nullcontext(self.opened)
 
 
 def _scan(lines: list[bytes], first_line: int, id_columns: list[str]) -> Iterator[Record]:

@@ -6,6 +6,7 @@ JSON lines have a reader of their own, `json_lines`.
 """
 
 import csv
+import dataclasses
 import io
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from causerec_tf.data.json_lines import JsonLinesFile
-from causerec_tf.data.log_records import READ_ERRORS, Record, open_unpacked
+from causerec_tf.data.log_records import READ_ERRORS, Record, unpacked
 from causerec_tf.errors import InputError
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
@@ -26,7 +27,7 @@ _FORMAT_OF_SUFFIX = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_SEPARATORS = {"csv": ",", "tsv": "\t"}
+SEPARATORS = {"csv": ",", "tsv": "\t"}
 _FIELD = r'(?:[^",]*|"(?:[^"]|"")*")'
 _WELL_QUOTED = re.compile(rf"{_FIELD}(?:,{_FIELD})*\r?")
 # A row of nothing but separators, which Polars reads as it reads a blank line.
@@ -45,12 +46,16 @@ class LogFile:
       file_format: `csv`, `tsv` or `parquet`.
       raw: its bytes, unpacked.
       header: the columns' names where the file itself has none, or None.
+      is_part: whether the bytes are a part of a file, cut out between lines.
+      lines_above: of a part, the file's lines before it that `raw` does not hold.
     """
 
-    path: Path
+    path: Path | str
     file_format: str
     raw: bytes
     header: tuple[str, ...] | None = None
+    is_part: bool = False
+    lines_above: int = 0
 
     def column_names(self) -> list[str]:
         """The names of the columns."""
@@ -68,7 +73,9 @@ class LogFile:
             return pl.read_parquet(io.BytesIO(self.raw), columns=columns, use_pyarrow=False)
         rows = self._read_csv()
         is_blank = rows.select(pl.all_horizontal((pl.all() == "").fill_null(True))).to_series()
-        if is_blank.any() and _ONLY_SEPARATORS[self.file_format].search(self.raw) and any(self.unreadable()):
+        if not is_blank.any():
+            return rows.select(columns)
+        if _ONLY_SEPARATORS[self.file_format].search(self.raw) and any(self.unreadable()):
             raise pl.exceptions.ComputeError("a row has nothing but separators")
         return rows.filter(~is_blank).select(columns)
 
@@ -78,8 +85,12 @@ class LogFile:
             return f"{self.path}, row {row + 1}"
         for number, record in enumerate(self._records()):
             if number == row:
-                return f"{self.path}, line {record.first_line}"
+                return self.place_of_record(record)
         return f"{self.path}, row {row + 1}"
+
+    def place_of_record(self, record: Record) -> str:
+        """Where a record of a text file stands, for a message."""
+        return f"{self.path}, line {record.first_line + self.lines_above}"
 
     def unreadable(self) -> Iterator[Record]:
         """The records that `table` cannot take, found by a slow pass over the lines."""
@@ -92,7 +103,7 @@ class LogFile:
         for record in records:
             for number in range(record.first_line, record.last_line + 1):
                 lines[number - 1] = b""
-        return LogFile(self.path, self.file_format, b"\n".join(lines), self.header)
+        return dataclasses.replace(self, raw=b"\n".join(lines))
 
     def _read_csv(self, **options) -> pl.DataFrame:
         if self.file_format == "tsv":
@@ -101,7 +112,7 @@ class LogFile:
         raw = self.raw.lstrip(b"\r\n")
         rows = pl.read_csv(
             raw,
-            separator=_SEPARATORS[self.file_format],
+            separator=SEPARATORS[self.file_format],
             has_header=self.header is None,
             infer_schema=False,
             **options,
@@ -139,22 +150,46 @@ def open_log_file(
     Raises:
       InputError: the file cannot be read or is empty, or its format cannot be told.
     """
+    file_format = check_format(path, file_format, header)
+    if file_format == "jsonl":
+        return JsonLinesFile(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+    return unpack_log_file(path, file_format, raw, header)
+
+
+def check_format(path: Path | str, file_format: str, header: tuple[str, ...] | None) -> str:
+    """Settles a file's format, `auto` by its extension.
+
+    Raises:
+      InputError: the format cannot be told, or does not go with the names of columns.
+    """
     if file_format == "auto":
         file_format = _format_of(path)
-    if header is not None and file_format not in _SEPARATORS:
+    if header is not None and file_format not in SEPARATORS:
         raise InputError(
             f"{path}: --columns names the columns of a csv or tsv file without a header, and"
             f" this is {file_format}. Use --user_column, --item_column and --time_column."
         )
-    if file_format == "jsonl":
-        return JsonLinesFile(path)
+    return file_format
+
+
+def unpack_log_file(
+    path: Path | str, file_format: str, raw: bytes, header: tuple[str, ...] | None
+) -> LogFile:
+    """A csv, tsv or Parquet file of a log from its bytes, gzip unpacked.
+
+    Raises:
+      InputError: the bytes are damaged or blank.
+    """
     try:
-        with open_unpacked(path) as file:
-            raw = file.read()
+        raw = unpacked(raw)
     except READ_ERRORS as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
     if not raw.strip():
-        raise InputError(f"{path} is empty; a log needs at least one row.")
+        raise empty_file(path)
     log_file = LogFile(path, file_format, raw, header)
     if file_format == "parquet":
         try:
@@ -164,9 +199,13 @@ def open_log_file(
     return log_file
 
 
-def _format_of(path: Path) -> str:
-    name = path.name.lower().removesuffix(".gz")
-    suffix = Path(name).suffix
+def empty_file(path: Path | str) -> InputError:
+    """The error of a file with nothing in it."""
+    return InputError(f"{path} is empty; a log needs at least one row.")
+
+
+def _format_of(path: Path | str) -> str:
+    suffix = Path(str(path).lower().removesuffix(".gz")).suffix
     if suffix not in _FORMAT_OF_SUFFIX:
         raise InputError(
             f"{path}: the extension {suffix!r} does not tell the format. Say --format={'|'.join(FORMATS)}."

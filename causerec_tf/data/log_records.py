@@ -8,7 +8,7 @@ from typing import IO
 
 # What unpacking or reading a damaged file raises.
 READ_ERRORS = (OSError, EOFError, zlib.error)
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,22 @@ class Record:
     problem: str | None
 
 
-def open_unpacked(path: Path) -> IO[bytes]:
+def unpacked(raw: bytes) -> bytes:
+    """The bytes of a file; of one packed with gzip, told by its first bytes, what is in it.
+
+    Raises:
+      OSError: they are damaged, which EOFError and zlib.error may say as well.
+    """
+    return gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw
+
+
+def open_unpacked(path: Path | str) -> IO[bytes]:
     """Opens a file for reading; one packed with gzip, told by its first bytes, gives what is in it.
 
     Raises:
       OSError: the file cannot be opened.
     """
+    path = Path(path)
     with path.open("rb") as file:
-        is_packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     return gzip.open(path, "rb") if is_packed else path.open("rb")  # type: ignore[return-value]

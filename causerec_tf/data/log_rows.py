@@ -4,6 +4,7 @@ A bad row ends the reading with its file, line and column, or is left out and co
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -14,6 +15,13 @@ from causerec_tf.data.log_records import Record
 from causerec_tf.errors import InputError
 
 ROLES = ("user", "item", "time")
+# Why a row is left out, in the order in which it is looked for.
+REASONS = {
+    "line": "a line that cannot be read",
+    "user": "no user id",
+    "item": "no item id",
+    "time": "no readable time",
+}
 _TEXT_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 _SKIP_HINT = "Mend it, or leave such rows out with --on_bad_row=skip."
 
@@ -35,37 +43,29 @@ class FileRows:
     skipped: dict[str, int]
 
 
-def read_rows(file: LogFile | JsonLinesFile, roles: dict[str, str], *, skip_bad: bool) -> FileRows:
+def read_rows(
+    file: LogFile | JsonLinesFile, roles: dict[str, str], *, skip_bad: bool, notation: str | None = None
+) -> FileRows:
     """Reads and checks a file.
 
     Args:
       file: the file.
       roles: the name of the column for each of `ROLES`.
       skip_bad: leave bad rows out rather than to raise.
+      notation: how the file writes times, where `file` is but a part of it; None: `file` tells.
 
     Raises:
       InputError: a column is missing or of no use, or a row is bad.
     """
-    file, table, num_unreadable = _read_table(file, roles, skip_bad)
+    file, table, num_unreadable = read_table(file, roles, skip_bad)
     raw = table.select(*(pl.col(name).alias(role) for role, name in roles.items()))
-    for role in ("user", "item"):
-        dtype = raw.schema[role]
-        if not (dtype.is_integer() or dtype in _TEXT_TYPES):
-            raise InputError(
-                f"{file.path}: column {roles[role]!r} is of type {dtype}; ids are text or integers."
-            )
-    dtype = raw.schema["time"]
-    if not (dtype.is_numeric() or dtype in (*_TEXT_TYPES, pl.Date, pl.Datetime)):
-        raise InputError(
-            f"{file.path}: column {roles['time']!r} is of type {dtype}; times are numbers, text,"
-            " dates or datetimes."
-        )
-    moments, notation = times.parse_times(raw["time"])
+    check_types(file.path, raw, roles)
+    moments, notation = times.parse_times(raw["time"], notation)
     ids = raw.select(pl.col("user", "item").cast(pl.String))
     events = ids.with_columns(moments.alias("time"))
     _refuse_control_characters(file, ids, roles)
 
-    skipped = {"a line that cannot be read": num_unreadable} if num_unreadable else {}
+    skipped = {REASONS["line"]: num_unreadable} if num_unreadable else {}
     good = pl.repeat(True, len(events), dtype=pl.Boolean, eager=True)
     for role in ROLES:
         value = events[role]
@@ -76,12 +76,35 @@ def read_rows(file: LogFile | JsonLinesFile, roles: dict[str, str], *, skip_bad:
         if not skip_bad:
             raise _bad_value(file, row, role, roles[role], raw[role][row])
         good = good & ~is_bad
-        reason = "no readable time" if role == "time" else f"no {role} id"
-        skipped[reason] = int(is_bad.sum())
-    return FileRows(events.filter(good), notation, len(events) + num_unreadable, skipped)
+        skipped[REASONS[role]] = int(is_bad.sum())
+    kept = events.filter(good) if skipped else events
+    return FileRows(kept, notation, len(events) + num_unreadable, skipped)
 
 
-def _read_table(
+def check_types(path: Path | str, raw: pl.DataFrame, roles: dict[str, str]) -> None:
+    """Checks the types of a file's columns.
+
+    Args:
+      path: of the file.
+      raw: columns `user`, `item` and `time`.
+      roles: what the file calls them.
+
+    Raises:
+      InputError: a column can be no id or no time.
+    """
+    for role in ("user", "item"):
+        dtype = raw.schema[role]
+        if not (dtype.is_integer() or dtype in _TEXT_TYPES):
+            raise InputError(f"{path}: column {roles[role]!r} is of type {dtype}; ids are text or integers.")
+    dtype = raw.schema["time"]
+    if not (dtype.is_numeric() or dtype in (*_TEXT_TYPES, pl.Date, pl.Datetime)):
+        raise InputError(
+            f"{path}: column {roles['time']!r} is of type {dtype}; times are numbers, text,"
+            " dates or datetimes."
+        )
+
+
+def read_table(
     file: LogFile | JsonLinesFile, roles: dict[str, str], skip_bad: bool
 ) -> tuple[LogFile | JsonLinesFile, pl.DataFrame, int]:
     """The file without its unreadable lines, its columns, and the number of those lines."""
@@ -93,13 +116,13 @@ def _read_table(
         table, bad = file.table(names, ids, stop_at_bad=not skip_bad)
         if bad and not skip_bad:
             raise _unreadable(file, bad[0])
-        # The first line may lack a key that the others have.
+        # The first line may lack a key that the others have, and one part what another part has.
         missing = [name for name in missing if len(table) and table[name].null_count() == len(table)]
-        if missing:
-            raise _missing_column(file, missing[0], found)
+        if missing and not file.is_part:
+            raise missing_column(file.path, missing[0], found)
         return file.without(bad), table, len(bad)
     if missing:
-        raise _missing_column(file, missing[0], found)
+        raise missing_column(file.path, missing[0], found)
     try:
         return file, file.table(names), 0
     except pl.exceptions.PolarsError as error:
@@ -129,17 +152,18 @@ def _refuse_control_characters(
             )
 
 
-def _missing_column(file: LogFile | JsonLinesFile, name: str, found: list[str]) -> InputError:
+def missing_column(path: Path | str, name: str, found: list[str]) -> InputError:
+    """The error of a file that lacks a column."""
     names = ", ".join(map(repr, found)) or "none"
     return InputError(
-        f"{file.path} has no column {name!r}. Columns found: {names}."
+        f"{path} has no column {name!r}. Columns found: {names}."
         " Name yours with --user_column, --item_column and --time_column; for a csv or tsv file"
         " without a header say --columns=user,item,time."
     )
 
 
 def _unreadable(file: LogFile | JsonLinesFile, record: Record) -> InputError:
-    return InputError(f"{file.path}, line {record.first_line}: the row {record.problem}. {_SKIP_HINT}")
+    return InputError(f"{file.place_of_record(record)}: the row {record.problem}. {_SKIP_HINT}")
 
 
 def _bad_value(file: LogFile | JsonLinesFile, row: int, role: str, column: str, value: object) -> InputError:

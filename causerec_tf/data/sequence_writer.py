@@ -6,7 +6,7 @@ runs.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,6 @@ from causerec_tf.data.sequences import (
     file_sha256,
     open_dataset,
 )
-
-# The name of the files, whatever the dataset is called: the bytes do not depend on the place.
-_SHARD_FILE = "sequences-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
 
 
 def write_dataset(
@@ -65,43 +62,87 @@ def _write_files(
     item_names: Mapping[str, str] | None,
     progress: Callable[[int], None],
 ) -> None:
-    vocabulary = sequences.vocabulary
-    _write_lines(directory / ITEMS_FILE, vocabulary)
-    text_files = [ITEMS_FILE]
-    if item_names is not None:
-        names = [_one_line(item_names.get(item_id) or item_id) for item_id in vocabulary]
-        _write_lines(directory / ITEM_NAMES_FILE, names)
-        text_files.append(ITEM_NAMES_FILE)
+    _write_lines(directory / ITEMS_FILE, sequences.vocabulary)
     shards: dict[str, list[dict]] = {}
     for split_index, split in enumerate(SPLITS):
         shards[split] = []
         for shard in range(num_shards):
             members = np.flatnonzero((sequences.split == split_index) & (sequences.shard == shard))
-            name = _SHARD_FILE.format(split=split, shard=shard, num_shards=num_shards)
-            _write_shard(sequences, members, directory / name)
+            path = directory / shard_file(split, shard, num_shards)
+            write_records(sequences, members, path)
             progress(len(members))
-            shards[split].append(_description(directory / name) | {"records": len(members)})
+            shards[split].append(describe_file(path) | {"records": len(members)})
+    write_descriptions(
+        directory,
+        vocabulary=sequences.vocabulary,
+        counts=_counts(sequences),
+        shards=shards,
+        about=about,
+        item_names=item_names,
+    )
+
+
+def write_descriptions(
+    directory: Path,
+    *,
+    vocabulary: Sequence[str],
+    counts: dict,
+    shards: dict[str, list[dict]],
+    about: Mapping[str, object],
+    item_names: Mapping[str, str] | None,
+) -> dict:
+    """Writes what tells of the shards: `dataset.json`, names, and the files for TensorFlow Datasets.
+
+    Args:
+      directory: holds `items.txt`.
+      vocabulary: what `items.txt` holds.
+      counts: as `dataset.json` has them.
+      shards: split -> its shards in order: `file`, `bytes`, `sha256` and `records` of each.
+      about: see `write_dataset`.
+      item_names: see `write_dataset`.
+
+    Returns:
+      What `dataset.json` holds.
+    """
+    text_files = [ITEMS_FILE]
+    if item_names is not None:
+        names = [_one_line(item_names.get(item_id) or item_id) for item_id in vocabulary]
+        _write_lines(directory / ITEM_NAMES_FILE, names)
+        text_files.append(ITEM_NAMES_FILE)
     _write_tfds_metadata(directory, shards)
     info = {
         "format_version": FORMAT_VERSION,
         "num_items": len(vocabulary),
-        "counts": _counts(sequences),
+        "counts": counts,
         **about,
-        "num_shards": num_shards,
+        "num_shards": len(shards[SPLITS[0]]),
         "shards": shards,
-        "files": [_description(directory / name) for name in text_files],
+        "files": [describe_file(directory / name) for name in text_files],
         "fingerprint": _fingerprint(file_sha256(directory / ITEMS_FILE), shards),
     }
     text = json.dumps(info, indent=2, ensure_ascii=False)
     (directory / INFO_FILE).write_text(text + "\n", encoding="utf-8")
+    return info
 
 
-def _description(path: Path) -> dict:
+def shard_file(split: str, shard: int, num_shards: int) -> str:
+    """The name of a shard's file, whatever the dataset is called: the bytes do not depend on the place."""
+    return f"sequences-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
+
+
+def describe_file(path: Path) -> dict:
+    """A file's entry in `dataset.json`."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
-def _write_shard(sequences: SplitSequences, members: np.ndarray, path: Path) -> None:
-    """Writes users, in the order of the bytes of their ids, as `sequences` holds them."""
+def write_records(sequences: SplitSequences, members: np.ndarray, path: Path) -> None:
+    """Writes the records of users, in the order of the bytes of their ids, as `sequences` holds them.
+
+    Args:
+      sequences: users' sequences.
+      members: int64 [users to write], ascending positions in `sequences`.
+      path: of the TFRecord file.
+    """
     with tf.io.TFRecordWriter(str(path)) as writer:
         for user in members:
             start, end = sequences.row_splits[user], sequences.row_splits[user + 1]
@@ -153,7 +194,8 @@ def _counts(sequences: SplitSequences) -> dict:
         "users": {split: int(members.sum()) for split, members in in_split.items()},
         "interactions": {split: int(lengths[members].sum()) for split, members in in_split.items()},
         "items": {
-            split: len(np.unique(sequences.items[event_split == index])) for index, split in enumerate(SPLITS)
+            split: int(np.count_nonzero(np.bincount(sequences.items[event_split == index])))
+            for index, split in enumerate(SPLITS)
         },
         "training_windows": int((lengths[in_split["train"]] - 1).sum()),
         "evaluation_users": {split: int((lengths[in_split[split]] >= 2).sum()) for split in SPLITS[1:]},

@@ -5,6 +5,9 @@ brought to integer microseconds since 1970-01-01 UTC, so that two notations of o
 number.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import polars as pl
 
 AS_GIVEN = "as given"
@@ -23,7 +26,51 @@ _ISO_8601 = (
 )
 
 
-def parse_times(column: pl.Series) -> tuple[pl.Series, str]:
+@dataclass(frozen=True)
+class Clues:
+    """What a column, or a part of one, says about the notation of its file.
+
+    Attributes:
+      first: `moment` or `number`, by the first value that looks like either; None: no value does.
+      has_decimals: whether there are decimals.
+    """
+
+    first: str | None
+    has_decimals: bool
+
+
+def clues_of(column: pl.Series) -> Clues:
+    """Looks a column, or a part of one, through."""
+    if column.dtype.is_temporal():
+        return Clues(MOMENT, False)
+    if column.dtype.is_integer():
+        return Clues("number", False)
+    if column.dtype.is_numeric():
+        return Clues("number", True)
+    text = column.cast(pl.String, strict=False).str.strip_chars()
+    integers = text.cast(pl.Int64, strict=False)
+    if integers.null_count() == 0:
+        return Clues("number" if len(text) else None, False)
+    decimals = _from_seconds(text.filter(integers.is_null()).cast(pl.Float64, strict=False))
+    return Clues(_first_kind(text, integers), decimals.null_count() < len(decimals))
+
+
+def notation_of(clues: Iterable[Clues]) -> str:
+    """The one notation of a file: that of its first readable value, integers and decimals as one.
+
+    Args:
+      clues: of the file's parts, in their order.
+
+    Returns:
+      `integer`, `decimal` or `moment`.
+    """
+    parts = list(clues)
+    if next((part.first for part in parts if part.first), None) == MOMENT:
+        return MOMENT
+    return DECIMAL if any(part.has_decimals for part in parts) else INTEGER
+
+
+def parse_times(column: pl.Series, notation: str | None = None) -> tuple[pl.Series, str]:
     """Reads one file's time column.
 
     Text may hold integers, decimal seconds or ISO-8601 dates and times (without a zone: UTC). One
@@ -32,28 +79,25 @@ def parse_times(column: pl.Series) -> tuple[pl.Series, str]:
 
     Args:
       column: text, integers, floats, dates or datetimes, [rows].
+      notation: that of the file, where the column is but a part of it; None: the column tells.
 
     Returns:
       int64 [rows], null where the value cannot be read, and the notation: `integer`, `decimal` or
       `moment`. Of an integer column the values are as they stand, of the others microseconds.
     """
+    notation = notation or notation_of([clues_of(column)])
     if column.dtype.is_temporal():
-        return _from_temporal(column), MOMENT
-    if column.dtype.is_integer():
-        return column.cast(pl.Int64, strict=False), INTEGER
+        return _from_temporal(column), notation
     if column.dtype.is_numeric():
-        return _from_seconds(column.cast(pl.Float64, strict=False)), DECIMAL
+        if notation == INTEGER:
+            return column.cast(pl.Int64, strict=False), notation
+        return _from_seconds(column.cast(pl.Float64, strict=False)), notation
     text = column.cast(pl.String, strict=False).str.strip_chars()
-    integers = text.cast(pl.Int64, strict=False)
-    if integers.null_count() == 0:
-        return integers, INTEGER
-    unread = text.filter(integers.is_null())
-    if _starts_with_moment(text, integers):
-        return _from_iso_8601(text), MOMENT
-    decimals = _from_seconds(unread.cast(pl.Float64, strict=False))
-    if decimals.null_count() == len(decimals):
-        return integers, INTEGER
-    return _from_seconds(text.cast(pl.Float64, strict=False)), DECIMAL
+    if notation == INTEGER:
+        return text.cast(pl.Int64, strict=False), notation
+    if notation == MOMENT:
+        return _from_iso_8601(text), notation
+    return _from_seconds(text.cast(pl.Float64, strict=False)), notation
 
 
 def combine_notations(kinds: dict[str, str]) -> str:
@@ -93,14 +137,14 @@ def seconds_to_microseconds(seconds: pl.Series) -> pl.Series:
     return seconds * 1_000_000
 
 
-def _starts_with_moment(text: pl.Series, integers: pl.Series) -> bool:
-    """Whether the first readable value is a date rather than a number."""
+def _first_kind(text: pl.Series, integers: pl.Series) -> str | None:
+    """Whether the first readable value is a number or a date; of a column that is not all integers."""
     is_moment = text.str.contains(r"^\d{4}-\d{2}-\d{2}").fill_null(False)
     is_number = integers.is_not_null() | text.cast(pl.Float64, strict=False).is_finite().fill_null(False)
-    first_moment = is_moment.arg_max() if is_moment.any() else None
-    if first_moment is None:
-        return False
-    return not is_number[: first_moment + 1].any()
+    first = (is_moment | is_number).arg_max()
+    if first is None or not (is_moment[first] or is_number[first]):
+        return None
+    return "number" if is_number[first] else MOMENT
 
 
 def _from_seconds(seconds: pl.Series) -> pl.Series:

@@ -1,5 +1,6 @@
 """The script as a user runs it: outputs, exit codes, errors in plain words."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -129,6 +130,17 @@ def test_item_lists_with_original_ids_the_last_events_and_a_share(tmp_path):
         (["--input=LOG", "--item_names=none.csv"], "none.csv cannot be read"),
         (["--input=LOG", "--misspelt=1"], "misspelt"),
         (["--input=LOG", "--format=xml"], "format"),
+        (["--input=LOG", "--beam_options=--x=1"], "--beam_options are of no use with --runner=local"),
+        (["--runner=DirectRunner"], "--runner=DirectRunner needs a log"),
+        (
+            ["--input=LOG", "--format=item_lists", "--runner=DirectRunner"],
+            "--format=item_lists does not go with --runner=DirectRunner. Say --runner=local",
+        ),
+        (["--input=tfds:movielens/1m-ratings", "--runner=FlinkRunner"], "tfds:NAME does not go with"),
+        (
+            ["--input=LOG", "--original_item_ids=a", "--runner=DirectRunner"],
+            "--original_item_ids does not go",
+        ),
         (["--input=LOG", "stray"], "unexpected argument 'stray'"),
     ],
 )
@@ -163,6 +175,35 @@ def test_a_polite_kill_while_writing_leaves_nothing(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 1
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("file_format", ["amazon_reviews", "comirec"])
+def test_published_formats_by_beam_give_the_same_files(tmp_path, file_format):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
+    rows = [(f"u{n % 60}", f"i{n * n % 23}", n % 400) for n in range(900)]
+    keys = ("reviewerID", "asin", "unixReviewTime")
+    lines = [json.dumps(dict(zip(keys, row, strict=True)) | {"overall": 5.0}) for row in rows]
+    if file_format == "comirec":
+        lines = [",".join(map(str, row)) for row in rows]
+    text = "".join(line + "\n" for line in lines).encode()
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(text[: text.index(b"\n") * 300]))
+    (tmp_path / "b.txt").write_bytes(text)
+    files = {}
+    for runner in ("local", "DirectRunner"):
+        done = run(
+            f"--input={tmp_path / 'a.json.gz'},{tmp_path / 'b.txt'}",
+            f"--format={file_format}",
+            f"--runner={runner}",
+            "--on_bad_row=skip",
+            "--min_item_count=5",
+            "--max_user_count=9",
+            "--training_share=0.5",
+            f"--output={tmp_path / runner}",
+        )
+        assert done.returncode == 0, done.stderr
+        files[runner] = {path.name: path.read_bytes() for path in (tmp_path / runner).iterdir()}
+    assert files["local"] == files["DirectRunner"]
 
 
 @pytest.mark.long

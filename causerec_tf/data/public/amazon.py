@@ -1,8 +1,18 @@
 """Amazon reviews (Books and the other categories), raw or as ComiRec's preparation writes them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from causerec_tf.data.interactions import Log, read_log
+
+# Format and columns of the files, as `read_log` takes them.
+REVIEWS: dict[str, Any] = {
+    "file_format": "jsonl",
+    "user_column": "reviewerID",
+    "item_column": "asin",
+    "time_column": "unixReviewTime",
+}
+TRIPLES: dict[str, Any] = {"file_format": "csv", "columns": ("user", "item", "time")}
 
 
 def read_reviews(patterns: Sequence[str], *, on_bad_row: str = "error") -> Log:
@@ -18,14 +28,7 @@ def read_reviews(patterns: Sequence[str], *, on_bad_row: str = "error") -> Log:
     Raises:
       InputError: a file, a column or a row cannot be used; the message says where and why.
     """
-    return read_log(
-        patterns,
-        file_format="jsonl",
-        user_column="reviewerID",
-        item_column="asin",
-        time_column="unixReviewTime",
-        on_bad_row=on_bad_row,
-    )
+    return read_log(patterns, **REVIEWS, on_bad_row=on_bad_row)
 
 
 def read_triples(patterns: Sequence[str], *, on_bad_row: str = "error") -> Log:
@@ -41,4 +44,4 @@ def read_triples(patterns: Sequence[str], *, on_bad_row: str = "error") -> Log:
     Raises:
       InputError: a file or a row cannot be used; the message says where and why.
     """
-    return read_log(patterns, file_format="csv", columns=("user", "item", "time"), on_bad_row=on_bad_row)
+    return read_log(patterns, **TRIPLES, on_bad_row=on_bad_row)

@@ -1,0 +1,178 @@
+"""The steps of the preparation between two shuffles, on tables of many rows. No Beam here.
+
+Users are spread over buckets: a bucket belongs to one shard of one split, and holds whole users. Items are
+spread over parts by a hash of their ids. A table that goes to another worker has been summed up before, so
+that a popular item is one row of a bucket's table, however often it occurs.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import polars as pl
+
+from causerec_tf.data.interactions import (
+    SPLITS,
+    Filters,
+    SplitSequences,
+    drop_unshared_users,
+    hash_user,
+    in_order,
+    keep_last,
+    place_users,
+    rank_items,
+    text_codes,
+)
+
+
+def split_of_bucket(bucket: int, num_shards: int, parts: int) -> tuple[int, int, int]:
+    """Split, shard and part of a bucket; `bucket_of` is the other way round."""
+    shard, part = divmod(bucket, parts)
+    split, shard = divmod(shard, num_shards)
+    return split, shard, part
+
+
+def bucket_of(user_ids: list[str], split_seed: int, num_shards: int, parts: int) -> np.ndarray:
+    """The bucket of each user, int64 [users].
+
+    Args:
+      user_ids: [users].
+      split_seed: of the split.
+      num_shards: of each split.
+      parts: buckets of a shard.
+    """
+    split, shard = place_users(user_ids, split_seed, num_shards)
+    # What the second number of a user says beyond its shard.
+    rest = [hash_user(user_id, split_seed)[1] // num_shards % parts for user_id in user_ids]
+    return (split * num_shards + shard) * parts + np.array(rest, np.int64)
+
+
+def by_bucket(
+    events: pl.DataFrame, split_seed: int, num_shards: int, parts: int
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Takes events apart by the buckets of their users; within a bucket the order stays.
+
+    Args:
+      events: columns `user`, `item` and `time`.
+      split_seed: of the split.
+      num_shards: of each split.
+      parts: buckets of a shard.
+    """
+    user_ids, users = text_codes(events["user"])
+    buckets = bucket_of(user_ids, split_seed, num_shards, parts)[users]
+    yield from _apart(events, buckets)
+
+
+def drop_rare_users(events: pl.DataFrame, min_user_count: int) -> pl.DataFrame:
+    """Events of the users who have enough of them; a bucket holds all events of a user."""
+    return events if min_user_count == 1 else events.filter(pl.len().over("user") >= min_user_count)
+
+
+def shorten(events: pl.DataFrame, filters: Filters, split_seed: int) -> pl.DataFrame:
+    """The last events of each user, and of training users only a share; a bucket holds whole users."""
+    if filters.max_user_count is not None:
+        events = keep_last(events, filters.max_user_count)
+    return drop_unshared_users(events, filters.training_share, split_seed)
+
+
+def item_counts(events: pl.DataFrame, num_parts: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """How often each item occurs (columns `item` and `count`), apart by the items' parts."""
+    counts = events.group_by("item").agg(pl.len().cast(pl.Int64).alias("count"))
+    yield from part_of_items(counts, num_parts)
+
+
+def rare_items(
+    counts: Iterable[tuple[int, pl.DataFrame]], min_item_count: int
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """The items to drop from each bucket (column `item`); buckets that lose nothing do not come up.
+
+    Args:
+      counts: bucket and `item_counts` of it, of one part of the items.
+      min_item_count: least number of events of an item.
+    """
+    together = _together(counts)
+    rare = together.filter(pl.col("count").sum().over("item") < min_item_count)
+    for (bucket,), items in rare.select("bucket", "item").partition_by("bucket", as_dict=True).items():
+        yield bucket, items.select("item")
+
+
+def split_counts(counts: Iterable[tuple[int, pl.DataFrame]], num_shards: int, parts: int) -> pl.DataFrame:
+    """Sums counts up: `item`, and its number of events in each of `SPLITS`.
+
+    Args:
+      counts: bucket and `item_counts` of it, of one part of the items.
+      num_shards: of each split.
+      parts: buckets of a shard.
+    """
+    split = pl.col("bucket") // (num_shards * parts)
+    columns = [
+        pl.when(split == place).then("count").otherwise(0).sum().alias(name)
+        for place, name in enumerate(SPLITS)
+    ]
+    return _together(counts).group_by("item").agg(columns)
+
+
+def number_items(totals: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The vocabulary: items in its order (`item` and `index`, from 1), and how many each split has.
+
+    Args:
+      totals: what `split_counts` gave for all parts of the items.
+    """
+    items = pl.concat(totals).sort("item")
+    ranking = rank_items(items["train"].to_numpy())
+    vocabulary = items.select("item")[ranking].with_row_index("index", offset=1)
+    in_split = {split: int((items[split] > 0).sum()) for split in SPLITS}
+    return vocabulary.select("item", pl.col("index").cast(pl.Int32)), in_split
+
+
+def index_of_buckets(
+    counts: Iterable[tuple[int, pl.DataFrame]], vocabulary: pl.DataFrame
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """The part of the vocabulary (`item`, `index`) that each bucket needs.
+
+    Args:
+      counts: bucket and `item_counts` of it, of one part of the items.
+      vocabulary: `item` and `index` of all items of the part, or more.
+    """
+    needed = _together(counts).join(vocabulary, on="item")
+    for (bucket,), items in needed.partition_by("bucket", as_dict=True).items():
+        yield bucket, items.select("item", "index")
+
+
+def part_of_items(table: pl.DataFrame, num_parts: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Takes a table with a column `item` apart by the items' parts."""
+    hashes = [
+        int.from_bytes(hashlib.blake2b(item.encode("utf-8"), digest_size=8).digest(), "big") % num_parts
+        for item in table["item"].to_list()
+    ]
+    yield from _apart(table, np.array(hashes, np.int64))
+
+
+def sequences_of(
+    events: pl.DataFrame, vocabulary: pl.DataFrame, split_seed: int, num_shards: int
+) -> SplitSequences:
+    """A bucket's users as `interactions.build_sequences` has them, but for the ids of the vocabulary.
+
+    Args:
+      events: of the bucket, in the order of the log.
+      vocabulary: `item` and `index` of every item of theirs.
+      split_seed: of the split.
+      num_shards: of each split.
+    """
+    numbered = events.join(vocabulary, on="item", how="left", maintain_order="left")
+    user_ids, users = text_codes(numbered["user"])
+    users, moments, items = in_order(users, numbered["time"].to_numpy(), numbered["index"].to_numpy())
+    row_splits = np.zeros(len(user_ids) + 1, np.int64)
+    np.cumsum(np.bincount(users, minlength=len(user_ids)), out=row_splits[1:])
+    split, shard = place_users(user_ids, split_seed, num_shards)
+    return SplitSequences([], user_ids, items, moments, row_splits, split, shard)
+
+
+def _together(counts: Iterable[tuple[int, pl.DataFrame]]) -> pl.DataFrame:
+    return pl.concat(table.with_columns(pl.lit(bucket, pl.Int64).alias("bucket")) for bucket, table in counts)
+
+
+def _apart(table: pl.DataFrame, keys: np.ndarray) -> Iterator[tuple[int, pl.DataFrame]]:
+    keyed = table.with_columns(pl.Series("key", keys))
+    for (key,), rows in keyed.partition_by("key", as_dict=True, maintain_order=True).items():
+        yield int(key), rows.drop("key")

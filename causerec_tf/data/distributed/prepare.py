@@ -1,0 +1,355 @@
+"""A log -> a dataset, by Apache Beam: the same records as by the local way, whatever the runner."""
+
+import dataclasses
+import shlex
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from causerec_tf.data import times
+from causerec_tf.data.distributed import steps, storage
+from causerec_tf.data.distributed.ranges import Range, split_file
+from causerec_tf.data.distributed.steps import Bucket, Plan
+from causerec_tf.data.interactions import (
+    SPLITS,
+    Filters,
+    column_roles,
+    no_shared_user,
+    no_usable_rows,
+    nothing_left,
+)
+from causerec_tf.data.log_files import check_format, empty_file
+from causerec_tf.data.log_rows import REASONS, missing_column
+from causerec_tf.data.placement import written_beside
+from causerec_tf.data.sequences import INFO_FILE, ITEMS_FILE, read_lines
+from causerec_tf.errors import InputError
+
+_RANGE_BYTES = 64 << 20
+# Beam's own runner in Python. What is called DirectRunner tries to download another one first.
+_LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be prepared; the settings are those of `interactions.read_log` and `write_dataset`.
+
+    Attributes:
+      patterns: globs of the log's files.
+      output: directory of the dataset.
+      file_format: of the files, or `auto`.
+      columns: what stands in each column of files without a header, or None.
+      user_column: name of the column.
+      item_column: name of the column.
+      time_column: name of the column.
+      on_bad_row: `error` or `skip`.
+      filters: which events are kept.
+      split_seed: of the split.
+      num_shards: of each split.
+      item_names: item id -> name, or None.
+      overwrite: replace the dataset at `output`.
+      range_bytes: what a worker reads of a text file at once, and about what a bucket of users holds.
+    """
+
+    patterns: Sequence[str]
+    output: str
+    file_format: str = "auto"
+    columns: Sequence[str] | None = None
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    time_column: str = "timestamp"
+    on_bad_row: str = "error"
+    filters: Filters = field(default_factory=Filters)
+    split_seed: int = 0
+    num_shards: int = 8
+    item_names: Mapping[str, str] | None = None
+    overwrite: bool = False
+    range_bytes: int = _RANGE_BYTES
+
+
+def prepare(
+    request: Request, runner: str, options: str = "", say: Callable[[str], None] = lambda line: None
+) -> dict:
+    """Prepares a dataset.
+
+    Args:
+      request: what to prepare.
+      runner: of Beam: `DirectRunner`, `FlinkRunner`, `SparkRunner`, `DataflowRunner`.
+      options: Beam's own, as on a command line.
+      say: told how it goes on.
+
+    Returns:
+      What `dataset.json` holds.
+
+    Raises:
+      InputError: the log cannot be used or the output not be written, as with the local way.
+    """
+    request.filters.check()
+    roles = column_roles(request.columns, request.user_column, request.item_column, request.time_column)
+    ranges = _ranges(request)
+    size = sum(storage.size(path) for path in {part.path for part in ranges})
+    parts = max(1, round(0.8 * size / request.range_bytes / request.num_shards))
+    with _place(request.output, request.overwrite) as place:
+        work = f"{place}/work"
+        FileSystems.mkdirs(work)
+        plan = Plan(work, roles, request.on_bad_row == "skip", request.split_seed, request.num_shards, parts)
+        run = partial(_run, _options(runner, options))
+        say(f"{len(ranges)} ranges of the log, {len(SPLITS) * request.num_shards * parts} buckets of users")
+        pieces, unit = _survey(run, plan, ranges)
+        buckets, source = _read(run, plan, pieces)
+        say(f"{source['rows_read']:,} rows read")
+        buckets = _filter(run, plan, buckets, request.filters, source, say)
+        vocabulary, in_split, shards = _write(run, plan, buckets)
+        about = {
+            "time_unit": unit,
+            "filters": request.filters.description(),
+            "split_seed": request.split_seed,
+            "source": source,
+        }
+        return _complete(place, request, vocabulary, in_split, shards, about)
+
+
+def _options(runner: str, options: str) -> PipelineOptions:
+    name = _LOCAL_RUNNER if runner == "DirectRunner" else runner
+    return PipelineOptions(shlex.split(options), runner=name)
+
+
+def _run(options: PipelineOptions, step: Callable[..., None], *arguments) -> None:
+    """Runs one pipeline to its end."""
+    root = beam.Pipeline(options=options)
+    step(root, *arguments)
+    root.run().wait_until_finish()
+
+
+def _ranges(request: Request) -> list[Range]:
+    header = tuple(request.columns) if request.columns is not None else None
+    ranges = []
+    for number, path in enumerate(storage.find(list(request.patterns))):
+        file_format = check_format(path, request.file_format, header)
+        whole = Range(number, path, file_format, header, 0, None)
+        with storage.open_file(path) as file:
+            ranges += split_file(whole, file, storage.size(path), request.range_bytes)
+    return ranges
+
+
+def _survey(
+    run: Callable[..., None], plan: Plan, ranges: list[Range]
+) -> tuple[list[tuple[Range, str, bool]], str]:
+    """The ranges with the notation of their times and whether to convert them; and the unit of the log."""
+    found = _look_through(run, plan, ranges, "survey")
+    quoted = {part.file for part, survey, _ in found if survey and survey["has_quotes"]}
+    if quoted:
+        first = [part for part in ranges if part.file in quoted and part.start == 0]
+        whole = [dataclasses.replace(part, end=None) for part in first]
+        found = [entry for entry in found if entry[0].file not in quoted]
+        found += _look_through(run, plan, whole, "survey-whole")
+        found.sort(key=lambda entry: (entry[0].file, entry[0].start))
+    by_file: dict[int, list[tuple[Range, dict]]] = {}
+    for part, survey, error in found:
+        if error is not None:
+            raise InputError(error)
+        assert survey is not None  # it is one or the other
+        by_file.setdefault(part.file, []).append((part, survey))
+    pieces: list[tuple[Range, str]] = []
+    usable: dict[str, str] = {}
+    for parts in by_file.values():
+        path, surveys = parts[0][0].path, [survey for _, survey in parts]
+        _check_columns(path, surveys)
+        notation = times.notation_of(times.Clues(**survey["clues"]) for survey in surveys)
+        if any(notation in survey["usable"] for survey in surveys):
+            usable[path] = notation
+        lines = 0
+        for part, survey in parts:
+            pieces.append((dataclasses.replace(part, lines_above=lines), notation))
+            lines += survey["lines"]
+    try:
+        unit = times.combine_notations(usable)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    mixed = unit == times.MICROSECONDS
+    return [(part, notation, mixed and notation == times.INTEGER) for part, notation in pieces], unit
+
+
+def _look_through(
+    run: Callable[..., None], plan: Plan, ranges: list[Range], name: str
+) -> list[tuple[Range, dict | None, str | None]]:
+    output = f"{plan.work}/{name}.json"
+    run(steps.survey, plan, ranges, output)
+    by_place = {(part.file, part.start): part for part in ranges}
+    found = sorted(storage.read_json(output), key=lambda entry: entry[:2])
+    return [(by_place[file, start], survey, error) for file, start, survey, error in found]
+
+
+def _check_columns(path: str, surveys: list[dict]) -> None:
+    """What can be said of a file only when all its ranges are known."""
+    if all(survey["is_blank"] for survey in surveys):
+        raise empty_file(path)
+    with_rows = [survey for survey in surveys if survey["rows"]]
+    for name in with_rows[0]["missing"] if with_rows else []:
+        if all(name in survey["empty"] for survey in with_rows):
+            raise missing_column(path, name, with_rows[0]["found"])
+
+
+def _read(
+    run: Callable[..., None], plan: Plan, pieces: list[tuple[Range, str, bool]]
+) -> tuple[list[Bucket], dict]:
+    """The buckets of users, and what `dataset.json` says of the source."""
+    outputs = f"{plan.work}/report.json", f"{plan.work}/buckets.json"
+    run(steps.read, plan, pieces, outputs)
+    reports = sorted(storage.read_json(outputs[0]), key=lambda report: report[:2])
+    by_file: dict[int, dict[str, int]] = {}
+    for file, _, _, skipped, error in reports:
+        if error is not None:
+            raise InputError(error)
+        of_file = by_file.setdefault(file, {})
+        for reason, count in skipped.items():
+            of_file[reason] = of_file.get(reason, 0) + count
+    # In the order in which the local way meets them.
+    skipped = {}
+    for of_file in by_file.values():
+        for reason in REASONS.values():
+            if reason in of_file:
+                skipped[reason] = skipped.get(reason, 0) + of_file[reason]
+    paths = list(dict.fromkeys(part.path for part, _, _ in pieces))
+    source = {
+        "kind": "log",
+        "files": [path.rpartition("/")[2] for path in paths],
+        "rows_read": sum(report[2] for report in reports),
+        "rows_skipped": skipped,
+    }
+    buckets = _buckets(storage.read_json(outputs[1]))
+    if not buckets:
+        raise no_usable_rows(paths, source["rows_read"])
+    return buckets, source
+
+
+def _filter(
+    run: Callable[..., None],
+    plan: Plan,
+    buckets: list[Bucket],
+    filters: Filters,
+    source: dict,
+    say: Callable[[str], None],
+) -> list[Bucket]:
+    """Drops rare users and items in rounds, until a round drops no item any more; then the rest."""
+    least = filters.min_user_count, filters.min_item_count
+    dropped, rounds = least != (1, 1), 0
+    while dropped:
+        rounds += 1
+        output = f"{plan.work}/filter-{rounds}.json"
+        run(steps.drop_rare, plan, buckets, least, output)
+        found = storage.read_json(output)
+        buckets = _buckets([bucket, path] for bucket, path, _ in found if path is not None)
+        dropped = any(items_dropped for _, _, items_dropped in found)
+        if not buckets:
+            raise nothing_left(source["rows_read"] - sum(source["rows_skipped"].values()), *least)
+    if rounds:
+        say(f"filtered in {rounds} rounds")
+    if filters.max_user_count is None and filters.training_share == 1:
+        return buckets
+    output = f"{plan.work}/shorten.json"
+    run(steps.shorten, plan, buckets, filters, output)
+    buckets = _buckets(entry for entry in storage.read_json(output) if entry[1] is not None)
+    if not buckets:
+        raise no_shared_user(filters.training_share)
+    return buckets
+
+
+def _write(
+    run: Callable[..., None], plan: Plan, buckets: list[Bucket]
+) -> tuple[str, dict[str, int], list[dict]]:
+    """The path of the vocabulary, the items of each split, and the shards in order, in the work folder."""
+    outputs = f"{plan.work}/vocabulary.json", f"{plan.work}/shards.json"
+    run(steps.number_and_write, plan, buckets, outputs)
+    ((vocabulary, in_split),) = storage.read_json(outputs[0])
+    shards = sorted(storage.read_json(outputs[1]), key=lambda shard: (shard["split"], shard["shard"]))
+    return vocabulary, in_split, shards
+
+
+def _complete(
+    place: str, request: Request, vocabulary: str, in_split: dict[str, int], merged: list[dict], about: dict
+) -> dict:
+    """Moves the shards to their place and writes what tells of them; `dataset.json` comes last."""
+    from causerec_tf.data.sequence_writer import shard_file, write_descriptions
+
+    shards: dict[str, list[dict]] = {split: [] for split in SPLITS}
+    for one in merged:
+        split = SPLITS[one["split"]]
+        name = shard_file(split, one["shard"], request.num_shards)
+        FileSystems.rename([one["path"]], [f"{place}/{name}"])
+        entry = {"file": name, "bytes": one["bytes"], "sha256": one["sha256"], "records": one["users"]}
+        shards[split].append(entry)
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder)
+        (local / ITEMS_FILE).write_bytes(storage.read(vocabulary))
+        names = {shard["file"] for split in SPLITS for shard in shards[split]}
+        for name in names:
+            (local / name).touch()  # TensorFlow Datasets looks for their names
+        info = write_descriptions(
+            local,
+            vocabulary=read_lines(local / ITEMS_FILE),
+            counts=_counts(merged, in_split),
+            shards=shards,
+            about=about,
+            item_names=request.item_names,
+        )
+        storage.remove_folder(f"{place}/work")
+        described = [path for path in local.iterdir() if path.name not in names]
+        for path in sorted(described, key=lambda path: (path.name == INFO_FILE, path.name)):
+            storage.write(f"{place}/{path.name}", path.read_bytes())
+    return info
+
+
+def _counts(merged: list[dict], in_split: dict[str, int]) -> dict:
+    def total(name: str, split: str) -> int:
+        return sum(one[name] for one in merged if SPLITS[one["split"]] == split)
+
+    return {
+        "users": {split: total("users", split) for split in SPLITS},
+        "interactions": {split: total("interactions", split) for split in SPLITS},
+        "items": in_split,
+        "training_windows": total("windows", "train"),
+        "evaluation_users": {split: total("evaluation_users", split) for split in SPLITS[1:]},
+    }
+
+
+def _buckets(entries: Iterable[list]) -> list[Bucket]:
+    return sorted((bucket, path) for bucket, path in entries)
+
+
+@contextmanager
+def _place(output: str, overwrite: bool) -> Iterator[str]:
+    """Where to write: beside a directory of the operating system, else in the place itself."""
+    if not storage.is_remote(output):
+        with written_beside(output, marker=INFO_FILE, overwrite=overwrite) as beside:
+            yield str(beside)
+        return
+    place = output.rstrip("/")
+    check_remote_output(place, overwrite)
+    try:
+        yield place
+    except BaseException:
+        storage.remove_folder(f"{place}/work")
+        raise
+
+
+def check_remote_output(place: str, overwrite: bool) -> None:
+    """Checks that a dataset may be written to a path that is none of the operating system's.
+
+    With `overwrite`, the dataset that is there stops being one: its `dataset.json` is deleted.
+
+    Raises:
+      InputError: there is one, and it may not be replaced.
+    """
+    marker = f"{place}/{INFO_FILE}"
+    if not FileSystems.exists(marker):
+        return
+    if not overwrite:
+        raise InputError(f"{place} exists already. Choose another --output, or replace it with --overwrite.")
+    FileSystems.delete([marker])

@@ -1,0 +1,211 @@
+"""What one worker reads of a log at once: a range of a text file's lines, or a whole file.
+
+A tab-separated file and JSON lines may be cut between any two lines. So may a CSV file with no quote in it;
+where there is one, a line break may be part of a field, and the file is read whole. Packed files and Parquet
+are read whole as well.
+"""
+
+import dataclasses
+import gzip
+import io
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import polars as pl
+
+from causerec_tf.data import times
+from causerec_tf.data.json_lines import JsonLinesFile
+from causerec_tf.data.log_files import SEPARATORS, LogFile, unpack_log_file
+from causerec_tf.data.log_records import GZIP_MAGIC
+from causerec_tf.data.log_rows import FileRows, check_types, read_rows, read_table
+
+_NOTATIONS = (times.INTEGER, times.DECIMAL, times.MOMENT)
+_READ_AT_ONCE = 1 << 20
+_FIRST_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Range:
+    """A part of a file of a log.
+
+    Attributes:
+      file: position of the file in the log.
+      path: where it is.
+      file_format: one of `log_files.FORMATS`.
+      header: the columns' names where the file has no header, or None.
+      start: the first byte; the range owns the lines that start at this byte or behind it.
+      end: the byte behind the range; None: the file is read whole.
+      lines_above: lines of the file that start before the range.
+    """
+
+    file: int
+    path: str
+    file_format: str
+    header: tuple[str, ...] | None
+    start: int
+    end: int | None
+    lines_above: int = 0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What has to be known of all ranges of a file before the rows of any can be read.
+
+    Attributes:
+      lines: lines that start in it.
+      is_blank: whether it holds nothing but white space.
+      has_quotes: whether a range of a CSV file holds a quote, so that the file must be read whole.
+      clues: how it writes times.
+      usable: notations by which at least one row is usable.
+      found: the names of its columns.
+      missing: wanted columns that the first row does not name.
+      empty: wanted columns without any value.
+      rows: whether there is any row.
+    """
+
+    lines: int = 0
+    is_blank: bool = False
+    has_quotes: bool = False
+    clues: times.Clues = field(default_factory=lambda: times.Clues(None, False))
+    usable: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+    rows: bool = False
+
+
+def split_file(whole: Range, file: BinaryIO, size: int, range_bytes: int) -> list[Range]:
+    """The ranges of a file: one that is the whole file, or several of some bytes.
+
+    Args:
+      whole: the file as one range.
+      file: open for reading.
+      size: its bytes.
+      range_bytes: of each range.
+    """
+    if whole.file_format == "parquet" or file.read(len(GZIP_MAGIC)) == GZIP_MAGIC:
+        return [whole]
+    starts = list(range(0, max(size, 1), range_bytes))
+    if whole.file_format in SEPARATORS:
+        _header_line(file)
+        # The first range has the header, whatever blank lines are above it.
+        starts = [0, *(start for start in starts if start >= file.tell())]
+    ends = [*starts[1:], max(size, 1)]
+    return [dataclasses.replace(whole, start=start, end=end) for start, end in zip(starts, ends, strict=True)]
+
+
+def survey_range(part: Range, file: BinaryIO, roles: dict[str, str]) -> Survey:
+    """Looks a range through.
+
+    Args:
+      part: the range.
+      file: its file, open for reading.
+      roles: the name of the column for each of `log_rows.ROLES`.
+
+    Raises:
+      InputError: the file cannot be read. Its bad rows are left for `read_range` to find.
+    """
+    body = _body(part, file)
+    lines = body.count(b"\n") if body is not None else 0
+    if body is not None and not body.strip():
+        return Survey(lines, is_blank=True)
+    log_file = _open(part, file, body)
+    if (
+        body is not None
+        and isinstance(log_file, LogFile)
+        and log_file.file_format == "csv"
+        and b'"' in log_file.raw
+    ):
+        return Survey(has_quotes=True)
+    found = log_file.column_names()
+    _, table, _ = read_table(log_file, roles, skip_bad=True)
+    raw = table.select(pl.col(name).alias(role) for role, name in roles.items())
+    check_types(part.path, raw, roles)
+    usable = []
+    for notation in _NOTATIONS:
+        for rows in (slice(0, _FIRST_ROWS), slice(0, None)):
+            good = times.parse_times(raw["time"][rows], notation)[0].is_not_null()
+            for role in ("user", "item"):
+                good &= raw[role][rows].cast(pl.String).fill_null("") != ""
+            if good.any():
+                usable.append(notation)
+                break
+    return Survey(
+        lines,
+        clues=times.clues_of(raw["time"]),
+        usable=tuple(usable),
+        found=tuple(found),
+        missing=tuple(name for name in roles.values() if name not in found),
+        empty=tuple(name for name in roles.values() if table[name].null_count() == len(table)),
+        rows=len(table) > 0,
+    )
+
+
+def read_range(
+    part: Range, file: BinaryIO, roles: dict[str, str], notation: str, *, skip_bad: bool
+) -> FileRows:
+    """Reads and checks the rows of a range; `notation` is that of the whole file's times."""
+    return read_rows(_open(part, file, _body(part, file)), roles, skip_bad=skip_bad, notation=notation)
+
+
+def _body(part: Range, file: BinaryIO) -> bytes | None:
+    """The lines of a range; None: it is the whole file."""
+    return None if part.end is None else _lines(file, part.start, part.end)
+
+
+def _open(part: Range, file: BinaryIO, body: bytes | None) -> LogFile | JsonLinesFile:
+    """The range as a small file, with a header where there is one."""
+    if body is None:
+        if part.file_format == "jsonl":  # packed, or it would be in ranges
+            return JsonLinesFile(part.path, gzip.GzipFile(fileobj=file))  # type: ignore[arg-type]
+        file.seek(0)
+        return unpack_log_file(part.path, part.file_format, file.read(), part.header)
+    if part.file_format == "jsonl":
+        return JsonLinesFile(part.path, io.BytesIO(body), True, part.lines_above)
+    if part.start == 0:
+        return LogFile(part.path, part.file_format, body, part.header, True, part.lines_above)
+    if part.header is not None:
+        head = SEPARATORS[part.file_format].join(part.header).encode("utf-8") + b"\n"
+    else:
+        head = _header_line(file)
+    return LogFile(part.path, part.file_format, head + body, None, True, part.lines_above - 1)
+
+
+def _lines(file: BinaryIO, start: int, end: int) -> bytes:
+    """The lines that start at a byte from `start` on and before `end`."""
+    if start:
+        file.seek(start - 1)
+        skipped = len(_read_line(file))
+        start += skipped - 1
+    else:
+        file.seek(0)
+    if start >= end:
+        return b""
+    file.seek(start)
+    body = file.read(end - start)
+    if not body.endswith(b"\n"):
+        body += _read_line(file)
+    return body
+
+
+def _read_line(file: BinaryIO) -> bytes:
+    """Up to and with the next line break; not every file system's files have `readline`."""
+    place = file.tell()
+    read = []
+    while chunk := file.read(_READ_AT_ONCE):
+        before, found, _ = chunk.partition(b"\n")
+        read.append(before + found)
+        if found:
+            break
+    line = b"".join(read)
+    file.seek(place + len(line))
+    return line
+
+
+def _header_line(file: BinaryIO) -> bytes:
+    """The first line that is not empty, as the reader of a whole file takes it."""
+    file.seek(0)
+    while line := _read_line(file):
+        if line.strip(b"\r\n"):
+            return line
+    return b"\n"

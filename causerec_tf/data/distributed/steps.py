@@ -1,0 +1,330 @@
+"""The pipelines that Beam runs, one after the other; `prepare` says which and when.
+
+What a pipeline hands to the next one lies in files of the work folder. An attempt at a piece of work writes
+under a name of its own and hands the name on, so that a runner may repeat any piece, also at the same time.
+"""
+
+import dataclasses
+import hashlib
+import heapq
+import json
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import polars as pl
+
+from causerec_tf.data.distributed import blocks, storage
+from causerec_tf.data.distributed.ranges import Range, read_range, survey_range
+from causerec_tf.data.interactions import SPLITS, Filters, in_microseconds
+from causerec_tf.errors import InputError
+
+_ITEM_PARTS = 64
+_FRAME_HEAD = 12  # of a TFRecord: length and its checksum, before the record
+_FRAME_TAIL = 4  # the record's checksum
+
+Bucket = tuple[int, str]  # its number and the file of its events
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all workers have to know.
+
+    Attributes:
+      work: folder for what lies between two pipelines.
+      roles: the name of the column for each of `log_rows.ROLES`.
+      skip_bad: whether bad rows are left out.
+      split_seed: of the split.
+      num_shards: of each split.
+      parts: buckets of a shard.
+    """
+
+    work: str
+    roles: dict[str, str]
+    skip_bad: bool
+    split_seed: int
+    num_shards: int
+    parts: int
+
+
+def survey(root: beam.Pipeline, plan: Plan, ranges: list[Range], output: str) -> None:
+    """Looks ranges of the log through; a range that cannot be read gives its error instead.
+
+    Args:
+      root: the pipeline.
+      plan: of the preparation.
+      ranges: of the log.
+      output: JSON file of `[file, start, survey or None, error or None]`.
+    """
+
+    def look(part: Range) -> list:
+        try:
+            with storage.open_file(part.path) as file:
+                found = survey_range(part, file, plan.roles)
+        except InputError as error:
+            return [part.file, part.start, None, str(error)]
+        return [part.file, part.start, dataclasses.asdict(found), None]
+
+    _collect(_create(root, ranges) | "look through" >> beam.Map(look), output)
+
+
+def read(
+    root: beam.Pipeline, plan: Plan, work: list[tuple[Range, str, bool]], outputs: tuple[str, str]
+) -> None:
+    """Reads the log and brings the events of each bucket together, in the order of the log.
+
+    Args:
+      root: the pipeline.
+      plan: of the preparation.
+      work: ranges, the notation of their times, and whether it is to become microseconds.
+      outputs: JSON files: of `[file, start, rows, skipped, error or None]`, and of buckets.
+    """
+
+    def take(piece: tuple[Range, str, bool]) -> Iterator[Any]:
+        part, notation, convert = piece
+        try:
+            with storage.open_file(part.path) as file:
+                rows = read_range(part, file, plan.roles, notation, skip_bad=plan.skip_bad)
+            events = in_microseconds(rows.events, part.path) if convert and len(rows.events) else rows.events
+        except InputError as error:
+            yield beam.pvalue.TaggedOutput("report", [part.file, part.start, 0, {}, str(error)])
+            return
+        yield beam.pvalue.TaggedOutput("report", [part.file, part.start, rows.rows_read, rows.skipped, None])
+        if len(events):
+            for bucket, table in blocks.by_bucket(events, plan.split_seed, plan.num_shards, plan.parts):
+                yield bucket, (part.file, part.start, storage.pack(table))
+
+    def gather(keyed: tuple[int, Iterable[tuple[int, int, bytes]]]) -> Bucket:
+        bucket, tables = keyed
+        in_order = sorted(tables, key=lambda table: table[:2])
+        return _store(plan, bucket, pl.concat(storage.unpack(data) for _, _, data in in_order))
+
+    taken = _create(root, work) | "read" >> beam.FlatMap(take).with_outputs("report", main="tables")
+    _collect(taken.report, outputs[0])
+    _collect(taken.tables | beam.GroupByKey() | "gather" >> beam.Map(gather), outputs[1])
+
+
+def drop_rare(
+    root: beam.Pipeline, plan: Plan, buckets: list[Bucket], least: tuple[int, int], output: str
+) -> None:
+    """Drops rare users, then the items that are rare without them: one round of the filter.
+
+    Args:
+      root: the pipeline.
+      plan: of the preparation.
+      buckets: number and file of each.
+      least: number of events of a user and of an item.
+      output: JSON file of `[bucket, file or None when it is empty, whether items were dropped]`.
+    """
+    min_user_count, min_item_count = least
+
+    def users(bucket: Bucket) -> Iterator[Any]:
+        number, path = bucket
+        events = storage.read_frame(path)
+        kept = blocks.drop_rare_users(events, min_user_count)
+        if len(kept):
+            yield beam.pvalue.TaggedOutput(
+                "kept", bucket if len(kept) == len(events) else _store(plan, number, kept)
+            )
+            for part, counts in blocks.item_counts(kept, _ITEM_PARTS):
+                yield part, (number, storage.pack(counts))
+
+    def items(keyed: tuple[int, Iterable[tuple[int, bytes]]]) -> Iterator[tuple[int, bytes]]:
+        for bucket, rare in blocks.rare_items(_unpacked(keyed[1]), min_item_count):
+            yield bucket, storage.pack(rare)
+
+    def drop(keyed: tuple[int, dict]) -> list:
+        bucket, found = keyed
+        (path,) = found["kept"]
+        if not found["rare"]:
+            return [bucket, path, False]
+        rare = pl.concat(storage.unpack(table) for table in found["rare"])
+        kept = storage.read_frame(path).join(rare, on="item", how="anti", maintain_order="left")
+        return [bucket, _store(plan, bucket, kept)[1] if len(kept) else None, True]
+
+    counted = _create(root, buckets) | "users" >> beam.FlatMap(users).with_outputs("kept", main="counts")
+    rare = counted.counts | "by item" >> beam.GroupByKey() | "items" >> beam.FlatMap(items)
+    both = {"kept": counted.kept, "rare": rare} | beam.CoGroupByKey()
+    _collect(both | "drop" >> beam.Map(drop), output)
+
+
+def shorten(root: beam.Pipeline, plan: Plan, buckets: list[Bucket], filters: Filters, output: str) -> None:
+    """Keeps the last events of each user and a share of the training users.
+
+    Args:
+      root: the pipeline.
+      plan: of the preparation.
+      buckets: number and file of each.
+      filters: of which `max_user_count` and `training_share` are used.
+      output: JSON file of `[bucket, file or None when it is empty]`.
+    """
+
+    def keep(bucket: Bucket) -> list:
+        number, path = bucket
+        kept = blocks.shorten(storage.read_frame(path), filters, plan.split_seed)
+        return list(_store(plan, number, kept)) if len(kept) else [number, None]
+
+    _collect(_create(root, buckets) | "shorten" >> beam.Map(keep), output)
+
+
+def number_and_write(
+    root: beam.Pipeline, plan: Plan, buckets: list[Bucket], outputs: tuple[str, str]
+) -> None:
+    """Numbers the items, and writes the vocabulary and the shards into the work folder.
+
+    Args:
+      root: the pipeline.
+      plan: of the preparation.
+      buckets: number and file of each.
+      outputs: JSON files: of `[path of the vocabulary, items of each split]`, alone in a list, and of one
+        object a shard, see `merge`.
+    """
+
+    def count(bucket: Bucket) -> Iterator[tuple[int, tuple[int, bytes]]]:
+        for part, counts in blocks.item_counts(storage.read_frame(bucket[1]), _ITEM_PARTS):
+            yield part, (bucket[0], storage.pack(counts))
+
+    def sum_up(keyed: tuple[int, Iterable[tuple[int, bytes]]]) -> tuple[int, bytes]:
+        return 0, storage.pack(blocks.split_counts(_unpacked(keyed[1]), plan.num_shards, plan.parts))
+
+    def number(keyed: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+        vocabulary, in_split = blocks.number_items(map(storage.unpack, keyed[1]))
+        path = storage.attempt(plan.work, "items")
+        storage.write(path, "".join(item + "\n" for item in vocabulary["item"]).encode("utf-8"))
+        yield beam.pvalue.TaggedOutput("vocabulary", [path, in_split])
+        for part, items in blocks.part_of_items(vocabulary, _ITEM_PARTS):
+            yield part, storage.pack(items)
+
+    def look_up(keyed: tuple[int, dict]) -> Iterator[tuple[int, bytes]]:
+        found = keyed[1]
+        (items,) = found["items"]
+        for bucket, index in blocks.index_of_buckets(_unpacked(found["counts"]), storage.unpack(items)):
+            yield bucket, storage.pack(index)
+
+    def serialise(keyed: tuple[int, dict]) -> tuple[tuple[int, int], dict]:
+        bucket, found = keyed
+        (path,) = found["path"]
+        index = pl.concat(storage.unpack(table) for table in found["index"])
+        split, shard, _ = blocks.split_of_bucket(bucket, plan.num_shards, plan.parts)
+        return (split, shard), _serialise(plan, bucket, storage.read_frame(path), index)
+
+    created = _create(root, buckets)
+    counts = created | "count" >> beam.FlatMap(count)
+    totals = counts | "by item" >> beam.GroupByKey() | "sum up" >> beam.Map(sum_up)
+    numbered = (
+        totals
+        | "together" >> beam.GroupByKey()
+        | "number" >> beam.FlatMap(number).with_outputs("vocabulary", main="items")
+    )
+    _collect(numbered.vocabulary, outputs[0])
+    index = (
+        {"counts": counts, "items": numbered.items}
+        | "join" >> beam.CoGroupByKey()
+        | "look up" >> beam.FlatMap(look_up)
+    )
+    runs = (
+        {"path": created, "index": index}
+        | "by bucket" >> beam.CoGroupByKey()
+        | "serialise" >> beam.Map(serialise)
+    )
+    shards = [((split, shard), None) for split in range(len(SPLITS)) for shard in range(plan.num_shards)]
+    merged = (
+        {"all": root | "shards" >> beam.Create(shards), "runs": runs}
+        | "by shard" >> beam.CoGroupByKey()
+        | "merge" >> beam.Map(lambda keyed: merge(plan, keyed[0], list(keyed[1]["runs"])))
+    )
+    _collect(merged, outputs[1])
+
+
+def merge(plan: Plan, shard: tuple[int, int], runs: list[dict]) -> dict:
+    """Merges sorted runs of records into one shard, a record at a time.
+
+    Args:
+      plan: of the preparation.
+      shard: split and number.
+      runs: `path` of each, and counts.
+
+    Returns:
+      `split`, `shard`, `path`, `bytes`, `sha256` and the runs' counts, added up.
+    """
+    path = storage.attempt(plan.work, f"shard-{shard[0]}-{shard[1]}")
+    digest, size = hashlib.sha256(), 0
+    readers = [_frames(run["path"]) for run in runs]
+    with storage.create(path) as file:
+        for _, frame in readers[0] if len(readers) == 1 else heapq.merge(*readers, key=lambda pair: pair[0]):
+            file.write(frame)
+            digest.update(frame)
+            size += len(frame)
+    counts = {
+        name: sum(run[name] for run in runs)
+        for name in ("users", "interactions", "windows", "evaluation_users")
+    }
+    place = {"split": shard[0], "shard": shard[1], "path": path}
+    return place | {"bytes": size, "sha256": digest.hexdigest()} | counts
+
+
+def _serialise(plan: Plan, bucket: int, events: pl.DataFrame, index: pl.DataFrame) -> dict:
+    """Writes the records of a bucket, sorted by user."""
+    from causerec_tf.data.sequence_writer import write_records  # TensorFlow: only where it is needed
+
+    sequences = blocks.sequences_of(events, index, plan.split_seed, plan.num_shards)
+    path = storage.attempt(plan.work, f"run-{bucket}")
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / "run"
+        write_records(sequences, np.arange(len(sequences.user_ids)), local)
+        storage.write(path, local.read_bytes())
+    lengths = np.diff(sequences.row_splits)
+    return {
+        "path": path,
+        "users": len(lengths),
+        "interactions": int(lengths.sum()),
+        "windows": int((lengths - 1).sum()),
+        "evaluation_users": int((lengths >= 2).sum()),
+    }
+
+
+def _frames(path: str) -> Iterator[tuple[bytes, bytes]]:
+    """The user id and the whole frame of each record of a TFRecord file."""
+    import tensorflow as tf
+
+    with storage.open_file(path) as file:
+        while head := file.read(_FRAME_HEAD):
+            (length,) = struct.unpack("<Q", head[:8])
+            rest = file.read(length + _FRAME_TAIL)
+            example = tf.train.Example.FromString(rest[:length])
+            yield example.features.feature["user_id"].bytes_list.value[0], head + rest
+
+
+def _store(plan: Plan, bucket: int, events: pl.DataFrame) -> Bucket:
+    path = storage.attempt(plan.work, f"events-{bucket}")
+    storage.write(path, storage.pack(events))
+    return bucket, path
+
+
+def _unpacked(tables: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, pl.DataFrame]]:
+    return ((bucket, storage.unpack(table)) for bucket, table in tables)
+
+
+def _create(root: beam.Pipeline, values: list) -> beam.PCollection:
+    """Pieces of work, spread over the workers."""
+    return root | "create" >> beam.Create(values) | "spread" >> beam.Reshuffle()
+
+
+def _collect(values: beam.PCollection, path: str) -> None:
+    """Writes small values, of all workers, into one JSON file as a list."""
+    name = path.rpartition("/")[2]
+    empty = values.pipeline | f"{name}: at least a list" >> beam.Create([(0, None)])
+
+    def save(keyed: tuple[int, dict]) -> None:
+        storage.write(path, json.dumps(list(keyed[1]["values"])).encode("utf-8"))
+
+    (
+        {"values": values | f"{name}: key" >> beam.Map(lambda value: (0, value)), "empty": empty}
+        | f"{name}: collect" >> beam.CoGroupByKey()
+        | f"{name}: save" >> beam.Map(save)
+    )

@@ -1,0 +1,105 @@
+"""Files on whatever file system Beam knows: paths as they are, or `gs://`, `s3://`, `hdfs://` and so on."""
+
+import io
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+import polars as pl
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from causerec_tf.data.interactions import find_files
+from causerec_tf.errors import InputError
+
+# Beam would unpack by the extension.
+_AS_IT_IS = {"mime_type": "application/octet-stream", "compression_type": CompressionTypes.UNCOMPRESSED}
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is not one of the operating system's."""
+    return "://" in path
+
+
+def find(patterns: list[str]) -> list[str]:
+    """The files that match, in the order of `interactions.find_files`.
+
+    Raises:
+      InputError: a pattern matches no file.
+    """
+    paths: dict[str, None] = {}
+    for pattern in patterns:
+        if not is_remote(pattern):
+            paths.update(dict.fromkeys(map(str, find_files([pattern]))))
+            continue
+        matches = sorted(match.path for match in FileSystems.match([pattern])[0].metadata_list)
+        if not matches:
+            raise InputError(f"no file matches {pattern!r}. Check the path, and quote a glob.")
+        paths.update(dict.fromkeys(matches))
+    return list(paths)
+
+
+def size(path: str) -> int:
+    """Bytes of a file."""
+    if not is_remote(path):
+        return Path(path).stat().st_size
+    return FileSystems.match([path])[0].metadata_list[0].size_in_bytes
+
+
+def open_file(path: str):
+    """A file to read bytes from, at any place."""
+    return FileSystems.open(path, **_AS_IT_IS)
+
+
+def create(path: str):
+    """A file to write bytes to; on object stores it appears when it is closed."""
+    return FileSystems.create(path, **_AS_IT_IS)
+
+
+def read(path: str) -> bytes:
+    """All bytes of a file."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def write(path: str, data: bytes) -> None:
+    """Writes a file at once."""
+    with create(path) as file:
+        file.write(data)
+
+
+def read_json(path: str):
+    """What a JSON file holds."""
+    return json.loads(read(path))
+
+
+def read_frame(path: str) -> pl.DataFrame:
+    """What `pack` made, from a file."""
+    return unpack(read(path))
+
+
+def pack(frame: pl.DataFrame) -> bytes:
+    """A table as bytes."""
+    buffer = io.BytesIO()
+    frame.write_ipc(buffer, compression="lz4")
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> pl.DataFrame:
+    """The table that `pack` took."""
+    return pl.read_ipc(io.BytesIO(data))
+
+
+def attempt(folder: str, name: str) -> str:
+    """A name that no other attempt at the same piece of work writes to: a runner may repeat one."""
+    return f"{folder}/{name}-{uuid.uuid4().hex}"
+
+
+def remove_folder(path: str) -> None:
+    """Removes a folder and all that is in it."""
+    if not is_remote(path):
+        shutil.rmtree(path)
+        return
+    # With the slash, object stores take it for a folder.
+    FileSystems.delete([path + "/"])

@@ -1,0 +1,173 @@
+"""The preparation on Apache Beam gives what the local one gives, file by file and byte by byte."""
+
+import gzip
+import io
+import itertools
+import json
+import os
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from causerec_tf.data import interactions
+from causerec_tf.data.distributed import blocks, ranges
+from causerec_tf.data.interactions import Filters
+from causerec_tf.data.sequence_writer import write_dataset
+from causerec_tf.data.sequences import SPLITS, open_dataset
+from causerec_tf.errors import InputError
+from tests import reference_data
+
+DATA = Path(os.environ.get("CAUSEREC_DATA", Path(__file__).parents[3] / "shared" / "data"))
+YELP = DATA / "yelp2018" / "interactions.tsv.gz"
+ROLES = {"user": "user_id", "item": "item_id", "time": "timestamp"}
+HEADER = "user_id,item_id,timestamp\n"
+FILTERS = [Filters(), Filters(4, 9), Filters(max_user_count=5, training_share=0.6), Filters(4, 6, 7, 0.5)]
+
+
+def by_beam(directory, patterns, **settings):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
+    from causerec_tf.data.distributed.prepare import Request, prepare
+
+    return prepare(Request(patterns=patterns, output=str(directory), **settings), "DirectRunner")
+
+
+def locally(directory, patterns, *, filters=FILTERS[0], num_shards=8, **settings):
+    log = interactions.read_log(patterns, **settings)
+    events = interactions.apply_filters(log.events, filters, 0)
+    source = {"kind": "log", "files": list(log.files)}
+    source |= {"rows_read": log.rows_read, "rows_skipped": log.skipped}
+    about = {"time_unit": log.time_unit, "filters": filters.description()}
+    about |= {"split_seed": 0, "source": source}
+    sequences = interactions.build_sequences(events, split_seed=0, num_shards=num_shards)
+    write_dataset(sequences, directory, num_shards=num_shards, about=about)
+
+
+def assert_same(one, other):
+    files = sorted(path.name for path in one.iterdir())
+    assert files == sorted(path.name for path in other.iterdir())
+    for name in files:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def awkward_log(folder):
+    """Ties, repeats, one-event users, ids of all kinds, bad rows; plain, quoted, packed, JSON and Parquet."""
+    rows = reference_data.odd_rows(random.Random(3))
+    plain = [row for row in rows if not set('",\x85\u2028') & set(row[0] + row[1])]
+    fifth = len(rows) // 5
+    (folder / "a.csv").write_text(
+        HEADER
+        + "".join(f"{user},{item},{moment}\n" for user, item, moment in plain)
+        + "one,x,1,too many\n,y,3\nother,x,soon\n\n,,\nlast,y,2",
+        encoding="utf-8",
+    )
+    frame = pl.DataFrame(rows[:fifth], schema=list(ROLES.values()), orient="row")
+    frame.write_csv(folder / "b.csv", quote_style="always")
+    lines = [json.dumps(dict(zip(ROLES.values(), row, strict=True))) for row in rows[fifth : 2 * fifth]]
+    lines += ['{"item_id": 5}', "{broken", '{"user_id": 1.5, "item_id": 5, "timestamp": 1}']
+    (folder / "c.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "c.jsonl.gz").write_bytes(gzip.compress("\n".join(lines[::-1]).encode("utf-8")))
+    text = "\t".join(ROLES.values()) + "\n" + "".join(f"{u}\t{i}\t{t}\n" for u, i, t in rows[2 * fifth :])
+    (folder / "d.tsv.gz").write_bytes(gzip.compress(text.encode("utf-8")))
+    frame.write_parquet(folder / "e.parquet")
+    return [str(folder / "*.*")]
+
+
+def assert_an_awkward_log_gives_the_same_files(tmp_path, filters, range_bytes):
+    (tmp_path / "log").mkdir()
+    patterns = awkward_log(tmp_path / "log")
+    settings = {"on_bad_row": "skip", "num_shards": 2, "filters": filters}
+    info = by_beam(tmp_path / "beam", patterns, range_bytes=range_bytes, **settings)
+    locally(tmp_path / "local", patterns, **settings)
+    assert_same(tmp_path / "beam", tmp_path / "local")
+    assert info["source"]["rows_skipped"] == {
+        "a line that cannot be read": 6,
+        "no user id": 3,
+        "no readable time": 1,
+    }
+    assert info == open_dataset(tmp_path / "beam").info
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["beam", "local", "log"]
+
+
+def test_an_awkward_log_gives_the_same_files(tmp_path):
+    assert_an_awkward_log_gives_the_same_files(tmp_path, FILTERS[-1], 2500)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("filters", FILTERS)
+def test_an_awkward_log_in_many_ranges_gives_the_same_files(tmp_path, filters):
+    assert_an_awkward_log_gives_the_same_files(tmp_path, filters, 900)
+
+
+@pytest.mark.long
+def test_times_of_several_notations_are_one(tmp_path):
+    (tmp_path / "a.csv").write_text(HEADER + "".join(f"u{n % 7},i{n % 5},{n}\n" for n in range(90)))
+    # The decimal that makes a file decimal stands in its last range.
+    (tmp_path / "b.csv").write_text(
+        HEADER + "".join(f"u{n % 7},j{n % 3},{n}\n" for n in range(90)) + "u1,i1,7.5\n"
+    )
+    info = by_beam(tmp_path / "beam", [str(tmp_path / "*.csv")], range_bytes=300, num_shards=1)
+    locally(tmp_path / "local", [str(tmp_path / "*.csv")], num_shards=1)
+    assert_same(tmp_path / "beam", tmp_path / "local")
+    assert info["time_unit"].startswith("microseconds")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("text", "message", "settings"),
+    [
+        (HEADER + "a,x,1\n" * 200 + "b,,2\n", "line 202: column 'item_id' is empty", {}),
+        (HEADER + "a,x,1\n" * 200 + "b,x,2,3\n", "line 202: the row has 4 fields", {}),
+        ("user_id,item_id\na,x\n", "no column 'timestamp'", {}),
+        (HEADER, "no rows; a log needs at least one", {}),
+        (" \n", "is empty", {}),
+        (HEADER + "a,x,1\n", "no user is left of 1 interactions", {"filters": Filters(2)}),
+        (
+            HEADER + "a,x,1\n",
+            "no user is left with training_share=1e-09",
+            {"filters": Filters(1, 1, 1, 1e-9)},
+        ),
+    ],
+)
+def test_bad_input_is_named_as_the_local_way_names_it(tmp_path, text, message, settings):
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        by_beam(tmp_path / "beam", [str(tmp_path / "log.csv")], range_bytes=500, num_shards=1, **settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("range_bytes", [1, 7, 40, 1000])
+def test_ranges_own_every_line_once(range_bytes, end):
+    body = "".join(f"user{n},item{n},{n}\n\n" for n in range(10)).strip() + end
+    raw = ("\n\r\n" + HEADER + body).encode()
+    whole = ranges.Range(0, "log.csv", "csv", None, 0, None)
+    parts = ranges.split_file(whole, io.BytesIO(raw), len(raw), range_bytes)
+    read = [
+        ranges.read_range(part, io.BytesIO(raw), ROLES, "integer", skip_bad=False).events.rows()
+        for part in parts
+    ]
+    assert list(itertools.chain(*read)) == [(f"user{n}", f"item{n}", n) for n in range(10)]
+    lines = [ranges.survey_range(part, io.BytesIO(raw), ROLES).lines for part in parts]
+    assert sum(lines) == raw.count(b"\n")
+
+
+def test_a_bucket_holds_whole_users_of_one_shard():
+    users = [f"user{number}" for number in range(500)]
+    buckets = blocks.bucket_of(users, 5, 3, 4)
+    for user, bucket in zip(users, buckets, strict=True):
+        split, shard, part = blocks.split_of_bucket(int(bucket), 3, 4)
+        assert (split, shard) == reference_data.split_and_shard(user, 5, 3)
+        assert part < 4
+    assert len(set(buckets.tolist())) > len(SPLITS) * 3 * 2
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not YELP.is_file(), reason=f"no {YELP}; CAUSEREC_DATA names the folder of data")
+@pytest.mark.parametrize("filters", [Filters(), Filters(30, 40, 100, 0.5)])
+def test_yelp_gives_the_same_files(tmp_path, filters):
+    settings = {"columns": ["user", "item", "time"], "filters": filters}
+    by_beam(tmp_path / "beam", [str(YELP)], range_bytes=4 << 20, **settings)
+    locally(tmp_path / "local", [str(YELP)], **settings)
+    assert_same(tmp_path / "beam", tmp_path / "local")
