@@ -2,10 +2,7 @@ import shutil
 
 import pytest
 
-pytest.importorskip("fastapi", reason="the extra `service` is not installed")
-pytest.importorskip("tensorflow_serving.apis", reason="the extra `serving` is not installed")
-
-from tests.export.service.shop import Version  # noqa: E402
+from tests.export.service.shop import Version
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import pytest
+
+pytest.importorskip("fastapi", reason="the extra `service` is not installed")
+
+import grpc
 from fastapi.testclient import TestClient
 
 from export.errors import BundleError, TowerError
