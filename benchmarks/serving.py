@@ -1,7 +1,7 @@
 """Serving: a request over HTTP against the bare retriever, requests a second, and what is shed above that.
 
-A generated catalogue of Yelp2018's size, the mean of a history's vectors for a tower, k = 20. The service runs in a
-process of its own on the machine of the clients, with which it shares the cores.
+A generated catalogue of Yelp2018's size, the mean of a history's vectors for a tower, k = 20. The service
+runs in a process of its own on the machine of the clients, with which it shares the cores.
 """
 
 import contextlib
