@@ -153,7 +153,7 @@ def _serving(bundle: Path, *flags: str) -> Iterator[str]:
     command = [sys.executable, str(ROOT / "export" / "serve.py"), f"--bundle={bundle}", "--port=0", *flags]
     log = bundle.parent / f"{time.monotonic_ns()}.log"
     with log.open("w") as file:
-        process = subprocess.Popen(command, stderr=file)
+        process = subprocess.Popen(command, stdout=file)
         try:
             while not (lines := [one for one in log.read_text().splitlines() if '"serving"' in one]):
                 if process.poll() is not None:

@@ -1,4 +1,4 @@
-"""Log lines as JSON objects, one a line, on the standard error."""
+"""Log lines as JSON objects, one a line, on the standard output: TensorFlow writes to the other as it likes."""
 
 import datetime
 import json
@@ -28,8 +28,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_as_json() -> None:
-    """Sends what this service and the web server log to the standard error, as JSON."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Sends what this service and the web server log to the standard output, as JSON."""
+    handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     for name in (LOGGER.name, "uvicorn"):
         logger = logging.getLogger(name)

@@ -22,7 +22,7 @@ def started(bundle, log, *arguments):
     """A running service, and the host and port it listens on."""
     command = scripts.command(SCRIPT, f"--bundle={bundle}", "--port=0", *arguments)
     with log.open("w") as file:
-        process = subprocess.Popen(command, env=scripts.environment(), cwd=scripts.ROOT, stderr=file)
+        process = subprocess.Popen(command, env=scripts.environment(), cwd=scripts.ROOT, stdout=file)
     try:
         limit = time.monotonic() + 60
         while '"serving"' not in log.read_text():
