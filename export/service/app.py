@@ -151,10 +151,14 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     async def readyz() -> Readiness:
         """Tower and index answer. Send requests only while this does not fail."""
         question = Question([], 1, True)
-        answer = (await service.recommend([question], _seconds(None, service)))[0]
+        try:
+            version = (await service.recommend([question], _seconds(None, service)))[0].version
+        except (QueueFullError, TowerBusyError):
+            # Busy is not broken: taken out of the balancer, it would leave its load to the others.
+            version = service.catalogue.version
         return Readiness(
             ready=True,
-            version=answer.version,
+            version=version,
             items=service.catalogue.num_items,
             max_k=service.options.max_k,
         )
@@ -168,7 +172,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 def _add_failures(app: FastAPI) -> None:
     for kind, status in _STATUS.items():
 
-        def failed(_request: Request, error: Exception, status: int = status) -> JSONResponse:
+        async def failed(_request: Request, error: Exception, status: int = status) -> JSONResponse:
             if status == 503:
                 LOGGER.error("%s: %s", type(error).__name__, error)
             return _failure(status, str(error))
@@ -176,15 +180,15 @@ def _add_failures(app: FastAPI) -> None:
         app.add_exception_handler(kind, failed)
 
     @app.exception_handler(HTTPException)
-    def refused(_request: Request, error: HTTPException) -> JSONResponse:
+    async def refused(_request: Request, error: HTTPException) -> JSONResponse:
         return _failure(error.status_code, error.detail)
 
     @app.exception_handler(RequestValidationError)
-    def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
         return _failure(422, " ".join(_told(one) for one in error.errors()[:_ERRORS_TOLD]))
 
     @app.exception_handler(Exception)
-    def unforeseen(_request: Request, _error: Exception) -> JSONResponse:
+    async def unforeseen(_request: Request, _error: Exception) -> JSONResponse:
         return _failure(500, "The service failed; its log has the traceback.")
 
 

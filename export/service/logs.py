@@ -1,4 +1,7 @@
-"""Log lines as JSON objects, one a line, on the standard output: TensorFlow writes to the other as it likes."""
+"""Log lines as JSON objects, one a line, on the standard output.
+
+The standard error is not ours alone: TensorFlow writes its own lines there.
+"""
 
 import datetime
 import json

@@ -223,6 +223,7 @@ def test_load_beyond_the_queue_is_shed_with_429(bundle, monkeypatch):
         assert shed.headers["Retry-After"] == "1"
         assert "2 histories are waiting and at most 2 may" in shed.json()["error"]
         assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 200  # busy, not broken
         slow.gate.set()
         assert {future.result().status_code for future in [first, *others]} == {200}
 
