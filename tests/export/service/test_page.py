@@ -47,19 +47,14 @@ def page(browser, address, request):
     page.close()
 
 
-def names(page, part):
-    return [text.splitlines()[0] for text in page.locator(f"#{part} .name").all_inner_texts()]
-
-
 def recommended(page, versions, history):
-    """Waits for the answer to a history."""
-    wanted = [f"Name of {item}".replace("  ", " ") for item in versions[0].items(history, 10)]
-    page.wait_for_function(
-        "name => document.querySelector('#items .name').innerText.startsWith(name)", arg=wanted[0]
+    """The names that are shown, once the best is there, and those that are wanted."""
+    wanted = [" ".join(f"Name of {item}".split()) for item in versions[0].items(history, 10)]
+    shown = (
+        "Array.from(document.querySelectorAll('#items .name'), e => e.innerText.replace(/\\s+/g, ' ').trim())"
     )
-    return [" ".join(name.split()) for name in names(page, "items")], [
-        " ".join(one.split()) for one in wanted
-    ]
+    page.wait_for_function(f"best => {shown}[0] === best", arg=wanted[0])
+    return page.evaluate(shown), wanted
 
 
 def test_nothing_known_shows_the_most_popular_and_says_so(page):
