@@ -54,6 +54,25 @@ def draw_growth(path: Path, title: str, series: Mapping[str, Mapping[int, Sequen
     _save(axes, path)
 
 
+def draw_curves(path: Path, title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """Draws recall against the time of a query, one line a system.
+
+    Args:
+      path: of the picture.
+      title: above it.
+      curves: system -> (recall, milliseconds) of each of its settings.
+    """
+    axes = _axes(5.0)
+    for name, points in curves.items():
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+    axes.set_yscale("log")
+    axes.set_xlabel("recall against exact search")
+    axes.set_ylabel("milliseconds a query")
+    axes.set_title(title)
+    axes.legend()
+    _save(axes, path)
+
+
 def _axes(height: float):
     # Not pyplot: it keeps figures, and looks for a screen.
     from matplotlib.figure import Figure

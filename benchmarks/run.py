@@ -24,7 +24,7 @@ from pipelines import command  # noqa: E402
 
 FLAGS = flags.FLAGS
 
-NAMES = ("training", "evaluation", "growth", "compilation", "serving")
+NAMES = ("training", "evaluation", "growth", "compilation", "index", "serving")
 RESULTS = ROOT / "benchmarks" / "results"
 GENERATED = ROOT / "datasets" / "benchmark"
 
@@ -32,6 +32,7 @@ _QUICK: dict[str, dict[str, Any]] = {
     "training": {"steps": 2, "warm_up": 1, "batches": 4, "square": 64},
     "evaluation": {"steps": 4},
     "compilation": {"calls": 2},
+    "index": {"num_items": 2000, "width": 8, "num_tuning": 200, "num_queries": 100, "timed": 20},
     "serving": {"items": 200, "dimension": 8, "requests": 256},
     "growth": {"catalogues": {"100k": 500, "10m": 2000}, "steps": 2, "warm_up": 1, "batches": 2},
 }
@@ -89,12 +90,16 @@ def _measure(name: str) -> tuple:
     """Runs a benchmark; answers with result, the function of its picture and what the dataset is."""
     from benchmarks import compilation, evaluation, growth, log, training
 
+    if name == "index":
+        from benchmarks import index
+
+        scale = index.Scale(**_QUICK[name]) if FLAGS.quick else index.Scale()
+        return index.measure(scale, FLAGS.rounds, _say), index.draw, None
     if name == "serving":
-        from benchmarks import serving  # needs the extra `service`, which the others do not
+        from benchmarks import serving
 
         scale = serving.Scale(**_QUICK[name]) if FLAGS.quick else serving.Scale()
         return serving.measure(scale, FLAGS.rounds, _say), serving.draw, None
-
     if name == "compilation":
         result = compilation.measure(_scale(compilation.Scale, **_QUICK[name]), FLAGS.rounds, _say)
         return result, compilation.draw, None

@@ -3,7 +3,7 @@
 python benchmarks/tables.py
 
 A table stands between `<!-- training.json: ratios -->` and `<!-- end -->`. After the file's name comes what
-the table shows: `ratios`, `products`, `rows`, or the unit of the measures that are wanted.
+the table shows: `ratios`, `products`, `rows`, `recall`, or the unit of the measures that are wanted.
 """
 
 import json
@@ -46,6 +46,8 @@ def _table(result: dict, shown: str) -> str:
     if shown == "rows":
         rows = [[key, _number(value)] for key, value in _rows(result).items()]
         return _markdown(["catalogue", "distinct rows a step of base touches"], rows)
+    if shown == "recall":
+        return _markdown(["system and setting", "recall", "ms a query", "min", "max"], _recall_rows(result))
     chosen = ((name, value) for name, value in result["measures"].items() if value["unit"] == shown)
     return _spreads(chosen, shown)
 
@@ -53,6 +55,14 @@ def _table(result: dict, shown: str) -> str:
 def _rows(result: dict) -> dict:
     rows = result["details"]["distinct_rows_a_step_of_base"]
     return rows if isinstance(rows, dict) else {result["dataset"]["name"]: rows}
+
+
+def _recall_rows(result: dict) -> list[list[str]]:
+    keys = ("median", "min", "max")
+    return [
+        [f"`{name}`", f"{recall:.4f}", *(_number(result["measures"][name][key]) for key in keys)]
+        for name, recall in result["details"]["recall"].items()
+    ]
 
 
 def _source(result: dict) -> str:

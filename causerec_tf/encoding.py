@@ -1,7 +1,8 @@
-"""Vectors of histories and of their counterfactuals, encoded as one batch, in two ways that agree.
+"""Vectors of histories and of their counterfactuals, encoded as one batch; for means in two ways that agree.
 
-Shapes: B examples, L history positions, d vector size, U distinct items of the step, C counterfactual
-histories, R replacements in one, E = 1 + C: the history itself and then its counterfactuals.
+Shapes: B examples, L history positions, K interest concepts, d vector size, U distinct items of the step,
+C counterfactual histories, R replacements in one, E = 1 + C: the history itself and then its
+counterfactuals, of I vectors each where the tower gives several.
 
 Items are given by their places among the step's distinct vectors, not by their ids.
 """
@@ -10,6 +11,32 @@ import tensorflow as tf
 
 from causerec_tf.counterfactual import synthesis
 from causerec_tf.counterfactual.synthesis import Replacements
+from causerec_tf.towers.interest_attention import InterestTower
+
+
+def encode_items(
+    user_tower: tf.keras.layers.Layer,
+    vectors_UD: tf.Tensor,
+    history_BL: tf.Tensor,
+    mask_BL: tf.Tensor,
+    replacements: Replacements,
+) -> tf.Tensor:
+    """Encodes histories and their counterfactuals on the item level, the cheaper way for a mean.
+
+    Args:
+      user_tower: concepts [B, L, d] and mask [B, L] -> [B, d] or [B, I, d].
+      vectors_UD: float [U, d], the distinct items of the step.
+      history_BL: int32 [B, L], the histories.
+      mask_BL: bool [B, L], which of their positions are real.
+      replacements: what the counterfactuals change.
+
+    Returns:
+      float [B, E, d] or [B, E, I, d], what the tower gives for the history first.
+    """
+    encode = encode_written_out
+    if getattr(user_tower, "is_mean_pooling", False):
+        encode = encode_by_difference
+    return encode(user_tower, vectors_UD, history_BL, mask_BL, replacements)
 
 
 def encode_written_out(
@@ -19,20 +46,8 @@ def encode_written_out(
     mask_BL: tf.Tensor,
     replacements: Replacements,
 ) -> tf.Tensor:
-    """Writes every counterfactual history out and encodes all of them: for any tower.
-
-    Args:
-      user_tower: concepts [B, L, d] and mask [B, L] -> [B, d] or [B, K, d].
-      vectors_UD: float [U, d], the distinct items of the step.
-      history_BL: int32 [B, L], the histories.
-      mask_BL: bool [B, L], which of their positions are real.
-      replacements: what the counterfactuals change.
-
-    Returns:
-      float [B, E, d] or [B, E, K, d], what the tower gives for the history first.
-    """
-    counterfactual_BCL = synthesis.apply(history_BL, replacements)
-    all_BEL = tf.concat([history_BL[:, tf.newaxis], counterfactual_BCL], axis=1)
+    """`encode_items` for any tower: writes every counterfactual history out and encodes all of them."""
+    all_BEL = _with_original(history_BL, replacements)
     num_encoded = all_BEL.shape[1]
     flat_NL = tf.reshape(all_BEL, [-1, all_BEL.shape[2]])
     # Replacing keeps the length, so that all of them share the history's mask.
@@ -47,30 +62,15 @@ def encode_by_difference(
     mask_BL: tf.Tensor,
     replacements: Replacements,
 ) -> tf.Tensor:
-    """Changes the mean instead of pooling again: for a tower that declares `is_mean_pooling`.
+    """`encode_items` for a tower that declares `is_mean_pooling`: changes the mean instead of pooling again.
 
     A counterfactual's mean is the sum of the concepts that stay and of the substitutes, divided by the
     length, which replacing does not change. Of the substitutes only those that count are gathered.
-
-    Args:
-      user_tower: with `project`, float [N, d] -> [N, d], from means to user vectors.
-      vectors_UD: float [U, d], the distinct items of the step.
-      history_BL: int32 [B, L], the histories.
-      mask_BL: bool [B, L], which of their positions are real.
-      replacements: what the counterfactuals change.
-
-    Returns:
-      float [B, E, d], the history's vector first.
     """
-    positions_BCR, substitutes_BCR, replaced_BCR = replacements
-    batch_size, length = tf.shape(history_BL)[0], history_BL.shape[1]
-    num_histories, width = replaced_BCR.shape[1], vectors_UD.shape[1]
-    real_B1L = tf.cast(mask_BL, vectors_UD.dtype)[:, tf.newaxis]
-    # The positions that are replaced are distinct, so the sum of their one-hot rows is 0 or 1.
-    places_BCR = tf.where(replaced_BCR, positions_BCR, -1)
-    leaves_BCL = tf.reduce_sum(tf.one_hot(places_BCR, length, dtype=real_B1L.dtype), axis=2)
-    stays_BEL = tf.concat([real_B1L, real_B1L - leaves_BCL], axis=1)
-    sums_BED = tf.matmul(stays_BEL, tf.gather(vectors_UD, history_BL))
+    _, substitutes_BCR, replaced_BCR = replacements
+    batch_size, num_histories, width = tf.shape(history_BL)[0], replaced_BCR.shape[1], vectors_UD.shape[1]
+    real_BL = tf.cast(mask_BL, vectors_UD.dtype)
+    stays_BED = tf.matmul(_stays(real_BL, replacements), tf.gather(vectors_UD, history_BL))
 
     num_segments = batch_size * num_histories
     segments_P = tf.cast(tf.where(tf.reshape(replaced_BCR, [-1, replaced_BCR.shape[2]]))[:, 0], tf.int32)
@@ -83,7 +83,161 @@ def encode_by_difference(
         num_segments=num_segments + 1,
     )[:num_segments]
     arrives_BCD = tf.reshape(arrives_ND, [batch_size, num_histories, width])
-    sums_BED += tf.pad(arrives_BCD, [[0, 0], [1, 0], [0, 0]])
-    count_B11 = tf.maximum(tf.reduce_sum(real_B1L, axis=2, keepdims=True), 1.0)
-    vectors_ND = user_tower.project(tf.reshape(sums_BED / count_B11, [-1, width]))
-    return tf.reshape(vectors_ND, [batch_size, 1 + num_histories, width])
+    return _project_means(user_tower, stays_BED, arrives_BCD, tf.reduce_sum(real_BL, axis=1))
+
+
+def encode_items_as_interests(
+    user_tower: InterestTower,
+    vectors_UD: tf.Tensor,
+    history_BL: tf.Tensor,
+    mask_BL: tf.Tensor,
+    replacements: Replacements,
+) -> tf.Tensor:
+    """Encodes counterfactuals on the item level whose interests are extracted anew (CauseRec-H).
+
+    An item's logits depend on nothing but the item, so they are computed once for each distinct one.
+
+    Args:
+      user_tower: extracts interests from the items and encodes them.
+      vectors_UD: float [U, d], the distinct items of the step.
+      history_BL: int32 [B, L], the histories.
+      mask_BL: bool [B, L], which of their positions are real.
+      replacements: what the counterfactuals change.
+
+    Returns:
+      float [B, C, d] or [B, C, I, d], of the counterfactuals alone.
+    """
+    encode = encode_items_as_interests_written_out
+    if getattr(user_tower.encoder, "is_mean_pooling", False):
+        encode = encode_items_as_interests_by_mean
+    return encode(user_tower, vectors_UD, history_BL, mask_BL, replacements)
+
+
+def encode_items_as_interests_written_out(
+    user_tower: InterestTower,
+    vectors_UD: tf.Tensor,
+    history_BL: tf.Tensor,
+    mask_BL: tf.Tensor,
+    replacements: Replacements,
+) -> tf.Tensor:
+    """`encode_items_as_interests` for any encoder."""
+    attention, num_histories = user_tower.attention, replacements.replaced_BCR.shape[1]
+    flat_NL = tf.reshape(synthesis.apply(history_BL, replacements), [-1, history_BL.shape[1]])
+    mask_NL = tf.repeat(mask_BL, num_histories, axis=0)
+    logits_NLK = tf.gather(attention.logits(vectors_UD), flat_NL)
+    interests_NKD = attention.pool(tf.gather(vectors_UD, flat_NL), logits_NLK, mask_NL)
+    vectors = user_tower.encode_interests(interests_NKD, tf.reduce_any(mask_NL, axis=1))
+    return tf.reshape(vectors, [-1, num_histories, *vectors.shape[1:]])
+
+
+def encode_items_as_interests_by_mean(
+    user_tower: InterestTower,
+    vectors_UD: tf.Tensor,
+    history_BL: tf.Tensor,
+    mask_BL: tf.Tensor,
+    replacements: Replacements,
+) -> tf.Tensor:
+    """`encode_items_as_interests` for an encoder that declares `is_mean_pooling`.
+
+    The mean of the K interests is a mean of the items, each weighted by the mean of its K weights: no
+    interest is written out. Of the items only the substitutes are gathered again.
+    """
+    attention, num_histories = user_tower.attention, replacements.replaced_BCR.shape[1]
+    length, width = history_BL.shape[1], vectors_UD.shape[1]
+    written_NL = tf.reshape(synthesis.apply(history_BL, replacements), [-1, length])
+    weights_NLK = attention.weights_of(
+        tf.gather(attention.logits(vectors_UD), written_NL), tf.repeat(mask_BL, num_histories, axis=0)
+    )
+    weights_NL = tf.reduce_mean(weights_NLK, axis=2)
+    is_new_NL = tf.reshape(_leaves(replacements, length), [-1, length])
+    kept_BCL = tf.reshape(weights_NL * (1.0 - is_new_NL), [-1, num_histories, length])
+    kept_ND = tf.reshape(tf.matmul(kept_BCL, tf.gather(vectors_UD, history_BL)), [-1, width])
+
+    places_P2 = tf.where(is_new_NL > 0)
+    new_PD = tf.gather(vectors_UD, tf.gather_nd(written_NL, places_P2))
+    new_PD *= tf.gather_nd(weights_NL, places_P2)[:, tf.newaxis]
+    means_ND = kept_ND + tf.math.unsorted_segment_sum(new_PD, places_P2[:, 0], tf.shape(kept_ND)[0])
+    return tf.reshape(user_tower.encoder.project(means_ND), [-1, num_histories, width])
+
+
+def encode_interests(
+    encoder: tf.keras.layers.Layer,
+    interests_BKD: tf.Tensor,
+    has_interests_B: tf.Tensor,
+    replacements: Replacements,
+) -> tf.Tensor:
+    """Encodes histories and their counterfactuals on the interest level, the cheaper way for a mean.
+
+    Args:
+      encoder: concepts [B, K, d] and mask [B, K] -> [B, d] or [B, I, d].
+      interests_BKD: float [B, K, d], of the histories.
+      has_interests_B: bool [B]: all interests of a user are real, or none is.
+      replacements: what the counterfactuals change; its substitutes are float [B, C, R, d].
+
+    Returns:
+      float [B, E, d] or [B, E, I, d], what the encoder gives for the history first.
+    """
+    encode = encode_interests_written_out
+    if getattr(encoder, "is_mean_pooling", False):
+        encode = encode_interests_by_difference
+    return encode(encoder, interests_BKD, has_interests_B, replacements)
+
+
+def encode_interests_written_out(
+    encoder: tf.keras.layers.Layer,
+    interests_BKD: tf.Tensor,
+    has_interests_B: tf.Tensor,
+    replacements: Replacements,
+) -> tf.Tensor:
+    """`encode_interests` for any encoder."""
+    all_BEKD = _with_original(interests_BKD, replacements)
+    num_encoded, num_concepts, width = all_BEKD.shape[1:]
+    has_interests_N1 = tf.repeat(has_interests_B[:, tf.newaxis], num_encoded, axis=0)
+    vectors = encoder(
+        tf.reshape(all_BEKD, [-1, num_concepts, width]), tf.repeat(has_interests_N1, num_concepts, axis=1)
+    )
+    return tf.reshape(vectors, [-1, num_encoded, *vectors.shape[1:]])
+
+
+def encode_interests_by_difference(
+    encoder: tf.keras.layers.Layer,
+    interests_BKD: tf.Tensor,
+    has_interests_B: tf.Tensor,
+    replacements: Replacements,
+) -> tf.Tensor:
+    """`encode_interests` for an encoder that declares `is_mean_pooling`."""
+    _, substitutes_BCRD, replaced_BCR = replacements
+    real_B1 = tf.cast(has_interests_B, interests_BKD.dtype)[:, tf.newaxis]
+    real_BK = tf.repeat(real_B1, interests_BKD.shape[1], axis=1)
+    stays_BED = tf.matmul(_stays(real_BK, replacements), interests_BKD)
+    arrives_BCD = tf.linalg.matvec(
+        substitutes_BCRD, tf.cast(replaced_BCR, substitutes_BCRD.dtype), transpose_a=True
+    )
+    return _project_means(encoder, stays_BED, arrives_BCD, tf.reduce_sum(real_BK, axis=1))
+
+
+def _with_original(history_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
+    """The history and its counterfactuals written out, [B, L] or [B, L, d] -> [B, E, L] or [B, E, L, d]."""
+    return tf.concat([history_BL[:, tf.newaxis], synthesis.apply(history_BL, replacements)], axis=1)
+
+
+def _leaves(replacements: Replacements, length: int) -> tf.Tensor:
+    """1 where a counterfactual replaces, float [B, C, L]."""
+    # The positions that are replaced are distinct, so the sum of their one-hot rows is 0 or 1.
+    places_BCR = tf.where(replacements.replaced_BCR, replacements.positions_BCR, -1)
+    return tf.reduce_sum(tf.one_hot(places_BCR, length, dtype=tf.float32), axis=2)
+
+
+def _stays(real_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
+    """1 where a real concept is not replaced, in the history and in its counterfactuals, float [B, E, L]."""
+    real_B1L = real_BL[:, tf.newaxis]
+    return tf.concat([real_B1L, real_B1L - _leaves(replacements, real_BL.shape[1])], axis=1)
+
+
+def _project_means(tower, stays_BED: tf.Tensor, arrives_BCD: tf.Tensor, count_B: tf.Tensor) -> tf.Tensor:
+    """The tower's vectors of the means of what stays and what arrives, float [B, E, d]."""
+    sums_BED = stays_BED + tf.pad(arrives_BCD, [[0, 0], [1, 0], [0, 0]])
+    means_BED = sums_BED / tf.maximum(count_B, 1.0)[:, tf.newaxis, tf.newaxis]
+    num_encoded, width = stays_BED.shape[1:]
+    vectors_ND = tower.project(tf.reshape(means_BED, [-1, width]))
+    return tf.reshape(vectors_ND, [-1, num_encoded, width])

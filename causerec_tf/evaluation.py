@@ -63,6 +63,28 @@ def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclud
     return _in_blocks(ranked, len(users), k, VECTORS_PER_BLOCK)
 
 
+def per_user(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, np.ndarray]:
+    """Every metric at every cut-off for each user.
+
+    Args:
+      ranked: int [users, at least the largest cut-off].
+      users: whose targets count.
+
+    Returns:
+      `recall@20` and so on -> float64 [users].
+    """
+    values: dict[str, np.ndarray] = {}
+    for k in CUTOFFS:
+        at_k = metrics.per_user(ranked, users.targets.items, users.targets.row_splits, k)
+        values |= {f"{name}@{k}": at_k[name] for name in metrics.NAMES}
+    return values
+
+
+def means(values: dict[str, np.ndarray]) -> dict[str, float]:
+    """Metric -> its mean over users."""
+    return {name: float(one.mean()) for name, one in values.items()}
+
+
 def figures(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, float]:
     """Every metric at every cut-off, the mean over users.
 
@@ -73,11 +95,7 @@ def figures(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, float]:
     Returns:
       `recall@20` and so on -> value.
     """
-    means: dict[str, float] = {}
-    for k in CUTOFFS:
-        values = metrics.per_user(ranked, users.targets.items, users.targets.row_splits, k)
-        means |= {f"{name}@{k}": float(values[name].mean()) for name in metrics.NAMES}
-    return means
+    return means(per_user(ranked, users))
 
 
 def _padded(lists: ItemLists, block: slice) -> tf.Tensor:

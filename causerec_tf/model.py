@@ -1,10 +1,11 @@
 """The retriever: item tower, user tower, sampled softmax and, in training, the counterfactual part.
 
-Shapes: B examples, L history positions, d vector size, S sampled negatives, C = M + N counterfactual
-histories, R replacements in one, E = 1 + C encoded histories, K vectors a user.
+Shapes: B examples, L history positions, d vector size, V items, S sampled negatives, U distinct items of
+a step, C = M + N counterfactual histories, E = 1 + C encoded histories, I vectors a user.
 """
 
 import enum
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -42,6 +43,9 @@ class CauseRec(tfrs.Model):
     Where the user tower gives several vectors, the losses need one: L_matching takes MIND's label-aware
     attention for MIND and otherwise, as L_co and L_ii do for each history, the vector with the largest
     inner product with the target.
+
+    CauseRec-Item replaces items, CauseRec-Interest interest concepts, and CauseRec-H does half of its
+    counterfactuals on each level (the larger half of an odd number on the items), never both in one.
     """
 
     def __init__(self, settings: Settings, num_items: int):
@@ -66,18 +70,19 @@ class CauseRec(tfrs.Model):
         self.item_tower = ItemTower(num_items, settings.embedding_dim, seed=settings.seed)
         self.user_tower = user_tower(settings)
         weights = {"matching": 1.0}
-        if settings.method == "item":
+        if settings.method != "base":
             weights |= {"co": settings.lambda_co, "ii": settings.lambda_ii}
         self._weights = {name: weight for name, weight in weights.items() if weight > 0}
         self._means = {name: tf.keras.metrics.Mean(name) for name in self._weights}
-        self.synthesis = None
+        self.item_synthesis = self.interest_synthesis = None
         if len(self._weights) > 1:
-            self.synthesis = synthesis.CounterfactualSynthesis(
-                num_positives=settings.num_positives,
-                num_negatives=settings.num_negatives,
-                replacement_rate=settings.replacement_rate,
-                memory_size=settings.memory_size,
-            )
+            on_items, on_interests = _counts_by_level(settings)
+            if sum(on_items):
+                self.item_synthesis = synthesis.ItemSynthesis(**_synthesis_settings(settings, on_items))
+            if sum(on_interests):
+                self.interest_synthesis = synthesis.InterestSynthesis(
+                    **_synthesis_settings(settings, on_interests), embedding_dim=settings.embedding_dim
+                )
         # Built now, so that a checkpoint can be restored before the first call.
         self.item_tower.build(None)
 
@@ -89,7 +94,7 @@ class CauseRec(tfrs.Model):
           history_BL: int [B, L], item indices, oldest first, 0 is padding.
 
         Returns:
-          float [B, d], or [B, K, d] where the tower gives several vectors.
+          float [B, d], or [B, I, d] where the tower gives several vectors.
         """
         return self.user_tower(self.item_tower(history_BL), history_BL != PADDING)
 
@@ -98,8 +103,11 @@ class CauseRec(tfrs.Model):
         return self.item_tower.table.numpy()
 
     def item_vectors(self) -> np.ndarray:
-        """The vectors that user vectors are ranked against by inner product, float32 [V, d]."""
-        return self.item_embeddings()[1:]
+        """What user vectors are ranked against by inner product, float32 [V, d]; for cosine of length one."""
+        vectors = self.item_embeddings()[1:]
+        if self.settings.similarity == "cosine":
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors
 
     def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """The training loss of a batch.
@@ -117,22 +125,29 @@ class CauseRec(tfrs.Model):
         history_BL, target_B = inputs["history"], inputs["target"]
         mask_BL = history_BL != PADDING
         drawn = self._draw_negatives()
+        seed = self._seed(_Draw.SYNTHESIS)
         needed = [history_BL, target_B, drawn.ids_S]
-        changes = self._synthesise(history_BL, mask_BL, target_B)
+        changes = self._replace_items(history_BL, mask_BL, target_B, seed)
         if changes is not None:
             needed.append(changes.substitutes_BCR)
         vectors_UD, places = self.item_tower.look_up_once(*needed)
         target_BD, negative_SD = tf.gather(vectors_UD, places[1]), tf.gather(vectors_UD, places[2])
-
-        parts_B: dict[str, tf.Tensor] = {}
-        if changes is None:
-            user = self.user_tower(tf.gather(vectors_UD, places[0]), mask_BL)
-        else:
+        if changes is not None:
             changes = changes._replace(substitutes_BCR=places[3])
-            vectors = self._encode_all(vectors_UD, places[0], mask_BL, changes)
-            user = vectors[:, 0]
-            parts_B = self._contrasts(target_BD, vectors, changes.exists_BC)
-        user_BD = self._matching_vector(user, target_BD)
+
+        if self.interest_synthesis is not None:
+            vectors, exists_BC = self._encode_on_interests(
+                vectors_UD, places[0], mask_BL, changes, target_BD, seed
+            )
+        elif changes is not None:
+            vectors, exists_BC = self._encode_on_items(vectors_UD, places[0], mask_BL, changes)
+        else:
+            vectors = self.user_tower(tf.gather(vectors_UD, places[0]), mask_BL)[:, tf.newaxis]
+            exists_BC = None
+
+        target_BD, negative_SD = self._matched(target_BD), self._matched(negative_SD)
+        parts_B = {} if exists_BC is None else self._contrasts(target_BD, vectors, exists_BC)
+        user_BD = self._matching_vector(vectors[:, 0], target_BD)
         parts_B["matching"] = self._matching(user_BD, target_BD, negative_SD, target_B, drawn)
         return self._total({name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()})
 
@@ -159,22 +174,57 @@ class CauseRec(tfrs.Model):
             seed=self._seed(_Draw.NEGATIVES),
         )
 
-    def _synthesise(self, history_BL, mask_BL, target_B) -> synthesis.Replacements | None:
-        """What the counterfactual histories change, or None where they are switched off."""
-        if self.synthesis is None:
+    def _replace_items(self, history_BL, mask_BL, target_B, seed) -> synthesis.Replacements | None:
+        """What the counterfactuals on the item level change, or None where there are none."""
+        if self.item_synthesis is None:
             return None
-        scores_BL = concepts.item_scores(self.item_tower(history_BL), self.item_tower(target_B))
-        return self.synthesis(history_BL, mask_BL, target_B, scores_BL, self._seed(_Draw.SYNTHESIS))
+        scores_BL = concepts.scores(self.item_tower(history_BL), self.item_tower(target_B))
+        return self.item_synthesis(history_BL, mask_BL, target_B, scores_BL, seed)
 
-    def _encode_all(self, vectors_UD, history_BL, mask_BL, changes) -> tf.Tensor:
-        """Vectors of the history and of its counterfactuals, float [B, E, d] or [B, E, K, d]."""
-        encode = encoding.encode_written_out
-        if getattr(self.user_tower, "is_mean_pooling", False):
-            encode = encoding.encode_by_difference
-        return encode(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
+    def _encode_on_items(self, vectors_UD, history_BL, mask_BL, changes) -> tuple[tf.Tensor, tf.Tensor]:
+        """Vectors of histories and counterfactuals, [B, E, d] or [B, E, I, d], and which of these exist."""
+        if not self.settings.reads_interests:
+            encoded = encoding.encode_items(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
+            return encoded, changes.exists_BC
+        user = self.user_tower(tf.gather(vectors_UD, history_BL), mask_BL)[:, tf.newaxis]
+        others = encoding.encode_items_as_interests(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
+        return tf.concat([user, others], axis=1), changes.exists_BC
+
+    def _encode_on_interests(
+        self, vectors_UD, history_BL, mask_BL, item_changes, target_BD, seed
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The same with counterfactuals on the interest level, and on both (CauseRec-H)."""
+        assert self.interest_synthesis is not None
+        tower, has_interests_B = self.user_tower, tf.reduce_any(mask_BL, axis=1)
+        interests_BKD = tower.attention(tf.gather(vectors_UD, history_BL), mask_BL)
+        changes = self.interest_synthesis(
+            interests_BKD,
+            has_interests_B,
+            concepts.scores(interests_BKD, target_BD),
+            tf.random.fold_in(seed, 1),
+        )
+        vectors = encoding.encode_interests(tower.encoder, interests_BKD, has_interests_B, changes)
+        if item_changes is None:
+            return vectors, changes.exists_BC
+        of_items = encoding.encode_items_as_interests(tower, vectors_UD, history_BL, mask_BL, item_changes)
+        (items_M, items_N), (interests_M, interests_N) = _counts_by_level(self.settings)
+        user, positives, others = tf.split(vectors, [1, interests_M, interests_N], axis=1)
+        item_positives, item_others = tf.split(of_items, [items_M, items_N], axis=1)
+        exist_M, exist_N = tf.split(changes.exists_BC, [interests_M, interests_N], axis=1)
+        item_exist_M, item_exist_N = tf.split(item_changes.exists_BC, [items_M, items_N], axis=1)
+        return (
+            tf.concat([user, item_positives, positives, item_others, others], axis=1),
+            tf.concat([item_exist_M, exist_M, item_exist_N, exist_N], axis=1),
+        )
+
+    def _matched(self, item_vectors: tf.Tensor) -> tf.Tensor:
+        """Item vectors as users are matched with them."""
+        if self.settings.similarity == "cosine":
+            return tf.math.l2_normalize(item_vectors, axis=-1)
+        return item_vectors
 
     def _matching_vector(self, user, target_BD) -> tf.Tensor:
-        """The one vector a user that L_matching takes, float [B, d], of [B, d] or [B, K, d]."""
+        """The one vector a user that L_matching takes, float [B, d], of [B, d] or [B, I, d]."""
         if user.shape.rank == 2:
             return user
         if self.settings.tower == "mind":
@@ -182,7 +232,7 @@ class CauseRec(tfrs.Model):
         return losses.nearest_interest(user, target_BD)
 
     def _contrasts(self, target_BD, vectors, exists_BC) -> dict[str, tf.Tensor]:
-        """L_co and L_ii of each example, those that have a weight, of [B, E, d] or [B, E, K, d]."""
+        """L_co and L_ii of each example, those that have a weight, of [B, E, d] or [B, E, I, d]."""
         if vectors.shape.rank == 4:
             vectors = losses.nearest_interest(vectors, target_BD[:, tf.newaxis])
         num_positives, num_negatives = self.settings.num_positives, self.settings.num_negatives
@@ -231,3 +281,22 @@ class CauseRec(tfrs.Model):
         streams = len(_Draw)
         step = tf.cast(self.optimizer.iterations, tf.int64)
         return tf.stack([tf.constant(self.settings.seed, tf.int64), step * streams + int(draw)])
+
+
+def _counts_by_level(settings: Settings) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(M, N) of the counterfactuals on the item level, and of those on the interest level."""
+    counts = settings.num_positives, settings.num_negatives
+    if settings.method == "item":
+        return counts, (0, 0)
+    if settings.method == "interest":
+        return (0, 0), counts
+    return ((counts[0] + 1) // 2, (counts[1] + 1) // 2), (counts[0] // 2, counts[1] // 2)
+
+
+def _synthesis_settings(settings: Settings, counts: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "num_positives": counts[0],
+        "num_negatives": counts[1],
+        "replacement_rate": settings.replacement_rate,
+        "memory_size": settings.memory_size,
+    }

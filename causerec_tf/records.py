@@ -1,7 +1,10 @@
 """Result records: every figure of a run with its protocol, so that it can be checked and compared."""
 
+import dataclasses
 from importlib import metadata
 from typing import NamedTuple
+
+import numpy as np
 
 from causerec_tf import evaluation
 from causerec_tf.data.holdout import evaluation_users
@@ -11,6 +14,8 @@ from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
 from causerec_tf.training import CHOSEN_BY, Progress, examples_per_second
 
+# Where a run lies and where its data lay is no part of what was measured.
+_PLACES = ("run", "dataset")
 _PACKAGES = ("causerec_tf", "tensorflow", "tf-keras", "tensorflow-recommenders", "numpy")
 
 
@@ -21,11 +26,13 @@ class Measured(NamedTuple):
       num_users: how many they are.
       model: metric -> value of the model.
       pop: metric -> value of POP.
+      per_user: metric -> float32 [users], the model's value of each, in the order of the dataset.
     """
 
     num_users: int
     model: dict[str, float]
     pop: dict[str, float]
+    per_user: dict[str, np.ndarray]
 
 
 def evaluate(
@@ -55,25 +62,32 @@ def evaluate(
     k = max(evaluation.CUTOFFS)
     ranked = evaluation.rank_users(model, users, k, exclude_seen=exclude_seen)
     popular = evaluation.rank_by_popularity(dataset.num_items, users, k, exclude_seen=exclude_seen)
-    return Measured(len(users), evaluation.figures(ranked, users), evaluation.figures(popular, users))
+    values = evaluation.per_user(ranked, users)
+    return Measured(
+        len(users),
+        evaluation.means(values),
+        evaluation.figures(popular, users),
+        {name: one.astype(np.float32) for name, one in values.items()},
+    )
 
 
 def run_record(
-    model: CauseRec,
     settings: Settings,
     dataset: Dataset,
     progress: Progress,
+    test: Measured | None,
     *,
     exclude_seen: bool,
     command: str,
 ) -> dict:
-    """The record of a finished run: test users are looked at here, and once.
+    """The record of a finished run.
 
     Args:
-      model: with the towers of the best epoch.
       settings: of the run.
       dataset: it was trained on.
       progress: what the epochs gave.
+      test: what the test users gave, who are looked at once; None for a trial whose settings are still
+        being chosen, and that must not look at them.
       exclude_seen: whether seen items are left out of the test users' lists.
       command: that made the run.
 
@@ -82,21 +96,47 @@ def run_record(
     """
     best = progress.best
     assert best is not None
-    test = evaluate(model, settings, dataset, "test", exclude_seen=exclude_seen)
-    return head(settings, dataset, exclude_seen=exclude_seen, users={"test_users": test.num_users}) | {
-        "epochs": progress.epoch,
-        "best_epoch": best.number,
-        "train_examples_per_second": round(examples_per_second(progress.epochs), 1),
-        "validation": best.validation,
-        "test": test.model,
-        "pop": test.pop,
-        "by_epoch": [
-            {"losses": epoch.losses, f"validation_{CHOSEN_BY}": epoch.validation[CHOSEN_BY]}
-            for epoch in progress.epochs
-        ],
-        "command": command,
-        "versions": versions(),
-    }
+    if test is None:
+        users = {"validation_users": dataset.info["counts"]["evaluation_users"]["validation"]}
+        measured = {}
+    else:
+        users = {"test_users": test.num_users}
+        measured = {"test": test.model, "pop": test.pop}
+    return (
+        head(settings, dataset, exclude_seen=exclude_seen, users=users)
+        | {
+            "settings": {
+                name: value for name, value in dataclasses.asdict(settings).items() if name not in _PLACES
+            },
+            "epochs": progress.epoch,
+            "best_epoch": best.number,
+            "train_examples_per_second": round(examples_per_second(progress.epochs), 1),
+            "validation": best.validation,
+        }
+        | measured
+        | {
+            "by_epoch": [
+                {"losses": epoch.losses, f"validation_{CHOSEN_BY}": epoch.validation[CHOSEN_BY]}
+                for epoch in progress.epochs
+            ],
+            "command": command,
+            "versions": versions(),
+        }
+    )
+
+
+def settings_of(record: dict) -> Settings:
+    """The settings that a record was made with; one that its version did not have has its default.
+
+    Raises:
+      InputError: the record does not say them, or says one that is not a setting of this version.
+    """
+    if "settings" not in record:
+        raise InputError("it has no settings: an earlier version made it.")
+    known = {field.name for field in dataclasses.fields(Settings)}
+    if unknown := sorted(set(record["settings"]) - known):
+        raise InputError(f"its settings have {', '.join(unknown)}, which this version does not have.")
+    return Settings(**record["settings"])
 
 
 def head(settings: Settings, dataset: Dataset, *, exclude_seen: bool, users: dict[str, int]) -> dict:
@@ -108,8 +148,10 @@ def head(settings: Settings, dataset: Dataset, *, exclude_seen: bool, users: dic
       exclude_seen: whether seen items are left out of the lists.
       users: `test_users` or `validation_users` -> how many were measured.
     """
+    variant = {"variant": settings.variant} if settings.variant else {}
     return {
         "system": settings.system,
+        **variant,
         "recipe": settings.recipe,
         "seed": settings.seed,
         "split_seed": dataset.info["split_seed"],

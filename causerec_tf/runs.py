@@ -5,7 +5,8 @@ dataset.txt      fingerprint of the dataset it was trained on
 checkpoints/     model, optimiser, memory, position: what a resumed run goes on from
 best/            both towers as they were after the best epoch on validation users
 events/          TensorBoard
-metrics.json     the result record
+test_users.npz   metric -> a value for each test user, in the dataset's order; without it if not measured
+metrics.json     the result record: written last, and so the sign of a finished run
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from causerec_tf.data.sequences import Dataset, open_dataset
@@ -55,6 +57,16 @@ class RunDirectory:
         """The result record."""
         return self.path / "metrics.json"
 
+    @property
+    def test_users(self) -> Path:
+        """The figures of each test user."""
+        return self.path / "test_users.npz"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return tf.train.latest_checkpoint(self.checkpoints) is not None
+
     def start(self, settings: Settings, dataset: Dataset) -> None:
         """Makes the directory, or checks that the run found there is this one.
 
@@ -68,7 +80,7 @@ class RunDirectory:
             if found != settings:
                 raise InputError(
                     f"{self.path} holds a run with other settings"
-                    f" ({_difference(found, settings)}). Choose another --run, or remove it."
+                    f" ({difference(found, settings)}). Choose another --run, or remove it."
                 )
             self.check_dataset(dataset)
             return
@@ -80,6 +92,22 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "dataset.txt", dataset.fingerprint + "\n")
         write_text(self.flags, settings.to_flagfile())
+
+    def missing(self, record: dict | None, *, test: bool) -> list[str]:
+        """What the run does not have yet, in words; nothing if it is finished.
+
+        Args:
+          record: what `metrics.json` holds; None where there is none.
+          test: whether the test users' figures are wanted.
+        """
+        if record is None:
+            return [self.metrics.name]
+        missing = [] if "settings" in record else [f"the settings in {self.metrics.name}"]
+        if test and "test" not in record:
+            missing.append("the figures of the test users")
+        if test and not self.test_users.exists():
+            missing.append(self.test_users.name)
+        return missing
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -187,6 +215,21 @@ def towers(model: CauseRec) -> tf.train.Checkpoint:
     return tf.train.Checkpoint(item_tower=model.item_tower, user_tower=model.user_tower)
 
 
+def read_json(path: Path) -> dict:
+    """Reads what `write_json` wrote.
+
+    Raises:
+      InputError: it cannot be read, or is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Remove it, and make it again.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds {type(value).__name__}, wanted a JSON object: it is no record.")
+    return value
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file beside its place and renames it, so that no reader meets half of it."""
     beside = path.with_name(f".{path.name}.tmp")
@@ -199,7 +242,16 @@ def write_json(path: Path, value: dict) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _difference(found: Settings, asked: Settings) -> str:
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes arrays as a compressed .npz, as `write_text` writes text; no pickle is needed to read it."""
+    beside = path.with_name(f".{path.name}.tmp")
+    with beside.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    beside.replace(path)
+
+
+def difference(found: Settings, asked: Settings) -> str:
+    """What differs between the settings that were found and those asked for, in words."""
     there, wanted = dataclasses.asdict(found), dataclasses.asdict(asked)
     return "; ".join(
         f"--{name}={there[name]} there, --{name}={wanted[name]} asked for"

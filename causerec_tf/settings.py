@@ -1,13 +1,15 @@
 """Every setting of a run: its default, its meaning, its bounds. The only place that has them."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from causerec_tf.errors import InputError
 
-METHODS = ("base", "item")
+METHODS = ("base", "item", "interest", "hierarchical")
 TOWERS = ("mean", "youtube_dnn", "gru4rec", "sasrec", "mind", "comirec_sa", "comirec_dr")
+SIMILARITIES = ("dot", "cosine")
 SAMPLERS = ("uniform", "log_uniform", "full")
 PRECISIONS = ("float32", "mixed_bfloat16")
 RECIPES = ("paper", "tuned")
@@ -27,13 +29,23 @@ class Settings:
 
     dataset: str = _setting("", "Directory made by pipelines/prepare.py.")
     run: str = _setting("", "Directory of the run; an unfinished run found there is resumed.")
-    method: str = _setting("base", "base: the tower alone; item: CauseRec-Item around it.", METHODS)
+    method: str = _setting(
+        "base",
+        "base: the tower alone; item: CauseRec-Item around it; interest, hierarchical: CauseRec-Interest and"
+        " CauseRec-H, where the tower reads interest concepts instead of items.",
+        METHODS,
+    )
     tower: str = _setting("mean", "User tower. mean: mean pooling and an MLP, the paper's.", TOWERS)
     num_interests: int = _setting(4, "K: vectors a user, of the towers that have several.")
     attention_power: float = _setting(
         1.0, "p of MIND's label-aware attention; the larger, the nearer to taking the best interest alone."
     )
+    num_concepts: int = _setting(20, "K: interest concepts a history (interest, hierarchical).")
+    attention_dim: int = _setting(64, "d_a: width of the attention that extracts them.")
     recipe: str = _setting("paper", "What the record calls these settings.", RECIPES)
+    variant: str = _setting(
+        "", "What the record calls a departure from the system's recipe, such as without_co."
+    )
     seed: int = _setting(0, "Of initial weights, order, negatives and synthesis.")
     max_history: int = _setting(20, "How many of the last items the tower reads.")
     embedding_dim: int = _setting(64, "Size of item and user vectors.")
@@ -48,11 +60,16 @@ class Settings:
         SAMPLERS,
     )
     num_sampled: int = _setting(4096, "Negatives a step (not used by the full sampler).")
-    temperature: float = _setting(1.0, "What the softmax's inner products are divided by.")
+    similarity: str = _setting(
+        "dot",
+        "How users and items are matched: by inner product, or by the cosine: of vectors of length one.",
+        SIMILARITIES,
+    )
+    temperature: float = _setting(1.0, "What the softmax's similarities are divided by.")
     num_positives: int = _setting(1, "M: counterfactual positives an example.")
     num_negatives: int = _setting(8, "N: counterfactual negatives an example.")
     replacement_rate: float = _setting(0.5, "r_rep: share of a half that is replaced.")
-    memory_size: int = _setting(65536, "Item ids the concept memory holds.")
+    memory_size: int = _setting(65536, "Concepts a memory holds: item ids, interests.")
     lambda_co: float = _setting(1.0, "Weight of L_co (equation 9).")
     lambda_ii: float = _setting(1.0, "Weight of L_ii (equation 10).")
     precision: str = _setting(
@@ -73,6 +90,7 @@ class Settings:
         for name in (
             *("max_history", "embedding_dim", "epochs", "patience", "batch_size"),
             *("num_sampled", "memory_size", "checkpoint_steps", "steps_per_execution", "num_interests"),
+            *("num_concepts", "attention_dim"),
         ):
             self._check(name, getattr(self, name) >= 1, "1 or more")
         for name in ("learning_rate", "temperature"):
@@ -82,6 +100,7 @@ class Settings:
             "attention_power",
         ):
             self._check(name, getattr(self, name) >= 0, "0 or more")
+        self._check("variant", re.fullmatch("[a-z0-9_]*", self.variant) is not None, "a-z, 0-9 and _ only")
         self._check("seed", 0 <= self.seed < 1 << 31, "0 to 2147483647")
         self._check("replacement_rate", 0 < self.replacement_rate <= 1, "more than 0, at most 1")
         if self.method != "base" and self.num_positives + self.num_negatives == 0:
@@ -95,11 +114,16 @@ class Settings:
             raise InputError(f"--{name}={getattr(self, name)}: wanted {wanted}.")
 
     @property
+    def reads_interests(self) -> bool:
+        """Whether the tower reads interest concepts instead of items."""
+        return self.method in ("interest", "hierarchical")
+
+    @property
     def system(self) -> str:
         """The name that records use, such as `base` or `causerec_item`."""
         if self.method == "base":
             return "base" if self.tower == "mean" else self.tower
-        name = f"causerec_{self.method}"
+        name = "causerec_h" if self.method == "hierarchical" else f"causerec_{self.method}"
         return name if self.tower == "mean" else f"{name}_{self.tower}"
 
     def to_flagfile(self) -> str:

@@ -35,7 +35,7 @@ class Recommendation:
     Attributes:
       items: item ids, best first; fewer than k when too few unseen items are left.
       scores: the dot product of each; 0.0 throughout for a fallback, which is not the model's.
-      num_unknown: how many places of the history hold an item that the catalogue does not have.
+      num_unknown: how many places of the history hold an item that the tower does not know.
       fallback: nothing of the history was known; the items are the most popular ones.
       version: the fingerprint of the tower and the index that answered.
     """

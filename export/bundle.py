@@ -22,6 +22,12 @@ flags.DEFINE_float("target_recall", 0.99, "Recall@50 that the index must reach a
 flags.DEFINE_enum(
     "index_method", "auto", ["auto", "exact", "tree"], "auto: exact for small catalogues, a tree for others."
 )
+flags.DEFINE_enum(
+    "index_memory",
+    "full",
+    ["full", "bfloat16", "int8"],
+    "How item vectors lie in memory: whole, a half or a quarter. Refused where it misses the target recall.",
+)
 flags.DEFINE_integer("keep", 3, "How many versions stay, the new one included.")
 flags.DEFINE_integer("warm_up_requests", 20, "Real histories that a model server replays when it starts.")
 flags.DEFINE_bool("rollback", False, "Publish the version before the latest again, under a higher number.")
@@ -51,6 +57,7 @@ def _publish_run(bundle: Path) -> Any:
     from export.publication import IndexOptions, Model
 
     trained = load_trained(FLAGS.run)
+    _note_updates(bundle)
     if not trained.is_finished:
         print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")
     max_history = trained.settings.max_history
@@ -69,10 +76,26 @@ def _publish_run(bundle: Path) -> Any:
         model,
         queries=_user_vectors(trained.model, users.history),
         warm_up_histories=[row[row > 0].tolist() for row in users.history[: FLAGS.warm_up_requests]],
-        options=IndexOptions(target_recall=FLAGS.target_recall, method=FLAGS.index_method),
+        options=IndexOptions(
+            target_recall=FLAGS.target_recall, method=FLAGS.index_method, memory=FLAGS.index_memory
+        ),
         keep=FLAGS.keep,
         dry_run=FLAGS.dry_run,
     )
+
+
+def _note_updates(bundle: Path) -> None:
+    """Says that a run's items replace those of an updated index."""
+    from export.item_index import read_description
+    from export.layout import index_directory, read_tower, tower_directory, tower_numbers
+
+    for number in tower_numbers(bundle)[-1:]:
+        place = index_directory(bundle, read_tower(tower_directory(bundle, number))["version"])
+        if "update" in read_description(place):
+            print(
+                f"note: the items of version {number} were changed by export/update_index.py; the new version"
+                " has those of the run alone. Apply what still holds again."
+            )
 
 
 def _user_vectors(model: Any, histories: np.ndarray) -> np.ndarray:
@@ -82,7 +105,7 @@ def _user_vectors(model: Any, histories: np.ndarray) -> np.ndarray:
 
 
 def _print(bundle: Path, publication: Any) -> None:
-    from export.index_building import format_curve
+    from export.recall_curve import format_curve
 
     index = publication.index
     if index is not None:
@@ -91,7 +114,8 @@ def _print(bundle: Path, publication: Any) -> None:
         recall = "not measured" if index["recall"] is None else f"{index['recall']:.4f}"
         print(
             f"index {publication.fingerprint}: {index['method']} search of {index['items']:,} items,"
-            f" recall@{index['k']} {recall} against exact search on {index['queries']:,} users"
+            f" recall@{index['k']} {recall} against exact search on {index['queries']:,} users;"
+            f" {index['memory']} vectors, {index['searched_bytes'] / 1e6:,.1f} MB to search"
         )
     for what, removed in (
         ("version", publication.removed_towers),

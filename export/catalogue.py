@@ -1,6 +1,7 @@
 """One version's catalogue: ids, names and index; finds the best items that a user has not seen.
 
-Shape legend: B requests, K vectors a user, V items, d embedding size, F fetched items.
+Shape legend: B requests, K vectors a user, V items, R rows (V and the withdrawn ones), d embedding size,
+F fetched items.
 """
 
 import itertools
@@ -14,15 +15,19 @@ from export.item_index import ItemIndex, read_ids, read_names
 
 
 class Catalogue:
-    """The items of one version. A row is a line of `ids.txt`, counted from 0."""
+    """The items of one version. A row is a line of `ids.txt`, counted from 0.
+
+    `export/update_index.py` adds rows that the tower does not know, and withdraws rows that it does. What
+    was added is answered, and is unknown in histories; what was withdrawn is known there, and never answered.
+    """
 
     def __init__(self, index: ItemIndex, item_ids: Sequence[str], item_names: Sequence[str] | None = None):
         """Composes the parts; `Catalogue.load` takes them from a directory.
 
         Args:
           index: what is searched.
-          item_ids: V ids in the index's order, most popular first.
-          item_names: V names for people, or None.
+          item_ids: R ids in the order of the index's rows, most popular first; then what was added later.
+          item_names: R names for people, or None.
         """
         self._index = index
         self._item_ids = np.array(item_ids, dtype=object)
@@ -51,7 +56,7 @@ class Catalogue:
 
     @property
     def num_items(self) -> int:
-        """V."""
+        """The items that can be answered, V."""
         return self._index.num_items
 
     @property
@@ -63,14 +68,18 @@ class Catalogue:
         """The ids of some rows."""
         return self._item_ids[rows].tolist()
 
-    def known_rows(self, history: Sequence[str]) -> np.ndarray:
-        """The rows int64 [n] of a history's items, in its order, without those that are unknown."""
+    def rows(self, history: Sequence[str]) -> np.ndarray:
+        """The rows int64 [n] of a history's items, in its order, without those that have none."""
         rows = (self._row_of.get(item, -1) for item in history)
         return np.array([row for row in rows if row >= 0], np.int64)
 
+    def known(self, rows: np.ndarray) -> np.ndarray:
+        """Those of some rows that the tower knows, in their order."""
+        return rows[rows < self._index.vocabulary_size]
+
     def knows(self, item_id: str) -> bool:
-        """Tells whether the catalogue has an item."""
-        return item_id in self._row_of
+        """Tells whether the tower knows an item."""
+        return self._row_of.get(item_id, self._index.vocabulary_size) < self._index.vocabulary_size
 
     def name_of(self, item_id: str) -> str:
         """A name to read: the item's, or its id when there is none."""
@@ -91,7 +100,7 @@ class Catalogue:
     def most_popular(self, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The answer for a user of whom nothing is known: k rows that are not in `seen`, and zeros."""
         # The ids are ordered by how often they occur in training.
-        rows = np.setdiff1d(np.arange(min(k + len(seen), self.num_items)), seen)[:k]
+        rows = np.setdiff1d(self._index.first_rows(k + len(seen)), seen)[:k]
         return rows, np.zeros(len(rows), np.float32)
 
     def top(
@@ -117,17 +126,17 @@ class Catalogue:
         for width in np.unique(fetch):
             group = np.flatnonzero(fetch == width).tolist()
             rows_BF, scores_BF = self._index.search(vectors[group], int(width))
-            keep_BF = ~_contains(rows_BF, [seen[number] for number in group], self.num_items)
+            keep_BF = ~_contains(rows_BF, [seen[number] for number in group], self._index.num_rows)
             keep_BF &= rows_BF >= 0
             for number, rows, scores, keep in zip(group, rows_BF, scores_BF, keep_BF, strict=True):
                 found[number] = rows[keep][: ks[number]], scores[keep][: ks[number]]
         return found
 
 
-def _contains(rows_BF: np.ndarray, seen: Sequence[np.ndarray], num_items: int) -> np.ndarray:
+def _contains(rows_BF: np.ndarray, seen: Sequence[np.ndarray], num_rows: int) -> np.ndarray:
     """Tells which rows are seen by their request, in one lookup for all: bool [B, F]."""
     owner_B = np.arange(len(rows_BF))
-    keys_BF = rows_BF + owner_B[:, None] * (num_items + 1)
+    keys_BF = rows_BF + owner_B[:, None] * (num_rows + 1)
     lengths = [len(rows) for rows in seen]
-    seen_keys = np.concatenate(seen) + np.repeat(owner_B, lengths) * (num_items + 1)
+    seen_keys = np.concatenate(seen) + np.repeat(owner_B, lengths) * (num_rows + 1)
     return np.isin(keys_BF, seen_keys)

@@ -14,6 +14,7 @@ from export.recall import kth_best_scores, recall_at_k
 from export.runtime import scann
 
 METHODS = ("auto", "exact", "tree")
+MEMORIES = ("full", "bfloat16", "int8")
 # Up to here exhaustive search takes an eighth of a millisecond a query (64 dimensions, one thread):
 # a tree would save a third of a request's other costs at best, and would not be exact.
 EXACT_BELOW = 20_000
@@ -21,7 +22,13 @@ _MOST_QUERIES = 1_000  # a recall of .99 at 50 is then known to about .0005
 _TIMED_QUERIES = 200
 _LEAST_FOR_TREE = 16  # asymmetric hashing trains 16 centres a block
 _SOAR_LAMBDA = 1.5
+_ANISOTROPIC = 0.2
 _LEAST_GAIN = 0.002
+_STORED = {
+    "full": scann.scann_builder.ReorderType.FLOAT32,
+    "bfloat16": scann.scann_builder.ReorderType.BFLOAT16,
+    "int8": scann.scann_builder.ReorderType.INT8,
+}
 
 
 def build_index(
@@ -31,6 +38,7 @@ def build_index(
     target_recall: float = 0.99,
     k: int = 50,
     method: str = "auto",
+    memory: str = "full",
 ) -> ItemIndex:
     """Builds the index of a catalogue; the metric is the dot product, which training ranks by.
 
@@ -47,32 +55,45 @@ def build_index(
       k: at which recall is measured; a catalogue with fewer items is measured at V.
       method: "exact"; "tree" (partitioned with spilling, hashed, reordered); or "auto": exact below
         20,000 items, and above where the tuned tree is no faster.
+      memory: how the vectors lie in memory: "full" (float32), "bfloat16" (half) or "int8" (a quarter). The
+        last two round, so that their recall is below one even where everything is searched.
 
     Raises:
-      BundleError: the vectors or the settings cannot be used. ScaNN would end the process.
+      BundleError: the vectors or the settings cannot be used (ScaNN would end the process), or the
+        target is not reached with rounded vectors.
     """
     item_vectors = np.ascontiguousarray(item_vectors, np.float32)
     queries = np.ascontiguousarray(queries, np.float32)
-    _check(item_vectors, queries, target_recall, k, method)
+    _check(item_vectors, queries, target_recall, k, method, memory)
     num_items = len(item_vectors)
     k = min(k, num_items)
-    queries = queries[_evenly_spaced(len(queries), _MOST_QUERIES)]
+    queries = measuring_queries(queries)
     thresholds = kth_best_scores(item_vectors, queries, k)
 
     started = time.perf_counter()
-    exact = _built(item_vectors, k, "exact", {})
-    exact_point = _measured(exact, item_vectors, queries, thresholds)
-    chosen, point, curve = exact, exact_point, [exact_point]
+    exhaustive = _built(item_vectors, k, "exact", memory, {})
+    exhaustive_point = measured(exhaustive, item_vectors, queries, thresholds)
+    chosen, point, curve = exhaustive, exhaustive_point, [exhaustive_point]
     if method == "tree" or (method == "auto" and num_items >= EXACT_BELOW):
         if not len(queries):
             raise BundleError("A tree is tuned on queries and there are none; use method='exact'.")
-        slowest = math.inf if method == "tree" else exact_point["milliseconds"]
-        tree, tree_point, curve = _tuned_tree(item_vectors, queries, thresholds, k, target_recall, slowest)
-        curve.append(exact_point)
+        is_enough = memory == "full" or exhaustive_point["recall_low"] >= target_recall
+        slowest = exhaustive_point["milliseconds"] if method == "auto" and is_enough else math.inf
+        tree, tree_point, curve = _tuned_tree(
+            item_vectors, queries, thresholds, k, target_recall, slowest, memory
+        )
+        curve.append(exhaustive_point)
         if tree_point is not None and tree_point["milliseconds"] < slowest:
             chosen, point = tree, tree_point
+    if memory != "full" and not (point["recall_low"] or 0) >= target_recall:
+        best = max(one["recall_low"] for one in curve)
+        raise BundleError(
+            f"With memory={memory!r} no setting reaches recall@{k} {target_recall}: the best is {best:.4f},"
+            " two standard errors taken off. Lower the target recall, or use bfloat16 or full."
+        )
     chosen.description |= {
         "metric": "dot_product",
+        "requested_method": method,
         "recall": point["recall"],
         "recall_low": point["recall_low"],
         "target_recall": target_recall,
@@ -84,18 +105,14 @@ def build_index(
     return chosen
 
 
-def format_curve(description: dict[str, Any]) -> str:
-    """Renders the measured settings of an index as a table for people."""
-    lines = [f"{'leaves':>8} {'reorder':>8} {'recall@' + str(description['k']):>10} {'ms':>8}"]
-    for point in description["curve"]:
-        leaves, reorder = point.get("leaves_to_search", "exact"), point.get("reorder", "")
-        recall = "-" if point["recall"] is None else f"{point['recall']:.4f}"
-        time_text = "-" if point["milliseconds"] is None else f"{point['milliseconds']:.3f}"
-        lines.append(f"{leaves:>8} {reorder:>8} {recall:>10} {time_text:>8}")
-    return "\n".join(lines)
+def measuring_queries(queries: np.ndarray) -> np.ndarray:
+    """The queries [Q, ...] that recall is measured on: at most 1,000 of them, evenly spaced."""
+    return queries[_evenly_spaced(len(queries), _MOST_QUERIES)]
 
 
-def _check(item_vectors: np.ndarray, queries: np.ndarray, target_recall: float, k: int, method: str) -> None:
+def _check(
+    item_vectors: np.ndarray, queries: np.ndarray, target_recall: float, k: int, method: str, memory: str
+) -> None:
     if item_vectors.ndim != 2 or not item_vectors.size:
         raise BundleError(f"item_vectors is {list(item_vectors.shape)}; wanted [V, d], V above 0.")
     if queries.ndim not in (2, 3) or queries.shape[-1] != item_vectors.shape[1]:
@@ -113,6 +130,12 @@ def _check(item_vectors: np.ndarray, queries: np.ndarray, target_recall: float, 
         raise BundleError(f"k is {k}; recall is measured at 1 or more.")
     if method not in METHODS:
         raise BundleError(f"method is {method!r}; it is one of {', '.join(METHODS)}.")
+    if memory not in MEMORIES:
+        raise BundleError(f"memory is {memory!r}; it is one of {', '.join(MEMORIES)}.")
+    if memory != "full" and not len(queries):
+        raise BundleError(
+            f"memory={memory!r} is chosen by measured recall and there are no queries; use full."
+        )
     if method == "tree" and len(item_vectors) < _LEAST_FOR_TREE:
         raise BundleError(
             f"A tree needs at least {_LEAST_FOR_TREE} items and got {len(item_vectors)}; use exact."
@@ -123,8 +146,10 @@ def _evenly_spaced(size: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.int64))
 
 
-def _built(item_vectors: np.ndarray, k: int, method: str, settings: dict[str, Any]) -> ItemIndex:
+def _built(item_vectors: np.ndarray, k: int, method: str, memory: str, settings: dict[str, Any]) -> ItemIndex:
     builder = scann.builder(item_vectors, k, "dot_product")
+    kind = _STORED[memory]
+    noise = _ANISOTROPIC if memory == "int8" else math.nan
     if method == "tree":
         builder = (
             builder.tree(
@@ -133,14 +158,15 @@ def _built(item_vectors: np.ndarray, k: int, method: str, settings: dict[str, An
                 soar_lambda=settings["soar_lambda"],
                 overretrieve_factor=2.0,
             )
-            .score_ah(2, anisotropic_quantization_threshold=0.2)
-            .reorder(settings["reorder"])
+            .score_ah(2, anisotropic_quantization_threshold=_ANISOTROPIC)
+            .reorder(settings["reorder"], quantize=kind, anisotropic_quantization_threshold=noise)
         )
     else:
-        builder = builder.score_brute_force()
+        builder = builder.score_brute_force(kind)
     num_items, dimension = item_vectors.shape
     description = {
         "method": method,
+        "memory": memory,
         "settings": settings,
         "items": num_items,
         "dimension": dimension,
@@ -159,11 +185,13 @@ def _tuned_tree(
     k: int,
     target: float,
     give_up_above: float,
+    memory: str,
 ) -> tuple[ItemIndex, dict[str, Any] | None, list[dict[str, Any]]]:
     """Builds a tree and searches its settings; no point when none below a time reaches the target.
 
-    At its end the search scores everything in every leaf, so a tree that may take any time does
-    reach the target.
+    At its end the search scores everything in every leaf, so a tree of full vectors that may take any
+    time does reach the target. One of rounded vectors need not: it ends where scoring twice the candidates
+    gains nothing.
     """
     num_items = len(item_vectors)
     num_leaves = max(1, min(int(2 * math.sqrt(num_items)), num_items // _LEAST_FOR_TREE))
@@ -173,21 +201,25 @@ def _tuned_tree(
         "reorder": num_items,
         "soar_lambda": _SOAR_LAMBDA,
     }
-    tree = _built(item_vectors, k, "tree", settings)
+    tree = _built(item_vectors, k, "tree", memory, settings)
     curve: list[dict[str, Any]] = []
 
     def measure(reorder: int, leaves: int) -> dict[str, Any]:
         settings.update(leaves_to_search=leaves, reorder=reorder)
-        point = _measured(tree, item_vectors, queries, thresholds)
+        point = measured(tree, item_vectors, queries, thresholds)
         curve.append({"leaves_to_search": leaves, "reorder": reorder, **point})
         return curve[-1]
 
     best: dict[str, Any] | None = None
+    reached = 0.0
     for reorder in _doubling(2 * k, num_items):
         point = _least_leaves(partial(measure, reorder), num_leaves, target)
         if point is None:
-            if curve[-1]["milliseconds"] > give_up_above:
+            highest = max(one["recall"] for one in curve if one["reorder"] == reorder)
+            gains_nothing = memory != "full" and highest - reached < _LEAST_GAIN
+            if curve[-1]["milliseconds"] > give_up_above or gains_nothing:
                 break
+            reached = highest
             continue
         if best is not None and point["milliseconds"] >= best["milliseconds"]:
             break  # scoring more candidates exactly no longer pays for the leaves it saves
@@ -231,10 +263,21 @@ def _doubling(first: int, last: int) -> Iterator[int]:
     yield last
 
 
-def _measured(
+def measured(
     index: ItemIndex, item_vectors: np.ndarray, queries: np.ndarray, thresholds: np.ndarray
 ) -> dict[str, Any]:
-    """Measures recall, its mean less two standard errors, and the median time of a query alone."""
+    """Measures an index against exact search.
+
+    Args:
+      index: to be measured, at the k of its description.
+      item_vectors: float32 [R, d], the exact vectors of its rows.
+      queries: float32 [Q, d] or [Q, K, d].
+      thresholds: float32 [Q] from `kth_best_scores` over the items that can be answered.
+
+    Returns:
+      `recall`, `recall_low` (the mean less two standard errors) and `milliseconds`, the median time of a
+      query alone; None each when there are no queries.
+    """
     if not len(queries):
         return {"recall": None, "recall_low": None, "milliseconds": None}
     k = index.description["k"]

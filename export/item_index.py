@@ -2,7 +2,8 @@
 
 Row r of an index is line r of its `ids.txt` and vocabulary index r + 1. ScaNN's own document ids
 are not used: they are stored as a pickle, and loading a pickle runs what is written in it.
-Shape legend: B queries, K vectors a query, V items, d embedding size, k results.
+Shape legend: B queries, K vectors a query, V items, R rows (V and the withdrawn ones), d embedding size,
+k results.
 """
 
 import hashlib
@@ -15,32 +16,61 @@ from typing import Any
 import numpy as np
 
 from export.errors import BundleError
+from export.index_changes import CHANGES, Changes
+from export.layout import link_or_copy
 from export.runtime import scann
 
 DESCRIPTION = "index.json"
 IDS = "ids.txt"
 NAMES = "names.txt"
-_FORMAT = 1
+VECTORS = "vectors.npy"
+QUERIES = "queries.npy"
+# 2: with changes.npz, so that a reader of format 1 does not take slots for rows.
+_FORMATS = (1, 2)
+_SCANN_VECTORS = "dataset.npy"
+_OURS = (DESCRIPTION, IDS, NAMES, VECTORS, QUERIES, CHANGES)
 
 
 class ItemIndex:
     """Finds the items with the largest dot product; `description` is the content of `index.json`."""
 
-    def __init__(self, searcher: Any, description: dict[str, Any]):
+    def __init__(self, searcher: Any, description: dict[str, Any], changes: Changes | None = None):
         """Wraps a searcher.
 
         Args:
           searcher: a ScannSearcher without document ids.
-          description: at least `items`, `dimension`, `method` ("exact" or "tree"), `k` and
+          description: at least `items`, `dimension`, `method` ("exact" or "tree"), `memory`, `k` and
             `settings`; for a tree with `num_leaves`, `leaves_to_search` and `reorder` at that k.
+          changes: what differs between the searcher and the catalogue; None: nothing, slot s is row s.
         """
-        self._searcher = searcher
+        self.searcher = searcher
         self.description = description
+        self.changes = changes
 
     @property
     def num_items(self) -> int:
-        """V."""
+        """V, the items that can be answered, which is also the largest k."""
         return self.description["items"]
+
+    @property
+    def num_rows(self) -> int:
+        """R: every row that is answered is below it."""
+        return self.changes.num_rows if self.changes else self.num_items
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The tower knows so many of the first rows; the others were added to the index later."""
+        return self.description["vocabulary_size"] if self.changes else self.num_items
+
+    @property
+    def _num_slots(self) -> int:
+        return len(self.changes.row_of_slot) if self.changes else self.num_items
+
+    def first_rows(self, count: int) -> np.ndarray:
+        """The first `count` rows that can be answered, or all of them when there are fewer: int64."""
+        withdrawn = self.changes.withdrawn_rows if self.changes else np.zeros(0, np.int64)
+        rows = np.arange(min(count + len(withdrawn), self.num_rows))
+        return np.setdiff1d(rows, withdrawn, assume_unique=True)[:count]
 
     @property
     def fingerprint(self) -> str:
@@ -74,19 +104,27 @@ class ItemIndex:
         if not queries.size:
             return np.zeros((len(queries), k), np.int64), np.zeros((len(queries), k), np.float32)
         flat = queries.reshape(-1, queries.shape[-1])
-        rows, scores = self._search_flat(flat, k, **self._settings_for(k))
-        short = np.isnan(scores).any(axis=1)
-        if short.any() and self.description["method"] == "tree":
-            # The leaves that were searched hold fewer than k items; all of them hold V.
-            everything = self.description["settings"]["num_leaves"]
-            rows[short], scores[short] = self._search_flat(
-                flat[short], k, leaves_to_search=everything, reorder=self.num_items
-            )
-        missing = np.isnan(scores)
-        rows[missing], scores[missing] = -1, -np.inf
+        if self.changes is None:
+            rows, scores = self._search_slots(flat, k)
+        else:
+            rows, scores = self.changes.search(self._search_slots, flat, k)
         if queries.ndim == 3:
             rows, scores = _merge(rows, scores, queries.shape[1], k)
         return rows, scores
+
+    def _search_slots(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the k best slots of each query, -1 and -inf where there are fewer."""
+        slots, scores = self._search_flat(queries, k, **self._settings_for(k))
+        short = np.isnan(scores).any(axis=1)
+        if short.any() and self.description["method"] == "tree":
+            # The leaves that were searched hold fewer than k items; all of them hold everything.
+            everything = self.description["settings"]["num_leaves"]
+            slots[short], scores[short] = self._search_flat(
+                queries[short], k, leaves_to_search=everything, reorder=self._num_slots
+            )
+        missing = np.isnan(scores)
+        slots[missing], scores[missing] = -1, -np.inf
+        return slots, scores
 
     def _settings_for(self, k: int) -> dict[str, int]:
         """Scales the settings, tuned at one k, with the number of results that is asked for."""
@@ -96,7 +134,7 @@ class ItemIndex:
         factor = max(1.0, k / self.description["k"])
         return {
             "leaves_to_search": min(settings["num_leaves"], math.ceil(factor * settings["leaves_to_search"])),
-            "reorder": min(self.num_items, math.ceil(factor * settings["reorder"])),
+            "reorder": min(self._num_slots, math.ceil(factor * settings["reorder"])),
         }
 
     def _search_flat(
@@ -106,9 +144,9 @@ class ItemIndex:
         leaves_to_search: int | None = None,
         reorder: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        search = self._searcher.search_batched
+        search = self.searcher.search_batched
         if len(queries) > 1:
-            search = self._searcher.search_batched_parallel
+            search = self.searcher.search_batched_parallel
         rows, scores = search(
             queries,
             final_num_neighbors=k,
@@ -124,29 +162,49 @@ class ItemIndex:
         fingerprint: str,
         item_ids: Sequence[str],
         item_names: Sequence[str] | None = None,
+        item_vectors: np.ndarray | None = None,
+        queries: np.ndarray | None = None,
+        unchanged_in: Path | None = None,
     ) -> None:
         """Writes the index with its ids into a new directory that can be moved anywhere.
 
         Args:
           directory: made here; it must not exist.
           fingerprint: the version that the tower answers whose vectors these are.
-          item_ids: V ids without a newline, in the order of the rows.
-          item_names: V names for people to read; a newline in one becomes a space.
+          item_ids: R ids without a newline, in the order of the rows.
+          item_names: R names for people to read; a newline in one becomes a space.
+          item_vectors: float32 [S, d], the exact vectors of the slots; kept beside an index whose memory is
+            not "full", so that it can be measured and built again. It is not loaded for searching.
+          queries: the user vectors on which recall is measured, now and after updates.
+          unchanged_in: a saved index with this very searcher and queries: their files are shared by links.
         """
         for name, values in (("item_ids", item_ids), ("item_names", item_names)):
-            if values is not None and len(values) != self.num_items:
-                raise BundleError(f"{name} has {len(values)} lines for {self.num_items} items.")
+            if values is not None and len(values) != self.num_rows:
+                raise BundleError(f"{name} has {len(values)} lines for {self.num_rows} rows.")
         directory.mkdir(parents=True)
-        self._searcher.serialize(str(directory), relative_path=True)
+        if unchanged_in is not None:
+            own = {DESCRIPTION, IDS, NAMES, CHANGES}
+            for name in read_description(unchanged_in)["bytes"].keys() - own:
+                link_or_copy(unchanged_in / name, directory / name)
+        else:
+            self.searcher.serialize(str(directory), relative_path=True)
+            if item_vectors is not None and self.description["memory"] != "full":
+                np.save(directory / VECTORS, np.asarray(item_vectors, np.float32), allow_pickle=False)
+            if queries is not None:
+                np.save(directory / QUERIES, np.asarray(queries, np.float32), allow_pickle=False)
         ids = _lines(item_ids)
         (directory / IDS).write_bytes(ids)
         if item_names is not None:
             (directory / NAMES).write_bytes(_lines([n.replace("\n", " ") for n in item_names]))
+        if self.changes is not None:
+            self.changes.save(directory / CHANGES)
+        sizes = {file.name: file.stat().st_size for file in sorted(directory.iterdir())}
         self.description |= {
-            "format": _FORMAT,
+            "format": 1 if self.changes is None else 2,
             "fingerprint": fingerprint,
             "ids_sha256": hashlib.sha256(ids).hexdigest(),
-            "bytes": {file.name: file.stat().st_size for file in sorted(directory.iterdir())},
+            "bytes": sizes,
+            "searched_bytes": sum(size for name, size in sizes.items() if name not in _OURS),
         }
         (directory / DESCRIPTION).write_text(json.dumps(self.description, indent=2) + "\n")
 
@@ -167,7 +225,8 @@ class ItemIndex:
             native = scann.scann_pybind.ScannNumpy(str(directory), assets)
         except (OSError, RuntimeError, ValueError) as error:
             raise BundleError(f"ScaNN cannot load {directory}: {error}") from error
-        return cls(scann.ScannSearcher(native), description)
+        changes = Changes.load(directory / CHANGES) if description["format"] == 2 else None
+        return cls(scann.ScannSearcher(native), description, changes)
 
 
 def check_k(k: int, num_items: int) -> None:
@@ -183,13 +242,29 @@ def read_description(directory: Path) -> dict[str, Any]:
         description = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read ({error}); is {directory} an index?") from error
-    if not isinstance(description, dict) or description.get("format") != _FORMAT:
-        raise BundleError(f"{path} is not of format {_FORMAT}, the one that this version reads.")
-    return description
+    if not isinstance(description, dict) or description.get("format") not in _FORMATS:
+        raise BundleError(f"{path} is not of format 1 or 2, those that this version reads.")
+    return {"memory": "full"} | description  # it was not written when there was but one
+
+
+def read_vectors(directory: Path, changes: Changes) -> np.ndarray:
+    """Reads the exact vectors of an index: float32 [R, d]; a withdrawn item's may be zero."""
+    is_full = read_description(directory)["memory"] == "full"
+    of_slots = np.load(directory / (_SCANN_VECTORS if is_full else VECTORS), mmap_mode="r")
+    vectors = np.zeros((changes.num_rows, of_slots.shape[1]), np.float32)
+    vectors[changes.row_of_slot] = of_slots
+    vectors[changes.added_rows] = changes.added_vectors
+    return vectors
+
+
+def read_queries(directory: Path) -> np.ndarray | None:
+    """Reads the user vectors that an index is measured on, or None when it was saved without."""
+    path = directory / QUERIES
+    return np.load(path, allow_pickle=False) if path.is_file() else None
 
 
 def read_ids(directory: Path) -> list[str]:
-    """Reads the V ids of an index; raises BundleError when they are not those it was saved with."""
+    """Reads the R ids of an index; raises BundleError when they are not those it was saved with."""
     data = (directory / IDS).read_bytes()
     description = read_description(directory)
     if hashlib.sha256(data).hexdigest() != description["ids_sha256"]:
@@ -198,7 +273,7 @@ def read_ids(directory: Path) -> list[str]:
 
 
 def read_names(directory: Path) -> list[str] | None:
-    """Reads the V names of an index, or None when it was saved without."""
+    """Reads the R names of an index, or None when it was saved without."""
     path = directory / NAMES
     return path.read_bytes().decode().split("\n")[:-1] if path.is_file() else None
 

@@ -8,6 +8,7 @@ A name that starts with a dot is work in progress or rubbish, and is never read.
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,14 @@ def commit(made: Path, place: Path) -> None:
         _to_disk(path)
     made.rename(place)
     _to_disk(place.parent)
+
+
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """Gives a file a second name, or copies it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _to_disk(path: Path) -> None:

@@ -58,7 +58,7 @@ class LocalTower:
         """Encodes the last `max_history` known items of each history; it does not stop at the timeout."""
         padded_BL = np.zeros((len(histories), self.max_history), np.int64)
         for padded, history in zip(padded_BL, histories, strict=True):
-            last = self._catalogue.known_rows(history)[-self.max_history :]
+            last = self._catalogue.known(self._catalogue.rows(history))[-self.max_history :]
             padded[: len(last)] = last + 1
         # The signature is taken from the model each time: alone it would not keep its variables.
         outputs = self._model.signatures["serving_default"](item_ids=tf.constant(padded_BL))

@@ -39,6 +39,7 @@ class IndexOptions:
     target_recall: float = 0.99
     k: int = 50
     method: str = "auto"
+    memory: str = "full"
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Publication:
     Attributes:
       number: the tower's version number.
       fingerprint: what the tower answers as `version`, and the name of its index.
-      action: "published", "unchanged" (the latest version is this very model already) or
-        "rolled back".
+      action: "published", "updated" or "rebuilt" (its index), "unchanged" (the latest version is that
+        already) or "rolled back".
       index: the content of `index.json`, or None in a dry run that would build it.
       index_reused: an index of this fingerprint was there.
       removed_towers: numbers that were removed.

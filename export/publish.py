@@ -5,21 +5,20 @@ the bundle sees a version whole or not at all. A process killed in between leave
 hidden names, which the next publication removes.
 """
 
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from export.errors import BundleError
-from export.index_building import build_index
+from export.housekeeping import collect, locked, unnamed_indexes, version_of
+from export.index_building import build_index, measuring_queries
 from export.item_index import ItemIndex
 from export.layout import (
-    INDEXES,
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
     TOWERS,
@@ -31,6 +30,7 @@ from export.layout import (
     tower_numbers,
 )
 from export.publication import IndexOptions, Model, Publication, fingerprint_of
+from export.recall_curve import PICTURE, draw_curve
 from export.user_tower import export_user_tower
 
 
@@ -69,14 +69,14 @@ def publish(
     fingerprint = fingerprint_of(model, options)
     if dry_run:
         return _planned(bundle, fingerprint, keep)
-    with _locked(bundle):
+    with locked(bundle):
         number = _next_number(bundle, fingerprint)
         index, reused = _publish_index(bundle, fingerprint, model, queries, options)
         if number is None:
             latest = tower_numbers(bundle)[-1]
             return Publication(latest, fingerprint, "unchanged", index, reused)
         _publish_tower(bundle, number, fingerprint, model, warm_up_histories)
-        towers, indexes = _collect(bundle, keep)
+        towers, indexes = collect(bundle, keep)
         return Publication(number, fingerprint, "published", index, reused, towers, indexes)
 
 
@@ -90,7 +90,7 @@ def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
       BundleError: there is no earlier version, or its index is gone.
     """
     resolve_number(bundle, None)  # nothing is made where there is no bundle
-    with nullcontext() if dry_run else _locked(bundle):
+    with nullcontext() if dry_run else locked(bundle):
         numbers = tower_numbers(bundle)
         towers = {number: read_tower(tower_directory(bundle, number)) for number in numbers}
         # A copy stands where its original stood, or a second roll-back would undo the first.
@@ -120,7 +120,7 @@ def _next_number(bundle: Path, fingerprint: str) -> int | None:
     numbers = tower_numbers(bundle)
     if not numbers:
         return 1
-    return None if _version(bundle, numbers[-1]) == fingerprint else numbers[-1] + 1
+    return None if version_of(bundle, numbers[-1]) == fingerprint else numbers[-1] + 1
 
 
 def _planned(bundle: Path, fingerprint: str, keep: int) -> Publication:
@@ -131,7 +131,7 @@ def _planned(bundle: Path, fingerprint: str, keep: int) -> Publication:
     if number is None:
         return Publication(numbers[-1], fingerprint, "unchanged", index, index is not None)
     kept = [*numbers, number][-keep:]
-    named = {fingerprint} | {_version(bundle, n) for n in kept if n != number}
+    named = {fingerprint} | {version_of(bundle, n) for n in kept if n != number}
     return Publication(
         number,
         fingerprint,
@@ -139,7 +139,7 @@ def _planned(bundle: Path, fingerprint: str, keep: int) -> Publication:
         index,
         index is not None,
         [n for n in numbers if n not in kept],
-        _unnamed(bundle, named),
+        unnamed_indexes(bundle, named),
     )
 
 
@@ -158,9 +158,18 @@ def _publish_index(
         target_recall=options.target_recall,
         k=options.k,
         method=options.method,
+        memory=options.memory,
     )
     made = place.with_name(f".building-{fingerprint}")
-    index.save(made, fingerprint=fingerprint, item_ids=model.item_ids, item_names=model.item_names)
+    index.save(
+        made,
+        fingerprint=fingerprint,
+        item_ids=model.item_ids,
+        item_names=model.item_names,
+        item_vectors=model.item_vectors,
+        queries=measuring_queries(queries),
+    )
+    draw_curve(index.description, made / PICTURE)
     commit(made, place)
     return index.description, False
 
@@ -184,64 +193,3 @@ def _publish_tower(
         warm_up_histories=warm_up_histories,
     )
     commit(made, place)
-
-
-def _collect(bundle: Path, keep: int) -> tuple[list[int], list[str]]:
-    """Removes towers beyond the last `keep`, then the indexes that no tower names."""
-    old = tower_numbers(bundle)[:-keep]
-    for number in old:
-        _remove(tower_directory(bundle, number))
-    named = {_version(bundle, number) for number in tower_numbers(bundle)}
-    unnamed = _unnamed(bundle, named)
-    for name in unnamed:
-        _remove(index_directory(bundle, name))
-    return old, unnamed
-
-
-def _version(bundle: Path, number: int) -> str | None:
-    """Gives the fingerprint of a published tower; None for one that was not made here."""
-    try:
-        return read_tower(tower_directory(bundle, number))["version"]
-    except BundleError:
-        return None
-
-
-def _unnamed(bundle: Path, named: set[str | None]) -> list[str]:
-    """Lists the indexes that no tower names; none while a tower does not say which is its own."""
-    indexes = bundle / INDEXES
-    if None in named or not indexes.is_dir():
-        return []
-    names = {entry.name for entry in indexes.iterdir() if not entry.name.startswith(".")}
-    return sorted(names - named)
-
-
-def _remove(directory: Path) -> None:
-    # Out of sight first: nobody may find a directory of which half is gone.
-    hidden = directory.with_name(f".removing-{directory.name}")
-    directory.rename(hidden)
-    shutil.rmtree(hidden)
-
-
-@contextmanager
-def _locked(bundle: Path) -> Iterator[None]:
-    """Lets one process at a time change the bundle, and clears away what a killed one left."""
-    for part in (TOWERS, INDEXES):
-        (bundle / part).mkdir(parents=True, exist_ok=True)
-    with (bundle / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, even if killed
-        except BlockingIOError as error:
-            raise BundleError(
-                f"Another process is publishing into {bundle}; wait until it has ended."
-            ) from error
-        _clear(bundle)
-        try:
-            yield
-        finally:
-            _clear(bundle)
-
-
-def _clear(bundle: Path) -> None:
-    for part in (TOWERS, INDEXES):
-        for left in (bundle / part).glob(".*"):
-            shutil.rmtree(left)

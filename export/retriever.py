@@ -71,7 +71,7 @@ class Retriever:
 
     @property
     def num_items(self) -> int:
-        """The size of its catalogue, the largest k."""
+        """The items that it can answer, the largest k."""
         return self._latest.num_items
 
     def name_of(self, item_id: str) -> str:
@@ -119,10 +119,11 @@ class Retriever:
         for version in _versions(answer):
             catalogue = self._open(version)
             group = np.flatnonzero(answer.version == version.encode()).tolist()
-            known = [catalogue.known_rows(histories[number]) for number in group]
+            rows_of = [catalogue.rows(histories[number]) for number in group]
+            known = [catalogue.known(rows) for rows in rows_of]
             seen = [
                 np.unique(rows) if excludes[number] else rows[:0]
-                for number, rows in zip(group, known, strict=True)
+                for number, rows in zip(group, rows_of, strict=True)
             ]
             found = _top(catalogue, answer.user_vectors[group], known, seen, [ks[n] for n in group])
             for number, known_rows, (rows, scores) in zip(group, known, found, strict=True):
@@ -160,12 +161,13 @@ class Retriever:
         if not num_read:
             return []
         catalogue = self._open(_versions(first)[0])
-        left_out = catalogue.ids(np.unique(catalogue.known_rows(history)[-num_read:]))
+        left_out = catalogue.ids(np.unique(catalogue.known(catalogue.rows(history))[-num_read:]))
         variants = [history, *([item for item in history if item != one] for one in left_out)]
         answer = self._tower(variants, timeout)
         catalogue = self._open(_versions(answer)[0])  # a newer version may have come in between
-        known = [catalogue.known_rows(variant) for variant in variants]
-        seen = np.unique(known[0]) if exclude_seen else known[0][:0]
+        rows_of = [catalogue.rows(variant) for variant in variants]
+        known = [catalogue.known(rows) for rows in rows_of]
+        seen = np.unique(rows_of[0]) if exclude_seen else rows_of[0][:0]
         found = _top(catalogue, answer.user_vectors, known, [seen] * len(known), [k] * len(known))
         whole, vectors = found[0][0], answer.user_vectors
         influences = [

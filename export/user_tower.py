@@ -61,7 +61,7 @@ def export_user_tower(
       BundleError: the pieces do not fit together, or the reloaded tower answers something else.
     """
     item_embeddings = _checked_embeddings(item_embeddings, item_ids)
-    _check_ids(item_ids)
+    check_ids(item_ids)
     if max_history < 1:
         raise BundleError(f"max_history is {max_history}; it must be at least 1.")
     if directory.exists():
@@ -183,7 +183,8 @@ def _checked_embeddings(item_embeddings: np.ndarray, item_ids: Sequence[str]) ->
     return embeddings
 
 
-def _check_ids(item_ids: Sequence[str]) -> None:
+def check_ids(item_ids: Sequence[str]) -> None:
+    """Raises BundleError unless the ids can be lines of a file and each is there once."""
     for number, item_id in enumerate(item_ids):
         # A carriage return at the end would be lost: TensorFlow takes it for a part of the line's.
         if not item_id or "\n" in item_id or item_id.endswith("\r"):

@@ -16,17 +16,16 @@ flags.DEFINE_string("run", None, "Directory of a trained run.", required=True)
 flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
 flags.DEFINE_bool("exclude_seen", False, "Leave the items of a user's history out of the lists.")
 flags.DEFINE_string("output", None, "Where to write the record, as JSON.")
-flags.DEFINE_bool("overwrite", False, "Replace an --output that exists.")
+flags.DEFINE_string("per_user", None, "Where to write the figures of each user, as .npz.")
+flags.DEFINE_bool("overwrite", False, "Replace an --output or --per_user that exists.")
 
 
 def main() -> None:
-    """Evaluates, prints, writes the record if asked to."""
-    output = Path(FLAGS.output) if FLAGS.output else None
-    if output is not None and output.exists() and not FLAGS.overwrite:
-        raise InputError(f"{output} exists: choose another --output, or add --overwrite.")
+    """Evaluates, prints, writes the record and the users' figures if asked to."""
+    output, per_user = _free_path("output"), _free_path("per_user")
 
     from causerec_tf import records
-    from causerec_tf.runs import load_trained, write_json
+    from causerec_tf.runs import load_trained, write_arrays, write_json
 
     trained = load_trained(FLAGS.run)
     if not trained.is_finished:
@@ -44,10 +43,24 @@ def main() -> None:
         "versions": records.versions(),
     }
     report.print_record(record)
+    if per_user is not None:
+        per_user.parent.mkdir(parents=True, exist_ok=True)
+        write_arrays(per_user, measured.per_user)
+        print(f"users:  {per_user}")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_json(output, record)
         print(f"record: {output}")
+
+
+def _free_path(flag: str) -> Path | None:
+    """The path that a flag names, if any; nothing may be there, but with --overwrite."""
+    name = FLAGS[flag].value
+    if not name:
+        return None
+    if Path(name).exists() and not FLAGS.overwrite:
+        raise InputError(f"{name} exists: choose another --{flag}, or add --overwrite.")
+    return Path(name)
 
 
 if __name__ == "__main__":

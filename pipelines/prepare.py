@@ -1,9 +1,12 @@
 """A log of interactions -> a dataset: filtered, split by user, ordered by time, in TFRecord shards.
 
 python pipelines/prepare.py --input='logs/*.csv.gz' --output=datasets/shop
+python pipelines/prepare.py --input=train.txt,test.txt --format=item_lists --output=datasets/yelp2018
+python pipelines/prepare.py --input=tfds:movielens/1m-ratings --output=datasets/ml1m
 python pipelines/prepare.py --output=datasets/generated      # without a log: a generated world
 """
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -14,14 +17,34 @@ from causerec_tf.data import interactions, times
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.data.log_files import FORMATS
 from causerec_tf.data.placement import check_output
+from causerec_tf.data.public.amazon import read_reviews, read_triples
+from causerec_tf.data.public.item_lists import read_item_lists
+from causerec_tf.data.public.movielens import read_movielens
+from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
 from causerec_tf.errors import InputError
 from pipelines import command
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("input", [], "The log's files: globs, comma-separated. None: a generated world.")
+# Formats in which datasets are published; they settle the columns.
+PUBLIC_FORMATS = {"item_lists": read_item_lists, "amazon_reviews": read_reviews, "comirec": read_triples}
+COLUMN_FLAGS = ("columns", "user_column", "item_column", "time_column")
+
+flags.DEFINE_list(
+    "input",
+    [],
+    "The log's files: globs, comma-separated; or tfds:NAME, MovieLens in TensorFlow Datasets. None: a"
+    " generated world.",
+)
 flags.DEFINE_string("output", None, "Directory of the dataset to make.", required=True)
-flags.DEFINE_enum("format", "auto", ["auto", *FORMATS], "The files' format; auto: by extension.")
+flags.DEFINE_enum(
+    "format",
+    "auto",
+    ["auto", *FORMATS, *PUBLIC_FORMATS],
+    "The files' format; auto: by extension. item_lists: lines `user item item ...` (Yelp2018, Gowalla);"
+    " amazon_reviews: reviews in JSON lines; comirec: its Amazon Books.",
+)
+flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its datasets, for tfds:NAME.")
 flags.DEFINE_list(
     "columns",
     None,
@@ -32,8 +55,23 @@ flags.DEFINE_string("user_column", "user_id", "Name of the column of user ids.")
 flags.DEFINE_string("item_column", "item_id", "Name of the column of item ids.")
 flags.DEFINE_string("time_column", "timestamp", "Name of the column of times.")
 flags.DEFINE_string("item_names", None, "A csv or tsv file: item id, readable name.")
+flags.DEFINE_string("original_user_ids", None, "A table original id, number (user_list.txt): restores ids.")
+flags.DEFINE_string("original_item_ids", None, "The same for items (item_list.txt, book_item_map.txt).")
 flags.DEFINE_integer("min_user_count", 1, "Least number of interactions of a user.", lower_bound=1)
 flags.DEFINE_integer("min_item_count", 1, "Least number of interactions of an item.", lower_bound=1)
+flags.DEFINE_integer(
+    "max_user_count",
+    None,
+    "Keep only so many of a user's interactions, the last. None: all.",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "training_share",
+    1.0,
+    "Keep only this share of the training users, above 0 and at most 1; validation and test stay whole.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 flags.DEFINE_integer(
     "split_seed",
     0,
@@ -75,11 +113,7 @@ def main() -> None:
     log, source, names = _read(steps)
 
     steps.begin("filtering and ordering")
-    events = interactions.core_filter(
-        log.events,
-        min_user_count=FLAGS.min_user_count,
-        min_item_count=FLAGS.min_item_count,
-    )
+    events, filters = _filter(log.events)
     sequences = interactions.build_sequences(events, split_seed=FLAGS.split_seed, num_shards=FLAGS.num_shards)
     steps.end(f"{len(events):,} interactions of {len(sequences.user_ids):,} users")
 
@@ -96,10 +130,7 @@ def main() -> None:
             num_shards=FLAGS.num_shards,
             about={
                 "time_unit": log.time_unit,
-                "filters": {
-                    "min_user_count": FLAGS.min_user_count,
-                    "min_item_count": FLAGS.min_item_count,
-                },
+                "filters": filters,
                 "split_seed": FLAGS.split_seed,
                 "source": source,
             },
@@ -111,20 +142,27 @@ def main() -> None:
     _print_summary(dataset.info, log, output, steps.seconds)
 
 
+def _filter(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, float]]:
+    """The events that are kept, and what `dataset.json` says of the filters."""
+    min_user_count, min_item_count = FLAGS.min_user_count, FLAGS.min_item_count
+    filters = {"min_user_count": min_user_count, "min_item_count": min_item_count}
+    events = interactions.core_filter(events, min_user_count=min_user_count, min_item_count=min_item_count)
+    if FLAGS.max_user_count is not None:
+        events = interactions.keep_last(events, FLAGS.max_user_count)
+        filters["max_user_count"] = FLAGS.max_user_count
+    events = interactions.share_training_users(events, FLAGS.training_share, FLAGS.split_seed)
+    if FLAGS.training_share < 1:
+        filters["training_share"] = FLAGS.training_share
+    return events, filters
+
+
 def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
     """The log, what `dataset.json` says of its source, and the items' names."""
     names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
     if FLAGS.input:
         steps.begin(f"reading {','.join(FLAGS.input)}")
-        log = interactions.read_log(
-            FLAGS.input,
-            file_format=FLAGS.format,
-            columns=FLAGS.columns,
-            user_column=FLAGS.user_column,
-            item_column=FLAGS.item_column,
-            time_column=FLAGS.time_column,
-            on_bad_row=FLAGS.on_bad_row,
-        )
+        log, found_names = _read_log()
+        log = _with_original_ids(log)
         steps.end(f"{log.rows_read:,} rows")
         source = {
             "kind": "log",
@@ -132,7 +170,7 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
             "rows_read": log.rows_read,
             "rows_skipped": log.skipped,
         }
-        return log, source, names
+        return log, source, names or found_names
     from causerec_tf.data import synthetic
 
     steps.begin("no --input: generating a world with known interests")
@@ -143,6 +181,41 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
     if names is None:
         names = dict(zip(world.item_ids, world.item_names, strict=True))
     return log, {"kind": "generated"}, names
+
+
+def _read_log() -> tuple[interactions.Log, dict[str, str] | None]:
+    """The log, and the items' names where the log itself has them."""
+    is_tfds = any(pattern.startswith("tfds:") for pattern in FLAGS.input)
+    if is_tfds or FLAGS.format in PUBLIC_FORMATS:
+        given = [name for name in COLUMN_FLAGS if FLAGS[name].present]
+        if given:
+            wanted = "tfds:NAME" if is_tfds else f"--format={FLAGS.format}"
+            raise InputError(f"{wanted} settles the columns. Leave --{given[0]} out.")
+    if is_tfds:
+        if len(FLAGS.input) > 1 or FLAGS.format != "auto":
+            raise InputError("tfds:NAME stands alone: no other --input, and no --format.")
+        return read_movielens(FLAGS.input[0].removeprefix("tfds:"), FLAGS.tfds_dir)
+    if FLAGS.format in PUBLIC_FORMATS:
+        return PUBLIC_FORMATS[FLAGS.format](FLAGS.input, on_bad_row=FLAGS.on_bad_row), None
+    log = interactions.read_log(
+        FLAGS.input,
+        file_format=FLAGS.format,
+        columns=FLAGS.columns,
+        user_column=FLAGS.user_column,
+        item_column=FLAGS.item_column,
+        time_column=FLAGS.time_column,
+        on_bad_row=FLAGS.on_bad_row,
+    )
+    return log, None
+
+
+def _with_original_ids(log: interactions.Log) -> interactions.Log:
+    events = log.events
+    for role, table in (("user", FLAGS.original_user_ids), ("item", FLAGS.original_item_ids)):
+        if table:
+            restored = restore_ids(events[role], read_original_ids(Path(table)), Path(table))
+            events = events.with_columns(restored.alias(role))
+    return dataclasses.replace(log, events=events)
 
 
 def _print_summary(info: dict, log: interactions.Log, output: Path, seconds: float) -> None:

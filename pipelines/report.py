@@ -7,12 +7,15 @@ _COLUMNS = ("recall@20", "recall@50", "ndcg@20", "ndcg@50", "hr@20", "hr@50")
 
 
 def print_record(record: dict) -> None:
-    """A table of the model beside POP."""
+    """A table of the model, beside POP where that was measured."""
     split = "test" if "test" in record else "validation"
     policy = "left out" if record["protocol"]["exclude_seen"] else "kept"
     print(f"\n{split} users, whole catalogue, seen items {policy}")
     print(f"{'':16}" + "".join(f"{column:>11}" for column in _COLUMNS))
-    for name, figures in ((record["system"], record[split]), ("pop", record["pop"])):
+    rows = {record["system"]: record[split]}
+    if "pop" in record:
+        rows["pop"] = record["pop"]
+    for name, figures in rows.items():
         print(f"{name:16}" + "".join(f"{figures[column]:11.4f}" for column in _COLUMNS))
 
 

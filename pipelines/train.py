@@ -2,51 +2,33 @@
 
     python pipelines/train.py --flagfile=configs/quickstart.flags
 
-The same command goes on from where a stopped run was, and prints the record of a finished one.
+The same command goes on from where a stopped run was, and prints the record of a finished one. A finished run
+whose record lacks something that this version writes is measured again, not trained again.
 """
 
-import dataclasses
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from causerec_tf.errors import InputError
-from causerec_tf.settings import Settings
-from pipelines import command, report
+from pipelines import command, report, settings_flags
 
 FLAGS = flags.FLAGS
 
-_REQUIRED = ("dataset", "run")
-
-
-def _define_settings() -> None:
-    """A flag for each setting: names, defaults and meanings are those of `Settings`."""
-    define: dict[Any, Any] = {
-        str: flags.DEFINE_string,
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-    }
-    for field in dataclasses.fields(Settings):
-        name, meaning, choices = field.name, field.metadata["help"], field.metadata["choices"]
-        if choices:
-            flags.DEFINE_enum(name, str(field.default), list(choices), meaning)
-        elif name in _REQUIRED:
-            flags.DEFINE_string(name, None, meaning, required=True)
-        else:
-            define[field.type](name, field.default, meaning)
-
-
-_define_settings()
+settings_flags.define(FLAGS)
+flags.DEFINE_bool(
+    "test",
+    True,
+    "Measure the test users at the end. --notest is for trials whose settings are still being chosen; the"
+    " same command without it adds what is missing.",
+)
 flags.DEFINE_bool("profile", False, "Profile steps 20 to 40 for TensorBoard, in the run's events/.")
 
 
 def main() -> None:
     """Trains, evaluates, writes metrics.json."""
-    values: dict[str, Any] = {f.name: FLAGS[f.name].value for f in dataclasses.fields(Settings)}
-    settings = Settings(**values)
+    settings = settings_flags.read(FLAGS)
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
     from causerec_tf import records, runs, training
@@ -59,15 +41,24 @@ def main() -> None:
     started = time.monotonic()
     dataset = open_dataset(settings.dataset)
     run = runs.RunDirectory(Path(settings.run))
-    if not run.metrics.exists():
+    kept = runs.read_json(run.metrics) if run.metrics.exists() else None
+    missing = run.missing(kept, test=FLAGS.test)
+    if missing:
         # Before there is a directory of the run, and before hours of training meet it.
         dataset.verify()
         training.check_users(dataset)
     run.start(settings, dataset)
-    if run.metrics.exists():
-        print(f"{run.path} is finished: this is its record, {run.metrics}.")
-        report.print_record(json.loads(run.metrics.read_text(encoding="utf-8")))
-        return
+    if kept is not None:
+        if not missing:
+            print(f"{run.path} is finished: this is its record, {run.metrics}.")
+            report.print_record(kept)
+            return
+        if not run.has_checkpoint:
+            raise InputError(
+                f"{run.path} is finished, but lacks {', '.join(missing)}, and has no checkpoint to measure"
+                " again. Choose another --run to train it anew."
+            )
+        print(f"{run.path} is trained, but lacks {', '.join(missing)}: measuring it again.")
 
     steps = num_batches(dataset, settings.batch_size)
     print(
@@ -90,13 +81,13 @@ def main() -> None:
         bar.close()
         for profile in profiles:
             profile.close()
+    exclude_seen = False  # as the paper; pipelines/evaluate.py measures the other policy
+    test = None
+    if FLAGS.test:
+        test = records.evaluate(model, settings, dataset, "test", exclude_seen=exclude_seen)
+        runs.write_arrays(run.test_users, test.per_user)
     record = records.run_record(
-        model,
-        settings,
-        dataset,
-        progress,
-        exclude_seen=False,  # as the paper; pipelines/evaluate.py measures the other policy
-        command=report.this_command(),
+        settings, dataset, progress, test, exclude_seen=exclude_seen, command=report.this_command()
     )
     runs.write_json(run.metrics, record)
     print(

@@ -192,3 +192,15 @@ def label_aware_attention(interests, target, power):
     fit = interests @ target
     powered = np.sign(fit) * np.abs(fit) ** power if power else np.ones(len(fit))
     return softmax(powered) @ interests
+
+
+def interest_concepts(items, w_1, w_2):
+    """Equations 6 and 7 for one history without padding: items [n, d] -> A [n, K] and C [K, d]."""
+    logits = w_2.T @ np.tanh(w_1.T @ items.T)  # [K, n]
+    weights = np.array([softmax(row) for row in logits]).T
+    return weights, weights.T @ items
+
+
+def interest_scores(items, weights, target):
+    """Equation 8: `A^T phi(X, y)`."""
+    return weights.T @ np.array([item @ target for item in items])

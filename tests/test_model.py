@@ -43,10 +43,10 @@ def batch(seed=0, size=16):
 
 def test_both_encodings_agree_with_their_gradients():
     model, inputs = make(method="item"), batch()
-    model.synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+    model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
     history = inputs["history"]
     scores = tf.random.stateless_normal(history.shape, [1, 2])
-    replacements = model.synthesis(history, history != 0, inputs["target"], scores, tf.constant([3, 4]))
+    replacements = model.item_synthesis(history, history != 0, inputs["target"], scores, tf.constant([3, 4]))
 
     def with_(encode):
         vectors, (history_places, substitutes) = model.item_tower.look_up_once(
@@ -100,16 +100,16 @@ def test_the_loss_is_equation_11(tower):
     weights = {"lambda_co": 0.3, "lambda_ii": 0.7}
     model = make(method="item", sampler="full", tower=tower, attention_power=2.0, **weights)
     inputs = batch()
-    model.synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+    model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
     history, target = inputs["history"], inputs["target"]
     made = []
-    synthesise = model.synthesis.call
+    synthesise = model.item_synthesis.call
 
     def keep(*arguments):
         made.append(synthesise(*arguments))
         return made[-1]
 
-    model.synthesis.call = keep
+    model.item_synthesis.call = keep
     loss = float(model.compute_loss(inputs, training=True))
 
     table = model.item_tower.table.numpy()
@@ -139,7 +139,7 @@ def test_weights_of_zero_switch_their_parts_off():
     assert set(make(method="item", lambda_co=0.0)._means) == {"matching", "ii"}
     assert set(make(method="item", lambda_ii=0.0)._means) == {"matching", "co"}
     base = make()
-    assert set(base._means) == {"matching"} and base.synthesis is None
+    assert set(base._means) == {"matching"} and base.item_synthesis is None
     # With both off, CauseRec-Item takes the base's step.
     off = make(method="item", lambda_co=0.0, lambda_ii=0.0)
     for step in range(3):
@@ -197,3 +197,21 @@ def test_a_model_that_is_no_longer_used_is_freed(method, tower):
     tf.keras.backend.clear_session()
     gc.collect()
     assert table() is None
+
+
+@pytest.mark.parametrize("tower", ["mean", "comirec_sa"])
+def test_the_cosine_is_trained_and_ranked_by_vectors_of_length_one(tower):
+    model, inputs = make(similarity="cosine", temperature=0.1, sampler="full", tower=tower), batch()
+    dot = make(tower=tower)
+    users, table = dot.encode(inputs["history"]).numpy(), dot.item_embeddings()[1:]
+    unit = users / np.linalg.norm(users, axis=-1, keepdims=True)
+    items = table / np.linalg.norm(table, axis=1, keepdims=True)
+    np.testing.assert_allclose(model.encode(inputs["history"]), unit, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(model.item_vectors(), items, rtol=1e-5)
+    target = inputs["target"].numpy()
+    if tower != "mean":
+        best = np.einsum("bid,bd->bi", unit, items[target - 1]).argmax(axis=1)
+        unit = unit[np.arange(len(unit)), best]
+    ids = np.arange(1, NUM_ITEMS + 1)
+    want = reference.sampled_softmax(unit, items[target - 1], items, target, ids, t=0.1).mean()
+    np.testing.assert_allclose(model.compute_loss(inputs, training=True), want, rtol=1e-4)

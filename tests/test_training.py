@@ -74,9 +74,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, meth
 @pytest.mark.parametrize("method", ["base", "item"])
 def test_learns_the_generated_world(tmp_path, dataset, method):
     model, progress = train(tmp_path / "run", dataset, method=method, epochs=6)
-    record = records.run_record(
-        model, settings_of("", dataset, method=method), dataset, progress, exclude_seen=False, command=""
-    )
+    settings = settings_of("", dataset, method=method)
+    test = records.evaluate(model, settings, dataset, "test", exclude_seen=False)
+    record = records.run_record(settings, dataset, progress, test, exclude_seen=False, command="")
     # 240 items, 12 interests: popularity finds a twelfth of what an oracle of interests finds.
     assert record["test"]["recall@20"] > 1.8 * record["pop"]["recall@20"]
     assert record["test"]["recall@20"] > 0.25

@@ -19,8 +19,11 @@ class RankedConcepts(NamedTuple):
     num_dispensable_B: tf.Tensor
 
 
-def item_scores(concepts_BLD: tf.Tensor, target_BD: tf.Tensor) -> tf.Tensor:
-    """Equation 5: the inner product of each concept with the target.
+def scores(concepts_BLD: tf.Tensor, target_BD: tf.Tensor) -> tf.Tensor:
+    """Equations 5 and 8: the inner product of each concept with the target.
+
+    For the interests `C = A^T X` of equation 7 this is equation 8, since `A^T phi(X, y) = phi(A^T X, y)` for
+    an inner product phi.
 
     Args:
       concepts_BLD: float [B, L, d].

@@ -1,17 +1,15 @@
-"""The synthesis of counterfactual histories on the item level (sections 3.3.2 and 3.3.3).
+"""The synthesis of counterfactual histories on the item and on the interest level (3.3.2 and 3.3.3).
 
-Shapes: B examples, L history positions, C = M + N counterfactual histories (the M positives first),
-R replacements at most in one of them.
+Shapes: B examples, L history positions, K interest concepts, d vector size, C = M + N counterfactual
+histories (the M positives first), R replacements at most in one of them.
 """
 
-import math
-from fractions import Fraction
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from causerec_tf.counterfactual import concepts
-from causerec_tf.counterfactual.memory import ItemMemory
+from causerec_tf.counterfactual import concepts, positions
+from causerec_tf.counterfactual.memory import ConceptMemory
 
 # How many substitutes are drawn for a position before it is given up and keeps its item.
 CANDIDATES_PER_POSITION = 3
@@ -21,8 +19,8 @@ class Replacements(NamedTuple):
     """What the C counterfactual histories change in the original, and nothing of what they keep.
 
     Attributes:
-      positions_BCR: int32 [B, C, R], positions in the history.
-      substitutes_BCR: int32 [B, C, R], the items put there.
+      positions_BCR: int32 [B, C, R], positions in the history, or among the interests.
+      substitutes_BCR: int32 [B, C, R], the items put there, or float [B, C, R, d], the interests.
       replaced_BCR: bool [B, C, R], which of these replacements take place. The positions of those are
         distinct within a history; the others mean nothing.
     """
@@ -37,8 +35,8 @@ class Replacements(NamedTuple):
         return tf.reduce_any(self.replaced_BCR, axis=-1)
 
 
-class CounterfactualSynthesis(tf.keras.layers.Layer):
-    """Makes M counterfactually positive and N counterfactually negative histories of each history.
+class ItemSynthesis(tf.keras.layers.Layer):
+    """Makes M counterfactually positive and N counterfactually negative histories of each, item by item.
 
     A positive has a share of its dispensable concepts replaced, a negative a share of its indispensable
     ones: `ceil(replacement_rate * size of the half)` positions, drawn uniformly without replacement and
@@ -69,7 +67,7 @@ class CounterfactualSynthesis(tf.keras.layers.Layer):
         self.num_positives = num_positives
         self.num_negatives = num_negatives
         self.replacement_rate = replacement_rate
-        self.memory = ItemMemory(memory_size)
+        self.memory = ConceptMemory(memory_size)
 
     def call(
         self,
@@ -92,11 +90,12 @@ class CounterfactualSynthesis(tf.keras.layers.Layer):
           The replacements of the M + N histories, positives first.
         """
         seeds = tf.random.split(seed, 2)
-        positions_BCR, chosen_BCR = self._choose_positions(
+        positions_BCR, chosen_BCR = positions.choose(
             concepts.rank(scores_BL, mask_BL),
-            tf.shape(history_BL)[0],
-            history_BL.shape[1],
-            seeds[0],
+            num_positives=self.num_positives,
+            num_negatives=self.num_negatives,
+            replacement_rate=self.replacement_rate,
+            seed=seeds[0],
         )
         original_BCR = tf.gather(history_BL, positions_BCR, batch_dims=1)
         substitutes_BCR, found_BCR = self._choose_substitutes(
@@ -104,32 +103,6 @@ class CounterfactualSynthesis(tf.keras.layers.Layer):
         )
         self.memory.enqueue(tf.boolean_mask(history_BL, mask_BL))
         return Replacements(positions_BCR, substitutes_BCR, chosen_BCR & found_BCR)
-
-    def _choose_positions(self, ranked, batch_size, length, seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws distinct ranks within a half; returns their positions and which are within the count."""
-        half = (length + 1) // 2
-        # Exact: in binary floating point ceil(.6 * 5) may come out as 4.
-        rate = Fraction(str(self.replacement_rate))
-        counts = tf.constant([math.ceil(rate * size) for size in range(half + 1)], tf.int32)
-        most = math.ceil(rate * half)
-
-        num_histories = self.num_positives + self.num_negatives
-        is_positive_C = tf.range(num_histories) < self.num_positives
-        size_BC = tf.where(
-            is_positive_C[tf.newaxis, :],
-            ranked.num_dispensable_B[:, tf.newaxis],
-            ranked.num_indispensable_B[:, tf.newaxis],
-        )
-        # The ranks with the largest of independent uniform keys are a uniform draw without replacement.
-        keys_BCH = tf.random.stateless_uniform([batch_size, num_histories, half], seed)
-        in_half_BCH = tf.range(half) < size_BC[..., tf.newaxis]
-        _, ranks_BCR = tf.math.top_k(tf.where(in_half_BCH, keys_BCH, -1.0), k=most)
-        chosen_BCR = tf.range(most) < tf.gather(counts, size_BC)[..., tf.newaxis]
-
-        first_BC = tf.where(is_positive_C[tf.newaxis, :], ranked.num_indispensable_B[:, tf.newaxis], 0)
-        # Ranks of draws that do not count may point past the end.
-        ranks_BCR = tf.minimum(ranks_BCR + first_BC[..., tf.newaxis], length - 1)
-        return tf.gather(ranked.order_BL, ranks_BCR, batch_dims=1), chosen_BCR
 
     def _choose_substitutes(self, original_BCR, target_B11, seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes the first candidate that is neither the original nor the target; says if there was one."""
@@ -150,17 +123,80 @@ class CounterfactualSynthesis(tf.keras.layers.Layer):
         return substitutes_BCR, found_BCR
 
 
+class InterestSynthesis(tf.keras.layers.Layer):
+    """The same on the interest level: what is replaced and what replaces are vectors of interests.
+
+    Substitutes come from a first-in-first-out memory of the interests of earlier batches; no gradient passes
+    into them. A user has all K interests or, without a single real item, none.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_positives: int,
+        num_negatives: int,
+        replacement_rate: float,
+        memory_size: int,
+        embedding_dim: int,
+        **kwargs,
+    ):
+        """Sets the sizes.
+
+        Args:
+          num_positives: M.
+          num_negatives: N.
+          replacement_rate: r_rep, the share of a half that is replaced, in (0, 1].
+          memory_size: capacity of the concept memory, in interests.
+          embedding_dim: d.
+          **kwargs: of the Keras layer.
+        """
+        super().__init__(**kwargs)
+        self.num_positives = num_positives
+        self.num_negatives = num_negatives
+        self.replacement_rate = replacement_rate
+        self.memory = ConceptMemory(memory_size, (embedding_dim,), tf.float32)
+
+    def call(
+        self, interests_BKD: tf.Tensor, has_interests_B: tf.Tensor, scores_BK: tf.Tensor, seed: tf.Tensor
+    ) -> Replacements:
+        """Chooses positions and substitutes, then remembers the batch.
+
+        Args:
+          interests_BKD: float [B, K, d].
+          has_interests_B: bool [B], whether the user has any.
+          scores_BK: float [B, K], of the interests (equation 8).
+          seed: int [2], of this step's draws.
+
+        Returns:
+          The replacements of the M + N histories, positives first.
+        """
+        seeds = tf.random.split(seed, 2)
+        real_BK = tf.repeat(has_interests_B[:, tf.newaxis], interests_BKD.shape[1], axis=1)
+        positions_BCR, chosen_BCR = positions.choose(
+            concepts.rank(scores_BK, real_BK),
+            num_positives=self.num_positives,
+            num_negatives=self.num_negatives,
+            replacement_rate=self.replacement_rate,
+            seed=seeds[0],
+        )
+        substitutes_BCRD = self.memory.draw(tf.shape(positions_BCR), seeds[1])
+        replaced_BCR = chosen_BCR & (self.memory.filled > 0)
+        seen_BKD = tf.stop_gradient(tf.boolean_mask(interests_BKD, has_interests_B))
+        self.memory.enqueue(tf.reshape(seen_BKD, [-1, interests_BKD.shape[2]]))
+        return Replacements(positions_BCR, substitutes_BCRD, replaced_BCR)
+
+
 def apply(history_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
     """Writes the counterfactual histories out.
 
     Args:
-      history_BL: int32 [B, L], the original histories.
+      history_BL: [B, L] or [B, L, d], the original concepts: item ids, or interests.
       replacements: what the C histories change.
 
     Returns:
-      int32 [B, C, L].
+      [B, C, L] or [B, C, L, d].
     """
-    num_histories = tf.shape(replacements.positions_BCR)[1]
+    num_histories = replacements.replaced_BCR.shape[1]
     histories_BCL = tf.repeat(history_BL[:, tf.newaxis], num_histories, axis=1)
     replaced = tf.where(replacements.replaced_BCR)
     rows_and_histories = tf.cast(replaced[:, :2], tf.int32)

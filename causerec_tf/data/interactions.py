@@ -8,6 +8,7 @@ import glob
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,51 @@ def core_filter(events: pl.DataFrame, *, min_user_count: int = 1, min_item_count
             )
 
 
+def keep_last(events: pl.DataFrame, max_user_count: int) -> pl.DataFrame:
+    """Keeps of each user the last events in the order of time; of one time, the last of the log.
+
+    Args:
+      events: columns `user` and `time`, and any others.
+      max_user_count: largest number of events of a user that is kept.
+
+    Raises:
+      InputError: `max_user_count` is below 1.
+    """
+    if max_user_count < 1:
+        raise InputError(f"max_user_count is {max_user_count}; it must be at least 1.")
+    users = _codes(events["user"])[1]
+    order = np.lexsort((events["time"].to_numpy(), users))
+    ends = np.cumsum(np.bincount(users))[users[order]]
+    kept = order[ends - np.arange(len(order)) <= max_user_count]
+    return events[np.sort(kept)]
+
+
+def share_training_users(events: pl.DataFrame, share: float, split_seed: int) -> pl.DataFrame:
+    """Drops training users so that about this share of them is left; the other splits stay whole.
+
+    A user stays by its id and the seed alone, so that a smaller share is a subset of a larger one.
+
+    Args:
+      events: column `user`, and any others.
+      share: above 0, at most 1; taken as the decimal number that it is written as.
+      split_seed: the seed of `build_sequences`.
+
+    Raises:
+      InputError: `share` is out of its range, or leaves no user.
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"training_share is {share}; it must be above 0 and at most 1.")
+    if share == 1:
+        return events
+    exact = Fraction(repr(float(share)))
+    users = events["user"].unique()
+    kept = [user for user in users if _is_shared(hash_user(user, split_seed)[0], exact)]
+    events = events.filter(pl.col("user").is_in(kept))
+    if not len(events):
+        raise InputError(f"no user is left with training_share={share}. Raise it.")
+    return events
+
+
 def hash_user(user_id: str, split_seed: int) -> tuple[int, int]:
     """Two independent 64-bit numbers of a user: one decides the split, one the shard.
 
@@ -229,6 +275,12 @@ def _split_index(number: int) -> int:
     # Compared as integers: floats would round the thresholds, each engine in its own way.
     tenths = number * 10
     return (tenths >= 8 << 64) + (tenths >= 9 << 64)
+
+
+def _is_shared(number: int, share: Fraction) -> bool:
+    """Whether a user with this first number is of validation or test, or in the share of training."""
+    is_training = _split_index(number) == 0
+    return not is_training or number * 10 * share.denominator < (8 << 64) * share.numerator
 
 
 def _codes(column: pl.Series) -> tuple[list[str], np.ndarray]:

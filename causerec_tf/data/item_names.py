@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from causerec_tf.data.log_files import open_log_file
+from causerec_tf.data.log_files import LogFile, open_log_file
 from causerec_tf.errors import InputError
 
 
@@ -18,7 +18,7 @@ def read_item_names(path: Path) -> dict[str, str]:
       InputError: the file cannot be read, or has fewer than two columns.
     """
     file = open_log_file(path)
-    if file.file_format not in ("csv", "tsv"):
+    if not isinstance(file, LogFile) or file.file_format == "parquet":
         raise InputError(f"{path} is {file.file_format}; item names are read from csv or tsv.")
     try:
         table = pl.read_csv(

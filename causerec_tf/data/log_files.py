@@ -1,22 +1,21 @@
 """One file of a log -> a table of raw values, and where in the file a row stands.
 
 The vectorised reader of Polars does the work. Where it refuses a file (a row too long, bytes that
-are not UTF-8, a broken JSON line), a slow pass over the lines finds the culprits, so that they can
-be named or left out.
+are not UTF-8), a slow pass over the lines finds the culprits, so that they can be named or left out.
+JSON lines have a reader of their own, `json_lines`.
 """
 
 import csv
-import gzip
 import io
-import json
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from causerec_tf.data.json_lines import JsonLinesFile
+from causerec_tf.data.log_records import READ_ERRORS, Record, open_unpacked
 from causerec_tf.errors import InputError
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
@@ -30,31 +29,20 @@ _FORMAT_OF_SUFFIX = {
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 _FIELD = r'(?:[^",]*|"(?:[^"]|"")*")'
 _WELL_QUOTED = re.compile(rf"{_FIELD}(?:,{_FIELD})*\r?")
-_GZIP_MAGIC = b"\x1f\x8b"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record of a text file, as the slow pass sees it.
-
-    Attributes:
-      first_line: number of its first line, from 1.
-      last_line: number of its last line; a quoted field may span several.
-      problem: why the vectorised reader cannot take it, or None.
-    """
-
-    first_line: int
-    last_line: int
-    problem: str | None
+# A row of nothing but separators, which Polars reads as it reads a blank line.
+_ONLY_SEPARATORS = {
+    "csv": re.compile(rb'(?m)^(?:"")?(?:,(?:"")?)+\r?$'),
+    "tsv": re.compile(rb"(?m)^\t+\r?$"),
+}
 
 
 @dataclass(frozen=True)
 class LogFile:
-    """A file of a log, its bytes unpacked.
+    """A csv, tsv or Parquet file of a log, its bytes unpacked.
 
     Attributes:
       path: where it is.
-      file_format: one of `FORMATS`.
+      file_format: `csv`, `tsv` or `parquet`.
       raw: its bytes, unpacked.
       header: the columns' names where the file itself has none, or None.
     """
@@ -65,16 +53,9 @@ class LogFile:
     header: tuple[str, ...] | None = None
 
     def column_names(self) -> list[str]:
-        """The names of the columns; for JSON lines, those of the first row."""
+        """The names of the columns."""
         if self.file_format == "parquet":
             return list(self._parquet_schema())
-        if self.file_format == "jsonl":
-            line = next((line for line in self.raw.split(b"\n", 100) if line.strip()), b"{}")
-            try:
-                row = json.loads(line)
-            except ValueError:
-                return []
-            return list(row) if isinstance(row, dict) else []
         return self._read_csv(n_rows=0, truncate_ragged_lines=True).columns
 
     def table(self, columns: list[str]) -> pl.DataFrame:
@@ -85,10 +66,10 @@ class LogFile:
         """
         if self.file_format == "parquet":
             return pl.read_parquet(io.BytesIO(self.raw), columns=columns, use_pyarrow=False)
-        if self.file_format == "jsonl":
-            return pl.read_ndjson(self.raw, schema=dict.fromkeys(columns, pl.String))
         rows = self._read_csv()
-        is_blank = pl.all_horizontal((pl.all() == "").fill_null(True))
+        is_blank = rows.select(pl.all_horizontal((pl.all() == "").fill_null(True))).to_series()
+        if is_blank.any() and _ONLY_SEPARATORS[self.file_format].search(self.raw) and any(self.unreadable()):
+            raise pl.exceptions.ComputeError("a row has nothing but separators")
         return rows.filter(~is_blank).select(columns)
 
     def place_of_row(self, row: int) -> str:
@@ -141,15 +122,14 @@ class LogFile:
     def _records(self) -> Iterator[Record]:
         """The rows of `table`, in its order, and between them those that it cannot take."""
         lines = self.raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-        if self.file_format == "jsonl":
-            yield from _scan_json_lines(lines)
-        else:
-            width = len(self.header) if self.header is not None else None
-            yield from _scan_delimited(lines, self.file_format, width)
+        width = len(self.header) if self.header is not None else None
+        yield from _scan_delimited(lines, self.file_format, width)
 
 
-def open_log_file(path: Path, file_format: str = "auto", header: tuple[str, ...] | None = None) -> LogFile:
-    """Reads a file's bytes, unpacks gzip (told by its first bytes) and settles its format.
+def open_log_file(
+    path: Path, file_format: str = "auto", header: tuple[str, ...] | None = None
+) -> LogFile | JsonLinesFile:
+    """Settles a file's format and reads its bytes, but for JSON lines, which may be too many for that.
 
     Args:
       path: the file.
@@ -166,11 +146,12 @@ def open_log_file(path: Path, file_format: str = "auto", header: tuple[str, ...]
             f"{path}: --columns names the columns of a csv or tsv file without a header, and"
             f" this is {file_format}. Use --user_column, --item_column and --time_column."
         )
+    if file_format == "jsonl":
+        return JsonLinesFile(path)
     try:
-        raw = path.read_bytes()
-        if raw.startswith(_GZIP_MAGIC):
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
+        with open_unpacked(path) as file:
+            raw = file.read()
+    except READ_ERRORS as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
     if not raw.strip():
         raise InputError(f"{path} is empty; a log needs at least one row.")
@@ -193,25 +174,6 @@ def _format_of(path: Path) -> str:
     return _FORMAT_OF_SUFFIX[suffix]
 
 
-def _scan_json_lines(lines: list[bytes]) -> Iterator[Record]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        problem = None
-        try:
-            if not isinstance(json.loads(line, parse_constant=_refuse_constant), dict):
-                problem = "is not a JSON object"
-        except UnicodeDecodeError:
-            problem = "is not UTF-8"
-        except ValueError as error:
-            problem = f"is not JSON ({error})"
-        yield Record(number, number, problem)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is a word of JavaScript")
-
-
 def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> Iterator[Record]:
     """Goes through a csv or tsv file; without a `width` the first record is the header."""
     # Surrogates mark bytes that are not UTF-8 without ending the pass.
@@ -227,12 +189,14 @@ def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> 
                 yield Record(first, first, problem)
                 restart = first
                 break
-            if not any(fields):
+            if fields in ([], [""]):
                 continue
             if width is None:
                 width = len(fields)
                 continue
-            if not all(map(_is_utf_8, fields)):
+            if not any(fields):
+                problem = "has nothing but separators"
+            elif not all(map(_is_utf_8, fields)):
                 problem = "is not UTF-8"
             elif len(fields) > width:
                 problem = f"has {len(fields)} fields, where {width} were wanted"

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from causerec_tf.data import times
+from causerec_tf.data.json_lines import JsonLinesFile
 from causerec_tf.data.log_files import LogFile
+from causerec_tf.data.log_records import Record
 from causerec_tf.errors import InputError
 
 ROLES = ("user", "item", "time")
@@ -33,7 +35,7 @@ class FileRows:
     skipped: dict[str, int]
 
 
-def read_rows(file: LogFile, roles: dict[str, str], *, skip_bad: bool) -> FileRows:
+def read_rows(file: LogFile | JsonLinesFile, roles: dict[str, str], *, skip_bad: bool) -> FileRows:
     """Reads and checks a file.
 
     Args:
@@ -44,7 +46,7 @@ def read_rows(file: LogFile, roles: dict[str, str], *, skip_bad: bool) -> FileRo
     Raises:
       InputError: a column is missing or of no use, or a row is bad.
     """
-    file, table, num_unreadable = _read_table(file, list(roles.values()), skip_bad)
+    file, table, num_unreadable = _read_table(file, roles, skip_bad)
     raw = table.select(*(pl.col(name).alias(role) for role, name in roles.items()))
     for role in ("user", "item"):
         dtype = raw.schema[role]
@@ -79,36 +81,43 @@ def read_rows(file: LogFile, roles: dict[str, str], *, skip_bad: bool) -> FileRo
     return FileRows(events.filter(good), notation, len(events) + num_unreadable, skipped)
 
 
-def _read_table(file: LogFile, names: list[str], skip_bad: bool) -> tuple[LogFile, pl.DataFrame, int]:
+def _read_table(
+    file: LogFile | JsonLinesFile, roles: dict[str, str], skip_bad: bool
+) -> tuple[LogFile | JsonLinesFile, pl.DataFrame, int]:
     """The file without its unreadable lines, its columns, and the number of those lines."""
+    names = list(roles.values())
     found = file.column_names()
     missing = [name for name in names if name not in found]
-    # The first JSON line may lack a key that the others have.
-    if missing and file.file_format != "jsonl":
+    if isinstance(file, JsonLinesFile):
+        ids = [roles["user"], roles["item"]]
+        table, bad = file.table(names, ids, stop_at_bad=not skip_bad)
+        if bad and not skip_bad:
+            raise _unreadable(file, bad[0])
+        # The first line may lack a key that the others have.
+        missing = [name for name in missing if len(table) and table[name].null_count() == len(table)]
+        if missing:
+            raise _missing_column(file, missing[0], found)
+        return file.without(bad), table, len(bad)
+    if missing:
         raise _missing_column(file, missing[0], found)
-    num_unreadable = 0
     try:
-        table = file.table(names)
+        return file, file.table(names), 0
     except pl.exceptions.PolarsError as error:
         bad = []
         for record in file.unreadable():
             bad.append(record)
             if not skip_bad:
-                raise InputError(
-                    f"{file.path}, line {record.first_line}: the row {record.problem}. {_SKIP_HINT}"
-                ) from error
+                raise _unreadable(file, record) from error
         if not bad:
             raise InputError(f"{file.path} cannot be read as {file.file_format}: {error}.") from error
-        file, num_unreadable = file.without(bad), len(bad)
-        nothing = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
-        table = file.table(names) if file.raw.strip() else nothing
-    for name in missing:
-        if len(table) and table[name].null_count() == len(table):
-            raise _missing_column(file, name, found)
-    return file, table, num_unreadable
+    file = file.without(bad)
+    nothing = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    return file, file.table(names) if file.raw.strip() else nothing, len(bad)
 
 
-def _refuse_control_characters(file: LogFile, ids: pl.DataFrame, roles: dict[str, str]) -> None:
+def _refuse_control_characters(
+    file: LogFile | JsonLinesFile, ids: pl.DataFrame, roles: dict[str, str]
+) -> None:
     for role in ("user", "item"):
         # Polars reads half a surrogate pair in JSON as NUL, which would make different ids one.
         broken = ids[role].str.contains("[\r\n\0]").fill_null(False)
@@ -120,7 +129,7 @@ def _refuse_control_characters(file: LogFile, ids: pl.DataFrame, roles: dict[str
             )
 
 
-def _missing_column(file: LogFile, name: str, found: list[str]) -> InputError:
+def _missing_column(file: LogFile | JsonLinesFile, name: str, found: list[str]) -> InputError:
     names = ", ".join(map(repr, found)) or "none"
     return InputError(
         f"{file.path} has no column {name!r}. Columns found: {names}."
@@ -129,7 +138,11 @@ def _missing_column(file: LogFile, name: str, found: list[str]) -> InputError:
     )
 
 
-def _bad_value(file: LogFile, row: int, role: str, column: str, value: object) -> InputError:
+def _unreadable(file: LogFile | JsonLinesFile, record: Record) -> InputError:
+    return InputError(f"{file.path}, line {record.first_line}: the row {record.problem}. {_SKIP_HINT}")
+
+
+def _bad_value(file: LogFile | JsonLinesFile, row: int, role: str, column: str, value: object) -> InputError:
     problem = "is empty"
     if role == "time" and value not in (None, ""):
         problem = (

@@ -70,7 +70,7 @@ class BatchRecommended(BaseModel):
 
 
 class Named(BaseModel):
-    """An item to read; `known` is whether the catalogue has it."""
+    """An item to read; `known` is whether the tower knows it, in histories."""
 
     id: str
     name: str

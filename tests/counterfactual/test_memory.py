@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.counterfactual.memory import ItemMemory
+from causerec_tf.counterfactual.memory import ConceptMemory
 
 
 def contents(memory, draws=4000):
@@ -13,7 +13,7 @@ def contents(memory, draws=4000):
 
 
 def test_first_in_first_out_against_a_deque():
-    memory, twin = ItemMemory(7), collections.deque(maxlen=7)
+    memory, twin = ConceptMemory(7), collections.deque(maxlen=7)
     rng = np.random.default_rng(5)
     for start in range(1, 200, 20):
         batch = np.arange(start, start + rng.integers(0, 12), dtype=np.int32)
@@ -24,11 +24,11 @@ def test_first_in_first_out_against_a_deque():
 
 
 def test_an_empty_memory_draws_padding():
-    assert contents(ItemMemory(5)) == {0}
+    assert contents(ConceptMemory(5)) == {0}
 
 
 def test_draws_are_uniform_and_repeatable():
-    memory = ItemMemory(100)
+    memory = ConceptMemory(100)
     memory.enqueue(tf.range(1, 11))
     drawn = memory.draw([50_000], [3, 4]).numpy()
     counts = np.bincount(drawn, minlength=11)[1:]
@@ -39,10 +39,10 @@ def test_draws_are_uniform_and_repeatable():
 
 
 def test_survives_a_checkpoint(tmp_path):
-    memory = ItemMemory(4)
+    memory = ConceptMemory(4)
     memory.enqueue(tf.constant([1, 2, 3, 4, 5, 6]))
     path = tf.train.Checkpoint(memory=memory).write(str(tmp_path / "memory"))
-    again = ItemMemory(4)
+    again = ConceptMemory(4)
     tf.train.Checkpoint(memory=again).read(path).assert_consumed()
     for one in (memory, again):
         one.enqueue(tf.constant([7]))

@@ -14,7 +14,7 @@ M, N, LENGTH, BATCH = 2, 3, 9, 300
 
 
 def make(rate=0.5, memory=range(1000, 1500), memory_size=600):
-    layer = synthesis.CounterfactualSynthesis(
+    layer = synthesis.ItemSynthesis(
         num_positives=M, num_negatives=N, replacement_rate=rate, memory_size=memory_size
     )
     layer.memory.enqueue(tf.constant(list(memory), tf.int32))

@@ -1,5 +1,6 @@
 """Filter, order, split and numbering against pure Python."""
 
+import hashlib
 import random
 
 import numpy as np
@@ -87,3 +88,52 @@ def test_a_known_digest_pins_the_hash():
     # printf 42 | openssl mac -macopt hexkey:30 -macopt size:16 -in - BLAKE2BMAC
     digest = "5D88ABE3B84F9EAD11C71BFAE0F113F3"
     assert interactions.hash_user("42", 0) == (int(digest[:16], 16), int(digest[16:], 16))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_keep_last_equals_the_ends_of_the_sequences(seed, count):
+    rows = reference_data.odd_rows(random.Random(seed))
+    kept = interactions.keep_last(frame(rows), count).rows()
+    wanted = {user: events[-count:] for user, events in reference_data.sequences(rows).items()}
+    assert reference_data.sequences(kept) == wanted
+
+
+def test_keep_last_refuses_less_than_one():
+    with pytest.raises(InputError, match="max_user_count is 0; it must be at least 1"):
+        interactions.keep_last(frame([("a", "x", 1)]), 0)
+
+
+def test_a_share_of_the_training_users_is_fixed_nested_and_leaves_the_rest_whole():
+    users = [f"user {number}" for number in range(4000)]
+    events = frame([(user, f"item {place % 50}", place) for place, user in enumerate(users)])
+    splits = {user: reference_data.split_and_shard(user, 3, 1)[0] for user in users}
+    training = {user for user in users if splits[user] == 0}
+    smaller: set[str] = set()
+    for share in (0.05, 0.1, 0.5, 0.999, 1.0):
+        kept = interactions.share_training_users(events, share, 3)
+        left = set(kept["user"])
+        assert left - training == set(users) - training
+        assert smaller <= left
+        deviation = (share * (1 - share) * len(training)) ** 0.5
+        assert abs(len(left & training) - share * len(training)) <= 5 * deviation
+        assert kept.rows() == [row for row in events.rows() if row[0] in left]
+        smaller = left
+    assert smaller == set(users)
+
+
+def test_the_threshold_of_the_share_is_exact():
+    users = [f"user {number}" for number in range(3000)]
+    events = frame([(user, "x", 0) for user in users])
+    kept = set(interactions.share_training_users(events, 0.3, 0)["user"])
+    for user in users:
+        digest = hashlib.blake2b(user.encode(), digest_size=16, key=b"0").digest()
+        first = int.from_bytes(digest[:8], "big")
+        # 0.8 * 0.3 is 24 hundredths.
+        assert (user in kept) == (100 * first < 24 * 2**64 or 10 * first >= 8 * 2**64)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
+def test_a_share_out_of_range_is_refused(share):
+    with pytest.raises(InputError, match="it must be above 0 and at most 1"):
+        interactions.share_training_users(frame([("a", "x", 1)]), share, 0)

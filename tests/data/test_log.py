@@ -7,7 +7,7 @@ import json
 import polars as pl
 import pytest
 
-from causerec_tf.data import interactions, times
+from causerec_tf.data import interactions, json_lines, times
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.errors import InputError
 
@@ -36,7 +36,7 @@ def delimited(separator, header=True):
     return "\n".join(lines) + "\n"
 
 
-def json_lines():
+def rows_as_json():
     keys = ("user_id", "item_id", "timestamp")
     return "".join(json.dumps(dict(zip(keys, row, strict=True)) | {"more": [1, {}]}) + "\n" for row in ROWS)
 
@@ -50,7 +50,7 @@ def test_every_format_gives_the_same_rows(tmp_path, name, packed):
         frame.write_parquet(tmp_path / name)
         content = (tmp_path / name).read_bytes()
     else:
-        text = {"csv": delimited(","), "tsv": delimited("\t")}.get(name[-3:], json_lines())
+        text = {"csv": delimited(","), "tsv": delimited("\t")}.get(name[-3:], rows_as_json())
         content = text.encode("utf-8")
     path = tmp_path / (name + ".gz" if packed else name)
     log = read(path, gzip.compress(content) if packed else content)
@@ -135,6 +135,8 @@ BAD_ROWS = [
     ('a,x,1\n5" pipe,y,2\nc,z,3\n', "line 3: the row has a quote inside a field"),
     ("a,x,1\nb,,2\nc,z,3\n", "line 3: column 'item_id' is empty"),
     ("a,x,1\n,y,2\nc,z,3\n", "line 3: column 'user_id' is empty"),
+    ("a,x,1\n,,\nc,z,3\n", "line 3: the row has nothing but separators"),
+    ('a,x,1\n\n"",\nc,z,3\n', "line 4: the row has nothing but separators"),
     ("a,x,1\nb,y\nc,z,3\n", "line 3: column 'timestamp' is empty"),
     ("a,x,1\nb,y,soon\nc,z,3\n", "line 3: column 'timestamp' holds 'soon'"),
     ('a,x,1\n\n\n"b",y,soon\nc,z,3\n', "line 5: column 'timestamp' holds 'soon'"),
@@ -160,6 +162,23 @@ def test_a_bad_row_is_named_or_left_out_and_counted(tmp_path, body, message):
         ('["b", "y", 2]', "line 2: the row is not a JSON object"),
         ('{"user_id": "b", "timestamp": 2}', "line 2: column 'item_id' is empty"),
         ('{"user_id": null, "item_id": 1, "timestamp": 2}', "line 2: column 'user_id' is empty"),
+        (
+            '{"user_id": 1.0, "item_id": 1, "timestamp": 2}',
+            "line 2: the row holds 1.0 in column 'user_id'; wanted",
+        ),
+        (
+            '{"user_id": 1e5, "item_id": 1, "timestamp": 2}',
+            "line 2: the row holds 100000.0 in column 'user_id'",
+        ),
+        ('{"item_id":true, "user_id":"b", "timestamp": 2}', "line 2: the row holds true in column 'item_id'"),
+        (
+            '{"user_id": "b", "item_id" :\t[1], "timestamp": 2}',
+            r"line 2: the row holds \[1\] in column 'item_id'",
+        ),
+        (
+            '{"user_id": {"a": 1}, "item_id": 1, "timestamp": 2}',
+            r"line 2: the row holds {\"a\": 1} in column",
+        ),
     ],
 )
 def test_a_bad_json_line_is_named_or_left_out(tmp_path, line, message):
@@ -169,6 +188,35 @@ def test_a_bad_json_line_is_named_or_left_out(tmp_path, line, message):
     log = read(tmp_path / "log.jsonl", content, on_bad_row="skip")
     assert log.events.rows() == [("a", "5", 1), ("c", "5", 1)]
     assert sum(log.skipped.values()) == 1
+
+
+def test_what_looks_like_a_bad_json_id_elsewhere_is_none(tmp_path):
+    rows = [
+        {"user_id": "1.5", "item_id": "[x]", "timestamp": 1, "more": {"item_id": 1.5}},
+        {"user_id": 'a "item_id": true', "item_id": -7, "timestamp": 2.5, "rating": 4.5},
+    ]
+    log = read(tmp_path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert [row[:2] for row in log.events.rows()] == [("1.5", "[x]"), ('a "item_id": true', "-7")]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_json_lines_in_many_blocks_are_read_and_counted_as_one_file(tmp_path, monkeypatch, packed):
+    monkeypatch.setattr(json_lines, "_BLOCK_BYTES", 100)
+    lines = [f'{{"user_id": "u{n}", "item_id": {n % 7}, "timestamp": {n}}}' for n in range(50)]
+    lines[20] = ""
+    lines[30] = '{"user_id": 0.5, "item_id": 1, "timestamp": 2}'
+    lines[40] = '{"user_id": "late", "item_id": 1, "timestamp": "soon"}'
+    content = "\ufeff" + "\n".join(lines)
+    path = tmp_path / "log.jsonl"
+    content = gzip.compress(content.encode()) if packed else content.encode()
+    fails("line 31: the row holds 0.5", path, content)
+    log = read(path, content, on_bad_row="skip")
+    good = [n for n in range(50) if n not in (20, 30, 40)]
+    assert log.events.rows() == [(f"u{n}", str(n % 7), n) for n in good]
+    assert log.rows_read == 49
+    assert log.skipped == {"a line that cannot be read": 1, "no readable time": 1}
+    lines[30] = lines[0]
+    fails("line 41: column 'timestamp' holds 'soon'", path, "\n".join(lines))
 
 
 def test_a_bad_parquet_row_is_named(tmp_path):
@@ -200,6 +248,7 @@ def test_lines_keep_their_numbers_when_others_are_left_out(tmp_path):
 
 def test_files_that_cannot_be_used(tmp_path):
     fails("is empty", tmp_path / "a.csv", "")
+    fails("is empty", tmp_path / "a.jsonl", "\n \n")
     fails("no rows", tmp_path / "a.csv", HEADER)
     skip = {"on_bad_row": "skip"}
     fails("1 rows, none of them usable", tmp_path / "a.csv", HEADER + "a,,\n", **skip)
@@ -208,7 +257,8 @@ def test_files_that_cannot_be_used(tmp_path):
     fails(r"extension '.txt' .* Say --format=csv\|tsv", tmp_path / "a.txt.gz", "x")
     fails(r"extension '.json' .* Say --format", tmp_path / "a.json", "[]")
     fails("not a Parquet file", tmp_path / "a.parquet", "junk")
-    fails("cannot be read", tmp_path / "a.csv.gz", gzip.compress(HEADER.encode() * 99)[:40])
+    for name in ("a.csv.gz", "a.jsonl.gz"):
+        fails("cannot be read", tmp_path / name, gzip.compress(HEADER.encode() * 99)[:40])
     with pytest.raises(InputError, match="no file matches"):
         interactions.read_log([str(tmp_path / "none-*.csv")])
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from export import publish as publishing
 from export.errors import BundleError
+from export.housekeeping import locked
 from export.publication import IndexOptions, Model
 from export.publish import publish, roll_back
 from export.retriever import Retriever
@@ -193,7 +194,7 @@ def test_killed_between_index_and_tower_the_rest_is_cleared_by_the_rerun(two_ver
 
 
 def test_only_one_process_publishes_at_a_time(tmp_path):
-    with publishing._locked(tmp_path / "b"), pytest.raises(BundleError, match="Another process"):
+    with locked(tmp_path / "b"), pytest.raises(BundleError, match="Another process"):
         put(tmp_path / "b")
 
 

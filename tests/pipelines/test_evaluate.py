@@ -38,7 +38,9 @@ def popular(dataset, split, *, exclude_seen):
 )
 def test_a_record_for_each_split_and_policy(tmp_path, trained, split, flags):
     output = tmp_path / "made" / "record.json"
-    done = scripts.run(EVALUATE, f"--run={trained.run}", f"--split={split}", f"--output={output}", *flags)
+    per_user = tmp_path / "users.npz"
+    files = [f"--output={output}", f"--per_user={per_user}"]
+    done = scripts.run(EVALUATE, f"--run={trained.run}", f"--split={split}", *files, *flags)
     assert done.returncode == 0, done.stderr
     record = json.loads(output.read_text(encoding="utf-8"))
     kept = json.loads((trained.run / "metrics.json").read_text(encoding="utf-8"))
@@ -46,6 +48,10 @@ def test_a_record_for_each_split_and_policy(tmp_path, trained, split, flags):
     assert record["pop"] == pytest.approx(pop)
     assert record["protocol"][f"{split}_users"] == users
     assert record["protocol"]["exclude_seen"] is bool(flags)
+    with np.load(per_user, allow_pickle=False) as of_users:
+        means = {name: of_users[name].mean(dtype=np.float64) for name in of_users.files}
+        assert all(of_users[name].shape == (users,) for name in of_users.files)
+    assert means == pytest.approx(record[split], abs=1e-6)
     assert {f"{name}@{k}" for name in NAMES for k in (20, 50)} == set(record[split])
     if flags:
         # Who leaves the seen out has targets out of reach, and other figures.
@@ -68,6 +74,7 @@ def test_a_record_for_each_split_and_policy(tmp_path, trained, split, flags):
         (["--run=r", "--splt=test"], "splt"),
         (["--run=r", "--split=train"], "--split=train"),
         (["--run=r", "--output=there.json"], "there.json exists: choose another --output"),
+        (["--run=r", "--per_user=there.json"], "there.json exists: choose another --per_user"),
         (["--run=r"], "is missing: r is not the directory of a run"),
     ],
 )

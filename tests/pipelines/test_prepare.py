@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from tests import reference_data
+
 SCRIPT = pathlib.Path(__file__).parents[2] / "pipelines" / "prepare.py"
 DATA = pathlib.Path(os.environ.get("CAUSEREC_DATA", SCRIPT.parents[2] / "shared" / "data"))
 LOG = "user_id,item_id,timestamp\n" + "".join(
@@ -81,9 +83,44 @@ def test_filters_seed_and_skipped_rows(tmp_path, log):
     assert info["filters"] == {"min_user_count": 2, "min_item_count": 1}
 
 
+def test_item_lists_with_original_ids_the_last_events_and_a_share(tmp_path):
+    (tmp_path / "train.txt").write_text("".join(f"{user} 0 1 2\n" for user in range(60)))
+    (tmp_path / "test.txt").write_text("".join(f"{user} {3 + user % 2}\n" for user in range(60)))
+    (tmp_path / "item_list.txt").write_text("org_id remap_id\n" + "".join(f"b{n} {n}\n" for n in range(5)))
+    done = run(
+        f"--input={tmp_path / 'train.txt'},{tmp_path / 'test.txt'}",
+        "--format=item_lists",
+        f"--original_item_ids={tmp_path / 'item_list.txt'}",
+        "--max_user_count=2",
+        "--training_share=0.5",
+        f"--output={tmp_path / 'a'}",
+    )
+    assert done.returncode == 0, done.stderr
+    info = info_of(tmp_path / "a")
+    assert info["filters"] == {
+        "min_user_count": 1,
+        "min_item_count": 1,
+        "max_user_count": 2,
+        "training_share": 0.5,
+    }
+    places = [reference_data.split_and_shard(str(user), 0, 1)[0] for user in range(60)]
+    users = info["counts"]["users"]
+    assert (users["validation"], users["test"]) == (places.count(1), places.count(2))
+    assert 0 < users["train"] < places.count(0)
+    assert sum(info["counts"]["interactions"].values()) == 2 * sum(users.values())
+    assert sorted((tmp_path / "a" / "items.txt").read_text().split()) == ["b2", "b3", "b4"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (
+            ["--input=LOG", "--format=comirec", "--user_column=a"],
+            "settles the columns. Leave --user_column out",
+        ),
+        (["--input=LOG", "--format=item_lists"], "line 1: column 1 holds 'user_id,item_id,timestamp'"),
+        (["--input=LOG,tfds:movielens/1m-ratings"], "tfds:NAME stands alone"),
+        (["--input=LOG", "--training_share=0"], "training_share is 0.0; it must be above 0"),
         (["--input=none-*.csv"], "no file matches 'none-*.csv'"),
         (["--input=LOG", "--user_column=who"], "no column 'who'. Columns found: 'user_id', 'item_id'"),
         (["--input=LOG", "--min_user_count=6"], "no user is left of 200 interactions"),

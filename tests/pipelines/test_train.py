@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 
+import numpy as np
 import pytest
 
 from tests import reference_data
@@ -55,6 +56,39 @@ def test_the_same_command_prints_the_record_and_computes_nothing(trained):
     assert "is finished" in done.stdout
     assert f"{record_of(trained.run)['test']['recall@50']:.4f}" in done.stdout
     assert scripts.files_of(trained.run) == before
+
+
+def test_a_finished_run_is_measured_again_for_what_its_record_lacks(tmp_path, trained):
+    """As an earlier version left it; first as a trial, which must not look at the test users."""
+    run, whole = tmp_path / "run", record_of(trained.run)
+    shutil.copytree(trained.run, run)
+    flags = [f"--flagfile={trained.flagfile}", f"--run={run}"]
+    lacking = {name: part for name, part in whole.items() if name not in ("settings", "test", "pop")}
+    (run / "metrics.json").write_text(json.dumps(lacking))
+    (run / "test_users.npz").unlink()
+    checkpoints = scripts.files_of(run / "checkpoints")
+    done = scripts.run(TRAIN, *flags, "--notest")
+    assert done.returncode == 0, done.stderr
+    assert "lacks the settings in metrics.json: measuring it again" in done.stdout
+    trial = record_of(run)
+    assert not {"test", "pop"} & set(trial) and not (run / "test_users.npz").exists()
+    assert trial["settings"] == whole["settings"] and trial["validation"] == whole["validation"]
+    assert "validation_users" in trial["protocol"] and "test_users" not in trial["protocol"]
+
+    done = scripts.run(TRAIN, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "lacks the figures of the test users, test_users.npz" in done.stdout
+    again = record_of(run)
+    for part in ("test", "pop"):
+        assert again[part] == pytest.approx(whole[part], abs=1e-6)
+    with np.load(run / "test_users.npz", allow_pickle=False) as users:
+        assert {name: users[name].mean() for name in users.files} == pytest.approx(whole["test"], abs=1e-5)
+    assert scripts.files_of(run / "checkpoints") == checkpoints
+
+    shutil.rmtree(run / "checkpoints")
+    (run / "test_users.npz").unlink()
+    done = scripts.run(TRAIN, *flags)
+    scripts.assert_refused(done, "lacks test_users.npz, and has no checkpoint to measure again")
 
 
 @pytest.mark.parametrize(

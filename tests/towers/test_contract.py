@@ -18,11 +18,13 @@ SETTINGS = Settings(embedding_dim=D, max_history=MAX_HISTORY, num_interests=K, s
 SEVERAL = {"mind", "comirec_sa", "comirec_dr"}
 LENGTHS = [1, 4, 6, 2]
 
-every_tower = pytest.mark.parametrize("name", TOWERS)
+every_tower = pytest.mark.parametrize("name", [*TOWERS, "interest"])
 
 
 def make(name, **changes):
-    return user_tower(dataclasses.replace(SETTINGS, tower=name, **changes))
+    """A tower by its name; "interest": the mean of interest concepts, as CauseRec-Interest encodes."""
+    named = {"method": "interest", "num_concepts": 4} if name == "interest" else {"tower": name}
+    return user_tower(dataclasses.replace(SETTINGS, **named, **changes))
 
 
 def histories(padded_length=MAX_HISTORY):
@@ -156,17 +158,17 @@ def test_what_is_exported_answers_as_the_tower_does(tmp_path, name):
     np.testing.assert_array_equal(answer["user_vectors"][2], 0.0)
 
 
-@every_tower
+@pytest.mark.parametrize("name", TOWERS)
 def test_counterfactual_histories_are_encoded_as_if_one_by_one(name):
     """CauseRec-Item around the tower: the tower gives for each written-out history what it gives alone."""
     settings = dataclasses.replace(SETTINGS, tower=name, method="item", num_positives=1, num_negatives=2)
     model = CauseRec(settings, 40)
-    model.synthesis.memory.enqueue(tf.range(1, 41))
+    model.item_synthesis.memory.enqueue(tf.range(1, 41))
     ids = np.random.default_rng(1).integers(1, 41, size=[len(LENGTHS), MAX_HISTORY])
     history = tf.constant(ids * histories()[1], tf.int32)
     scores = tf.random.stateless_normal(history.shape, [1, 2])
     target = tf.constant([3, 4, 5, 6])
-    changes = model.synthesis(history, history != 0, target, scores, tf.constant([3, 4]))
+    changes = model.item_synthesis(history, history != 0, target, scores, tf.constant([3, 4]))
     vectors, (history_places, substitutes) = model.item_tower.look_up_once(history, changes.substitutes_BCR)
     placed = changes._replace(substitutes_BCR=substitutes)
     together = encoding.encode_written_out(

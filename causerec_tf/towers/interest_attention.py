@@ -1,0 +1,130 @@
+"""Interest concepts by self-attention (equations 6 and 7), and a tower that encodes them.
+
+Shapes: B examples, L history positions, d vector size, K interest concepts, d_a width of the attention.
+"""
+
+import tensorflow as tf
+
+from causerec_tf.towers.seeds import seed_of
+
+
+class InterestAttention(tf.keras.layers.Layer):
+    """K interest concepts, each a mean of the items weighted by an attention of its own.
+
+        A = softmax(W_2 tanh(W_1 X^T))^T,   C = A^T X
+
+    The softmax runs over the real items. An item's logits depend on nothing but the item: whoever encodes
+    many histories of the same items can compute `logits` once for each of them and hand them to `pool`.
+    """
+
+    def __init__(self, embedding_dim: int, *, num_concepts: int, attention_dim: int, seed: int = 0, **kwargs):
+        """Makes the two products.
+
+        Args:
+          embedding_dim: d.
+          num_concepts: K.
+          attention_dim: d_a.
+          seed: of the initial weights.
+          **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the products with W_1 and W_2.
+        """
+        super().__init__(autocast=False, **kwargs)
+        self.embedding_dim = embedding_dim
+        self.num_concepts = num_concepts
+        self._hidden = _product(attention_dim, "tanh", seed_of(seed, 100), "hidden", self.dtype_policy)
+        self._logits = _product(num_concepts, None, seed_of(seed, 101), "logits", self.dtype_policy)
+
+    def build(self, input_shape) -> None:
+        """Makes every weight, so that a checkpoint finds them before the first call."""
+        self._hidden.build([None, self.embedding_dim])
+        self._logits.build([None, self._hidden.units])
+        super().build(input_shape)
+
+    def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+        """Extracts interests.
+
+        Args:
+          concepts_BLD: float [B, L, d], the items.
+          mask_BL: bool [B, L], which of them are real.
+
+        Returns:
+          float [B, K, d]; zeros where no item is real.
+        """
+        return self.pool(concepts_BLD, self.logits(concepts_BLD), mask_BL)
+
+    def logits(self, items: tf.Tensor) -> tf.Tensor:
+        """`W_2 tanh(W_1 x)` of each item, float [..., d] -> float32 [..., K]."""
+        return tf.cast(self._logits(self._hidden(items)), tf.float32)
+
+    def pool(self, concepts_BLD: tf.Tensor, logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+        """The softmax over the items and the weighted means.
+
+        Args:
+          concepts_BLD: float [B, L, d], the items.
+          logits_BLK: float [B, L, K], their logits.
+          mask_BL: bool [B, L], which of them are real.
+
+        Returns:
+          float [B, K, d]; zeros where no item is real.
+        """
+        return tf.matmul(self.weights_of(logits_BLK, mask_BL), concepts_BLD, transpose_a=True)
+
+    def weights_of(self, logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+        """The softmax over the items, float [B, L, K]; zeros for padding, also where all is padding."""
+        mask_BL1 = mask_BL[..., tf.newaxis]
+        weights_BLK = tf.nn.softmax(tf.where(mask_BL1, logits_BLK, logits_BLK.dtype.min), axis=1)
+        return weights_BLK * tf.cast(mask_BL1, tf.float32)
+
+
+class InterestTower(tf.keras.layers.Layer):
+    """An encoder that reads the K interest concepts of a history instead of its items (section 3.3.4)."""
+
+    def __init__(self, attention: InterestAttention, encoder: tf.keras.layers.Layer, **kwargs):
+        """Puts the two together.
+
+        Args:
+          attention: from items to interest concepts.
+          encoder: any user tower: concepts [B, K, d] and mask [B, K] to user vectors.
+          **kwargs: of the Keras layer.
+        """
+        super().__init__(autocast=False, **kwargs)
+        self.attention = attention
+        self.encoder = encoder
+        self.num_interests = encoder.num_interests
+
+    def build(self, input_shape) -> None:
+        """Makes every weight, so that a checkpoint finds them before the first call."""
+        self.attention.build(None)
+        self.encoder.build(None)
+        super().build(input_shape)
+
+    def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+        """Encodes histories.
+
+        Args:
+          concepts_BLD: float [B, L, d], the items.
+          mask_BL: bool [B, L], which of them are real.
+
+        Returns:
+          What the encoder gives, float [B, d] or [B, I, d] for one of I vectors.
+        """
+        return self.encode_interests(self.attention(concepts_BLD, mask_BL), tf.reduce_any(mask_BL, axis=1))
+
+    def encode_interests(self, interests_BKD: tf.Tensor, has_interests_B: tf.Tensor) -> tf.Tensor:
+        """Encodes interests.
+
+        Args:
+          interests_BKD: float [B, K, d].
+          has_interests_B: bool [B]: all interests of a user are real, or none is.
+
+        Returns:
+          What the encoder gives.
+        """
+        real_BK = tf.repeat(has_interests_B[:, tf.newaxis], self.attention.num_concepts, axis=1)
+        return self.encoder(interests_BKD, real_BK)
+
+
+def _product(units: int, activation: str | None, seed: int, name: str, dtype) -> tf.keras.layers.Dense:
+    initial = tf.keras.initializers.GlorotUniform(seed)
+    return tf.keras.layers.Dense(
+        units, activation, use_bias=False, kernel_initializer=initial, name=name, dtype=dtype
+    )

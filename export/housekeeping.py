@@ -1,0 +1,75 @@
+"""One writer at a time, and the removal of what a bundle no longer keeps."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from export.errors import BundleError
+from export.layout import INDEXES, TOWERS, index_directory, read_tower, tower_directory, tower_numbers
+
+
+@contextmanager
+def locked(bundle: Path) -> Iterator[None]:
+    """Lets one process at a time change the bundle, and clears away what a killed one left."""
+    for part in (TOWERS, INDEXES):
+        (bundle / part).mkdir(parents=True, exist_ok=True)
+    with (bundle / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, even if killed
+        except BlockingIOError as error:
+            raise BundleError(
+                f"Another process is publishing into {bundle}; wait until it has ended."
+            ) from error
+        _clear(bundle)
+        try:
+            yield
+        finally:
+            _clear(bundle)
+
+
+def collect(bundle: Path, keep: int) -> tuple[list[int], list[str]]:
+    """Removes towers beyond the last `keep`, then the indexes that no tower names.
+
+    Returns:
+      The numbers and the fingerprints that were removed.
+    """
+    old = tower_numbers(bundle)[:-keep]
+    for number in old:
+        _remove(tower_directory(bundle, number))
+    named = {version_of(bundle, number) for number in tower_numbers(bundle)}
+    unnamed = unnamed_indexes(bundle, named)
+    for name in unnamed:
+        _remove(index_directory(bundle, name))
+    return old, unnamed
+
+
+def version_of(bundle: Path, number: int) -> str | None:
+    """Gives the fingerprint of a published tower; None for one that was not made here."""
+    try:
+        return read_tower(tower_directory(bundle, number))["version"]
+    except BundleError:
+        return None
+
+
+def unnamed_indexes(bundle: Path, named: set[str | None]) -> list[str]:
+    """Lists the indexes that no tower names; none while a tower does not say which is its own."""
+    indexes = bundle / INDEXES
+    if None in named or not indexes.is_dir():
+        return []
+    names = {entry.name for entry in indexes.iterdir() if not entry.name.startswith(".")}
+    return sorted(names - named)
+
+
+def _remove(directory: Path) -> None:
+    # Out of sight first: nobody may find a directory of which half is gone.
+    hidden = directory.with_name(f".removing-{directory.name}")
+    directory.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+def _clear(bundle: Path) -> None:
+    for part in (TOWERS, INDEXES):
+        for left in (bundle / part).glob(".*"):
+            shutil.rmtree(left)

@@ -1,0 +1,185 @@
+"""Adds, replaces and withdraws items of a published index, and builds it again: each makes a new version.
+
+The protocol is that of publishing: the changed index is complete, under a fingerprint of its own, before the
+tower that answers this fingerprint appears by one rename. The version before stays as it was.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from export.errors import BundleError
+from export.housekeeping import collect, locked, version_of
+from export.index_building import build_index, measured
+from export.index_changes import Changes
+from export.item_index import ItemIndex, read_description
+from export.layout import commit, index_directory, link_or_copy, resolve_number, tower_directory
+from export.publication import Publication
+from export.recall import kth_best_scores
+from export.recall_curve import PICTURE, draw_curve
+from export.tower_identity import copy_under
+from export.updated_catalogue import Update, UpdatedCatalogue
+
+__all__ = ["Update", "update_index"]
+
+# What is added is searched one by one, so its cost grows with the share: a twentieth of 300,000 items of 64
+# dimensions takes about as long as the tree itself.
+REBUILD_ABOVE_SHARE = 0.05
+
+
+def update_index(bundle: Path, update: Update, *, keep: int = 3, dry_run: bool = False) -> Publication:
+    """Publishes the latest version again with a changed index, under a fingerprint of its own.
+
+    The tower's vectors and its vocabulary stay: a new item can be recommended at once, and is an unknown
+    one in histories until a model that knows it is published. The update that made the latest version
+    is not applied again, so that a command may be repeated.
+
+    Args:
+      bundle: the bundle's directory.
+      update: what is to change.
+      keep: how many towers stay, this one included, and with them the indexes that they name.
+      dry_run: checks the update and tells what would be done; writes nothing.
+
+    Returns:
+      What was done. Its `index` holds recall at the last build (`recall`) and now (`now`), with the
+      reasons to rebuild, if any (`now.rebuild_advised`).
+
+    Raises:
+      BundleError: the update does not fit, or another process is publishing. Nothing has changed then.
+    """
+    if keep < 1:
+        raise BundleError(f"keep is {keep}; at least the version just published is kept.")
+    if not (update.upsert_ids or update.delete_ids or update.rebuild):
+        raise BundleError("The update is empty: give items to upsert, ids to delete, or rebuild.")
+    resolve_number(bundle, None)  # nothing is made where there is no bundle
+    if dry_run:
+        return _update(bundle, update, keep, dry_run)
+    with locked(bundle):
+        return _update(bundle, update, keep, dry_run)
+
+
+def _update(bundle: Path, update: Update, keep: int, dry_run: bool) -> Publication:
+    latest = resolve_number(bundle, None)
+    before = version_of(bundle, latest)
+    if before is None:
+        raise BundleError(f"{tower_directory(bundle, latest)} was not made by export/bundle.py.")
+    source, digest = index_directory(bundle, before), update.digest()
+    last = read_description(source)
+    if last.get("update", {}).get("digest") == digest:
+        return Publication(latest, before, "unchanged", last, True)
+    catalogue = UpdatedCatalogue(source)
+    catalogue.apply(update)
+    number = latest + 1
+    fingerprint = hashlib.sha256(f"{before} {digest}".encode()).hexdigest()[:16]
+    action = "rebuilt" if update.rebuild else "updated"
+    if dry_run:
+        return Publication(number, fingerprint, action)
+    place = index_directory(bundle, fingerprint)
+    description = _whole(place)
+    reused = description is not None
+    if description is None:
+        made = place.with_name(f".updating-{fingerprint}")
+        make = _make_rebuilt if update.rebuild else _make_changed
+        description = make(made, catalogue, source, fingerprint, {"of": before, "digest": digest})
+        commit(made, place)
+    made = tower_directory(bundle, number).with_name(f".relabelling-{number}")
+    copy_under(tower_directory(bundle, latest), made, fingerprint)
+    commit(made, tower_directory(bundle, number))
+    return Publication(number, fingerprint, action, description, reused, *collect(bundle, keep))
+
+
+def _whole(place: Path) -> dict[str, Any] | None:
+    """The description of an index that a killed update has left whole; a damaged one is set aside."""
+    if not place.is_dir():
+        return None
+    try:
+        return ItemIndex.load(place).description
+    except BundleError:
+        place.rename(place.with_name(f".damaged-{place.name}"))
+        return None
+
+
+def _make_changed(
+    made: Path, catalogue: UpdatedCatalogue, source: Path, fingerprint: str, update: dict[str, str]
+) -> dict[str, Any]:
+    """Writes the index as it was built, with the changes beside it."""
+    old = catalogue.index
+    description = old.description | {
+        "items": catalogue.changes.num_items,
+        "vocabulary_size": old.vocabulary_size,
+        "update": update,
+    }
+    index = ItemIndex(old.searcher, description, catalogue.changes)
+    description["now"] = _now(index, catalogue)
+    index.save(
+        made,
+        fingerprint=fingerprint,
+        item_ids=catalogue.ids,
+        item_names=catalogue.names,
+        unchanged_in=source,
+    )
+    if (source / PICTURE).is_file():
+        link_or_copy(source / PICTURE, made / PICTURE)
+    return description
+
+
+def _make_rebuilt(
+    made: Path, catalogue: UpdatedCatalogue, source: Path, fingerprint: str, update: dict[str, str]
+) -> dict[str, Any]:
+    """Builds an index of what can be answered; the rows stay what they were."""
+    if catalogue.queries is None:
+        raise BundleError(f"{source} holds no queries to be tuned on; publish the run again instead.")
+    before, rows = catalogue.index, catalogue.live_rows()
+    old = before.description
+    vectors = catalogue.vectors[rows]
+    index = build_index(
+        vectors,
+        queries=catalogue.queries,
+        target_recall=old["target_recall"],
+        k=old["k"],
+        method=old.get("requested_method", "auto"),
+        memory=old["memory"],
+    )
+    index.description |= {"vocabulary_size": before.vocabulary_size, "update": update}
+    index.changes = Changes(
+        num_rows=len(catalogue.ids),
+        row_of_slot=rows,
+        added_rows=rows[:0],
+        added_vectors=vectors[:0],
+        withdrawn_rows=catalogue.changes.withdrawn_rows,
+    )
+    index.save(
+        made,
+        fingerprint=fingerprint,
+        item_ids=catalogue.ids,
+        item_names=catalogue.names,
+        item_vectors=vectors,
+        queries=catalogue.queries,
+    )
+    draw_curve(index.description, made / PICTURE)
+    return index.description
+
+
+def _now(index: ItemIndex, catalogue: UpdatedCatalogue) -> dict[str, Any]:
+    """Measures the index as it is now, and says why it should be built again, if it should."""
+    changes, description = catalogue.changes, index.description
+    advised = []
+    if changes.share > REBUILD_ABOVE_SHARE:
+        advised.append(f"{changes.share:.1%} of the items changed, more than {REBUILD_ABOVE_SHARE:.0%}")
+    point: dict[str, Any] = {"recall": None, "recall_low": None, "milliseconds": None}
+    k = description["k"]
+    if catalogue.queries is not None and k <= index.num_items:
+        thresholds = kth_best_scores(catalogue.vectors[catalogue.live_rows()], catalogue.queries, k)
+        point = measured(index, catalogue.vectors, catalogue.queries, thresholds)
+        if point["recall"] is not None and point["recall"] < description["target_recall"]:
+            advised.append(f"recall@{k} is {point['recall']:.4f}, below {description['target_recall']}")
+    return {
+        "recall": point["recall"],
+        "recall_low": point["recall_low"],
+        "milliseconds_per_query": point["milliseconds"],
+        "searched_beside": len(changes.added_rows),
+        "hidden": changes.num_hidden,
+        "withdrawn": len(changes.withdrawn_rows),
+        "changed_share": round(changes.share, 5),
+        "rebuild_advised": advised,
+    }

@@ -1,0 +1,78 @@
+"""A published tower under another fingerprint: the same answers, another `version`.
+
+An updated index needs a tower that names it, and the bundle has no Keras model to export again. The
+fingerprint is a constant of the saved graph, one in each signature, so it is changed there.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from export.errors import BundleError
+from export.layout import TOWER_DESCRIPTION, TOWER_EXTRA, link_or_copy, read_tower
+from export.runtime import tf
+from export.tower_requests import tower_requests
+
+_GRAPH = "saved_model.pb"
+# TensorFlow's own checksums of the graph; optional, and no longer true.
+_CHECKSUMS = "fingerprint.pb"
+_VOCABULARY = Path("assets") / "item_ids.txt"
+
+
+def copy_under(source: Path, made: Path, version: str) -> None:
+    """Copies a tower, lets it answer another version, and compares the two.
+
+    Files that stay are shared by links.
+
+    Args:
+      source: a published tower.
+      made: the directory to make.
+      version: the fingerprint that the copy answers.
+
+    Raises:
+      BundleError: the tower is not one of ours, or the copy answers something else.
+    """
+    description = read_tower(source)
+    shutil.copytree(
+        source,
+        made,
+        copy_function=link_or_copy,
+        ignore=shutil.ignore_patterns(_GRAPH, _CHECKSUMS, TOWER_DESCRIPTION),
+    )
+    (made / _GRAPH).write_bytes(_relabelled(source / _GRAPH, description["version"], version))
+    # Not a copy of a roll-back any more, if it was one.
+    written = {name: value for name, value in description.items() if name != "origin"} | {"version": version}
+    (made / TOWER_EXTRA / TOWER_DESCRIPTION).write_text(json.dumps(written, indent=2) + "\n")
+    _check_equal(source, made, description["max_history"], version)
+
+
+def _relabelled(graph: Path, old: str, new: str) -> bytes:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString(graph.read_bytes())
+    functions = [one for meta in saved.meta_graphs for one in meta.graph_def.library.function]
+    places = [
+        node.attr["value"].tensor
+        for function in functions
+        for node in function.node_def
+        if node.op == "Const" and list(node.attr["value"].tensor.string_val) == [old.encode()]
+    ]
+    if not places:
+        raise BundleError(f"{graph} does not answer the version {old}; publish the run again.")
+    for place in places:
+        place.string_val[0] = new.encode()
+    return saved.SerializeToString(deterministic=True)
+
+
+def _check_equal(source: Path, made: Path, max_history: int, version: str) -> None:
+    item_ids = (source / _VOCABULARY).read_bytes().decode().split("\n")[:-1]
+    histories = [[1], list(range(1, min(len(item_ids), max_history) + 1)), [len(item_ids)]]
+    old, new = (tf.saved_model.load(str(directory)) for directory in (source, made))
+    for signature, inputs in tower_requests(histories, item_ids, max_history).items():
+        wanted, got = (loaded.signatures[signature](**inputs) for loaded in (old, new))
+        if not np.array_equal(wanted["user_vectors"].numpy(), got["user_vectors"].numpy()):
+            raise BundleError(f"Signature {signature} of {made} answers other vectors than {source}.")
+        if set(got["version"].numpy().tolist()) != {version.encode()}:
+            raise BundleError(f"Signature {signature} of {made} does not answer version {version}.")

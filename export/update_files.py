@@ -1,0 +1,107 @@
+"""Reads what an index update is made of: items with their vectors, and ids to withdraw.
+
+Upserts: JSON lines `{"id": "a", "vector": [0.1, ...], "name": "A"}` (the name is optional), or Parquet
+with the same columns. Deletions: a text file with an id a line.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from export.errors import BundleError
+
+
+class Upserts(NamedTuple):
+    """N ids, their vectors float32 [N, d], and their names or None."""
+
+    ids: list[str]
+    vectors: np.ndarray
+    names: list[str] | None
+
+
+def read_upserts(path: Path) -> Upserts:
+    """Reads items with vectors of one length.
+
+    Raises:
+      BundleError: the file cannot be read; it names the line or row and what was wanted.
+    """
+    if path.suffix == ".parquet":
+        rows = _parquet_rows(path)
+    elif path.suffix in (".jsonl", ".ndjson"):
+        rows = _json_rows(path)
+    else:
+        raise BundleError(f"{path} is neither .jsonl nor .parquet; rename or convert it.")
+    if not rows:
+        raise BundleError(f"{path} holds no items.")
+    length = len(rows[0][1]["vector"])
+    for where, row in rows:
+        if len(row["vector"]) != length:
+            raise BundleError(f"{where}: the vector has {len(row['vector'])} values, the first has {length}.")
+    names = [row.get("name") for _, row in rows]
+    return Upserts(
+        [row["id"] for _, row in rows],
+        np.array([row["vector"] for _, row in rows], np.float32),
+        None if all(name is None for name in names)
+        else [name or row["id"] for name, (_, row) in zip(names, rows, strict=True)],
+    )  # fmt: skip
+
+
+def read_deletes(path: Path) -> list[str]:
+    """Reads ids, one a line; raises BundleError when there are none or the file cannot be read."""
+    try:
+        ids = [line for line in path.read_bytes().decode().split("\n") if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    if not ids:
+        raise BundleError(f"{path} holds no ids; wanted one a line.")
+    return ids
+
+
+def _json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    rows = []
+    try:
+        lines = path.read_bytes().decode().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise BundleError(f"{where}: not JSON ({error}).") from None
+            rows.append((where, _checked(where, row)))
+    return rows
+
+
+def _parquet_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    return [
+        (where, _checked(where, row))
+        for number, row in enumerate(frame.iter_rows(named=True), start=1)
+        for where in [f"{path}, row {number}"]
+    ]
+
+
+def _checked(where: str, row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict) or not {"id", "vector"} <= row.keys():
+        raise BundleError(f"{where}: wanted an id and a vector, in the columns `id` and `vector`.")
+    item_id, vector, name = row["id"], row["vector"], row.get("name")
+    if isinstance(item_id, int) and not isinstance(item_id, bool):
+        item_id = str(item_id)
+    if not isinstance(item_id, str):
+        raise BundleError(f"{where}: {item_id!r:.100} is not an id; an id is a string or an integer.")
+    is_vector = isinstance(vector, list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in vector
+    )
+    if not is_vector:
+        raise BundleError(f"{where}: the vector is {vector!r:.100}; wanted a list of numbers.")
+    if name is not None and not isinstance(name, str):
+        raise BundleError(f"{where}: the name is {name!r:.100}; wanted a string.")
+    return {"id": item_id, "vector": vector, "name": name}

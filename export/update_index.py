@@ -1,0 +1,87 @@
+"""Adds, replaces and withdraws items of a published index, or builds it again: a new version each time.
+
+python export/update_index.py --bundle=bundles/shop --upsert=new.jsonl --delete=withdrawn.txt
+python export/update_index.py --bundle=bundles/shop --rebuild
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from export.errors import BundleError
+from pipelines import command
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("bundle", None, "Directory of the bundle.", required=True)
+flags.DEFINE_string("upsert", None, "Items to add or replace: .jsonl or .parquet with `id` and `vector`.")
+flags.DEFINE_string("delete", None, "Ids to withdraw: a text file, one a line.")
+flags.DEFINE_bool("rebuild", False, "Build the index anew from what is then in it.")
+flags.DEFINE_integer("keep", 3, "How many versions stay, the new one included.")
+flags.DEFINE_bool("dry_run", False, "Check the files and say what would be done; write nothing.")
+
+
+def main() -> None:
+    """Updates the latest version, and says what was measured."""
+    if not (FLAGS.upsert or FLAGS.delete or FLAGS.rebuild):
+        raise BundleError("Give --upsert=FILE, --delete=FILE or --rebuild.")
+    from export.update_files import read_deletes, read_upserts
+
+    upserts = read_upserts(Path(FLAGS.upsert)) if FLAGS.upsert else None
+    deletes = read_deletes(Path(FLAGS.delete)) if FLAGS.delete else []
+    from export.index_updates import Update, update_index  # loads TensorFlow: the files first
+
+    changes = {"delete_ids": deletes, "rebuild": FLAGS.rebuild}
+    if upserts is not None:
+        changes |= {
+            "upsert_ids": upserts.ids,
+            "upsert_vectors": upserts.vectors,
+            "upsert_names": upserts.names,
+        }
+    publication = update_index(Path(FLAGS.bundle), Update(**changes), keep=FLAGS.keep, dry_run=FLAGS.dry_run)
+    _print(publication, 0 if upserts is None else len(upserts.ids), len(deletes))
+
+
+def _print(publication, num_upserts: int, num_deletes: int) -> None:
+    index = publication.index
+    print(f"{num_upserts:,} items to upsert, {num_deletes:,} to delete")
+    if index is not None:
+        if publication.action == "rebuilt":
+            from export.recall_curve import format_curve
+
+            print(format_curve(index))
+        print(_measured(index))
+        for reason in index.get("now", {}).get("rebuild_advised", []):
+            print(f"rebuild advised: {reason}; run this with --rebuild, or publish a new run")
+    for what, removed in (
+        ("version", publication.removed_towers),
+        ("index", publication.removed_indexes),
+    ):
+        for name in removed:
+            print(f"removed {what} {name}")
+    place = Path(FLAGS.bundle) / "user_tower" / str(publication.number)
+    if publication.action == "unchanged":
+        print(f"unchanged: {place} was made by this very update")
+        return
+    doing = f"would be {publication.action}" if FLAGS.dry_run else publication.action
+    print(f"{doing}: {place}, fingerprint {publication.fingerprint}")
+
+
+def _measured(index: dict) -> str:
+    def figures(point: dict) -> str:
+        if point["recall"] is None:
+            return "not measured"
+        return f"{point['recall']:.4f} in {point['milliseconds_per_query']:.3f} ms"
+
+    line = f"{index['items']:,} items, recall@{index['k']} against exact search {figures(index)} at the build"
+    if "now" not in index:
+        return line
+    now = index["now"]
+    return (
+        f"{line}, {figures(now)} now; {now['searched_beside']:,} searched beside the index,"
+        f" {now['withdrawn']:,} withdrawn, {now['changed_share']:.1%} changed"
+    )
+
+
+if __name__ == "__main__":
+    command.run(main, bad_input=(BundleError,))

@@ -1,0 +1,120 @@
+"""Shows what trained runs make of some test users: a t-SNE picture and a card of recommendations.
+
+python pipelines/case_studies.py --runs=runs/ml100k_base,runs/ml100k_causerec_item --output=runs/case_studies
+
+The figures 3 and 4 of the paper. Users and items are drawn by `--seed` alone, not chosen by their looks. It
+writes `users.png`, `card.png`, `card.md` and the figures, `case_studies.json`.
+"""
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from absl import flags
+
+from causerec_tf.data import placement
+from causerec_tf.errors import InputError
+from pipelines import command, report
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("runs", None, "Directories of trained runs on one dataset, comma-separated.", required=True)
+flags.DEFINE_string("output", None, "Directory to make.", required=True)
+flags.DEFINE_string("user", None, "Id of the test user on the card; else the first that is drawn.")
+flags.DEFINE_integer("num_users", 6, "Users in the t-SNE picture.", lower_bound=2, upper_bound=10)
+flags.DEFINE_integer("items_per_user", 10, "Future items of each of them; all, if fewer.", lower_bound=1)
+flags.DEFINE_integer("k", 10, "Recommendations on the card; also items of history and future.", lower_bound=1)
+flags.DEFINE_bool("exclude_seen", True, "Leave the items of the history out of the recommendations.")
+flags.DEFINE_integer("seed", 0, "Of the draw of users and items, and of t-SNE.", lower_bound=0)
+flags.DEFINE_bool("overwrite", False, "Replace an --output that this script made.")
+
+_MARKER = "case_studies.json"
+
+
+def main() -> None:
+    """Loads the runs, measures, draws, sums up."""
+    _check_installed("scikit-learn", "matplotlib")
+    output = Path(FLAGS.output)
+    placement.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
+    names = _names(FLAGS.runs)
+
+    from causerec_tf import case_studies, evaluation, records
+    from causerec_tf.data.holdout import evaluation_users
+    from causerec_tf.runs import load_trained, write_json, write_text
+    from pipelines import case_study_card
+    from pipelines import case_study_pictures as pictures
+
+    trained = {name: load_trained(run) for name, run in zip(names, FLAGS.runs, strict=True)}
+    first = trained[names[0]]
+    for name, one in trained.items():
+        if one.dataset.fingerprint != first.dataset.fingerprint:
+            raise InputError(
+                f"{name} was trained on {one.dataset.directory} ({one.dataset.fingerprint[:16]}), {names[0]}"
+                f" on {first.dataset.directory} ({first.dataset.fingerprint[:16]}): give runs that were"
+                " trained on the same dataset."
+            )
+        if not one.is_finished:
+            print(f"note: {name} is not finished; this is its best epoch so far")
+
+    test = first.dataset.read("test")
+    users = {name: evaluation_users(test, one.settings.max_history) for name, one in trained.items()}
+    all_users = users[names[0]]
+    chosen = case_studies.choose_users(
+        all_users.user_ids, FLAGS.num_users, seed=FLAGS.seed, wanted=FLAGS.user
+    )
+    items = case_studies.choose_items(all_users.targets, chosen, FLAGS.items_per_user, seed=FLAGS.seed)
+    maps, ranked = {}, {}
+    for name, one in trained.items():
+        maps[name] = case_studies.user_map(one.model, users[name], chosen, items, seed=FLAGS.seed)
+        lists = evaluation.rank_users(one.model, users[name], FLAGS.k, exclude_seen=FLAGS.exclude_seen)
+        ranked[name] = lists[chosen[0]]
+    card = case_studies.card(all_users, int(chosen[0]), ranked, num_shown=FLAGS.k)
+    shown_ids = all_users.user_ids[chosen].tolist()
+    item_names = first.dataset.item_names()
+    own = case_studies.ownership(items, case_studies.shown_items(items))
+
+    record = {
+        "dataset": {"name": first.dataset.name, "fingerprint": first.dataset.fingerprint},
+        "seed": FLAGS.seed,
+        "users": shown_ids,
+        "relative_distance": {name: case_studies.summary(one, maps[names[0]]) for name, one in maps.items()},
+        "command": report.this_command(),
+        "versions": records.versions() | {"scikit-learn": version("scikit-learn")},
+    }
+    with placement.written_beside(output, marker=_MARKER, overwrite=FLAGS.overwrite) as beside:
+        pictures.draw_maps(beside / "users.png", maps, shown_ids, own)
+        pictures.draw_card(beside / "card.png", card, item_names)
+        write_text(beside / "card.md", case_study_card.card_text(card, item_names))
+        write_json(beside / _MARKER, record)
+
+    print("\nmean distance from a user to his future items / to those of others (1: no nearer)")
+    print(f"{'':24}{'picture':>11}{'before':>11}{'all users':>11}{'catalogue':>11}{'all - first':>20}")
+    for name, one in record["relative_distance"].items():
+        figures = (one["in_picture"], one["before"], one["all_users"], one["all_users_catalogue"])
+        difference = f"{one['all_users_minus_first']:+.3f} ± {one['standard_error']:.3f}"
+        print(f"{name:24}" + "".join(f"{figure:11.3f}" for figure in figures) + f"{difference:>20}")
+    print(f"users {', '.join(shown_ids)}, drawn with --seed={FLAGS.seed}: {output}")
+
+
+def _check_installed(*packages: str) -> None:
+    for package in packages:
+        try:
+            version(package)
+        except PackageNotFoundError as error:
+            raise InputError(
+                f"the pictures need {package}, which is not installed here: pip install 'causerec_tf[plots]'."
+            ) from error
+
+
+def _names(runs: Sequence[str]) -> list[str]:
+    """What the runs are called: their directories' names, or their whole paths where those are alike."""
+    names = [Path(run).name for run in runs]
+    if len(set(names)) < len(names):
+        names = list(runs)
+    if len(set(names)) < len(names):
+        raise InputError(f"--runs={','.join(runs)} names a run twice: give each once.")
+    return names
+
+
+if __name__ == "__main__":
+    command.run(main, bad_input=(InputError,))

@@ -1,0 +1,58 @@
+"""The picture of a comparison: every row with its seeds, in the metrics that are tested."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from causerec_tf import comparison
+from causerec_tf.data.sequences import Dataset
+from pipelines.comparison.plan import Plan
+from pipelines.comparison.summary import TESTED_METRICS, Summary
+
+NAME = "comparison.png"
+_COLOURS = {"paper": "#3b6ea5", "tuned": "#c1662f"}
+
+
+def is_possible() -> bool:
+    """Whether matplotlib, the extra `plots`, is installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary]) -> None:
+    """Draws means with the spread over seeds, and each seed's value.
+
+    Args:
+      path: of the picture.
+      plan: that was run.
+      dataset: of the plan.
+      summaries: of the plan's rows; those without a result are left out.
+    """
+    # Not pyplot: it keeps figures, and looks for a screen.
+    from matplotlib.figure import Figure
+
+    shown = [one for one in summaries if one.results]
+    figure = Figure(figsize=(10.0, 0.35 * len(shown) + 1.5), layout="constrained")
+    axes = figure.subplots(1, len(TESTED_METRICS), sharey=True)
+    for axis, metric in zip(axes, TESTED_METRICS, strict=True):
+        for place, summary in enumerate(shown):
+            values, colour = summary.values(metric), _COLOURS[summary.row.recipe]
+            spread = comparison.spread(values) or 0.0
+            axis.errorbar(sum(values) / len(values), place, xerr=spread, fmt="o", capsize=3, color=colour)
+            axis.plot(values, [place] * len(values), "|", color=colour, markersize=10)
+            if summary.row.system == plan.baseline:
+                axis.axvline(sum(values) / len(values), color=colour, linewidth=0.8, linestyle=":")
+        axis.set_xlabel(metric)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    axes[0].set_yticks(range(len(shown)), [one.name for one in shown])
+    axes[0].invert_yaxis()
+    figure.suptitle(
+        f"{dataset.name}, {plan.measure} users: mean, seeds and their standard deviation;"
+        f" dotted: {plan.baseline}"
+    )
+    beside = path.with_name(f".{path.name}.tmp")
+    figure.savefig(beside, format="png", dpi=120)
+    beside.replace(path)

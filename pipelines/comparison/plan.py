@@ -1,0 +1,271 @@
+"""The plan of a comparison: a small TOML file -> every run with its settings, checked before anything runs.
+
+docs/comparing.md says what may stand in the file.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from causerec_tf.errors import InputError
+from causerec_tf.settings import RECIPES, Settings
+from pipelines import settings_flags
+
+MEASURES = ("test", "validation")
+PAPER_METRICS = tuple(f"{name}@{k}" for name in ("recall", "ndcg_target_order", "hr") for k in (20, 50))
+
+_KINDS: dict[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "a table"}
+# A row's keys say these, so that its flags cannot say something else.
+_KEYS_OF_A_ROW = {
+    **{"recipe": "recipe", "variant": "variant", "seed": "seeds"},
+    **{"dataset": "dataset at the top", "run": "--runs of the script"},
+}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run that the plan asks for.
+
+    Attributes:
+      name: of its record and its directory, `<system>[.<variant>]-<recipe>-<seed>`.
+      settings: all of them.
+      flags: that pipelines/train.py gets to have these settings.
+    """
+
+    name: str
+    settings: Settings
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: the same settings with one seed or more.
+
+    Attributes:
+      system: `<system>[.<variant>]`.
+      recipe: `paper` or `tuned`.
+      runs: by ascending seed.
+    """
+
+    system: str
+    recipe: str
+    runs: tuple[PlannedRun, ...]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The figures of a publication.
+
+    Attributes:
+      source: where they stand.
+      note: what a reader must know of them; may be empty.
+      figures: system -> metric -> value.
+    """
+
+    source: str
+    note: str
+    figures: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run and what to lay beside it.
+
+    Attributes:
+      dataset: directory of the dataset.
+      baseline: the system that every row is tested against.
+      measure: whose users the table shows, `test` or `validation`.
+      rows: of the table, in the plan's order.
+      paper: figures to lay beside ours, if any.
+    """
+
+    dataset: str
+    baseline: str
+    measure: str
+    rows: tuple[Row, ...]
+    paper: Paper | None
+
+    @property
+    def runs(self) -> list[PlannedRun]:
+        """All runs, in the order of the plan."""
+        return [run for row in self.rows for run in row.runs]
+
+
+def read_plan(path: Path, runs: Path) -> Plan:
+    """Reads a plan and checks all of it.
+
+    Args:
+      path: of the TOML file; paths in it are relative to the working directory, as in flagfiles.
+      runs: where directories of runs are made.
+
+    Returns:
+      The plan.
+
+    Raises:
+      InputError: a key, a flag or a value that cannot be, a file that is missing, two rows that would make
+        the same record or the same row of the table, or a baseline that no row is of.
+    """
+    table = load_table(path)
+    check_table(
+        table,
+        str(path),
+        required={"dataset": str, "baseline": str, "rows": list},
+        optional={"flags": dict, "measure": str, "paper": str},
+    )
+    measure = table.get("measure", MEASURES[0])
+    if measure not in MEASURES:
+        raise InputError(f"{path}: measure = {measure!r}: wanted one of {', '.join(MEASURES)}.")
+    if not table["rows"]:
+        raise InputError(f"{path} has no rows: there is nothing to compare.")
+    rows: dict[tuple[str, str], Row] = {}
+    for number, entry in enumerate(table["rows"], start=1):
+        where = f"{path}, row {number}"
+        for run in _runs_of(entry, where, table["dataset"], table.get("flags", {}), runs):
+            _add(rows, run, where)
+    if table["baseline"] not in {row.system for row in rows.values()}:
+        systems = ", ".join(dict.fromkeys(row.system for row in rows.values()))
+        raise InputError(f"{path}: baseline = {table['baseline']!r}: wanted one of its rows, {systems}.")
+    return Plan(
+        dataset=table["dataset"],
+        baseline=table["baseline"],
+        measure=measure,
+        rows=tuple(
+            dataclasses.replace(row, runs=tuple(sorted(row.runs, key=lambda run: run.settings.seed)))
+            for row in rows.values()
+        ),
+        paper=_read_paper(Path(table["paper"])) if "paper" in table else None,
+    )
+
+
+def _runs_of(entry: Any, where: str, dataset: str, common: dict, runs: Path) -> list[PlannedRun]:
+    """The runs of one [[rows]] of the file."""
+    check_table(
+        entry,
+        where,
+        required={"flagfile": str, "seeds": list},
+        optional={"recipe": str, "variant": str, "flags": dict},
+    )
+    flagfile = entry["flagfile"]
+    if not Path(flagfile).is_file():
+        raise InputError(f"{where}: there is no flagfile {flagfile} here, in {Path.cwd()}.")
+    if not entry["seeds"]:
+        raise InputError(f"{where}: seeds = []: wanted one seed or more.")
+    arguments = [
+        f"--flagfile={flagfile}",
+        *as_flags(common, where),
+        *as_flags(entry.get("flags", {}), where),
+    ]
+    if "recipe" in entry and entry["recipe"] not in RECIPES:
+        raise InputError(f"{where}: recipe = {entry['recipe']!r}: wanted one of {', '.join(RECIPES)}.")
+    arguments += [f"--{name}={entry[name]}" for name in ("recipe", "variant") if name in entry]
+    made = []
+    for seed in entry["seeds"]:
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise InputError(f"{where}: seeds has {seed!r}: wanted whole numbers.")
+        made.append(planned_run([*arguments, f"--seed={seed}"], dataset, runs, f"{where} ({flagfile})"))
+    return made
+
+
+def planned_run(arguments: Sequence[str], dataset: str, runs: Path, where: str) -> PlannedRun:
+    """A run with these settings.
+
+    Args:
+      arguments: flags of pipelines/train.py, without its dataset and directory.
+      dataset: directory of the dataset.
+      runs: where directories of runs are made.
+      where: what an error names as the place of the mistake.
+
+    Returns:
+      The run, named by its system, recipe and seed.
+
+    Raises:
+      InputError: a flag or a value that cannot be.
+    """
+    arguments = [*arguments, f"--dataset={dataset}"]
+    try:
+        settings = settings_flags.parse([*arguments, f"--run={runs}"])
+    except (flags.Error, InputError) as error:
+        raise InputError(f"{where}: {error}") from error
+    name = f"{_system(settings)}-{settings.recipe}-{settings.seed}"
+    directory = str(runs / Path(dataset).absolute().name / name)
+    settings = dataclasses.replace(settings, run=directory)
+    return PlannedRun(name, settings, (*arguments, f"--run={directory}"))
+
+
+def _add(rows: dict[tuple[str, str], Row], run: PlannedRun, where: str) -> None:
+    """Puts a run into its row of the table."""
+    key = (_system(run.settings), run.settings.recipe)
+    others = rows[key].runs if key in rows else ()
+    for other in others:
+        if other.name == run.name:
+            raise InputError(
+                f"{where} would make the record {run.name}, which the plan makes already. Remove a seed, or"
+                " name what differs with variant = ..."
+            )
+        if _without_seed(other) != _without_seed(run):
+            raise InputError(
+                f"{where} would stand in one row of the table with {other.name}, but has other settings."
+                " Name what differs with variant = ..."
+            )
+    rows[key] = Row(*key, (*others, run))
+
+
+def _system(settings: Settings) -> str:
+    return f"{settings.system}.{settings.variant}" if settings.variant else settings.system
+
+
+def _without_seed(run: PlannedRun) -> Settings:
+    return dataclasses.replace(run.settings, seed=0, run="")
+
+
+def as_flags(values: Mapping[str, Any], where: str) -> list[str]:
+    """The flags of a table of flags; an `InputError` for what a plan says elsewhere, or is no value."""
+    for name, value in values.items():
+        if name in _KEYS_OF_A_ROW:
+            raise InputError(f"{where}: the flags have {name}; {_KEYS_OF_A_ROW[name]} says that.")
+        if not isinstance(value, str | int | float):
+            raise InputError(f"{where}: {name} = {value!r} is no value of a flag.")
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+def _read_paper(path: Path) -> Paper:
+    table = load_table(path)
+    check_table(table, str(path), required={"source": str, "systems": dict}, optional={"note": str})
+    for system, figures in table["systems"].items():
+        if not isinstance(figures, dict) or set(figures) != set(PAPER_METRICS):
+            raise InputError(f"{path}: {system} must have the figures {', '.join(PAPER_METRICS)}.")
+        for metric, value in figures.items():
+            if not isinstance(value, float) or not 0 <= value <= 1:
+                raise InputError(
+                    f"{path}: {system} has {metric} = {value!r}: wanted a number from 0.0 to 1.0."
+                )
+    return Paper(table["source"], table.get("note", ""), table["systems"])
+
+
+def load_table(path: Path) -> dict:
+    """Reads a TOML file; an `InputError` says that it is not there, or is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path} here, in {Path.cwd()}.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as TOML: {error}.") from error
+
+
+def check_table(table: Any, where: str, *, required: dict[str, type], optional: dict[str, type]) -> None:
+    """Checks that a table has the keys it must have, no others, and values of the right kind."""
+    known = required | optional
+    if not isinstance(table, dict):
+        raise InputError(f"{where} is {table!r}: wanted a table with {', '.join(known)}.")
+    if unknown := [key for key in table if key not in known]:
+        raise InputError(f"{where} has the key {', '.join(unknown)}: wanted only {', '.join(known)}.")
+    if missing := [key for key in required if key not in table]:
+        raise InputError(f"{where} has no {', '.join(missing)}.")
+    for key, value in table.items():
+        if not isinstance(value, known[key]):
+            raise InputError(f"{where}: {key} = {value!r}: wanted {_KINDS[known[key]]}.")

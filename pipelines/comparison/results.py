@@ -1,0 +1,137 @@
+"""The results of a comparison on disk: a record for each run, and the figures of its test users.
+
+<output>/<run>.json            the record: written last, and so the sign that the run is done
+<output>/per_user/<run>.npz    metric -> float32 [test users], in the dataset's order
+"""
+
+import dataclasses
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from causerec_tf import records, runs
+from causerec_tf.data.sequences import Dataset
+from causerec_tf.errors import InputError
+from pipelines.comparison.plan import PlannedRun
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave.
+
+    Attributes:
+      record: of the run.
+      per_user: metric -> float32 [test users]; None if validation users are compared.
+    """
+
+    record: dict
+    per_user: dict[str, np.ndarray] | None
+
+
+def load(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Result | None:
+    """Loads a result that is there.
+
+    Args:
+      output: directory of the results.
+      run: that the plan asks for.
+      dataset: of the plan.
+      measure: `test` or `validation`.
+
+    Returns:
+      The result; None if the run is not done yet.
+
+    Raises:
+      InputError: what is there is of other settings or of another dataset, or cannot be read.
+    """
+    path = output / f"{run.name}.json"
+    if not path.exists():
+        return None
+    record = runs.read_json(path)
+    _check_is_of(record, path, run, dataset)
+    if measure == "validation":
+        return Result(record, None)
+    users = _users_path(output, run)
+    if "test" not in record or not users.exists():
+        return None
+    return Result(record, _read_users(users, record))
+
+
+def store(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Result:
+    """Copies the result of a finished run from its directory.
+
+    Args:
+      output: directory of the results.
+      run: that pipelines/train.py has finished.
+      dataset: of the plan.
+      measure: `test` or `validation`.
+
+    Returns:
+      The result.
+
+    Raises:
+      InputError: the run's directory does not hold what was asked for.
+    """
+    directory = runs.RunDirectory(Path(run.settings.run))
+    record = runs.read_json(directory.metrics)
+    _check_is_of(record, directory.metrics, run, dataset)
+    values = None
+    if measure == "test":
+        values = _read_users(directory.test_users, record)
+        users = _users_path(output, run)
+        users.parent.mkdir(parents=True, exist_ok=True)
+        runs.write_arrays(users, values)
+    output.mkdir(parents=True, exist_ok=True)
+    runs.write_json(output / f"{run.name}.json", record)
+    return Result(record, values)
+
+
+def _users_path(output: Path, run: PlannedRun) -> Path:
+    return output / "per_user" / f"{run.name}.npz"
+
+
+def _check_is_of(record: dict, path: Path, run: PlannedRun, dataset: Dataset) -> None:
+    """Checks that a record is of the run that the plan asks for."""
+    try:
+        found = records.settings_of(record)
+    except InputError as error:
+        raise InputError(
+            f"{path} cannot be compared: {error} Remove it and run the plan again; a run whose directory is"
+            " still there is measured again, not trained again."
+        ) from error
+    asked = dataclasses.replace(run.settings, run="", dataset="")
+    if found != asked:
+        raise InputError(
+            f"{path} was made with other settings than the plan asks for ({runs.difference(found, asked)})."
+            " Choose another --output, name the departure with variant = ... in the plan, or remove the file."
+        )
+    fingerprint = record["dataset"]["fingerprint"]
+    if fingerprint != dataset.fingerprint:
+        raise InputError(
+            f"{path} was made with a dataset of fingerprint {fingerprint[:16]}, but {dataset.directory} has"
+            f" {dataset.fingerprint[:16]}. Use that dataset, or choose another --output and --runs."
+        )
+
+
+def _read_users(path: Path, record: dict) -> dict[str, np.ndarray]:
+    """Reads the figures of the test users and checks that the record's are their means."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}. Remove it and run the plan again: the run is measured again,"
+            " not trained again."
+        ) from error
+    belongs = set(values) == set(record["test"]) and all(
+        one.shape == (record["protocol"]["test_users"],) and abs(one.mean() - record["test"][name]) < 1e-5
+        for name, one in values.items()
+    )
+    if not belongs:
+        raise InputError(
+            f"{path} does not belong to the record beside it: the record's figures are not the means of it."
+            " Remove both and run the plan again."
+        )
+    return values

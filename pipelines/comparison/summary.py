@@ -1,0 +1,69 @@
+"""The rows of the table: what the seeds of a row gave, and the comparison with the baseline."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from causerec_tf import comparison
+from pipelines.comparison.plan import Plan, Row
+from pipelines.comparison.results import Result
+
+TESTED_METRICS = ("recall@50", "ndcg@50")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A row of the plan with what is done of it.
+
+    Attributes:
+      row: of the plan.
+      measure: whose users count, `test` or `validation`.
+      results: seed -> result, of the runs that are done.
+      comparisons: metric -> comparison with the baseline of the same recipe; empty for the baseline
+        itself, where no seed is done of both, or where validation users are compared.
+    """
+
+    row: Row
+    measure: str
+    results: Mapping[int, Result]
+    comparisons: Mapping[str, comparison.Comparison]
+
+    @property
+    def name(self) -> str:
+        """`<system>[.<variant>]-<recipe>`."""
+        return f"{self.row.system}-{self.row.recipe}"
+
+    def values(self, metric: str) -> list[float]:
+        """The metric, one value a seed."""
+        return [result.record[self.measure][metric] for result in self.results.values()]
+
+
+def summarise(plan: Plan, done: Mapping[str, Result]) -> list[Summary]:
+    """Summarises every row of a plan.
+
+    Args:
+      plan: the plan.
+      done: name of a run -> its result.
+
+    Returns:
+      A summary for each row, in the plan's order.
+    """
+    found = {
+        (row.system, row.recipe): {run.settings.seed: done[run.name] for run in row.runs if run.name in done}
+        for row in plan.rows
+    }
+    summaries = []
+    for row in plan.rows:
+        ours = found[row.system, row.recipe]
+        theirs = found.get((plan.baseline, row.recipe), {})
+        comparable = plan.measure == "test" and row.system != plan.baseline and set(ours) & set(theirs)
+        comparisons = {
+            metric: comparison.compare(_of_users(ours, metric), _of_users(theirs, metric))
+            for metric in (TESTED_METRICS if comparable else ())
+        }
+        summaries.append(Summary(row, plan.measure, ours, comparisons))
+    return summaries
+
+
+def _of_users(results: Mapping[int, Result], metric: str) -> dict:
+    """Seed -> the metric of each user."""
+    return {seed: result.per_user[metric] for seed, result in results.items() if result.per_user is not None}

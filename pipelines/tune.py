@@ -1,0 +1,109 @@
+"""Tunes systems with the same small budget, on validation users only.
+
+    python pipelines/tune.py --plan=configs/plans/tuning_yelp2018.toml --output=docs/results/tuning_yelp2018
+
+It can be stopped and run again at any time: a trial with a record in --output is not trained again. The test
+users are not looked at.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from causerec_tf.errors import InputError
+from pipelines import command, tuning
+from pipelines.comparison.plan import PlannedRun
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("plan", None, "TOML file that says what to tune, and how.", required=True)
+flags.DEFINE_string("output", None, "Directory for the trials' records and the page.", required=True)
+flags.DEFINE_string("runs", "runs/tuning", "Directory in which the runs have theirs.")
+flags.DEFINE_integer(
+    "jobs", 1, "Trials of a stage trained side by side; they share the cores.", lower_bound=1
+)
+
+_SHOWN = ("recall@50", "ndcg@50", "hr@50")
+
+
+def main() -> None:
+    """Makes every trial that is missing, writes the page after each system."""
+    plan = tuning.read_plan(Path(FLAGS.plan))
+    output = Path(FLAGS.output)
+    output.mkdir(parents=True, exist_ok=True)
+
+    # TensorFlow takes seconds to import: a wrong plan should not wait for it.
+    from causerec_tf.data.sequences import open_dataset
+    from causerec_tf.runs import write_text
+    from pipelines.comparison import results, running
+
+    dataset = open_dataset(plan.dataset)
+
+    def train(planned: Sequence[PlannedRun]) -> list[dict]:
+        """The records of a stage's trials."""
+        missing = [run for run in planned if results.load(output, run, dataset, "validation") is None]
+
+        def take_over(run: PlannedRun, seconds: float) -> str:
+            stored = results.store(output, run, dataset, "validation")
+            score = stored.record["validation"][tuning.CHOSEN_BY]
+            return f"{run.name}: {tuning.CHOSEN_BY} {score:.4f} ({seconds:.0f} s)"
+
+        failures = running.train_all(missing, test=False, jobs=FLAGS.jobs, on_end=take_over)
+        for failure in failures:
+            print(
+                f"{failure.run.name} failed; {failure.log} ends with\n{failure.last_lines}", file=sys.stderr
+            )
+        if failures:
+            raise RuntimeError(f"{len(failures)} trials failed; the same command tries them again.")
+        found = [results.load(output, run, dataset, "validation") for run in planned]
+        return [result.record for result in found if result is not None]
+
+    done: list[tuple[tuning.System, list[tuning.Trial]]] = []
+    for number, system in enumerate(plan.systems, start=1):
+        print(f"system {number} of {len(plan.systems)}: {system.flagfile}", flush=True)
+        done.append((system, tuning.search(plan, system, Path(FLAGS.runs), train)))
+        write_text(output / "tuning.md", _page(plan, dataset, done))
+    print(f"page: {output / 'tuning.md'}")
+
+
+def _page(plan: tuning.TuningPlan, dataset, done) -> str:
+    """Every trial of every system, and what to put on top of its flagfile."""
+    common = " ".join(f"--{name}={value}" for name, value in plan.flags.items())
+    lines = [
+        f"# Tuning on {dataset.name}",
+        "",
+        "```",
+        shlex.join(["python", *sys.argv]),
+        "```",
+        "",
+        f"Dataset fingerprint `{dataset.fingerprint[:16]}`, seed {plan.seed}; every trial with `{common}`.",
+        "Each stage is tried on top of the best trial so far, by Recall@50 of the validation users; the test",
+        "users were not looked at. Every system has the same number of trials.",
+    ]
+    for system, trials in done:
+        best = max(trials, key=lambda trial: trial.score)
+        lines += ["", f"## {best.record['system']}", "", f"From `{system.flagfile}`.", ""]
+        lines += [
+            "| trial | tried | " + " | ".join(_SHOWN) + " | epoch | |",
+            "|---|---|" + "---:|" * 4 + "---|",
+        ]
+        for number, trial in enumerate(trials):
+            figures = " | ".join(f"{trial.record['validation'][name]:.4f}" for name in _SHOWN)
+            epochs = f"{trial.record['best_epoch']} of {trial.record['epochs']}"
+            mark = "**kept**" if trial is best else ""
+            lines.append(
+                f"| {number} | {_flags(trial.tried) or 'the flagfile'} | {figures} | {epochs} | {mark} |"
+            )
+        lines += ["", f"Kept: {_flags(best.changes) or 'the flagfile as it is'}."]
+    return "\n".join(lines) + "\n"
+
+
+def _flags(changes: dict) -> str:
+    return " ".join(f"`--{name}={value}`" for name, value in changes.items())
+
+
+if __name__ == "__main__":
+    command.run(main, bad_input=(InputError,))

@@ -1,0 +1,355 @@
+"""Comparisons as a user makes them: a plan of two systems and two seeds, stopped, changed, run again."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from causerec_tf.errors import InputError
+from pipelines.comparison import plan as plans
+from pipelines.comparison import running
+from tests.pipelines import scripts
+
+COMPARE = "pipelines/compare.py"
+NAMES = [f"{system}-paper-{seed}" for system in ("base", "causerec_item.light") for seed in (0, 1)]
+
+PLAN = """
+dataset = "{place}/world"
+baseline = "base"
+paper = "{place}/paper.toml"
+[flags]
+epochs = 1
+[[rows]]
+flagfile = "{place}/base.flags"
+recipe = "paper"
+seeds = [1, 0]
+[[rows]]
+flagfile = "{place}/item.flags"
+variant = "light"
+flags = {{ lambda_co = 0.1, lambda_ii = 0.1 }}
+seeds = [0, 1]
+"""
+PAPER = """
+source = "a paper"
+[systems."causerec_item.light"]
+"recall@20" = 0.0
+"recall@50" = 1.0
+"ndcg_target_order@20" = 0.0
+"ndcg_target_order@50" = 1.0
+"hr@20" = 0.0
+"hr@50" = 1.0
+[systems.mind]
+"recall@20" = 0.1
+"recall@50" = 0.1
+"ndcg_target_order@20" = 0.1
+"ndcg_target_order@50" = 0.1
+"hr@20" = 0.1
+"hr@50" = 0.1
+"""
+
+
+def write_plan(place, text=PLAN):
+    for method in ("base", "item"):
+        lines = scripts.flags(method=method, dataset="elsewhere", run="elsewhere")
+        (place / f"{method}.flags").write_text("# small\n" + "".join(line + "\n" for line in lines))
+    (place / "paper.toml").write_text(PAPER)
+    (place / "plan.toml").write_text(text.format(place=place))
+    return place / "plan.toml"
+
+
+def compare(place, *flags):
+    arguments = [f"--plan={place / 'plan.toml'}", f"--output={place / 'out'}", f"--runs={place / 'runs'}"]
+    return scripts.run(COMPARE, *arguments, *flags)
+
+
+@pytest.fixture(name="compared", scope="module")
+def fixture_compared(tmp_path_factory):
+    """The place in which the plan was run, two runs side by side, and what that printed."""
+    place = tmp_path_factory.mktemp("compared")
+    scripts.write_world(place / "world")
+    write_plan(place)
+    done = compare(place, "--jobs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place, done
+
+
+def record_of(place, name):
+    return json.loads((place / "out" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def cells_of(place, start):
+    """The cells of the first line of the page that starts so."""
+    lines = (place / "out" / "comparison.md").read_text(encoding="utf-8").splitlines()
+    line = next(line for line in lines if line.startswith(start))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def printed(value):
+    return f"{value:.4f}".removeprefix("0")
+
+
+def test_each_run_leaves_its_record_and_the_figures_of_its_users(compared):
+    place, done = compared
+    for name in NAMES:
+        record = record_of(place, name)
+        assert record == json.loads((place / "runs" / "world" / name / "metrics.json").read_text())
+        system, _, seed = name.split("-")
+        assert (record["system"], record.get("variant", "")) == tuple(f"{system}.".split(".")[:2])
+        assert record["seed"] == int(seed) and record["settings"]["epochs"] == record["epochs"] == 1
+        assert not {"run", "dataset"} & set(record["settings"])
+        with np.load(place / "out" / "per_user" / f"{name}.npz", allow_pickle=False) as users:
+            assert set(users.files) == set(record["test"])
+            for metric in users.files:
+                assert users[metric].dtype == np.float32
+                assert users[metric].shape == (record["protocol"]["test_users"],)
+                assert users[metric].mean(dtype=np.float64) == pytest.approx(record["test"][metric], abs=1e-6)
+        assert f"{name}: test recall@50 {record['test']['recall@50']:.4f}" in done.stdout
+        assert "epoch 1/1" in (place / "runs" / "world" / f"{name}.log").read_text()
+    assert record_of(place, NAMES[2])["settings"]["lambda_co"] == 0.1
+    assert (place / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_holds_what_the_records_and_users_give(compared):
+    place, _ = compared
+    base, light = ([record_of(place, name) for name in pair] for pair in (NAMES[:2], NAMES[2:]))
+    cells = cells_of(place, "| `causerec_item.light` | paper | 2 |")
+    for cell, metric in zip(
+        cells[3:9], ("recall@20", "recall@50", "ndcg@20", "ndcg@50", "hr@20", "hr@50"), strict=True
+    ):
+        first, second = (record["test"][metric] for record in light)
+        # The sample deviation of two numbers is their distance over the root of 2.
+        assert cell == f"{printed((first + second) / 2)} ± {printed(abs(first - second) / 2**0.5)}"
+    assert cells_of(place, "| pop |")[3] == printed(base[0]["pop"]["recall@20"])
+
+    means = [np.mean([one["test"]["recall@50"] for one in records]) for records in (light, base)]
+    cells = cells_of(place, "| `causerec_item.light` | paper | Recall@50 |")
+    assert cells[3] == "0, 1"
+    assert float(cells[4]) == pytest.approx(means[0] - means[1], abs=6e-5)
+    assert cells[5] == f"{means[0] / means[1] - 1:+.1%}"
+    low, high = (float(bound) for bound in cells[6].split(" to "))
+    assert low < means[0] - means[1] < high
+    assert len(cells[8].split(", ")) == 2
+
+    # Only what the paper has higher is marked, and what it has and we have not is named.
+    lines = (place / "out" / "comparison.md").read_text().split("## Beside the paper")[1].splitlines()
+    ours = next(line for line in lines if line.startswith("| `causerec_item.light`"))
+    assert [cell.strip().endswith("▼") for cell in ours.strip("| ").split("|")[2:]] == [False, True] * 3
+    assert "without a figure here: `mind`" in "\n".join(lines)
+
+
+def test_what_is_done_is_not_computed_again(compared):
+    place, _ = compared
+    made = ("comparison.md", "comparison.png")
+
+    def state():
+        return {name: found for name, found in scripts.files_of(place).items() if name.name not in made}
+
+    before, page = state(), (place / "out" / "comparison.md").read_bytes()
+    done = compare(place, "--jobs=2")
+    assert done.returncode == 0 and "4 runs on world, 4 of them done" in done.stdout, done.stderr
+    assert state() == before
+    assert (place / "out" / "comparison.md").read_bytes() == page
+
+    (place / "out" / f"{NAMES[1]}.json").unlink()
+    shutil.rmtree(place / "runs" / "world" / NAMES[1])
+    done = compare(place, "--table_only")
+    assert done.returncode == 0, done.stderr
+    assert cells_of(place, "| `base` |")[2] == "1 of 2"
+    done = compare(place, "--jobs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = state()
+    changed = {str(name) for name in after if after[name] != before.get(name)}
+    assert changed and all(NAMES[1] in name for name in changed)
+    assert (place / "out" / "comparison.md").read_bytes() == page
+
+
+def test_results_of_other_settings_or_data_are_refused(compared, tmp_path):
+    from causerec_tf.data.sequences import open_dataset
+    from pipelines.comparison import results
+
+    place, _ = compared
+    plan = plans.read_plan(place / "plan.toml", place / "runs")
+    dataset, run = open_dataset(place / "world"), plan.runs[0]
+    shutil.copytree(place / "out", tmp_path / "out")
+    path = tmp_path / "out" / f"{run.name}.json"
+    record = json.loads(path.read_text())
+    assert results.load(tmp_path / "out", run, dataset, "test").record == record
+
+    def refused(message, **changes):
+        path.write_text(json.dumps(record | changes))
+        with pytest.raises(InputError, match=message):
+            results.load(tmp_path / "out", run, dataset, "test")
+
+    refused("--epochs=9 there, --epochs=1 asked for", settings=record["settings"] | {"epochs": 9})
+    refused("which this version does not have", settings=record["settings"] | {"depth": 9})
+    refused("made with a dataset of fingerprint abc", dataset={"name": "world", "fingerprint": "abc"})
+    refused("does not belong to the record", test=record["test"] | {"recall@20": 0.9})
+    del record["settings"]
+    refused("it has no settings.*measured again, not trained again")
+    # A setting that the record's version did not have has its default.
+    record["settings"] = {**dataclasses.asdict(run.settings)}
+    for name in ("run", "dataset", "precision"):
+        del record["settings"][name]
+    path.write_text(json.dumps(record))
+    assert results.load(tmp_path / "out", run, dataset, "test") is not None
+    users = tmp_path / "out" / "per_user" / f"{run.name}.npz"
+    users.write_bytes(users.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"npz cannot be read.*measured again"):
+        results.load(tmp_path / "out", run, dataset, "test")
+    users.unlink()
+    assert results.load(tmp_path / "out", run, dataset, "test") is None
+
+
+def test_trials_are_compared_on_validation_users_alone(compared):
+    from causerec_tf.data.sequences import open_dataset
+    from pipelines.comparison import page, results, summary
+
+    place, _ = compared
+    plan = dataclasses.replace(plans.read_plan(place / "plan.toml", place / "runs"), measure="validation")
+    dataset = open_dataset(place / "world")
+    done = {run.name: results.load(place / "out", run, dataset, "validation") for run in plan.runs}
+    text = page.write(plan, dataset, summary.summarise(plan, done), command="c", picture=None)
+    records = [record_of(place, name) for name in NAMES[:2]]
+    assert printed(np.mean([record["validation"]["recall@50"] for record in records])) in text
+    assert "## Validation users" in text and "for choosing settings only" in text
+    for absent in ("Against", "Beside the paper", "| pop |"):
+        assert absent not in text
+
+    done[NAMES[0]].record["protocol"]["max_history"] = 7
+    text = page.write(plan, dataset, summary.summarise(plan, done), command="c", picture=None)
+    assert f"**max history differs, these rows cannot be compared**: 7 in {NAMES[0]}; 20 in" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("baseline =", "basline ="), "has the key basline: wanted only dataset, baseline"),
+        (
+            ('baseline = "base"', 'baseline = "mind"'),
+            "baseline = 'mind': wanted one of its rows, base, causerec",
+        ),
+        (
+            ("baseline =", 'measure = "train"\nbaseline ='),
+            "measure = 'train': wanted one of test, validation",
+        ),
+        (("seeds = [1, 0]", "seed = 1"), "row 1 has the key seed: wanted only flagfile, seeds"),
+        (("seeds = [1, 0]", ""), "row 1 has no seeds"),
+        (("seeds = [1, 0]", "seeds = []"), r"row 1: seeds = \[\]: wanted one seed or more"),
+        (("seeds = [1, 0]", "seeds = [1.5]"), "row 1: seeds has 1.5: wanted whole numbers"),
+        (("seeds = [1, 0]", "seeds = [-1]"), "row 1 .*--seed=-1: wanted 0 to"),
+        (
+            ("seeds = [1, 0]", "seeds = [0, 0]"),
+            "would make the record base-paper-0, which the plan makes already",
+        ),
+        (("epochs = 1", "epoch = 1"), "row 1 .*epoch"),
+        (("epochs = 1", "epochs = 0"), "row 1 .*--epochs=0: wanted 1 or more"),
+        (("epochs = 1", 'epochs = "many"'), "row 1 .*epochs=many"),
+        (("epochs = 1", "epochs = [1]"), r"row 1: epochs = \[1\] is no value of a flag"),
+        (("epochs = 1", "seed = 1"), "row 1: the flags have seed; seeds says that"),
+        (('recipe = "paper"', 'recipe = "best"'), "row 1: recipe = 'best': wanted one of paper, tuned"),
+        (('"light"', '"Without-co"'), "row 2 .*--variant=Without-co: wanted a-z, 0-9 and _ only"),
+        (("item.flags", "none.flags"), "row 2: there is no flagfile .*none.flags"),
+        (
+            ('item.flags"\nvariant = "light"\nflags', 'base.flags"\nflags'),
+            "row 2 would (make the record|stand in one row)",
+        ),
+        (("[flags]", "[flags"), "cannot be read as TOML"),
+        (("paper.toml", "none.toml"), "there is no file .*none.toml"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(tmp_path, change, message):
+    assert change[0] in PLAN
+    path = write_plan(tmp_path, PLAN.replace(*change, 1))
+    with pytest.raises(InputError, match=message):
+        plans.read_plan(path, tmp_path / "runs")
+
+
+def test_rows_of_one_name_with_other_settings_are_refused(tmp_path):
+    more = '[[rows]]\nflagfile = "{place}/base.flags"\nflags = {{ batch_size = 32 }}\nseeds = [5]\n'
+    with pytest.raises(InputError, match="row 3 would stand in one row of the table with base-paper-1"):
+        plans.read_plan(write_plan(tmp_path, PLAN + more), tmp_path / "runs")
+
+
+def test_figures_of_a_paper_that_cannot_be_are_refused(tmp_path):
+    path = write_plan(tmp_path)
+    for old, new, message in (
+        ('"hr@20"', '"hr@10"', "causerec_item.light must have the figures recall@20"),
+        ("= 0.1", "= 10.0", r"mind has recall@20 = 10.0: wanted a number from 0.0 to 1.0"),
+    ):
+        (tmp_path / "paper.toml").write_text(PAPER.replace(old, new, 1))
+        with pytest.raises(InputError, match=message):
+            plans.read_plan(path, tmp_path / "runs")
+
+
+def test_plans_of_this_repository_are_whole(monkeypatch, tmp_path):
+    monkeypatch.chdir(scripts.ROOT)
+    for path in (scripts.ROOT / "configs" / "plans").glob("*.toml"):
+        assert plans.read_plan(path, tmp_path).runs
+
+
+def test_the_script_refuses_a_plan_before_anything_runs(tmp_path):
+    write_plan(tmp_path, PLAN.replace("epochs = 1", "epoch = 1"))
+    before = scripts.files_of(tmp_path)
+    scripts.assert_refused(compare(tmp_path), "row 1", "epoch")
+    assert scripts.files_of(tmp_path) == before
+
+
+STAND_IN = """
+import os, sys, time
+seed = next(one for one in sys.argv if one.startswith("--seed="))
+print("epoch 1/1 (0 s): loss", os.environ.get("TF_NUM_INTRAOP_THREADS"), "--notest" in sys.argv)
+if seed == "--seed=1":
+    sys.exit("error: seed 1 is unlucky")
+"""
+
+
+def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(STAND_IN)
+    monkeypatch.setattr(running, "_TRAIN", tmp_path / "train.py")
+    runs = plans.read_plan(write_plan(tmp_path), tmp_path / "runs").runs
+    ended = []
+
+    def on_end(run, seconds):
+        ended.append(run.name)
+        assert 0 < seconds < 60
+        return run.name
+
+    failures = running.train_all(runs, test=False, jobs=2, on_end=on_end)
+    assert sorted(ended) == [NAMES[0], NAMES[2]]
+    assert sorted(one.run.name for one in failures) == [NAMES[1], NAMES[3]]
+    assert failures[0].last_lines.endswith("error: seed 1 is unlucky")
+    log = (tmp_path / "runs" / "world" / f"{NAMES[0]}.log").read_text()
+    assert log.startswith("epoch 1/1") and log.endswith("True\n")
+    assert "None" not in log
+
+
+def test_no_run_outlives_a_comparison_that_is_stopped(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(STAND_IN + "if seed == '--seed=0': time.sleep(60)\n")
+    monkeypatch.setattr(running, "_TRAIN", tmp_path / "train.py")
+    begun = []
+    start = running._start
+
+    def remembered(*arguments, **options):
+        begun.append(start(*arguments, **options))
+        return begun[-1]
+
+    def stopped(*_):
+        raise SystemExit(1)
+
+    monkeypatch.setattr(running, "_start", remembered)
+    monkeypatch.setattr(running, "_failure", stopped)  # the first that ends is the unlucky one
+    runs = plans.read_plan(write_plan(tmp_path), tmp_path / "runs").runs
+    with pytest.raises(SystemExit):
+        running.train_all(runs, test=True, jobs=2, on_end=lambda *_: "")
+    assert len(begun) == 2 and all(one.process.poll() is not None for one in begun)
+
+
+def test_the_time_left_goes_by_runs_of_the_same_kind(tmp_path):
+    runs = plans.read_plan(write_plan(tmp_path), tmp_path / "runs").runs
+    assert running.seconds_left(runs, [], {}, 1) is None
+    # Two of base as base so far; two of a system not met yet as the mean of what was met.
+    assert running.seconds_left(runs, [], {"base-paper": [10.0, 20.0]}, 1) == pytest.approx(4 * 15)
+    met = {"base-paper": [10.0, 20.0], "causerec_item.light-paper": [40.0]}
+    assert running.seconds_left(runs, [], met, 2) == pytest.approx((2 * 15 + 2 * 40) / 2)

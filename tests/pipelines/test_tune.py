@@ -1,0 +1,102 @@
+"""Tuning: the search by hand, plans that cannot be, and two systems as a user tunes them, run again."""
+
+import json
+
+import pytest
+
+from causerec_tf.errors import InputError
+from causerec_tf.settings import Settings
+from pipelines import tuning
+from tests.pipelines import scripts
+
+PLAN = """
+dataset = "{place}/world"
+[flags]
+epochs = 1
+[stages]
+rate = [{{ learning_rate = 0.01 }}, {{ learning_rate = 0.0001 }}]
+similarity = [{{ similarity = "cosine", temperature = 0.1 }}]
+weights = [{{ lambda_co = 0.1 }}, {{ lambda_co = 0.0 }}, {{ lambda_ii = 0.1 }}]
+[[systems]]
+flagfile = "{place}/base.flags"
+stages = ["rate", "similarity"]
+[[systems]]
+flagfile = "{place}/item.flags"
+stages = ["weights"]
+"""
+
+
+def write_plan(place, text=PLAN):
+    for method in ("base", "item"):
+        lines = scripts.flags(method=method, dataset="elsewhere", run="elsewhere")
+        (place / f"{method}.flags").write_text("".join(line + "\n" for line in lines))
+    (place / "plan.toml").write_text(text.format(place=place))
+    return place / "plan.toml"
+
+
+def test_the_search_keeps_the_best_so_far_and_changes_one_stage_at_a_time(tmp_path):
+    plan = tuning.read_plan(write_plan(tmp_path))
+    asked, scores = [], iter([0.5, 0.4, 0.7, 0.7])
+
+    def train(runs):
+        asked.append([(run.name, run.settings.learning_rate, run.settings.similarity) for run in runs])
+        return [{"validation": {"recall@50": next(scores)}} for _ in runs]
+
+    trials = tuning.search(plan, plan.systems[0], tmp_path / "runs", train)
+    start = Settings.learning_rate
+    assert asked == [
+        [("base.trial_0-tuned-0", start, "dot")],
+        [("base.trial_1-tuned-0", 0.01, "dot"), ("base.trial_2-tuned-0", 0.0001, "dot")],
+        [("base.trial_3-tuned-0", 0.0001, "cosine")],
+    ]
+    assert [trial.score for trial in trials] == [0.5, 0.4, 0.7, 0.7]
+    assert trials[3].tried == {"similarity": "cosine", "temperature": 0.1}
+    assert trials[3].changes == {"learning_rate": 0.0001, "similarity": "cosine", "temperature": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('stages = ["rate", "similarity"]', 'stages = ["rate"]', "the same number of trials, got .* 3, .* 4"),
+        ('stages = ["weights"]', 'stages = ["weight"]', "stage 'weight': wanted one of rate, similarity"),
+        ("{place}/item.flags", "{place}/none.flags", "there is no flagfile .*none.flags"),
+        ("[flags]\nepochs = 1", 'seed = "1"', "seed = '1'"),
+    ],
+)
+def test_plans_that_cannot_be(tmp_path, old, new, message):
+    assert old in PLAN
+    with pytest.raises(InputError, match=message):
+        tuning.read_plan(write_plan(tmp_path, PLAN.replace(old, new)))
+
+
+def test_two_systems_are_tuned_and_a_second_time_nothing_is_trained(tmp_path):
+    scripts.write_world(tmp_path / "world")
+    write_plan(
+        tmp_path,
+        PLAN.replace('["rate", "similarity"]', '["similarity"]').replace(
+            "weights = [{{ lambda_co = 0.1 }}, {{ lambda_co = 0.0 }}, {{ lambda_ii = 0.1 }}]",
+            "weights = [{{ lambda_co = 0.1 }}]",
+        ),
+    )
+    places = [f"--{name}={tmp_path / name}" for name in ("output", "runs")]
+    command = ["pipelines/tune.py", f"--plan={tmp_path / 'plan.toml'}", *places]
+    done = scripts.run(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "output" / "tuning.md").read_text(encoding="utf-8")
+    records = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "output").glob("*.json")}
+    assert sorted(records) == sorted(
+        f"{system}.trial_{number}-tuned-0" for system in ("base", "causerec_item") for number in (0, 1)
+    )
+    for system in ("base", "causerec_item"):
+        of_system = [records[f"{system}.trial_{number}-tuned-0"] for number in (0, 1)]
+        assert all("test" not in record and "pop" not in record for record in of_system)
+        scores = [record["validation"]["recall@50"] for record in of_system]
+        section = page.split(f"## {system}\n")[1].split("\n## ")[0]
+        rows = [line for line in section.splitlines() if line.startswith(("| 0 |", "| 1 |"))]
+        for row, score in zip(rows, scores, strict=True):
+            assert f"| {score:.4f} |" in row and ("**kept**" in row) == (score == max(scores))
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("metrics.json")}
+    again = scripts.run(*command)
+    assert again.returncode == 0 and "(0 s)" not in again.stdout
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("metrics.json")}
+    assert (tmp_path / "output" / "tuning.md").read_text(encoding="utf-8") == page
