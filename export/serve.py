@@ -42,7 +42,7 @@ def main() -> None:
             f"--max_batch={FLAGS.max_batch} is more than --max_waiting={FLAGS.max_waiting}: such a request"
             " would be refused for ever."
         )
-    listening = _listen(FLAGS.host, FLAGS.port)
+    listening = _bound(FLAGS.host, FLAGS.port)
     try:
         import uvicorn
 
@@ -68,12 +68,14 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     host, port = listening.getsockname()[:2]
     about = {"address": f"http://{host}:{port}", "version": service.catalogue.version}
+    # Not earlier: who comes while it loads is turned away at once.
+    listening.listen(config.backlog)
     LOGGER.info("serving", extra={"fields": about})
     uvicorn.Server(config).run(sockets=[listening])
     LOGGER.info("stopped")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     """Takes the port before anything is loaded: one that is taken is known at once."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -124,6 +124,7 @@ def operations(directory, signature):
     return [read, operation, vectors, version]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signature", ["serving_default", "string_ids"])
 def test_a_c_program_without_python_answers_as_the_tower_does(host, directory, signature):
     history = [IDS[0], "never seen", IDS[39], IDS[6]]

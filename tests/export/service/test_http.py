@@ -15,6 +15,7 @@ import grpc
 from fastapi.testclient import TestClient
 
 from export.errors import BundleError, TowerError
+from export.index_updates import Update, update_index
 from export.service.app import create_app
 from export.service.service import Options, Service
 from tests.export.model_server import ModelServer, over_grpc
@@ -269,6 +270,48 @@ def test_a_newer_version_that_cannot_be_loaded_leaves_the_one_in_use(bundle, pub
             time.sleep(0.02)
         answer = client.post("/recommend", json={"history": []}).json()
         assert answer["version"] == published[2][0]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["tower here", "tower elsewhere"])
+def test_an_updated_index_is_taken_up_as_any_newer_version(bundle, versions, elsewhere):
+    history = [IDS[3], IDS[40], IDS[7]]
+    gone = versions[0].items(history, 1)[0]
+    left = [item for item in IDS if item != gone]
+
+    def expected(history, k, exclude_seen=True):
+        return [item for item in versions[0].items(history, NUM_ITEMS, exclude_seen) if item != gone][:k]
+
+    with contextlib.ExitStack() as running:
+        server = ModelServer(bundle / "user_tower" / "1")
+        address = running.enter_context(over_grpc(server)) if elsewhere else None
+        client, _ = running.enter_context(serving(bundle, tower_address=address))
+
+        def ask(history, **more):
+            answer = client.post("/recommend", json={"history": history, "k": 6, **more}).json()
+            return answer["items"], answer["num_unknown"], answer["fallback"]
+
+        assert ask(history)[0][0] == gone
+        vector = 100 * versions[0].vector(history)[None]
+        done = update_index(bundle, Update(["fresh"], vector, upsert_names=["New"], delete_ids=[gone]))
+        server.models = ModelServer(bundle / "user_tower" / "2").models
+        limit = time.monotonic() + 10
+        while client.get("/readyz").json()["version"] != done.fingerprint:
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        # What is new is recommended and not known in a history; what is withdrawn, the other way round.
+        assert ask(history) == (["fresh", *expected(history, 5)], 0, False)
+        assert ask([*history, "fresh"]) == (expected(history, 6), 1, False)
+        items, *rest = ask([gone, IDS[9]], exclude_seen=False, k=60)
+        assert [item for item in items if item != "fresh"] == expected([gone, IDS[9]], 60, False)
+        assert (len(items), rest) == (NUM_ITEMS, [0, False])
+        assert ask([]) == (left[:6], 0, True)
+        assert ask(["fresh"], k=60) == (left, 1, True)
+        explained = client.post("/explain", json={"history": [*history, "fresh"], "k": 6}).json()
+        assert {one["id"] for one in explained["influences"]} == set(history)
+        assert [one["known"] for one in explained["history"]] == [True, True, True, False]
+        assert client.get("/items", params={"query": "NEW"}).json() == [
+            {"id": "fresh", "name": "New", "known": False}
+        ]
 
 
 def test_a_tower_elsewhere_in_two_versions_is_always_searched_in_its_own(published, versions):
