@@ -112,7 +112,7 @@ def _add_page(app: FastAPI, service: Service) -> None:
         return Explained(
             history=[_named(catalogue, item) for item in request.history],
             items=[
-                Scored(id=item, name=catalogue.name_of(item), score=score)
+                Scored(**_named(catalogue, item).model_dump(), score=score)
                 for item, score in zip(answer.items, answer.scores, strict=True)
             ],
             influences=[

@@ -309,6 +309,7 @@ def test_an_updated_index_is_taken_up_as_any_newer_version(bundle, versions, els
         explained = client.post("/explain", json={"history": [*history, "fresh"], "k": 6}).json()
         assert {one["id"] for one in explained["influences"]} == set(history)
         assert [one["known"] for one in explained["history"]] == [True, True, True, False]
+        assert client.post("/explain", json={"history": history, "k": 1}).json()["items"][0]["known"] is False
         assert client.get("/items", params={"query": "NEW"}).json() == [
             {"id": "fresh", "name": "New", "known": False}
         ]
