@@ -31,6 +31,7 @@ NAMES = (
     "compilation",
     "preparation",
     "index",
+    "serving",
 )
 RESULTS = ROOT / "benchmarks" / "results"
 GENERATED = ROOT / "datasets" / "benchmark"
@@ -41,6 +42,7 @@ _QUICK: dict[str, dict[str, Any]] = {
     "compilation": {"calls": 2},
     "preparation": {"rows": (2_000,)},
     "index": {"num_items": 2000, "width": 8, "num_tuning": 200, "num_queries": 100, "timed": 20},
+    "serving": {"items": 200, "dimension": 8, "requests": 256},
     "growth": {"catalogues": {"100k": 500, "10m": 2000}, "steps": 2, "warm_up": 1, "batches": 2},
 }
 
@@ -105,6 +107,11 @@ def _measure(name: str) -> tuple:
 
         scale = index.Scale(**_QUICK[name]) if FLAGS.quick else index.Scale()
         return index.measure(scale, FLAGS.rounds, _say), index.draw, None
+    if name == "serving":
+        from benchmarks import serving
+
+        scale = serving.Scale(**_QUICK[name]) if FLAGS.quick else serving.Scale()
+        return serving.measure(scale, FLAGS.rounds, _say), serving.draw, None
     if name == "compilation":
         result = compilation.measure(_scale(compilation.Scale, **_QUICK[name]), FLAGS.rounds, _say)
         return result, compilation.draw, None

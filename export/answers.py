@@ -1,6 +1,31 @@
-"""What a retriever answers."""
+"""What a tower and a retriever answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+class TowerAnswer(NamedTuple):
+    """A tower's answer to B histories.
+
+    Attributes:
+      user_vectors: float32 [B, d] or [B, K, d].
+      num_known: int64 [B], how many items of each history were read.
+      version: [B] of bytes: the fingerprint of the index that the vectors belong to.
+    """
+
+    user_vectors: np.ndarray
+    num_known: np.ndarray
+    version: np.ndarray
+
+
+class Tower(Protocol):
+    """Encodes histories of item ids, oldest first, of any length; where it does so is its own affair."""
+
+    def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
+        """Answers within `timeout` seconds, or raises TowerTimeoutError."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the export raises when the fault lies in what it was given."""
+"""What the export raises, sorted by whose fault it is."""
 
 
 class BundleError(ValueError):
@@ -7,3 +7,19 @@ class BundleError(ValueError):
     The message says what was got, what was wanted and what to do. Scripts print it without a
     traceback and end with exit code 2.
     """
+
+
+class MissingVersionError(BundleError):
+    """A tower answers a version whose index the bundle does not have."""
+
+
+class TowerError(RuntimeError):
+    """A tower on another machine does not answer as it should."""
+
+
+class TowerBusyError(TowerError):
+    """It has too much to do."""
+
+
+class TowerTimeoutError(TowerError):
+    """It has not answered in time."""

@@ -104,7 +104,11 @@ def _make_changed(
 ) -> dict[str, Any]:
     """Writes the index as it was built, with the changes beside it."""
     old = catalogue.index
-    description = old.description | {"items": catalogue.changes.num_items, "update": update}
+    description = old.description | {
+        "items": catalogue.changes.num_items,
+        "vocabulary_size": old.vocabulary_size,
+        "update": update,
+    }
     index = ItemIndex(old.searcher, description, catalogue.changes)
     description["now"] = _now(index, catalogue)
     index.save(
@@ -125,7 +129,8 @@ def _make_rebuilt(
     """Builds an index of what can be answered; the rows stay what they were."""
     if catalogue.queries is None:
         raise BundleError(f"{source} holds no queries to be tuned on; publish the run again instead.")
-    old, rows = catalogue.index.description, catalogue.live_rows()
+    before, rows = catalogue.index, catalogue.live_rows()
+    old = before.description
     vectors = catalogue.vectors[rows]
     index = build_index(
         vectors,
@@ -135,7 +140,7 @@ def _make_rebuilt(
         method=old.get("requested_method", "auto"),
         memory=old["memory"],
     )
-    index.description["update"] = update
+    index.description |= {"vocabulary_size": before.vocabulary_size, "update": update}
     index.changes = Changes(
         num_rows=len(catalogue.ids),
         row_of_slot=rows,

@@ -58,6 +58,11 @@ class ItemIndex:
         return self.changes.num_rows if self.changes else self.num_items
 
     @property
+    def vocabulary_size(self) -> int:
+        """The tower knows so many of the first rows; the others were added to the index later."""
+        return self.description["vocabulary_size"] if self.changes else self.num_items
+
+    @property
     def _num_slots(self) -> int:
         return len(self.changes.row_of_slot) if self.changes else self.num_items
 

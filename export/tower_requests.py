@@ -59,13 +59,7 @@ def write_warm_up(
     Raises:
       BundleError: tensorflow-serving-api, an optional package, is not installed.
     """
-    try:
-        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
-    except ImportError as error:
-        raise BundleError(
-            "Warm-up requests need tensorflow-serving-api: pip install -e '.[serving]' in the checkout, or"
-            " publish without them (--warm_up_requests=0)."
-        ) from error
+    predict_pb2, prediction_log_pb2 = _serving_messages()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for history in histories:
             for signature, inputs in tower_requests([history], item_ids, max_history).items():
@@ -78,3 +72,30 @@ def write_warm_up(
                     predict_log=prediction_log_pb2.PredictLog(request=request)
                 )
                 writer.write(log.SerializeToString())
+
+
+def read_warm_up(path: Path) -> list[list[str]]:
+    """Reads the histories of a warm-up file back, as item ids.
+
+    Raises:
+      BundleError: tensorflow-serving-api, an optional package, is not installed.
+    """
+    _, prediction_log_pb2 = _serving_messages()
+    histories = []
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        if request.model_spec.signature_name == "string_ids":
+            ids = tf.make_ndarray(request.inputs["item_ids"]).ravel()
+            histories.append([item.decode() for item in ids if item])
+    return histories
+
+
+def _serving_messages():
+    try:
+        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+    except ImportError as error:
+        raise BundleError(
+            "Warm-up requests need tensorflow-serving-api: pip install -e '.[serving]' in the checkout, or"
+            " publish without them (--warm_up_requests=0)."
+        ) from error
+    return predict_pb2, prediction_log_pb2

@@ -2,6 +2,7 @@
 
 python pipelines/retrieve.py --bundle=bundles/shop --input='histories/*.jsonl' --output=top50.parquet --k=50
 python pipelines/retrieve.py --bundle=bundles/shop --input=histories.csv --output=top.jsonl --show=5 --explain
+python pipelines/retrieve.py --bundle=bundles/shop --input=h.jsonl --output=o.jsonl --tower_address=tower:8500
 """
 
 import itertools
@@ -38,6 +39,7 @@ flags.DEFINE_string("history_separator", " ", "What separates the ids of a histo
 flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read.")
 flags.DEFINE_integer("show", 0, "Print the answers to the first so many users, in readable names.")
 flags.DEFINE_bool("explain", False, "With --show: also the past items on which the answer rests most.")
+flags.DEFINE_string("tower_address", None, "host:port of TensorFlow Serving's gRPC. None: in this process.")
 flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.")
 
 _BATCH = 2048
@@ -59,9 +61,11 @@ def main() -> None:
     categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
     writer = RecommendationWriter(Path(FLAGS.output), overwrite=FLAGS.overwrite)
     from export.item_index import check_k  # these load TensorFlow: what can be refused before it was
+    from export.remote_tower import RemoteTower
     from export.retriever import Retriever
 
-    retriever = Retriever.load(FLAGS.bundle)
+    tower = RemoteTower(FLAGS.tower_address) if FLAGS.tower_address else None
+    retriever = Retriever.load(FLAGS.bundle, tower=tower)
     check_k(FLAGS.k, retriever.num_items)
     candidates = FLAGS.k
     if categories is not None:

@@ -19,6 +19,7 @@ RATIOS = {
     "evaluation": {"numpy_over_ours"},
     "growth": {"step_10m_over_100k"},
     "index": {"exact_over_index_at_recall_99"},
+    "serving": {"http_over_bare_p50", "batched_over_one_by_one"},
     "compilation": {"mlp_base_plain_over_xla", "mlp_causerec_item_plain_over_xla"},
 }
 

@@ -46,7 +46,7 @@ def test_an_environment_that_asks_for_keras_3_is_refused(value):
 
 # Parts that share nothing but tensors and arrays. `errors` has no code in it: all may know it.
 INDEPENDENT = ("data", "towers", "counterfactual", "losses", "metrics", "retrieval")
-SERVING = ("retriever", "item_index")
+SERVING = ("retriever", "item_index", "remote_tower", "service.app")
 
 
 def module_of(path):

@@ -151,7 +151,7 @@ def test_the_version_before_answers_as_before_and_comes_back(exact_bundle):
 def test_a_new_item_is_recommended_and_is_unknown_in_histories(exact_bundle):
     history = [IDS[3], IDS[50], IDS[7]]
     before = Retriever.load(exact_bundle)
-    vector = before._encode(before._padded([np.array([3, 50, 7])]))[0]
+    vector = before._tower([history]).user_vectors[0]
     vectors = np.stack([vector, TABLE[10]])
     update_index(exact_bundle, Update(["fresh", IDS[9]], vectors, upsert_names=["F", "N"]))
     after = Retriever.load(exact_bundle)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.errors import BundleError
+from export.errors import BundleError, MissingVersionError
 from export.publication import IndexOptions, Model
 from export.publish import publish
-from export.retriever import Retriever, TowerAnswer
+from export.retriever import Retriever
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 60, 6, 4
@@ -135,13 +135,18 @@ def test_names_are_for_people(both):
     assert both[0].name_of("never seen") == "never seen"
 
 
-def test_a_tower_elsewhere_must_answer_the_version_of_the_index(both, tmp_path):
-    retriever, _ = both
+def test_a_tower_elsewhere_must_answer_a_version_of_the_bundle(both, tmp_path):
+    class Elsewhere:
+        version = both[0].version
 
-    def tower(item_ids):
-        shape = (len(item_ids), retriever._index.description["dimension"])
-        return TowerAnswer(np.ones(shape, np.float32), np.array([b"another"] * len(item_ids)))
+        def __call__(self, histories, timeout=None):
+            answer = both[0]._tower(histories)
+            return answer._replace(version=np.array([self.version.encode()] * len(histories)))
 
-    other = Retriever(tower, retriever._index, IDS, MAX_HISTORY)
-    with pytest.raises(BundleError, match="do not belong together"):
-        other.recommend([[IDS[0]]], 3)
+    tower = Elsewhere()
+    retriever = Retriever(tower, both[0]._catalogues)
+    assert retriever.recommend([[IDS[0]]], 3) == both[0].recommend([[IDS[0]]], 3)
+    for version in ("another", "../item_index"):
+        tower.version = version
+        with pytest.raises(MissingVersionError, match=f"answers version '{version}', which is not in"):
+            retriever.recommend([[IDS[0]]], 3)

@@ -56,8 +56,17 @@ def test_files_are_applied_and_what_was_measured_is_printed(bundle, tmp_path):
     assert f"updated: {bundle}/user_tower/2" in done.stdout
     items = Retriever.load(bundle).recommend([["é", " x "]], 30)[0].items
     assert {"n1", "7"} < set(items) and not {"é", "日本"} & set(items)
-    again = run(*flags)
-    assert "was made by this very update" in again.stdout
+
+
+@pytest.mark.long
+def test_a_repeated_command_changes_nothing_and_a_rebuild_folds_the_changes_in(bundle, tmp_path):
+    (tmp_path / "d.txt").write_text("é\n日本\n")
+    flags = [f"--bundle={bundle}", f"--delete={tmp_path}/d.txt"]
+    assert run(*flags).returncode == 0
+    assert "was made by this very update" in run(*flags).stdout
+    rebuilt = run(f"--bundle={bundle}", "--rebuild")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert f"rebuilt: {bundle}/user_tower/3" in rebuilt.stdout
 
 
 @pytest.mark.parametrize(
@@ -65,7 +74,7 @@ def test_files_are_applied_and_what_was_measured_is_printed(bundle, tmp_path):
     [
         ([], "Give --upsert=FILE, --delete=FILE or --rebuild"),
         (["--upsert=nowhere.jsonl"], "nowhere.jsonl cannot be read"),
-        (["--rebuild", "--bundle=nowhere"], "is not a bundle"),
+        pytest.param(["--rebuild", "--bundle=nowhere"], "is not a bundle", marks=pytest.mark.long),
     ],
 )
 def test_bad_input_ends_with_2_and_changes_nothing(bundle, flags, message):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from export.publication import Model
 from export.publish import publish
 from tests.export import toy
+from tests.export.model_server import ModelServer, over_grpc
 
 ROOT = Path(__file__).parents[2]
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 50, 6, 4
@@ -120,6 +121,24 @@ def test_from_parquet_to_parquet_with_categories_by_turns(bundle, tmp_path):
     }
 
 
+def test_with_the_tower_on_a_server(bundle, tmp_path):
+    histories = {"u1": [IDS[3], "never seen", IDS[9]], "u2": []}
+    with (tmp_path / "h.jsonl").open("w") as file:
+        for user, history in histories.items():
+            file.write(json.dumps({"user_id": user, "history": history}) + "\n")
+    output = tmp_path / "out.jsonl"
+    files = [f"--bundle={bundle}", f"--input={tmp_path}/h.jsonl", f"--output={output}", "--k=10"]
+    with over_grpc(ModelServer(bundle / "user_tower" / "1")) as address:
+        done = run(*files, f"--tower_address={address}")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["items"] for row in rows] == [expected(history, 10) for history in histories.values()]
+    done = run(*files, f"--tower_address={address}", "--overwrite")  # it has stopped
+    assert done.returncode == 1
+    assert f"The tower on {address} does not answer: UNAVAILABLE" in done.stderr
+    assert len(output.read_text().splitlines()) == 2
+
+
 GOOD = '{"user_id": "u", "history": ["a"]}\n'
 
 
@@ -134,6 +153,7 @@ GOOD = '{"user_id": "u", "history": ["a"]}\n'
         (GOOD, ["--bundle={}"], "is not a bundle"),
         (GOOD, ["--explain"], "--show=N"),
         (GOOD, ["--diversity=1"], "--item_categories; give both"),
+        (GOOD, ["--tower_address=nonsense"], "wanted host:port"),
         (GOOD, ["--tok=5"], "Unknown command line flag 'tok'"),
         (GOOD + "oops\n", [], "h.jsonl, line 2: not JSON"),
         ("", [], "holds no history"),

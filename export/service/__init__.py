@@ -1,0 +1,1 @@
+"""The online path: recommendations over HTTP, from a bundle."""

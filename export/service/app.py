@@ -1,0 +1,234 @@
+"""The web application: paths, and which failure becomes which status."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from export.answers import Recommendation
+from export.catalogue import Catalogue
+from export.errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
+from export.service.body_limit import BodyLimit
+from export.service.logs import LOGGER
+from export.service.messages import (
+    BatchRecommended,
+    BatchRequest,
+    Explained,
+    Failure,
+    Influential,
+    Named,
+    Readiness,
+    Recommended,
+    RecommendRequest,
+    Scored,
+)
+from export.service.observation import Observation
+from export.service.service import Question, Service
+from export.service.work_queue import DeadlineError, QueueFullError
+
+_PAGE = Path(__file__).with_name("page.html")
+_FAILURES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Failure} for status in (413, 422, 429, 503, 504)
+}
+_STATUS: dict[type[Exception], int] = {
+    QueueFullError: 429,
+    TowerBusyError: 429,
+    DeadlineError: 504,
+    TowerTimeoutError: 504,
+    TowerError: 503,
+    BundleError: 503,  # a request has been checked by then: what cannot be used is the bundle
+}
+_ERRORS_TOLD = 3
+
+
+def create_app(service: Service, *, log_requests: bool = True, page: bool = True) -> FastAPI:
+    """Makes the application.
+
+    Args:
+      service: what answers; closed when the application ends.
+      log_requests: write a line for every request.
+      page: serve the page at `/` and what it asks for.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="causerec_tf",
+        summary="Recommendations from histories of item ids.",
+        lifespan=lifespan,
+        # The documentation page of the framework loads its scripts from elsewhere; it works where that does.
+        redoc_url=None,
+    )
+    app.add_middleware(BodyLimit, most_bytes=service.options.max_body_bytes)
+    app.add_middleware(Observation, metrics=service.metrics, log_requests=log_requests)
+    _add_failures(app)
+    _add_operations(app, service)
+    _add_recommendations(app, service)
+    if page:
+        _add_page(app, service)
+    return app
+
+
+def _add_recommendations(app: FastAPI, service: Service) -> None:
+    @app.post("/recommend", responses=_FAILURES)
+    async def recommend(request: RecommendRequest) -> Recommended:
+        """Recommends for one history."""
+        question = Question(request.history, _checked_k(request.k, service), request.exclude_seen)
+        answers = await service.recommend([question], _seconds(request.timeout_ms, service))
+        return _recommended(answers)[0]
+
+    @app.post("/recommend/batch", responses=_FAILURES)
+    async def recommend_batch(request: BatchRequest) -> BatchRecommended:
+        """Recommends for several histories at once."""
+        most = service.options.max_batch
+        if not 1 <= len(request.histories) <= most:
+            raise HTTPException(422, f"histories: {len(request.histories)} of them; wanted 1 to {most}.")
+        k = _checked_k(request.k, service)
+        questions = [Question(history, k, request.exclude_seen) for history in request.histories]
+        answers = await service.recommend(questions, _seconds(request.timeout_ms, service))
+        return BatchRecommended(answers=_recommended(answers))
+
+
+def _add_page(app: FastAPI, service: Service) -> None:
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(_PAGE, media_type="text/html; charset=utf-8")
+
+    @app.post("/explain", responses=_FAILURES)
+    async def explain(request: RecommendRequest) -> Explained:
+        """Recommends in names, and tells which past items the answer rests on."""
+        question = Question(request.history, _checked_k(request.k, service), request.exclude_seen)
+        found = await service.explain(question, _seconds(request.timeout_ms, service))
+        answer, catalogue = found.recommendation, found.catalogue
+        return Explained(
+            history=[_named(catalogue, item) for item in request.history],
+            items=[
+                Scored(**_named(catalogue, item).model_dump(), score=score)
+                for item, score in zip(answer.items, answer.scores, strict=True)
+            ],
+            influences=[
+                Influential(
+                    id=one.item,
+                    name=catalogue.name_of(one.item),
+                    share=one.share,
+                    vector_change=one.vector_change,
+                )
+                for one in found.influences
+            ],
+            fallback=answer.fallback,
+            version=answer.version,
+        )
+
+    @app.get("/items")
+    def items(query: str = Query(max_length=200), limit: int = Query(10, ge=1, le=100)) -> list[Named]:
+        """Finds items whose id or name contains a text, the most popular first."""
+        catalogue = service.catalogue
+        return [_named(catalogue, item) for item in catalogue.find(query, limit)]
+
+    @app.get("/examples")
+    def examples() -> list[list[Named]]:
+        """Histories of real users, from the warm-up file of the newest version."""
+        catalogue = service.catalogue
+        return [[_named(catalogue, item) for item in history] for history in service.examples()]
+
+
+def _add_operations(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process runs. Restart it when this fails."""
+        return {"status": "running"}
+
+    @app.get("/readyz", responses={503: {"model": Failure}})
+    async def readyz() -> Readiness:
+        """Tower and index answer. Send requests only while this does not fail."""
+        question = Question([], 1, True)
+        try:
+            version = (await service.recommend([question], _seconds(None, service)))[0].version
+        except (QueueFullError, TowerBusyError):
+            # Busy is not broken: taken out of the balancer, it would leave its load to the others.
+            version = service.catalogue.version
+        return Readiness(
+            ready=True,
+            version=version,
+            items=service.catalogue.num_items,
+            max_k=service.options.max_k,
+        )
+
+    @app.get("/metrics", response_class=Response)
+    def metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_failures(app: FastAPI) -> None:
+    for kind, status in _STATUS.items():
+
+        async def failed(_request: Request, error: Exception, status: int = status) -> JSONResponse:
+            if status == 503:
+                LOGGER.error("%s: %s", type(error).__name__, error)
+            return _failure(status, str(error))
+
+        app.add_exception_handler(kind, failed)
+
+    @app.exception_handler(HTTPException)
+    async def refused(_request: Request, error: HTTPException) -> JSONResponse:
+        return _failure(error.status_code, error.detail)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return _failure(422, " ".join(_told(one) for one in error.errors()[:_ERRORS_TOLD]))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_request: Request, _error: Exception) -> JSONResponse:
+        return _failure(500, "The service failed; its log has the traceback.")
+
+
+def _failure(status: int, message: str) -> JSONResponse:
+    headers = {"Retry-After": "1"} if status in (429, 503) else None
+    return JSONResponse({"error": message}, status, headers)
+
+
+def _told(error: dict) -> str:
+    """One finding of the framework: where, what was wanted, what was got."""
+    place = ".".join(str(part) for part in error["loc"] if part not in ("body", "query")) or "body"
+    wanted = error["msg"].removeprefix("Value error, ")
+    reason = error.get("ctx", {}).get("error")
+    if error["type"] == "json_invalid":
+        return f"The body is not JSON ({reason})."
+    if isinstance(error.get("input"), bytes):
+        return "The body was not taken for JSON: send the header Content-Type: application/json."
+    if error["type"] == "value_error":
+        return f"{place}: {wanted}."
+    if error["type"] == "missing":
+        return f"{place}: missing; wanted it in the JSON of the body."
+    return f"{place}: got {error['input']!r:.100}; {wanted[:1].lower()}{wanted[1:]}."
+
+
+def _checked_k(k: int, service: Service) -> int:
+    if k > service.options.max_k:
+        raise HTTPException(422, f"k: got {k}; wanted 1 to {service.options.max_k} (--max_k).")
+    return k
+
+
+def _seconds(timeout_ms: int | None, service: Service) -> float:
+    most = service.options.max_timeout_ms
+    if timeout_ms is not None and timeout_ms > most:
+        raise HTTPException(422, f"timeout_ms: got {timeout_ms}; wanted 1 to {most}.")
+    return (timeout_ms or service.options.timeout_ms) / 1e3
+
+
+def _recommended(answers: Sequence[Recommendation]) -> list[Recommended]:
+    return [Recommended.model_construct(**vars(answer)) for answer in answers]
+
+
+def _named(catalogue: Catalogue, item: str) -> Named:
+    return Named(id=item, name=catalogue.name_of(item), known=catalogue.knows(item))

@@ -1,0 +1,115 @@
+"""What goes over the wire: the JSON of requests and answers, checked by pydantic."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+DEFAULT_K = 20
+
+
+def _item_ids(history: Any) -> Any:
+    """Takes integers for ids too, as the batch command does, and says which item is neither."""
+    if not isinstance(history, list):
+        raise ValueError("wanted a list of item ids, oldest first")
+    for number, item in enumerate(history):
+        if type(item) not in (str, int):
+            raise ValueError(f"item {number} is {item!r:.50}; wanted a string or an integer")
+    return [str(item) for item in history]
+
+
+History = Annotated[
+    list[str],
+    BeforeValidator(_item_ids),
+    Field(description="Item ids, oldest first, of any length; integers are taken for strings."),
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")  # a misspelt field would be ignored without a word
+
+    k: int = Field(DEFAULT_K, ge=1, strict=True, description="How many items; at most --max_k.")
+    exclude_seen: bool = Field(True, strict=True, description="Leave out the items of the history.")
+    timeout_ms: int | None = Field(
+        None,
+        ge=1,
+        strict=True,
+        description="Milliseconds in which an answer is of use; --timeout_ms if absent.",
+    )
+
+
+class RecommendRequest(_Request):
+    """One history."""
+
+    history: History = Field(examples=[["35462", "31094"]])
+
+
+class BatchRequest(_Request):
+    """Several histories, answered in their order."""
+
+    histories: list[History] = Field(examples=[[["35462", "31094"], []]])
+
+
+class Recommended(BaseModel):
+    """The answer to one history, as in the rows of the batch command.
+
+    Fewer than k items when fewer unseen ones are left. `fallback` says that nothing of the history was
+    known: the items are the most popular ones, their scores 0.
+    """
+
+    items: list[str]
+    scores: list[float]
+    num_unknown: int
+    fallback: bool
+    version: str
+
+
+class BatchRecommended(BaseModel):
+    """The answers to several histories."""
+
+    answers: list[Recommended]
+
+
+class Named(BaseModel):
+    """An item to read; `known` is whether the tower knows it, in histories."""
+
+    id: str
+    name: str
+    known: bool = True
+
+
+class Scored(Named):
+    """A recommended item."""
+
+    score: float
+
+
+class Influential(Named):
+    """A past item: the share of the top k that changes without it, and by how far the user's vector moves."""
+
+    share: float
+    vector_change: float
+
+
+class Explained(BaseModel):
+    """Recommendations in names, and the past items on which they rest, the most influential first."""
+
+    history: list[Named]
+    items: list[Scored]
+    influences: list[Influential]
+    fallback: bool
+    version: str
+
+
+class Readiness(BaseModel):
+    """Whether the service can answer, and with what."""
+
+    ready: bool
+    version: str
+    items: int
+    max_k: int
+
+
+class Failure(BaseModel):
+    """Why there is no answer: what was got, what was wanted, what to do."""
+
+    error: str

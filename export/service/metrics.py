@@ -1,0 +1,65 @@
+"""What the service counts, for Prometheus."""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+# From half a millisecond, below which no request comes, to the longest timeout.
+_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 60.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """The metrics of one service, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self.requests = Counter(
+            "causerec_requests", "Requests that were answered.", ["path", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "causerec_request_seconds",
+            "From the head of a request to the end of its answer.",
+            ["path"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.tower_seconds = Histogram(
+            "causerec_tower_seconds",
+            "A call of the user tower, for a batch of histories.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "causerec_batch_histories",
+            "Histories that were answered together.",
+            buckets=_SIZES,
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "causerec_waiting_histories", "Histories that no thread has taken yet.", registry=registry
+        )
+        self.answers = Counter(
+            "causerec_answers", "Histories that were answered, by version.", ["version"], registry=registry
+        )
+        self.fallbacks = Counter(
+            "causerec_fallbacks",
+            "Histories of which nothing was known: the most popular items.",
+            registry=registry,
+        )
+        self.unknown_items = Counter(
+            "causerec_unknown_items", "Places of histories with an unknown item.", registry=registry
+        )
+        self.number = Gauge(
+            "causerec_published_number", "Number of the newest version that is loaded.", registry=registry
+        )
+        self.load_failures = Counter(
+            "causerec_load_failures", "Newer versions that could not be loaded.", registry=registry
+        )

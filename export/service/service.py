@@ -1,0 +1,192 @@
+"""The service without its web framework: a bundle, a tower, two queues, and limits."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.answers import Influence, Recommendation, TowerAnswer
+from export.catalogue import Catalogue
+from export.catalogues import Catalogues
+from export.layout import TOWER_EXTRA, resolve_number, tower_directory
+from export.remote_tower import MODEL_NAME, RemoteTower
+from export.retriever import Retriever
+from export.service.logs import LOGGER
+from export.service.metrics import Metrics
+from export.service.newest_tower import Follower, IndexAhead, NewestTower
+from export.service.work_queue import WorkQueue
+from export.tower_requests import read_warm_up
+from export.user_tower import WARM_UP
+
+_EXPLANATIONS_WAITING = 8
+_EXAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a service serves, and how much of it.
+
+    Attributes:
+      bundle: its directory.
+      tower_address: host:port of TensorFlow Serving's gRPC port; None: the tower runs in this process.
+      tower_name: the model's name there.
+      max_k: the largest k that is answered.
+      max_batch: histories in one request.
+      max_waiting: histories that may wait for a thread; more are refused.
+      max_together: histories that are answered in one go.
+      threads: that answer at the same time; with a tower elsewhere they mostly wait for it.
+      timeout_ms: of a request that names none.
+      max_timeout_ms: the longest that a request may name.
+      max_body_bytes: of a request.
+      poll_seconds: between two looks for a newer version.
+    """
+
+    bundle: Path
+    tower_address: str | None = None
+    tower_name: str = MODEL_NAME
+    max_k: int = 200
+    max_batch: int = 128
+    max_waiting: int = 512
+    max_together: int = 32
+    threads: int = 1
+    timeout_ms: int = 1_000
+    max_timeout_ms: int = 60_000
+    max_body_bytes: int = 2**20
+    poll_seconds: float = 2.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """A history and what is asked about it."""
+
+    history: Sequence[str]
+    k: int
+    exclude_seen: bool
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A recommendation, the past items on which it rests, and the catalogue that has their names."""
+
+    recommendation: Recommendation
+    influences: list[Influence]
+    catalogue: Catalogue
+
+
+class Service:
+    """Answers questions from the bundle's newest version."""
+
+    def __init__(self, options: Options):
+        """Opens the bundle, and starts to follow it.
+
+        Args:
+          options: what is served.
+
+        Raises:
+          BundleError: the bundle cannot be used.
+          TowerError: the tower elsewhere does not answer.
+        """
+        self.options = options
+        self.metrics = Metrics()
+        catalogues = Catalogues(options.bundle)
+        self._tower: NewestTower | RemoteTower
+        if options.tower_address is None:
+            self._tower = newest = NewestTower(options.bundle, catalogues)
+            refresh = newest.refresh
+            self.metrics.number.set(newest.number)
+        else:
+            self._tower = RemoteTower(options.tower_address, options.tower_name)
+            refresh = IndexAhead(options.bundle, catalogues).refresh
+        self._retriever = Retriever(self._timed_tower, catalogues)
+        self._questions = WorkQueue(
+            self._answer,
+            most_waiting=options.max_waiting,
+            most_together=options.max_together,
+            threads=options.threads,
+        )
+        self._explanations = WorkQueue(
+            self._explain, most_waiting=_EXPLANATIONS_WAITING, most_together=1, threads=1
+        )
+        self.metrics.waiting.set_function(lambda: self._questions.waiting)
+        self._follower = Follower(refresh, options.poll_seconds, self._changed, self._failed)
+        self._follower.start()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items of the version that answered last."""
+        return self._retriever.catalogue
+
+    async def recommend(self, questions: Sequence[Question], seconds: float) -> list[Recommendation]:
+        """Answers within `seconds`.
+
+        Raises:
+          QueueFullError: too many questions are waiting.
+          DeadlineError: the time is over.
+          MissingVersionError: the bundle does not have the index that the tower's answer names.
+          TowerError: the tower elsewhere is busy, slow or gone.
+        """
+        answers = await self._questions.ask(questions, seconds)
+        self.metrics.fallbacks.inc(sum(answer.fallback for answer in answers))
+        self.metrics.unknown_items.inc(sum(answer.num_unknown for answer in answers))
+        for answer in answers:
+            self.metrics.answers.labels(answer.version).inc()
+        return answers
+
+    async def explain(self, question: Question, seconds: float) -> Explanation:
+        """Answers one question, and what the answer rests on; raises as `recommend` does.
+
+        It costs a tower row for every past item, so it has a queue of its own.
+        """
+        return (await self._explanations.ask([question], seconds))[0]
+
+    def examples(self) -> list[list[str]]:
+        """Histories of real users: those of the newest tower's warm-up file, or none.
+
+        Raises:
+          BundleError: tensorflow-serving-api, which reads that file, is not installed.
+        """
+        bundle = self.options.bundle
+        path = tower_directory(bundle, resolve_number(bundle, None)) / TOWER_EXTRA / WARM_UP
+        return read_warm_up(path)[:_EXAMPLES] if path.is_file() else []
+
+    def close(self) -> None:
+        """Answers what is waiting, then ends the threads."""
+        self._follower.stop()
+        self._questions.close()
+        self._explanations.close()
+        if isinstance(self._tower, RemoteTower):
+            self._tower.close()
+
+    def _timed_tower(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
+        with self.metrics.tower_seconds.time():
+            return self._tower(histories, timeout)
+
+    def _answer(self, questions: list[Question], seconds: float) -> list[Recommendation]:
+        self.metrics.batch_size.observe(len(questions))
+        most = self._retriever.num_items
+        return self._retriever.recommend(
+            [one.history for one in questions],
+            [min(one.k, most) for one in questions],
+            [one.exclude_seen for one in questions],
+            seconds,
+        )
+
+    def _explain(self, questions: list[Question], seconds: float) -> list[Explanation]:
+        return [self._explain_one(question, seconds) for question in questions]
+
+    def _explain_one(self, question: Question, seconds: float) -> Explanation:
+        deadline = time.monotonic() + seconds
+        recommendation = self._answer([question], seconds)[0]
+        k = min(question.k, self._retriever.num_items)
+        influences = self._retriever.explain(
+            question.history, k, question.exclude_seen, deadline - time.monotonic()
+        )
+        return Explanation(recommendation, influences, self._retriever.catalogue)
+
+    def _changed(self, number: int) -> None:
+        self.metrics.number.set(number)
+        LOGGER.info("a newer version is loaded", extra={"fields": {"number": number}})
+
+    def _failed(self, error: Exception) -> None:
+        self.metrics.load_failures.inc()
+        LOGGER.error("the newest version cannot be loaded; the one in use stays", exc_info=error)

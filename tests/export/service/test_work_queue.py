@@ -1,0 +1,124 @@
+"""The queue alone: order, batches, refusals, deadlines."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from export.service.work_queue import DeadlineError, QueueFullError, WorkQueue
+
+
+class Doubling:
+    """Doubles numbers once the gate is open; remembers what came together."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.batches = []
+
+    def __call__(self, questions, seconds):
+        assert seconds > 0
+        self.gate.wait(10)
+        self.batches.append(list(questions))
+        if "bad" in questions:
+            raise ValueError("a bad question")
+        return [2 * question for question in questions]
+
+
+def queue(answer, **limits):
+    return WorkQueue(answer, **({"most_waiting": 100, "most_together": 4, "threads": 1} | limits))
+
+
+async def taken(work):
+    """Waits until a thread holds all that was asked."""
+    while work.waiting:
+        await asyncio.sleep(0.001)
+
+
+def test_what_waits_is_answered_together_and_in_its_order():
+    async def main():
+        answer = Doubling()
+        work = queue(answer)
+        asked = [asyncio.create_task(work.ask([0], 10))]
+        await asyncio.sleep(0)
+        await taken(work)
+        questions = [[1], [2, 3], [4, 5, 6], [], [7] * 9, [8]]
+        asked += [asyncio.create_task(work.ask(one, 10)) for one in questions]
+        await asyncio.sleep(0)
+        answer.gate.set()
+        assert await asyncio.gather(*asked) == [[0], [2], [4, 6], [8, 10, 12], [], [14] * 9, [16]]
+        work.close()
+        # At most four together, but never less than what one asked.
+        assert answer.batches == [[0], [1, 2, 3], [4, 5, 6], [7] * 9, [8]]
+
+    asyncio.run(main())
+
+
+def test_more_than_may_wait_is_refused_at_once():
+    async def main():
+        answer = Doubling()
+        work = queue(answer, most_waiting=3)
+        first = asyncio.create_task(work.ask([1], 10))
+        await asyncio.sleep(0)
+        await taken(work)
+        second = asyncio.create_task(work.ask([2, 3], 10))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError, match="2 histories are waiting and at most 3 may"):
+            await work.ask([4, 5], 10)
+        third = asyncio.create_task(work.ask([6], 10))
+        await asyncio.sleep(0)
+        answer.gate.set()
+        assert await asyncio.gather(first, second, third) == [[2], [4, 6], [12]]
+        work.close()
+        with pytest.raises(QueueFullError):
+            await work.ask([7], 10)
+
+    asyncio.run(main())
+
+
+def test_who_has_given_up_is_told_in_time_and_not_answered_any_more():
+    async def main():
+        answer = Doubling()
+        work = queue(answer)
+        first = asyncio.create_task(work.ask([1], 10))
+        await asyncio.sleep(0)
+        await taken(work)
+        started = time.monotonic()
+        with pytest.raises(DeadlineError, match="no answer within 20 ms"):
+            await work.ask([2], 0.02)
+        assert time.monotonic() - started < 5
+        answer.gate.set()
+        assert await first == [2]
+        assert await work.ask([3], 10) == [6]
+        work.close()
+        assert answer.batches == [[1], [3]]
+
+    asyncio.run(main())
+
+
+def test_a_failure_reaches_those_who_asked_and_the_thread_goes_on():
+    async def main():
+        answer = Doubling()
+        answer.gate.set()
+        work = queue(answer)
+        with pytest.raises(ValueError, match="a bad question"):
+            await work.ask(["bad"], 10)
+        assert await work.ask([1], 10) == [2]
+        work.close()
+
+    asyncio.run(main())
+
+
+def test_several_threads_answer_at_the_same_time():
+    async def main():
+        both = threading.Barrier(2, timeout=10)
+
+        def answer(questions, seconds):
+            both.wait()
+            return questions
+
+        work = queue(answer, most_together=1, threads=2)
+        assert await asyncio.gather(work.ask([1], 10), work.ask([2], 10)) == [[1], [2]]
+        work.close()
+
+    asyncio.run(main())

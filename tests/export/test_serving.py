@@ -1,0 +1,142 @@
+"""The exported tower behind the protocols of a model server, and in a host without Python."""
+
+import json
+import shutil
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.errors import TowerError
+from export.remote_tower import RemoteTower
+from export.user_tower import export_user_tower
+from tests.export import toy
+from tests.export.model_server import ModelServer, over_grpc, over_rest
+
+NUM_ITEMS, DIMENSION, MAX_HISTORY = 40, 8, 5
+IDS = toy.item_ids(NUM_ITEMS)
+TABLE = toy.embeddings(NUM_ITEMS, DIMENSION)
+TOWER = toy.OrderTower()
+VERSION = "0123abcd"
+# As ids; the tower reads the last five that are known.
+HISTORIES = [["never seen", *IDS[3:10], "nor this"], [IDS[0]], [], ["never seen", IDS[5], IDS[5]]]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    place = tmp_path_factory.mktemp("tower") / "1"
+    export_user_tower(
+        place,
+        item_embeddings=TABLE,
+        user_tower=TOWER,
+        item_ids=IDS,
+        max_history=MAX_HISTORY,
+        version=VERSION,
+        warm_up_histories=[[1, 2]],
+    )
+    return place
+
+
+@pytest.fixture(scope="module")
+def server(directory):
+    return ModelServer(directory)
+
+
+def vector(history):
+    """The training tower at the history's own length; zeros where nothing is known."""
+    known = [IDS.index(item) + 1 for item in history if item in IDS][-MAX_HISTORY:]
+    if not known:
+        return np.zeros(DIMENSION)
+    return np.asarray(TOWER(tf.constant(TABLE[[known]]), tf.ones([1, len(known)], tf.bool)))[0]
+
+
+def test_over_grpc_the_client_gets_what_the_tower_answers(server):
+    with over_grpc(server) as address:
+        answer = RemoteTower(address)(HISTORIES, timeout=20)
+        np.testing.assert_allclose(answer.user_vectors, [vector(one) for one in HISTORIES], atol=1e-5)
+        assert answer.num_known.tolist() == [5, 1, 0, 2]
+        assert answer.version.tolist() == [VERSION.encode()] * 4
+        with pytest.raises(TowerError, match="NOT_FOUND, Servable not found: other"):
+            RemoteTower(address, "other")(HISTORIES)
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "string_ids"])
+def test_over_rest_every_row_is_an_object(server, signature):
+    histories = [[IDS[4], "never seen", IDS[9]], [IDS[0]]]
+    if signature == "string_ids":
+        rows = [one + [""] * (MAX_HISTORY - len(one)) for one in histories]
+    else:
+        rows = [[5, NUM_ITEMS + 1, 10, 0, 0], [1, 0, 0, 0, 0]]
+    body = {"signature_name": signature, "instances": [{"item_ids": row} for row in rows]}
+    with over_rest(server) as url:
+        request = urllib.request.Request(
+            f"{url}/v1/models/user_tower:predict", json.dumps(body).encode(), method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=20) as response:
+            predictions = json.load(response)["predictions"]
+    for history, prediction in zip(histories, predictions, strict=True):
+        np.testing.assert_allclose(prediction["user_vectors"], vector(history), atol=1e-5)
+        assert prediction["version"] == VERSION
+    assert [one["num_known"] for one in predictions] == [2, 1]
+
+
+def test_the_model_server_s_configuration_is_one():
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    text = (Path(__file__).parents[2] / "export" / "serving" / "models.config").read_text()
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    (model,) = config.model_config_list.config
+    assert (model.name, model.model_version_policy.latest.num_versions) == ("user_tower", 1)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """The program of host.c, built against the libraries of the installed TensorFlow."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc on the PATH")
+    libraries, program = Path(tf.sysconfig.get_lib()), tmp_path_factory.mktemp("host") / "host"
+    names = ("libtensorflow_cc.so.2", "libtensorflow_framework.so.2")
+    if not all((libraries / name).is_file() for name in names):
+        pytest.skip(f"{libraries} does not have {' and '.join(names)}")
+    command = [
+        *("gcc", "-Wall", "-Werror", str(Path(__file__).parent / "c_host" / "host.c"), "-o", str(program)),
+        *(f"-I{tf.sysconfig.get_include()}", f"-L{libraries}", f"-Wl,-rpath,{libraries}"),
+        *(f"-l:{name}" for name in names),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def operations(directory, signature):
+    """The names that the host needs, out of the SavedModel's own description."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    definition = saved.meta_graphs[0].signature_def[signature]
+    read = definition.inputs["item_ids"].name.split(":")[0]
+    operation, vectors = definition.outputs["user_vectors"].name.split(":")
+    _, version = definition.outputs["version"].name.split(":")
+    return [read, operation, vectors, version]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("signature", ["serving_default", "string_ids"])
+def test_a_c_program_without_python_answers_as_the_tower_does(host, directory, signature):
+    history = [IDS[0], "never seen", IDS[39], IDS[6]]
+    ids = [*history, ""] if signature == "string_ids" else ["1", "41", "40", "7", "0"]
+    # The table of ids is read from the folder it lies in now, not from where it was written.
+    done = subprocess.run(
+        [host, directory, *operations(directory, signature), *ids],
+        capture_output=True,
+        text=True,
+        env={"TF_CPP_MIN_LOG_LEVEL": "2"},
+    )
+    assert done.returncode == 0, done.stderr
+    version, *numbers = done.stdout.splitlines()
+    assert version == VERSION
+    np.testing.assert_allclose([float(number) for number in numbers], vector(history), atol=1e-5)
