@@ -118,6 +118,7 @@ def test_names_are_shown_as_they_are(tmp_path):
     assert (tmp_path / "card.png").stat().st_size > 0
 
 
+@pytest.mark.long
 def test_all_files_and_figures_that_hold(tmp_path, trained):
     """Two paths to one run are two runs that do not differ."""
     again = tmp_path / "again"
@@ -164,6 +165,7 @@ def test_all_files_and_figures_that_hold(tmp_path, trained):
     assert scripts.files_of(output) == before
 
 
+@pytest.mark.long
 def test_runs_on_two_datasets_are_refused(tmp_path, trained):
     other = scripts.write_world(tmp_path / "world", split_seed=1)
     run = tmp_path / "run"

@@ -75,6 +75,7 @@ def test_plans_of_this_repository_are_whole(monkeypatch):
         assert tuning.read_plan(path).systems
 
 
+@pytest.mark.long
 def test_a_system_is_tuned_and_a_second_time_nothing_is_trained(tmp_path):
     scripts.write_world(tmp_path / "world")
     # One system and one stage: two trials.
