@@ -70,11 +70,25 @@ class Robustness:
     attacked: dict[str, list[int]]
     digest: str
 
-    def record(self) -> dict:
-        """For JSON."""
+    def record(self, beside: "Robustness") -> dict:
+        """For JSON.
+
+        Args:
+          beside: of the system to compare with, which met the same; `change_minus_first` is the change of this
+            one less that of the other, paired by user: below 0 where this one loses more.
+
+        Raises:
+          ValueError: the other met other disturbances.
+        """
+        if self.digest != beside.digest:
+            raise ValueError("the systems met other clicks: measure both on the same users, with one seed.")
+        conditions = []
+        for ours, theirs in zip(self.conditions, beside.conditions, strict=True):
+            less = {name: summary(one - theirs.change[name]) for name, one in ours.change.items()}
+            conditions.append(ours.record() | {"change_minus_first": less})
         return {
             "clean": {name: summary(one) for name, one in self.clean.items()},
-            "conditions": [one.record() for one in self.conditions],
+            "conditions": conditions,
             "clicks_sha256": self.digest,
         }
 

@@ -50,7 +50,8 @@ def main() -> None:
     if not num_users:
         raise InputError(f"{dataset.directory} has no {FLAGS.split} user with two events or more.")
 
-    systems, attacked, num_conditions = {}, {}, (3 + len(disturbances.BANDS)) * len(rates)
+    systems, attacked, first = {}, {}, None
+    num_conditions = (3 + len(disturbances.BANDS)) * len(rates)
     for name, one in trained.items():
         users = evaluation_users(sequences, one.settings.max_history)
         with tqdm(total=num_conditions, desc=name, disable=None) as bar:
@@ -63,11 +64,11 @@ def main() -> None:
                 seed=FLAGS.seed,
                 on_condition=lambda _, bar=bar: bar.update(),
             )
-        attacked = result.attacked
+        attacked, first = result.attacked, first or result
         head = records.head(
             one.settings, dataset, exclude_seen=False, users={f"{FLAGS.split}_users": len(users)}
         )
-        systems[name] = head | {"is_finished": one.is_finished} | result.record()
+        systems[name] = head | {"is_finished": one.is_finished} | result.record(beside=first)
 
     vocabulary = dataset.item_ids()
     record = {

@@ -36,7 +36,8 @@ def write(record: dict, *, picture: str | None) -> str:
         f"Seed {drawn['seed']}, {drawn['draws']} draws of each kind; dataset fingerprint"
         f" `{record['dataset']['fingerprint'][:16]}`. Means over users ± their standard errors; changes are"
         " of the same users, against the clean history. Exposure: share of the attacked users whose top 50"
-        " has the item, and its change.",
+        " has the item, and its change. The last column is the change of Recall@50 less that of the first run,"
+        " user by user: below 0 where this run loses more.",
     ]
     if picture is not None:
         lines += ["", f"![Curves of every system and kind]({picture})"]
@@ -44,12 +45,12 @@ def write(record: dict, *, picture: str | None) -> str:
         lines += ["", f"## {name} ({system['system']}, seed {system['seed']})", ""]
         lines += [
             "| disturbance | rate | Recall@50 | change | NDCG@50 | HR@50 | overlap@50"
-            " | exposure@50 | change |",
-            "|---|---|---|---|---|---|---|---|---|",
+            " | exposure@50 | change | less the first run's |",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]
         clean = " | ".join(_figure(system["clean"][one]) for one in _COLUMNS)
         recall, *others = clean.split(" | ")
-        lines.append(f"| none | 0 | {recall} | | {' | '.join(others)} | 1 | | |")
+        lines.append(f"| none | 0 | {recall} | | {' | '.join(others)} | 1 | | | |")
         lines += [_row(condition) for condition in system["conditions"]]
     return "\n".join([*lines, ""])
 
@@ -69,6 +70,7 @@ def _row(condition: dict) -> str:
         cells += [_figure(values["exposure@50"]), _figure(change["exposure@50"], signed=True)]
     else:
         cells += ["", ""]
+    cells.append(_figure(condition["change_minus_first"]["recall@50"], signed=True))
     return "| " + " | ".join(cells) + " |"
 
 
