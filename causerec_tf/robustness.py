@@ -74,8 +74,8 @@ class Robustness:
         """For JSON.
 
         Args:
-          beside: of the system to compare with, which met the same; `change_minus_first` is the change of this
-            one less that of the other, paired by user: below 0 where this one loses more.
+          beside: of the system to compare with, which met the same; `change_minus_first` is the change of
+            this one less that of the other, paired by user: below 0 where this one loses more.
 
         Raises:
           ValueError: the other met other disturbances.

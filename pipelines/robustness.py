@@ -6,6 +6,7 @@ Every run meets the same clicks. It writes `robustness.json`, `robustness.md` an
 docs/robustness.md says what is in them.
 """
 
+import functools
 from pathlib import Path
 
 from absl import flags
@@ -62,7 +63,7 @@ def main() -> None:
                 rates=rates,
                 num_draws=FLAGS.draws,
                 seed=FLAGS.seed,
-                on_condition=lambda _, bar=bar: bar.update(),
+                on_condition=functools.partial(_advance, bar),
             )
         attacked, first = result.attacked, first or result
         head = records.head(
@@ -95,6 +96,10 @@ def main() -> None:
             print("no picture: it needs matplotlib, `pip install 'causerec_tf[plots]'`")
     print(page)
     print(f"record, table, picture: {output}")
+
+
+def _advance(bar, _condition) -> None:
+    bar.update()
 
 
 def _rates(given: list[str]) -> list[float]:

@@ -36,8 +36,8 @@ def write(record: dict, *, picture: str | None) -> str:
         f"Seed {drawn['seed']}, {drawn['draws']} draws of each kind; dataset fingerprint"
         f" `{record['dataset']['fingerprint'][:16]}`. Means over users ± their standard errors; changes are"
         " of the same users, against the clean history. Exposure: share of the attacked users whose top 50"
-        " has the item, and its change. The last column is the change of Recall@50 less that of the first run,"
-        " user by user: below 0 where this run loses more.",
+        " has the item, and its change. The last column is the change of Recall@50 less that of the first"
+        " run, user by user: below 0 where this run loses more.",
     ]
     if picture is not None:
         lines += ["", f"![Curves of every system and kind]({picture})"]
