@@ -34,13 +34,17 @@ def draw(path: Path, record: dict) -> None:
     figure = Figure(figsize=(2.6 * len(kinds), 2.5 * len(measures)), layout="constrained")
     panels = figure.subplots(len(measures), len(kinds), squeeze=False, sharex=True, sharey="row")
     for row, (measure, label) in zip(panels, measures.items(), strict=True):
-        row[0].set_ylabel(label)
+        shown = with_exposure if measure == "exposure@50" else set(kinds)
         for axes, kind in zip(row, kinds, strict=True):
-            if measure == "exposure@50" and kind not in with_exposure:
+            if kind not in shown:
                 axes.set_axis_off()
                 continue
             for name, system in systems.items():
                 _curve(axes, name, system, kind, measure)
+            axes.tick_params(labelbottom=True)
+        first_shown = row[next(place for place, kind in enumerate(kinds) if kind in shown)]
+        first_shown.set_ylabel(label)
+        first_shown.tick_params(labelleft=True)
     for axes, kind in zip(panels[0], kinds, strict=True):
         axes.set_title(kind, fontsize=9)
     for axes in panels.flat:
