@@ -90,7 +90,7 @@ def detection(model: CauseRec, dataset: Dataset, world: World, split: str = "tes
       For JSON: `auc`, by the scores; `auc_by_recency`, of every position over all users, `1` the newest;
       `auc_same_interest`, what one who knows the world's interests would reach by asking whether an item has
       the target's; the share of noise in the dispensable and in the indispensable half; `auc_noise_target`,
-      of the users whose target is noise, where .5 is expected.
+      of the users whose target is noise: nothing is to be found there, and noise may lie nearer to noise.
     """
     sequences = dataset.read(split)
     users = evaluation_users(sequences, model.settings.max_history)
