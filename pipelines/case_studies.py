@@ -6,7 +6,6 @@ The figures 3 and 4 of the paper. Users and items are drawn by `--seed` alone, n
 writes `users.png`, `card.png`, `card.md` and the figures, `case_studies.json`.
 """
 
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from absl import flags
 
 from causerec_tf.data import placement
 from causerec_tf.errors import InputError
-from pipelines import command, report
+from pipelines import command, report, several_runs
 
 FLAGS = flags.FLAGS
 
@@ -36,26 +35,16 @@ def main() -> None:
     _check_installed("scikit-learn", "matplotlib")
     output = Path(FLAGS.output)
     placement.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
-    names = _names(FLAGS.runs)
+    names = several_runs.names_of(FLAGS.runs)
 
     from causerec_tf import case_studies, evaluation, records
     from causerec_tf.data.holdout import evaluation_users
-    from causerec_tf.runs import load_trained, write_json, write_text
+    from causerec_tf.runs import write_json, write_text
     from pipelines import case_study_card
     from pipelines import case_study_pictures as pictures
 
-    trained = {name: load_trained(run) for name, run in zip(names, FLAGS.runs, strict=True)}
+    trained = several_runs.load(FLAGS.runs)
     first = trained[names[0]]
-    for name, one in trained.items():
-        if one.dataset.fingerprint != first.dataset.fingerprint:
-            raise InputError(
-                f"{name} was trained on {one.dataset.directory} ({one.dataset.fingerprint[:16]}), {names[0]}"
-                f" on {first.dataset.directory} ({first.dataset.fingerprint[:16]}): give runs that were"
-                " trained on the same dataset."
-            )
-        if not one.is_finished:
-            print(f"note: {name} is not finished; this is its best epoch so far")
-
     test = first.dataset.read("test")
     users = {name: evaluation_users(test, one.settings.max_history) for name, one in trained.items()}
     all_users = users[names[0]]
@@ -104,16 +93,6 @@ def _check_installed(*packages: str) -> None:
             raise InputError(
                 f"the pictures need {package}, which is not installed here: pip install 'causerec_tf[plots]'."
             ) from error
-
-
-def _names(runs: Sequence[str]) -> list[str]:
-    """What the runs are called: their directories' names, or their whole paths where those are alike."""
-    names = [Path(run).name for run in runs]
-    if len(set(names)) < len(names):
-        names = list(runs)
-    if len(set(names)) < len(names):
-        raise InputError(f"--runs={','.join(runs)} names a run twice: give each once.")
-    return names
 
 
 if __name__ == "__main__":

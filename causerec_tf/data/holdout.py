@@ -67,23 +67,36 @@ def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUs
     # In integers: 0.8 * n in floating point falls below the whole number for some n.
     cuts = np.maximum(1, 8 * lengths // 10)
 
-    steps = np.arange(max_history)
-    kept = np.minimum(cuts, max_history)
-    is_history = steps < kept[:, np.newaxis]
-    index = (starts + cuts - kept)[:, np.newaxis] + steps
-    history = np.zeros((len(users), max_history), np.int32)
-    history[is_history] = sequences.items[index[is_history]]
-
     seen_rows, seen_index = _ranges(starts, cuts)
+    seen = ItemLists(sequences.items[seen_index], _row_splits(seen_rows, len(users)))
     target_rows, target_index = _ranges(starts + cuts, lengths - cuts)
     targets = sequences.items[target_index]
     is_first = _first_occurrences(target_rows, targets)
     return EvaluationUsers(
         user_ids=sequences.user_ids[users],
-        history=history,
-        seen=ItemLists(sequences.items[seen_index], _row_splits(seen_rows, len(users))),
+        history=last_items(seen, max_history),
+        seen=seen,
         targets=ItemLists(targets[is_first], _row_splits(target_rows[is_first], len(users))),
     )
+
+
+def last_items(lists: ItemLists, max_history: int) -> np.ndarray:
+    """The last items of each list, as a tower reads them.
+
+    Args:
+      lists: whole histories, oldest first.
+      max_history: how many items to keep, at least 1.
+
+    Returns:
+      int32 [U, max_history], oldest first, padded with 0 on the right.
+    """
+    steps = np.arange(max_history)
+    kept = np.minimum(np.diff(lists.row_splits), max_history)
+    is_kept = steps < kept[:, np.newaxis]
+    index = (lists.row_splits[1:] - kept)[:, np.newaxis] + steps
+    history = np.zeros((len(lists), max_history), np.int32)
+    history[is_kept] = lists.items[index[is_kept]]
+    return history
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,146 @@
+"""Which past items a recommendation rests on, by the model's own notion and by leaving them out.
+
+Shapes: B users, L history positions, d vector size, I vectors a user.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from causerec_tf import evaluation, robustness
+from causerec_tf.counterfactual import concepts
+from causerec_tf.data.holdout import EvaluationUsers
+from causerec_tf.errors import InputError
+from causerec_tf.model import CauseRec
+
+_HISTORIES_PER_BLOCK = 2048
+WAYS = ("concept", "deletion", "random", "concept_lowest")
+
+
+class Support(NamedTuple):
+    """What each item of a history does for a recommended item; padding has 0 throughout.
+
+    Attributes:
+      concept_BL: float32 [B, L], the inner product with the recommended item (equation 5): what training
+        chooses indispensable items by.
+      is_indispensable_BL: bool [B, L], the upper half by `concept_BL`, `ceil(n / 2)` of n items.
+      deletion_BL: float32 [B, L], by how much the recommended item's score falls when the item at this
+        position is left out and the others move together; negative where it rises.
+    """
+
+    concept_BL: np.ndarray
+    is_indispensable_BL: np.ndarray
+    deletion_BL: np.ndarray
+
+
+def indispensable(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray) -> Support:
+    """Tells what recommendations rest on.
+
+    Args:
+      model: a trained model.
+      history_BL: int [B, L], as the tower reads it: oldest first, padded with 0 on the right.
+      target_B: int [B], the item recommended to each.
+
+    Returns:
+      The support of every position.
+
+    Raises:
+      InputError: a target is no item of the catalogue.
+    """
+    if ((target_B < 1) | (target_B > model.num_items)).any():
+        raise InputError(f"a recommended item is not one of 1 to {model.num_items}.")
+    mask_BL = history_BL != 0
+    table = tf.constant(model.item_embeddings())
+    concept_BL = concepts.scores(tf.gather(table, history_BL), tf.gather(table, target_B))
+    halves = concepts.rank(concept_BL, tf.constant(mask_BL))
+    rank_BL = np.argsort(halves.order_BL.numpy(), axis=1)
+    batch_size, length = history_BL.shape
+    # Every position left out in turn: variant p keeps all others.
+    keep_BLL = np.broadcast_to(~np.eye(length, dtype=bool), [batch_size, length, length])
+    variants = without(np.repeat(history_BL, length, axis=0), keep_BLL.reshape(-1, length))
+    left_BL = _scores(model, variants, np.repeat(target_B, length)).reshape(batch_size, length)
+    whole_B = _scores(model, history_BL, target_B)
+    return Support(
+        np.where(mask_BL, concept_BL.numpy(), np.float32(0)),
+        mask_BL & (rank_BL < halves.num_indispensable_B.numpy()[:, np.newaxis]),
+        np.where(mask_BL, whole_B[:, np.newaxis] - left_BL, np.float32(0)),
+    )
+
+
+def without(history_BL: np.ndarray, keep_BL: np.ndarray) -> np.ndarray:
+    """Leaves items out; those that stay keep their order and move to the left, int [B, L].
+
+    Args:
+      history_BL: int [B, L], padded with 0 on the right.
+      keep_BL: bool [B, L], which positions stay.
+    """
+    kept_BL = np.where(keep_BL, history_BL, 0)
+    order_BL = np.argsort(kept_BL == 0, axis=1, kind="stable")
+    return np.take_along_axis(kept_BL, order_BL, axis=1)
+
+
+def removal(model: CauseRec, users: EvaluationUsers, num_removed: int, *, seed: int = 0) -> dict:
+    """Measures whether the items named matter: they are removed, and as many others for comparison.
+
+    Each user's recommendation is the first of the list. Removed are the `num_removed` items of the history
+    that come first by concept score, by deletion, by chance, and last by concept score.
+
+    Args:
+      model: a trained model.
+      users: evaluation users; those who have not more than `num_removed` items in what the tower reads are
+        left out.
+      num_removed: how many items to remove, at least 1.
+      seed: of the chance.
+
+    Returns:
+      For JSON: way -> `replaced@50`, the share of the top 50 that is replaced; `lost@50`, whether the first
+      item leaves it; for `concept` and `deletion` also `replaced_more_than_random@50`, paired by user.
+
+    Raises:
+      InputError: `num_removed` is below 1, or no user has more items.
+    """
+    lengths = (users.history != 0).sum(axis=1)
+    rows = np.flatnonzero(lengths > num_removed)
+    if num_removed < 1 or not len(rows):
+        raise InputError(f"{num_removed} items are to be removed: wanted 1 or more, and a user with more.")
+    whole = evaluation.rank_users(model, users, robustness.K, exclude_seen=False)
+    history_BL, first_B = users.history[rows], whole[rows, 0]
+    support = indispensable(model, history_BL, first_B)
+    orders = {
+        "concept": support.concept_BL,
+        "deletion": support.deletion_BL,
+        "random": np.random.default_rng(seed).random(history_BL.shape),
+        "concept_lowest": -support.concept_BL,
+    }
+    answers: dict[str, dict] = {}
+    replaced_by: dict[str, np.ndarray] = {}
+    for way in WAYS:
+        by_BL = np.where(history_BL != 0, orders[way], -np.inf)
+        rank_BL = np.argsort(np.argsort(-by_BL, axis=1, kind="stable"), axis=1)
+        histories = users.history.copy()
+        histories[rows] = without(history_BL, rank_BL >= num_removed)
+        changed = EvaluationUsers(users.user_ids, histories, users.seen, users.targets)
+        lists = evaluation.rank_users(model, changed, robustness.K, exclude_seen=False)[rows]
+        replaced_by[way] = 1.0 - robustness.overlap(whole[rows], lists)
+        lost = ~(lists == first_B[:, np.newaxis]).any(axis=1)
+        answers[way] = {
+            "replaced@50": robustness.summary(replaced_by[way]),
+            "lost@50": robustness.summary(lost.astype(np.float64)),
+        }
+    for way in ("concept", "deletion"):
+        more = replaced_by[way] - replaced_by["random"]
+        answers[way]["replaced_more_than_random@50"] = robustness.summary(more)
+    return answers
+
+
+def _scores(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray) -> np.ndarray:
+    """The score of one item for each history, as ranking has it: by the best of several vectors."""
+    items_BD = model.item_vectors()[target_B - 1]
+    answers = []
+    for start in range(0, len(history_BL), _HISTORIES_PER_BLOCK):
+        block = slice(start, start + _HISTORIES_PER_BLOCK)
+        vectors = model.encode(tf.constant(history_BL[block])).numpy()
+        several_BID = vectors if vectors.ndim == 3 else vectors[:, np.newaxis]
+        answers.append(np.einsum("bid,bd->bi", several_BID, items_BD[block]).max(axis=1))
+    return np.concatenate(answers)

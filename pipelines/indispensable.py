@@ -1,0 +1,56 @@
+"""Measures whether the past items that a recommendation is said to rest on matter: it removes them.
+
+python pipelines/indispensable.py --run=runs/quickstart --output=runs/quickstart/indispensable.json
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from causerec_tf.errors import InputError
+from pipelines import command, report
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("run", None, "Directory of a trained run.", required=True)
+flags.DEFINE_string("output", None, "Where to write the record, as JSON.", required=True)
+flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
+flags.DEFINE_integer("remove", 3, "How many items of each history to remove.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Of the items removed by chance.", lower_bound=0)
+flags.DEFINE_bool("overwrite", False, "Replace an --output that exists.")
+
+
+def main() -> None:
+    """Loads, removes, measures, writes."""
+    output = Path(FLAGS.output)
+    if output.exists() and not FLAGS.overwrite:
+        raise InputError(f"{output} exists: choose another --output, or add --overwrite.")
+
+    from causerec_tf import indispensable, records
+    from causerec_tf.data.holdout import evaluation_users
+    from causerec_tf.runs import load_trained, write_json
+
+    trained = load_trained(FLAGS.run)
+    settings, dataset = trained.settings, trained.dataset
+    users = evaluation_users(dataset.read(FLAGS.split), settings.max_history)
+    answers = indispensable.removal(trained.model, users, FLAGS.remove, seed=FLAGS.seed)
+    head = records.head(settings, dataset, exclude_seen=False, users={f"{FLAGS.split}_users": len(users)})
+    record = head | {
+        "is_finished": trained.is_finished,
+        "removed": FLAGS.remove,
+        "removal_seed": FLAGS.seed,
+        "ways": answers,
+        "command": report.this_command(),
+        "versions": records.versions(),
+    }
+    print(f"{FLAGS.remove} items of each history removed{'':8}{'top 50 replaced':>22}{'first item lost':>22}")
+    for way, values in answers.items():
+        cells = (values["replaced@50"], values["lost@50"])
+        print(f"{way:41}" + "".join(f"{cell['mean']:13.4f} ± {cell['standard_error']:.4f}" for cell in cells))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(output, record)
+    print(f"record: {output}")
+
+
+if __name__ == "__main__":
+    command.run(main, bad_input=(InputError,))

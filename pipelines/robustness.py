@@ -1,0 +1,116 @@
+"""Measures trained runs on users whose histories are disturbed by clicks that do not belong there.
+
+    python pipelines/robustness.py --runs=runs/quickstart_base,runs/quickstart --output=runs/robustness
+
+Every run meets the same clicks. It writes `robustness.json`, `robustness.md` and `robustness.png`;
+docs/robustness.md says what is in them.
+"""
+
+import functools
+from pathlib import Path
+
+from absl import flags
+
+from causerec_tf.data import placement
+from causerec_tf.errors import InputError
+from pipelines import command, report, several_runs
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("runs", None, "Directories of trained runs on one dataset, comma-separated.", required=True)
+flags.DEFINE_string("output", None, "Directory to make.", required=True)
+flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
+flags.DEFINE_list("rates", ["0.1", "0.2", "0.3", "0.4", "0.5"], "Clicks, as shares of the history's items.")
+flags.DEFINE_integer("draws", 3, "Draws of each kind, and attacked items of each band.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
+flags.DEFINE_bool("overwrite", False, "Replace an --output that this script made.")
+
+_MARKER = "robustness.json"
+
+
+def main() -> None:
+    """Loads the runs, disturbs, measures, writes."""
+    output = Path(FLAGS.output)
+    placement.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
+    several_runs.names_of(FLAGS.runs)
+    rates = _rates(FLAGS.rates)
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from causerec_tf import disturbances, records, robustness
+    from causerec_tf.data.holdout import evaluation_users
+    from causerec_tf.runs import write_json, write_text
+    from pipelines import robustness_page, robustness_picture
+
+    trained = several_runs.load(FLAGS.runs)
+    dataset = next(iter(trained.values())).dataset
+    sequences = dataset.read(FLAGS.split)
+    frequencies = np.bincount(dataset.read("train").items, minlength=dataset.num_items + 1)[1:]
+    num_users = dataset.info["counts"]["evaluation_users"][FLAGS.split]
+    if not num_users:
+        raise InputError(f"{dataset.directory} has no {FLAGS.split} user with two events or more.")
+
+    systems, attacked, first = {}, {}, None
+    num_conditions = (3 + len(disturbances.BANDS)) * len(rates)
+    for name, one in trained.items():
+        users = evaluation_users(sequences, one.settings.max_history)
+        with tqdm(total=num_conditions, desc=name, disable=None) as bar:
+            result = robustness.measure(
+                one.model,
+                users,
+                frequencies,
+                rates=rates,
+                num_draws=FLAGS.draws,
+                seed=FLAGS.seed,
+                on_condition=functools.partial(_advance, bar),
+            )
+        attacked, first = result.attacked, first or result
+        head = records.head(
+            one.settings, dataset, exclude_seen=False, users={f"{FLAGS.split}_users": len(users)}
+        )
+        systems[name] = head | {"is_finished": one.is_finished} | result.record(beside=first)
+
+    vocabulary = dataset.item_ids()
+    record = {
+        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "disturbances": {
+            "seed": FLAGS.seed,
+            "draws": FLAGS.draws,
+            "rates": rates,
+            "attacked": {band: [vocabulary[item - 1] for item in items] for band, items in attacked.items()},
+        },
+        "systems": systems,
+        "command": report.this_command(),
+        "versions": records.versions(),
+    }
+    page = robustness_page.write(
+        record, picture="robustness.png" if robustness_picture.is_possible() else None
+    )
+    with placement.written_beside(output, marker=_MARKER, overwrite=FLAGS.overwrite) as beside:
+        write_json(beside / _MARKER, record)
+        write_text(beside / "robustness.md", page)
+        if robustness_picture.is_possible():
+            robustness_picture.draw(beside / "robustness.png", record)
+        else:
+            print("no picture: it needs matplotlib, `pip install 'causerec_tf[plots]'`")
+    print(page)
+    print(f"record, table, picture: {output}")
+
+
+def _advance(bar, _condition) -> None:
+    bar.update()
+
+
+def _rates(given: list[str]) -> list[float]:
+    try:
+        rates = [float(rate) for rate in given]
+    except ValueError as error:
+        raise InputError(f"--rates={','.join(given)}: wanted numbers above 0, at most 1.") from error
+    if not rates or not all(0 < rate <= 1 for rate in rates) or len(set(rates)) < len(rates):
+        raise InputError(f"--rates={','.join(given)}: wanted different numbers above 0, at most 1.")
+    return rates
+
+
+if __name__ == "__main__":
+    command.run(main, bad_input=(InputError,))

@@ -1,0 +1,54 @@
+"""Trained runs that are laid side by side: their names, and that they belong together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from causerec_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from causerec_tf.runs import TrainedRun
+
+
+def names_of(runs: Sequence[str]) -> list[str]:
+    """What the runs are called: their directories' names, or their whole paths where those are alike.
+
+    Raises:
+      InputError: a run is given twice.
+    """
+    names = [Path(run).name for run in runs]
+    if len(set(names)) < len(names):
+        names = list(runs)
+    if len(set(names)) < len(names):
+        raise InputError(f"--runs={','.join(runs)} names a run twice: give each once.")
+    return names
+
+
+def load(runs: Sequence[str]) -> dict[str, "TrainedRun"]:
+    """Loads runs, and says which of them are not finished.
+
+    Args:
+      runs: their directories.
+
+    Returns:
+      Name -> run.
+
+    Raises:
+      InputError: a run is given twice, cannot be loaded, or was trained on another dataset than the first.
+    """
+    names = names_of(runs)
+
+    from causerec_tf.runs import load_trained
+
+    trained = {name: load_trained(run) for name, run in zip(names, runs, strict=True)}
+    first = trained[names[0]]
+    for name, one in trained.items():
+        if one.dataset.fingerprint != first.dataset.fingerprint:
+            raise InputError(
+                f"{name} was trained on {one.dataset.directory} ({one.dataset.fingerprint[:16]}), {names[0]}"
+                f" on {first.dataset.directory} ({first.dataset.fingerprint[:16]}): give runs that were"
+                " trained on the same dataset."
+            )
+        if not one.is_finished:
+            print(f"note: {name} is not finished; this is its best epoch so far")
+    return trained

@@ -1,0 +1,110 @@
+"""Planted noise: the AUC by counting pairs, the join by user and time, twin worlds."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from causerec_tf import planted_noise
+from causerec_tf.data import holdout, interactions, sequence_writer, synthetic
+from causerec_tf.data.sequences import open_dataset
+from causerec_tf.errors import InputError
+from causerec_tf.model import CauseRec
+from causerec_tf.settings import Settings
+
+WORLD = {"num_users": 150, "num_items": 60, "num_interests": 6, "events_per_user": 20}
+
+
+def write(directory, world):
+    columns = {"user": world.users.tolist(), "item": world.items.tolist(), "time": world.times}
+    sequences = interactions.build_sequences(pl.DataFrame(columns), split_seed=0, num_shards=2)
+    about = {"time_unit": "as given", "split_seed": 0}
+    sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)
+    return open_dataset(directory)
+
+
+def pairs_auc(low, high):
+    if not low or not high:
+        return np.nan
+    return np.mean([1.0 if a < b else 0.5 if a == b else 0.0 for a in low for b in high])
+
+
+def test_auc_counts_pairs_and_padding_is_as_if_deleted():
+    rng = np.random.default_rng(0)
+    scores, noise = rng.integers(-4, 5, [200, 9]).astype(np.float32), rng.random([200, 9]) < 0.3
+    mask = np.arange(9) < rng.integers(0, 10, 200)[:, np.newaxis]
+    want = [
+        pairs_auc(s[m & n].tolist(), s[m & ~n].tolist()) for s, n, m in zip(scores, noise, mask, strict=True)
+    ]
+    assert planted_noise.row_auc(scores, noise, mask) == pytest.approx(want, nan_ok=True)
+
+
+def test_worlds_of_one_seed_differ_in_the_noise_alone():
+    clean, noisy = (synthetic.generate(**WORLD, noise_rate=rate) for rate in (0.0, 0.2))
+    assert not clean.is_noise.any() and noisy.is_noise.any()
+    for name in ("users", "times"):
+        assert np.array_equal(getattr(clean, name), getattr(noisy, name))
+    assert np.array_equal(clean.items[~noisy.is_noise], noisy.items[~noisy.is_noise])
+
+
+@pytest.fixture(name="twins", scope="module")
+def fixture_twins(tmp_path_factory):
+    place = tmp_path_factory.mktemp("twins")
+    worlds = {name: synthetic.generate(**WORLD, noise_rate=r) for name, r in (("clean", 0.0), ("noisy", 0.2))}
+    return worlds, {name: write(place / name, world) for name, world in worlds.items()}
+
+
+def test_the_noise_is_found_again_by_user_and_time(twins):
+    worlds, datasets = twins
+    sequences, world = datasets["noisy"].read("test"), worlds["noisy"]
+    found = planted_noise.find_noise(sequences, datasets["noisy"].item_ids(), world)
+    at = 0
+    for user, items in zip(sequences.user_ids, sequences.rows(), strict=True):
+        assert found[at : at + len(items)].tolist() == world.is_noise[world.users == user].tolist()
+        at += len(items)
+    assert at == len(found) > 0
+    with pytest.raises(InputError, match="not of this world"):
+        planted_noise.find_noise(sequences, datasets["noisy"].item_ids(), synthetic.generate(**WORLD, seed=1))
+
+
+def test_clean_targets_are_those_of_the_clean_world(twins):
+    worlds, datasets = twins
+    users = planted_noise.with_clean_targets(datasets["noisy"], datasets["clean"], "test", 5)
+    ids = np.array(["", *datasets["noisy"].item_ids()], object)
+    assert len(users) > 5
+    for number, user in enumerate(users.user_ids):
+        mine = worlds["clean"].users == user
+        cut = 8 * mine.sum() // 10
+        targets = users.targets.items[slice(*users.targets.row_splits[number : number + 2])]
+        assert ids[targets].tolist() == list(dict.fromkeys(worlds["clean"].items[mine][cut:]))
+        history = worlds["noisy"].items[mine][:cut][-5:]
+        assert ids[users.history[number]].tolist() == [*history, *[""] * (5 - len(history))]
+
+
+def test_detection_equals_a_loop_over_users(twins):
+    worlds, datasets = twins
+    world, dataset = worlds["noisy"], datasets["noisy"]
+    model = CauseRec(Settings(embedding_dim=8, max_history=7), dataset.num_items)
+    got = planted_noise.detection(model, dataset, world)
+    number = {item: place for place, item in enumerate(dataset.item_ids(), start=1)}
+    table = model.item_embeddings()
+    aucs, low_half, high_half = [], [], []
+    for user in holdout.evaluation_users(dataset.read("test"), 7).user_ids:
+        mine = world.users == user
+        items, noise = [number[item] for item in world.items[mine]], world.is_noise[mine]
+        cut = 8 * len(items) // 10
+        if noise[cut]:
+            continue
+        first = max(0, cut - 7)
+        scores = [float(table[item] @ table[items[cut]]) for item in items[first:cut]]
+        flags = noise[first:cut].tolist()
+        low = [s for s, n in zip(scores, flags, strict=True) if n]
+        aucs.append(pairs_auc(low, [s for s, n in zip(scores, flags, strict=True) if not n]))
+        order = sorted(range(len(scores)), key=lambda place: -scores[place])
+        half = (len(order) + 1) // 2
+        high_half += [flags[place] for place in order[:half]]
+        low_half += [flags[place] for place in order[half:]]
+    assert got["users"] == len(aucs)
+    assert got["auc"]["mean"] == pytest.approx(np.nanmean(aucs), abs=0.01)  # sums in another order may tie
+    assert got["noise_in_dispensable"] == pytest.approx(np.mean(low_half), abs=0.01)
+    assert got["noise_in_indispensable"] == pytest.approx(np.mean(high_half), abs=0.01)
+    assert list(got["auc_by_recency"]) == [str(place) for place in range(1, 8)]
