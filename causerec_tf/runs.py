@@ -12,6 +12,7 @@ metrics.json     the result record: written last, and so the sign of a finished 
 import dataclasses
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,10 @@ class RunDirectory:
             found = Settings.from_flagfile(self.flags)
             # Where the run and its dataset lie may be spelled otherwise; the fingerprint is what counts.
             found = dataclasses.replace(found, run=settings.run, dataset=settings.dataset)
+            if found.warm_start and os.path.realpath(found.warm_start) == os.path.realpath(
+                settings.warm_start
+            ):
+                found = dataclasses.replace(found, warm_start=settings.warm_start)
             if found != settings:
                 raise InputError(
                     f"{self.path} holds a run with other settings"
