@@ -144,13 +144,15 @@ def train(
     model = compiled_model(settings, dataset.num_items)
 
     progress = Progress()
+    runs.check_list(run.checkpoints)
+    runs.check_list(run.best)
     manager = tf.train.CheckpointManager(
         tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress),
         run.checkpoints,
         max_to_keep=2,
     )
     if manager.latest_checkpoint is not None:
-        runs.restore(manager.checkpoint, manager.latest_checkpoint)
+        runs.restore_last(manager)
     elif settings.warm_start:
         assert warm_start is not None, "settings.warm_start wants warm_start.read()"
         warm_start.put_into(model)
@@ -224,6 +226,12 @@ def _train_epoch(model, settings: Settings, dataset: Dataset, progress: Progress
         if "loss is not finite" in error.message:
             raise explain_non_finite(error.message, settings) from None
         raise
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        what = error.message.partition("[[{{node")[0].partition("\n")[0].strip()
+        raise InputError(
+            f"{dataset.directory} was damaged or moved away while it was read: {what}. Put it back as it was,"
+            " or prepare it again, and give the same command: the run goes on from its last checkpoint."
+        ) from error
     seconds = time.monotonic() - started
     losses = {name: values[-1] for name, values in history.items()}
     return Epoch(progress.epoch + 1, losses, {}, examples, seconds, is_best=False)
