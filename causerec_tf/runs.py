@@ -240,7 +240,8 @@ def restore_last(manager: tf.train.CheckpointManager) -> None:
       InputError: none can be read; the message is about the last.
     """
     failures = []
-    for path in reversed(manager.checkpoints):
+    # A list that was mended by hand names the last one alone, and the manager then lists none.
+    for path in dict.fromkeys([manager.latest_checkpoint, *reversed(manager.checkpoints)]):
         try:
             restore(manager.checkpoint, path)
         except InputError as error:

@@ -227,7 +227,9 @@ def _train_epoch(model, settings: Settings, dataset: Dataset, progress: Progress
             raise explain_non_finite(error.message, settings) from None
         raise
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        what = error.message.partition("[[{{node")[0].partition("\n")[0].strip()
+        # Keras puts lines about the graph before TensorFlow's own words, which name the file.
+        said = error.message.partition("[[{{node")[0].strip().splitlines()
+        what = said[-1] if said else type(error).__name__
         raise InputError(
             f"{dataset.directory} was damaged or moved away while it was read: {what}. Put it back as it was,"
             " or prepare it again, and give the same command: the run goes on from its last checkpoint."

@@ -201,7 +201,7 @@ def test_a_dataset_that_vanishes_between_epochs_is_named(tmp_path, dataset):
     shutil.copytree(dataset.directory, place)
     shards = list(place.glob("*train.tfrecord*"))
     copy = sequences.open_dataset(place)
-    with pytest.raises(InputError, match="was damaged or moved away while it was read: .*No such file"):
+    with pytest.raises(InputError, match=r"was damaged or moved away while it was read: .*No such file"):
         train(tmp_path / "run", copy, [Vanish(shards)])
     shutil.copytree(dataset.directory, place, dirs_exist_ok=True)
     _, progress = train(tmp_path / "run", copy)
