@@ -102,8 +102,10 @@ def run_record(
     else:
         users = {"test_users": test.num_users}
         measured = {"test": test.model, "pop": test.pop}
+    start = {"warm_start": progress.warm_start} if progress.warm_start else {}
     return (
         head(settings, dataset, exclude_seen=exclude_seen, users=users)
+        | start
         | {
             "settings": {
                 name: value for name, value in dataclasses.asdict(settings).items() if name not in _PLACES

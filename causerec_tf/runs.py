@@ -12,6 +12,7 @@ metrics.json     the result record: written last, and so the sign of a finished 
 import dataclasses
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from causerec_tf.data.sequences import Dataset, open_dataset
 from causerec_tf.errors import InputError
@@ -64,7 +66,12 @@ class RunDirectory:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether there is a checkpoint to go on from.
+
+        Raises:
+          InputError: the list of checkpoints is damaged.
+        """
+        check_list(self.checkpoints)
         return tf.train.latest_checkpoint(self.checkpoints) is not None
 
     def start(self, settings: Settings, dataset: Dataset) -> None:
@@ -77,6 +84,10 @@ class RunDirectory:
             found = Settings.from_flagfile(self.flags)
             # Where the run and its dataset lie may be spelled otherwise; the fingerprint is what counts.
             found = dataclasses.replace(found, run=settings.run, dataset=settings.dataset)
+            if found.warm_start and os.path.realpath(found.warm_start) == os.path.realpath(
+                settings.warm_start
+            ):
+                found = dataclasses.replace(found, warm_start=settings.warm_start)
             if found != settings:
                 raise InputError(
                     f"{self.path} holds a run with other settings"
@@ -184,10 +195,62 @@ def restore_best(model: CauseRec, run: RunDirectory, epoch: int | None = None) -
     Raises:
       InputError: no epoch is finished, or the checkpoint cannot be read.
     """
+    check_list(run.best)
     latest = tf.train.latest_checkpoint(run.best) if epoch is None else str(run.best / f"ckpt-{epoch}")
     if latest is None:
         raise InputError(f"{run.path} has no finished epoch yet: let pipelines/train.py finish one.")
     restore(towers(model), latest)
+
+
+def check_list(directory: Path) -> None:
+    """Checks the file `checkpoint`, by which TensorFlow knows the checkpoints of a directory.
+
+    TensorFlow takes one that it cannot read for none, so that a run would start again from nothing.
+
+    Args:
+      directory: of the checkpoints; it, or the file, may be missing.
+
+    Raises:
+      InputError: the file is there, and names no checkpoint.
+    """
+    path = directory / "checkpoint"
+    if not path.exists():
+        return
+    try:
+        state = tf.train.get_checkpoint_state(str(directory))
+    except ValueError:
+        state = None
+    if state is None:
+        numbers = [int(file.stem.rpartition("-")[2]) for file in directory.glob("ckpt-*.index")]
+        last = f"ckpt-{max(numbers)}" if numbers else "ckpt-N"
+        raise InputError(
+            f"{path} is damaged: it names no checkpoint. Write the line\n"
+            f'model_checkpoint_path: "{last}"\n'
+            "into it to go on from that one, or choose another --run."
+        )
+
+
+def restore_last(manager: tf.train.CheckpointManager) -> None:
+    """Reads the last checkpoint, or where it is damaged the one before, with a warning.
+
+    Args:
+      manager: of the checkpoints, at least one.
+
+    Raises:
+      InputError: none can be read; the message is about the last.
+    """
+    failures = []
+    # A list that was mended by hand names the last one alone, and the manager then lists none.
+    for path in dict.fromkeys([manager.latest_checkpoint, *reversed(manager.checkpoints)]):
+        try:
+            restore(manager.checkpoint, path)
+        except InputError as error:
+            failures.append((path, error))
+            continue
+        for failed, _ in failures:
+            logging.warning("The checkpoint %s cannot be read: going on from %s.", failed, path)
+        return
+    raise failures[0][1]
 
 
 def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:

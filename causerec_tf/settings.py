@@ -29,6 +29,7 @@ class Settings:
 
     dataset: str = _setting("", "Directory made by pipelines/prepare.py.")
     run: str = _setting("", "Directory of the run; an unfinished run found there is resumed.")
+    warm_start: str = _setting("", "Directory of an earlier run whose towers this one starts from.")
     method: str = _setting(
         "base",
         "base: the tower alone; item: CauseRec-Item around it; interest, hierarchical: CauseRec-Interest and"

@@ -17,6 +17,7 @@ from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec, NonFiniteLossError
 from causerec_tf.optimizers import SparseAdam
 from causerec_tf.settings import Settings
+from causerec_tf.warm_start import WarmStart
 
 CHOSEN_BY = "recall@50"  # of the validation users: picks the epoch and stops early
 STEPS_BETWEEN_SUMMARIES = 100
@@ -51,11 +52,13 @@ class Progress(tf.train.experimental.PythonState):
       epoch: epochs finished.
       batch: batches of the next epoch that are done.
       epochs: what the finished epochs gave.
+      warm_start: what the run started from, for its record; None if from nothing.
     """
 
     epoch: int = 0
     batch: int = 0
     epochs: list[Epoch] = field(default_factory=list)
+    warm_start: dict | None = None
 
     @property
     def best(self) -> Epoch | None:
@@ -74,6 +77,7 @@ class Progress(tf.train.experimental.PythonState):
                 "epoch": self.epoch,
                 "batch": self.batch,
                 "epochs": [dataclasses.asdict(epoch) for epoch in self.epochs],
+                "warm_start": self.warm_start,
             }
         )
 
@@ -82,6 +86,7 @@ class Progress(tf.train.experimental.PythonState):
         state = json.loads(string_value)
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self.warm_start = state.get("warm_start")
 
 
 def check_users(dataset: Dataset) -> None:
@@ -108,6 +113,7 @@ def train(
     dataset: Dataset,
     run: runs.RunDirectory,
     *,
+    warm_start: WarmStart | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     on_start: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
@@ -121,6 +127,7 @@ def train(
       settings: of the run.
       dataset: to train and validate on.
       run: its directory, started with the same settings.
+      warm_start: what to start from where there is no checkpoint yet; wanted if `settings.warm_start` is.
       callbacks: for Keras, such as a progress bar.
       on_start: called once with where the run goes on from.
       on_epoch: called after each validation.
@@ -137,13 +144,20 @@ def train(
     model = compiled_model(settings, dataset.num_items)
 
     progress = Progress()
+    runs.check_list(run.checkpoints)
+    runs.check_list(run.best)
     manager = tf.train.CheckpointManager(
         tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress),
         run.checkpoints,
         max_to_keep=2,
     )
     if manager.latest_checkpoint is not None:
-        runs.restore(manager.checkpoint, manager.latest_checkpoint)
+        runs.restore_last(manager)
+    elif settings.warm_start:
+        assert warm_start is not None, "settings.warm_start wants warm_start.read()"
+        warm_start.put_into(model)
+        progress.warm_start = warm_start.about | {"validation": _validate(model, validation_users)}
+        manager.save()  # from here on the run needs no other one
     on_start(progress)
 
     best = tf.train.CheckpointManager(runs.towers(model), run.best, max_to_keep=2)
@@ -212,6 +226,14 @@ def _train_epoch(model, settings: Settings, dataset: Dataset, progress: Progress
         if "loss is not finite" in error.message:
             raise explain_non_finite(error.message, settings) from None
         raise
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        # Keras puts lines about the graph before TensorFlow's own words, which name the file.
+        said = error.message.partition("[[{{node")[0].strip().splitlines()
+        what = said[-1] if said else type(error).__name__
+        raise InputError(
+            f"{dataset.directory} was damaged or moved away while it was read: {what}. Put it back as it was,"
+            " or prepare it again, and give the same command: the run goes on from its last checkpoint."
+        ) from error
     seconds = time.monotonic() - started
     losses = {name: values[-1] for name, values in history.items()}
     return Epoch(progress.epoch + 1, losses, {}, examples, seconds, is_best=False)

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed at run time, 2 bad input (a flag, a file, a bundle)
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -41,6 +42,13 @@ def run(main: Callable[[], None], *, bad_input: tuple[type[Exception], ...]) -> 
         except Exception as error:
             if FLAGS.debug:
                 raise
+            if _is_full_disk(error):
+                print(
+                    f"error: the disk is full: {error}\nFree some space and give the same command again. What"
+                    " was whole before is still there, and training goes on from its last checkpoint.",
+                    file=sys.stderr,
+                )
+                return 1
             is_bad_input = isinstance(error, bad_input)
             kind = "" if is_bad_input else f"{type(error).__name__}: "
             print(f"error: {kind}{error}", file=sys.stderr)
@@ -65,6 +73,11 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         for option, value in ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1)):
             mallopt(option, value)
+
+
+def _is_full_disk(error: Exception) -> bool:
+    # TensorFlow and polars have exceptions of their own for it, with the system's words in them.
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -4,6 +4,10 @@
 
 The same command goes on from where a stopped run was, and prints the record of a finished one. A finished run
 whose record lacks something that this version writes is measured again, not trained again.
+
+    python pipelines/train.py --warm_start=runs/yesterday --dataset=datasets/today --run=runs/today
+
+starts from the towers of an earlier run; docs/warm_start.md.
 """
 
 import time
@@ -31,7 +35,7 @@ def main() -> None:
     settings = settings_flags.read(FLAGS)
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
-    from causerec_tf import records, runs, training
+    from causerec_tf import records, runs, training, warm_start
     from causerec_tf.data.sequences import open_dataset
     from causerec_tf.data.windows import num_batches
     from pipelines.profiling import StepProfile
@@ -47,6 +51,10 @@ def main() -> None:
         # Before there is a directory of the run, and before hours of training meet it.
         dataset.verify()
         training.check_users(dataset)
+    source = None
+    if settings.warm_start and missing and not run.has_checkpoint:
+        source = warm_start.read(settings, dataset)
+        print(_describe(source.about))
     run.start(settings, dataset)
     if kept is not None:
         if not missing:
@@ -73,6 +81,7 @@ def main() -> None:
                 settings,
                 dataset,
                 run,
+                warm_start=source,
                 callbacks=[bar, *profiles],
                 on_start=bar.resume,
                 on_epoch=bar.print_epoch,
@@ -97,6 +106,18 @@ def main() -> None:
     )
     report.print_record(record)
     print(f"record: {run.metrics}")
+
+
+def _describe(about: dict) -> str:
+    """What a warm start found, in words."""
+    items = about["items"]
+    note = "" if about["is_finished"] else "\nnote: that run is not finished; this is its best epoch so far"
+    return (
+        f"starting from epoch {about['epoch']} of {about['run']}: {items['kept']:,} items keep their vectors,"
+        f" {items['new_from_histories'] + items['new_at_random']:,} are new"
+        f" ({items['new_from_histories']:,} placed by the histories before them),"
+        f" {items['gone']:,} are gone{note}"
+    )
 
 
 if __name__ == "__main__":

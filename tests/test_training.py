@@ -1,6 +1,7 @@
 """A run from start to end on generated worlds: it learns, it goes on after a stop, it refuses a mix-up."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from causerec_tf import records, runs, training
-from causerec_tf.data import interactions, sequence_writer, synthetic, windows
+from causerec_tf.data import interactions, sequence_writer, sequences, synthetic, windows
 from causerec_tf.errors import InputError
 from causerec_tf.settings import Settings
 
@@ -20,9 +21,9 @@ FAST = Settings(
 def prepare(directory, **world):
     made = synthetic.generate(**{"num_users": 900, "num_items": 240, "num_interests": 12} | world)
     events = pl.DataFrame({"user": made.users.tolist(), "item": made.items.tolist(), "time": made.times})
-    sequences = interactions.build_sequences(events, split_seed=0, num_shards=2)
+    built = interactions.build_sequences(events, split_seed=0, num_shards=2)
     about = {"time_unit": "as given", "split_seed": 0}
-    return sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)
+    return sequence_writer.write_dataset(built, directory, num_shards=2, about=about)
 
 
 @pytest.fixture(name="dataset", scope="module")
@@ -148,6 +149,63 @@ def test_a_broken_checkpoint_is_named(tmp_path, dataset):
         runs.load_trained(tmp_path / "run")
     with pytest.raises(InputError, match="not the directory of a run"):
         runs.load_trained(tmp_path / "nothing")
+
+
+def stop_after_two_checkpoints(run, dataset):
+    with pytest.raises(Stop):
+        train(run, dataset, [StopAt(8)])
+    assert tf.train.latest_checkpoint(run / "checkpoints").endswith("ckpt-2")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone"])
+def test_a_damaged_last_checkpoint_costs_the_steps_since_the_one_before(tmp_path, dataset, damage):
+    run = tmp_path / "run"
+    stop_after_two_checkpoints(run, dataset)
+    for part in (run / "checkpoints").glob("ckpt-2.*"):
+        if damage == "gone":
+            part.unlink()
+        else:
+            part.write_bytes(part.read_bytes()[:100])
+    resumed, _ = train(run, dataset, epochs=2)
+    whole, _ = train(tmp_path / "whole", dataset, epochs=2)
+    np.testing.assert_allclose(resumed.item_embeddings(), whole.item_embeddings(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(40)])
+def test_a_damaged_list_of_checkpoints_is_no_new_start(tmp_path, dataset, content):
+    run = tmp_path / "run"
+    stop_after_two_checkpoints(run, dataset)
+    listing = run / "checkpoints" / "checkpoint"
+    listing.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged: it names no checkpoint") as error:
+        train(run, dataset)
+    line = str(error.value).splitlines()[1]  # do as it says
+    assert line.endswith('"ckpt-2"')
+    listing.write_text(line + "\n")
+    with pytest.raises(Stop):
+        train(run, dataset, [StopAt(1)])
+
+
+class Vanish(tf.keras.callbacks.Callback):
+    def __init__(self, paths):
+        super().__init__()
+        self._paths = paths
+
+    def on_train_end(self, logs=None):
+        for path in self._paths:
+            path.unlink()
+
+
+def test_a_dataset_that_vanishes_between_epochs_is_named(tmp_path, dataset):
+    place = tmp_path / "world"
+    shutil.copytree(dataset.directory, place)
+    shards = list(place.glob("*train.tfrecord*"))
+    copy = sequences.open_dataset(place)
+    with pytest.raises(InputError, match=r"was damaged or moved away while it was read: .*No such file"):
+        train(tmp_path / "run", copy, [Vanish(shards)])
+    shutil.copytree(dataset.directory, place, dirs_exist_ok=True)
+    _, progress = train(tmp_path / "run", copy)
+    assert progress.epoch == 2
 
 
 def test_flags_file_makes_the_same_settings(tmp_path, dataset):

@@ -12,6 +12,7 @@ from tests import reference_data
 from tests.pipelines import scripts
 
 TRAIN = "pipelines/train.py"
+KILLS = 20
 METRICS = {
     f"{name}@{k}" for name in ("recall", "ndcg", "ndcg_hits", "ndcg_target_order", "hr") for k in (20, 50)
 }
@@ -165,31 +166,43 @@ def test_a_loss_that_is_not_finite_ends_with_one_and_says_where(tmp_path, traine
 
 
 @pytest.mark.long
-def test_killed_and_run_again_it_ends_as_if_undisturbed(tmp_path, trained):
-    """Killed twice: in the first epoch, before any is finished, and later."""
-    flags = scripts.flags(epochs=4, checkpoint_steps=3, dataset=trained.dataset)
+def test_killed_twenty_times_it_ends_as_if_undisturbed(tmp_path, trained):
+    """Each time at a random moment after it has got further; half of the time goes into checkpoints here."""
+    import tensorflow as tf
+
+    moments = np.random.default_rng(0).uniform(0, 0.25, KILLS)
+    flags = scripts.flags(epochs=10, patience=10, checkpoint_steps=1, dataset=trained.dataset)
     done = scripts.run(TRAIN, *flags, f"--run={tmp_path / 'whole'}")
     assert done.returncode == 0, done.stderr
-    for checkpoint in ("ckpt-2.index", "ckpt-9.index"):
-        command = scripts.command(TRAIN, *flags, f"--run={tmp_path / 'killed'}")
+    killed = tmp_path / "killed"
+    listing = killed / "checkpoints" / "checkpoint"
+    for moment in moments:
+        before = listing.stat().st_mtime_ns if listing.exists() else 0
         process = subprocess.Popen(
-            command, env=scripts.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            scripts.command(TRAIN, *flags, f"--run={killed}"),
+            env=scripts.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 120
-        while not (tmp_path / "killed" / "checkpoints" / checkpoint).exists():
+        while not listing.exists() or listing.stat().st_mtime_ns == before:
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.005)
+        time.sleep(moment)
         process.kill()
         process.wait(timeout=30)
-        assert not (tmp_path / "killed" / "metrics.json").exists()
+        assert not (killed / "metrics.json").exists()
+        reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(killed / "checkpoints"))
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)  # checks its checksum
     # By the flagfile that it left behind.
-    done = scripts.run(TRAIN, f"--flagfile={tmp_path / 'killed' / 'flags.txt'}")
+    done = scripts.run(TRAIN, f"--flagfile={killed / 'flags.txt'}")
     assert done.returncode == 0, done.stderr
     assert "going on from epoch" in done.stderr + done.stdout
-    whole, killed = record_of(tmp_path / "whole"), record_of(tmp_path / "killed")
+    whole, resumed = record_of(tmp_path / "whole"), record_of(killed)
     for part in ("validation", "test", "pop"):
-        assert killed[part] == pytest.approx(whole[part], abs=1e-9)
-    assert killed["best_epoch"] == whole["best_epoch"]
-    scores = [[epoch["validation_recall@50"] for epoch in record["by_epoch"]] for record in (killed, whole)]
+        assert resumed[part] == pytest.approx(whole[part], abs=1e-9)
+    assert resumed["best_epoch"] == whole["best_epoch"]
+    scores = [[epoch["validation_recall@50"] for epoch in one["by_epoch"]] for one in (resumed, whole)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-9)

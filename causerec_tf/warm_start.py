@@ -1,0 +1,171 @@
+"""Starts a run from the towers of an earlier one whose dataset had other items and users.
+
+Rows of the item table are matched by item id: items are numbered by frequency, so that a number means
+another item in each dataset. What an item of both keeps is its vector, and the user tower keeps its weights,
+both of the earlier run's best epoch. An item that is new starts among the items that training users had
+before it (`new_items`); one that no training user had starts as in a run from nothing, made as long as the
+vectors kept. The optimiser starts without moments: those of the best epoch are not kept, those of the last
+belong to other variables, and Adam has forgotten any after a hundred steps. The concept memories start
+empty: they hold what a recent step saw, and fill again within `memory_size / batch_size` steps.
+"""
+
+import dataclasses
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from causerec_tf import new_items, runs
+from causerec_tf.data.sequences import Dataset
+from causerec_tf.errors import InputError
+from causerec_tf.model import CauseRec
+from causerec_tf.settings import Settings
+
+# They decide what the variables are, or what a vector means.
+_MUST_AGREE: tuple[str, ...] = ("tower", "embedding_dim", "similarity", "max_history", "num_interests")
+_MUST_AGREE_ON_INTERESTS = ("num_concepts", "attention_dim")
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What a run starts from.
+
+    Attributes:
+      table: float32 [V + 1, d], in the order of the new dataset.
+      is_kept: bool [V + 1], rows of items that the earlier run knew.
+      is_placed: bool [V + 1], rows of new items that have a vector from histories. The rows that are
+        neither stay as the model has them, but for their length.
+      user_tower: the weights of the user tower, in its order.
+      about: for the record: from which run, and what became of how many items.
+    """
+
+    table: np.ndarray
+    is_kept: np.ndarray
+    is_placed: np.ndarray
+    user_tower: list[np.ndarray]
+    about: dict[str, Any]
+
+    def put_into(self, model: CauseRec) -> None:
+        """Fills the towers of a new model."""
+        table = model.item_embeddings() * new_items.mean_lengths(self.table, self.is_kept)
+        given = self.is_kept | self.is_placed
+        table[given] = self.table[given]
+        model.item_tower.table.assign(table)
+        for variable, value in zip(model.user_tower.weights, self.user_tower, strict=True):
+            variable.assign(value)
+
+
+def read(settings: Settings, dataset: Dataset) -> WarmStart:
+    """Reads the run that `settings.warm_start` names, for a run on another dataset.
+
+    Args:
+      settings: of the new run.
+      dataset: of the new run.
+
+    Returns:
+      What the new run starts from.
+
+    Raises:
+      InputError: the run cannot be read, its settings or its split of users do not fit, or it knows none of
+        the items.
+    """
+    source = Path(settings.warm_start)
+    if os.path.realpath(source) == os.path.realpath(settings.run):
+        raise InputError(
+            f"--warm_start={source} is --run itself. Leave --warm_start out to go on with a stopped run, or"
+            " give the new run a directory of its own."
+        )
+    check_settings(Settings.from_flagfile(runs.RunDirectory(source).flags), settings)
+    earlier = runs.load_trained(source)
+    _check_split(earlier.dataset, dataset, source)
+    rows = rows_of(earlier.dataset.item_ids(), dataset.item_ids())
+    is_kept = rows > 0
+    num_kept = int(is_kept.sum())
+    if num_kept == 0:
+        raise InputError(
+            f"--warm_start={source} knows none of the {dataset.num_items:,} items of {dataset.directory}:"
+            f" its first is {earlier.dataset.item_ids()[0]!r}, theirs {dataset.item_ids()[0]!r}. Prepare both"
+            " datasets from logs with the same item ids."
+        )
+    table = earlier.model.item_embeddings()[rows]
+    weights = [weight.numpy() for weight in earlier.model.user_tower.weights]
+    table, is_placed = new_items.from_histories(table, is_kept, dataset, settings.max_history)
+    about = {
+        "run": str(source),
+        "epoch": _best_epoch(source),
+        "is_finished": earlier.is_finished,
+        "dataset": {"name": earlier.dataset.name, "fingerprint": earlier.dataset.fingerprint},
+        "towers_sha256": _digest([earlier.model.item_embeddings(), *weights]),
+        "items": {
+            "kept": num_kept,
+            "new_from_histories": int(is_placed.sum()),
+            "new_at_random": dataset.num_items - num_kept - int(is_placed.sum()),
+            "gone": earlier.dataset.num_items - num_kept,
+        },
+    }
+    return WarmStart(table, is_kept, is_placed, weights, about)
+
+
+def rows_of(known_ids: list[str], wanted_ids: list[str]) -> np.ndarray:
+    """Where the items of one vocabulary stand in the table of another.
+
+    Args:
+      known_ids: the vocabulary of the table.
+      wanted_ids: the other one.
+
+    Returns:
+      int64 [wanted + 1], the row of each index; 0, padding's row, for padding and for what is unknown.
+    """
+    row_of = {item_id: row for row, item_id in enumerate(known_ids, start=1)}
+    return np.array([0, *(row_of.get(item_id, 0) for item_id in wanted_ids)])
+
+
+def check_settings(earlier: Settings, settings: Settings) -> None:
+    """Checks that the towers of one run fit into another.
+
+    Raises:
+      InputError: they do not; it names the settings that differ with both values.
+    """
+    names = _MUST_AGREE
+    if settings.reads_interests and earlier.reads_interests:
+        names += _MUST_AGREE_ON_INTERESTS
+    elif settings.reads_interests or earlier.reads_interests:
+        names += ("method",)
+    there, here = dataclasses.asdict(earlier), dataclasses.asdict(settings)
+    differing = [
+        f"--{name}={there[name]} there, --{name}={here[name]} here"
+        for name in names
+        if there[name] != here[name]
+    ]
+    if differing:
+        raise InputError(
+            f"--warm_start={settings.warm_start} has towers of another kind: {'; '.join(differing)}. Train"
+            " with the settings of that run, or without --warm_start."
+        )
+
+
+def _check_split(earlier: Dataset, dataset: Dataset, source: Path) -> None:
+    """A user who trained the earlier run must not be one to measure the new one on."""
+    there, here = earlier.info["split_seed"], dataset.info["split_seed"]
+    if there != here:
+        raise InputError(
+            f"--warm_start={source} was trained with the users of --split_seed={there}, but"
+            f" {dataset.directory} is split by --split_seed={here}: it has learnt from users that would be"
+            f" measured now. Prepare the dataset with --split_seed={there}."
+        )
+
+
+def _best_epoch(source: Path) -> int:
+    latest = tf.train.latest_checkpoint(runs.RunDirectory(source).best)
+    return int(latest.rpartition("-")[2])
+
+
+def _digest(arrays: list[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
