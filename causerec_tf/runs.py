@@ -12,6 +12,7 @@ metrics.json     the result record: written last, and so the sign of a finished 
 import dataclasses
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from causerec_tf.data.sequences import Dataset, open_dataset
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ def restore_last(manager: tf.train.CheckpointManager) -> None:
             failures.append((path, error))
             continue
         for failed, _ in failures:
-            logging.warning("The checkpoint %s cannot be read: going on from %s.", failed, path)
+            _logger.warning("The checkpoint %s cannot be read: going on from %s.", failed, path)
         return
     raise failures[0][1]
 
