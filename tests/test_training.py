@@ -59,7 +59,7 @@ class StopAt(tf.keras.callbacks.Callback):
             raise Stop
 
 
-@pytest.mark.parametrize("method", ["base", "item"])
+@pytest.mark.parametrize("method", [pytest.param("base", marks=pytest.mark.long), "item"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, method):
     whole, whole_progress = train(tmp_path / "whole", dataset, method=method)
     for batches in (5, 60):  # after a checkpoint in the first epoch, and in the second
@@ -157,7 +157,7 @@ def stop_after_two_checkpoints(run, dataset):
     assert tf.train.latest_checkpoint(run / "checkpoints").endswith("ckpt-2")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "gone"])
+@pytest.mark.parametrize("damage", ["truncated", pytest.param("gone", marks=pytest.mark.long)])
 def test_a_damaged_last_checkpoint_costs_the_steps_since_the_one_before(tmp_path, dataset, damage):
     run = tmp_path / "run"
     stop_after_two_checkpoints(run, dataset)

@@ -139,6 +139,7 @@ def test_the_page_holds_what_the_records_and_users_give(compared):
     assert "without a figure here: `mind`" in "\n".join(lines)
 
 
+@pytest.mark.long
 def test_what_is_done_is_not_computed_again(compared):
     place, _ = compared
     made = ("comparison.md", "comparison.png")

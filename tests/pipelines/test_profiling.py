@@ -1,5 +1,7 @@
 """A profile of a run's steps, as TensorBoard's profile plugin looks for it."""
 
+import pytest
+
 from tests.pipelines import scripts
 
 
@@ -16,6 +18,7 @@ def test_a_profile_is_written_once(tmp_path):
     assert profile.stat().st_size > 1000
 
 
+@pytest.mark.long
 def test_a_run_too_short_for_a_profile_says_so(tmp_path):
     scripts.write_world(tmp_path / "world", num_users=20)
     done = scripts.run(
