@@ -28,7 +28,6 @@ class ConceptMemory(tf.Module):
         """
         super().__init__(name=name)
         self.capacity = capacity
-        self._concept_shape = concept_shape
         self._concepts = tf.Variable(
             tf.zeros([capacity, *concept_shape], dtype), trainable=False, name="concepts"
         )
