@@ -16,8 +16,8 @@ from pipelines.comparison.plan import PlannedRun
 _TRAIN = Path(__file__).parents[1] / "train.py"
 _SECONDS_BETWEEN_LOOKS = 0.2
 _LINES_OF_A_FAILURE = 8
-# As pipelines/progress.py prints it.
-_EPOCH = re.compile(r"^epoch (\d+)/(\d+) ", re.MULTILINE)
+# As pipelines/progress.py prints it: above a bar, that is behind the carriage return that wiped the bar away.
+_EPOCH = re.compile(r"(?:^|\r)epoch (\d+)/(\d+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
