@@ -66,10 +66,11 @@ def main() -> None:
 def _yesterday(today, directory: Path):
     """Cuts yesterday's dataset from today's; users stay in their splits, since these go by their ids."""
     from causerec_tf.data import interactions, sequence_writer
+    from causerec_tf.data.user_split import SPLITS
 
     frames = []
     item_ids = np.array(today.item_ids(), dtype=object)
-    for split in interactions.SPLITS:
+    for split in SPLITS:
         sequences = today.read(split)
         users = np.repeat(sequences.user_ids, np.diff(sequences.row_splits))
         frame = {"user": users, "item": item_ids[sequences.items - 1], "time": sequences.timestamps}

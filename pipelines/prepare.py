@@ -15,6 +15,7 @@ import polars as pl
 from absl import flags
 
 from causerec_tf.data import interactions, times
+from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.data.log_files import FORMATS
 from causerec_tf.data.placement import check_output
@@ -22,6 +23,7 @@ from causerec_tf.data.public.amazon import REVIEWS, TRIPLES
 from causerec_tf.data.public.item_lists import read_item_lists
 from causerec_tf.data.public.movielens import read_movielens
 from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
+from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from pipelines import command
 
@@ -129,7 +131,7 @@ def main() -> None:
     log, source, names = _read(steps)
 
     steps.begin("filtering and ordering")
-    events = interactions.apply_filters(log.events, filters, FLAGS.split_seed)
+    events = apply_filters(log.events, filters, FLAGS.split_seed)
     sequences = interactions.build_sequences(events, split_seed=FLAGS.split_seed, num_shards=FLAGS.num_shards)
     steps.end(f"{len(events):,} interactions of {len(sequences.user_ids):,} users")
 
@@ -198,10 +200,8 @@ def _prepare_by_beam(steps: Steps) -> None:
     _print_summary(info, source["rows_read"], source["rows_skipped"], steps.seconds)
 
 
-def _filters() -> interactions.Filters:
-    return interactions.Filters(
-        FLAGS.min_user_count, FLAGS.min_item_count, FLAGS.max_user_count, FLAGS.training_share
-    )
+def _filters() -> Filters:
+    return Filters(FLAGS.min_user_count, FLAGS.min_item_count, FLAGS.max_user_count, FLAGS.training_share)
 
 
 def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
@@ -282,7 +282,7 @@ def _with_original_ids(log: interactions.Log) -> interactions.Log:
 def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], seconds: float) -> None:
     counts = info["counts"]
     print(f"\n{'':14}{'users':>12}{'items':>12}{'interactions':>14}")
-    for split in interactions.SPLITS:
+    for split in SPLITS:
         numbers = counts["users"][split], counts["items"][split], counts["interactions"][split]
         print(f"{split:14}{numbers[0]:>12,}{numbers[1]:>12,}{numbers[2]:>14,}")
     total = sum(counts["users"].values()), info["num_items"], sum(counts["interactions"].values())
@@ -300,7 +300,7 @@ def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], sec
         ("seconds", f"{seconds:.1f}"),
     ):
         print(f"{name:16}{value}")
-    for split in interactions.SPLITS:
+    for split in SPLITS:
         if not counts["users"][split]:
             print(f"note: no user fell into {split}: take a larger log or another --split_seed.")
 

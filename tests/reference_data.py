@@ -2,6 +2,8 @@
 
 import hashlib
 
+import polars as pl
+
 
 def split_and_shard(user_id, split_seed, num_shards):
     """The split of a user (0 train, 1 validation, 2 test) and its shard, digit by digit."""
@@ -80,3 +82,12 @@ def odd_rows(random, num_users=40, num_items=25):
             rows.append((user, random.choice(items), random.randint(-3, 6)))
     random.shuffle(rows)
     return rows
+
+
+def frame(rows):
+    """Rows (user, item, time) as what the data half takes."""
+    users, items, moments = zip(*rows, strict=True)
+    return pl.DataFrame(
+        {"user": users, "item": items, "time": moments},
+        schema={"user": pl.String, "item": pl.String, "time": pl.Int64},
+    )

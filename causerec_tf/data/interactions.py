@@ -1,14 +1,12 @@
-"""A raw log -> validated, filtered, ordered and split sequences of events.
+"""A raw log -> validated, ordered and split sequences of events; `filters` stands between the two.
 
 No TensorFlow here: whatever engine prepares a log, these are the rules. Ids are text from here on;
 an integer id is its decimal text.
 """
 
 import glob
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,50 +15,9 @@ import polars as pl
 from causerec_tf.data import times
 from causerec_tf.data.log_files import open_log_file
 from causerec_tf.data.log_rows import ROLES, read_rows
+from causerec_tf.data.text_codes import text_codes
+from causerec_tf.data.user_split import place_users
 from causerec_tf.errors import InputError
-
-SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which events of a log go into a dataset, in the order in which it is settled.
-
-    Attributes:
-      min_user_count: least number of events of a user; see `core_filter`.
-      min_item_count: least number of events of an item.
-      max_user_count: so many events of a user, the last; None: all. See `keep_last`.
-      training_share: this share of the training users; see `share_training_users`.
-    """
-
-    min_user_count: int = 1
-    min_item_count: int = 1
-    max_user_count: int | None = None
-    training_share: float = 1.0
-
-    def check(self) -> None:
-        """Raises an InputError where a number makes no sense."""
-        for name in ("min_user_count", "min_item_count"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"{name} is {getattr(self, name)}; it must be at least 1, which filters nothing."
-                )
-        if self.max_user_count is not None and self.max_user_count < 1:
-            raise InputError(f"max_user_count is {self.max_user_count}; it must be at least 1.")
-        if not 0 < self.training_share <= 1:
-            raise InputError(f"training_share is {self.training_share}; it must be above 0 and at most 1.")
-
-    def description(self) -> dict[str, float]:
-        """What `dataset.json` says of them."""
-        used: dict[str, float] = {
-            "min_user_count": self.min_user_count,
-            "min_item_count": self.min_item_count,
-        }
-        if self.max_user_count is not None:
-            used["max_user_count"] = self.max_user_count
-        if self.training_share < 1:
-            used["training_share"] = self.training_share
-        return used
 
 
 @dataclass(frozen=True)
@@ -203,132 +160,6 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     return list(paths)
 
 
-def apply_filters(events: pl.DataFrame, filters: Filters, split_seed: int) -> pl.DataFrame:
-    """The events that the filters keep, in the order of the log.
-
-    Args:
-      events: columns `user`, `item` and `time`.
-      filters: what to keep.
-      split_seed: the seed of `build_sequences`.
-
-    Raises:
-      InputError: nothing is left, or a number makes no sense.
-    """
-    events = core_filter(events, min_user_count=filters.min_user_count, min_item_count=filters.min_item_count)
-    if filters.max_user_count is not None:
-        events = keep_last(events, filters.max_user_count)
-    return share_training_users(events, filters.training_share, split_seed)
-
-
-def core_filter(events: pl.DataFrame, *, min_user_count: int = 1, min_item_count: int = 1) -> pl.DataFrame:
-    """Drops rare users and items until every one that is left has enough events left.
-
-    Args:
-      events: columns `user` and `item`, and any others.
-      min_user_count: least number of events of a user; repeats count.
-      min_item_count: least number of events of an item.
-
-    Raises:
-      InputError: nothing is left.
-    """
-    Filters(min_user_count, min_item_count).check()
-    if min_user_count == 1 and min_item_count == 1:
-        return events
-    users, items = text_codes(events["user"])[1], text_codes(events["item"])[1]
-    kept = np.arange(len(events), dtype=np.uint32)
-    while True:
-        enough = (np.bincount(users[kept])[users[kept]] >= min_user_count) & (
-            np.bincount(items[kept])[items[kept]] >= min_item_count
-        )
-        if enough.all():
-            return events[kept]
-        kept = kept[enough]
-        if not len(kept):
-            raise nothing_left(len(events), min_user_count, min_item_count)
-
-
-def nothing_left(num_events: int, min_user_count: int, min_item_count: int) -> InputError:
-    """The error of filters that leave no event."""
-    return InputError(
-        f"no user is left of {num_events} interactions after the filters"
-        f" min_user_count={min_user_count}, min_item_count={min_item_count}. Lower them."
-    )
-
-
-def keep_last(events: pl.DataFrame, max_user_count: int) -> pl.DataFrame:
-    """Keeps of each user the last events in the order of time; of one time, the last of the log.
-
-    Args:
-      events: columns `user` and `time`, and any others.
-      max_user_count: largest number of events of a user that is kept.
-
-    Raises:
-      InputError: `max_user_count` is below 1.
-    """
-    Filters(max_user_count=max_user_count).check()
-    users = text_codes(events["user"])[1]
-    order = np.lexsort((events["time"].to_numpy(), users))
-    ends = np.cumsum(np.bincount(users))[users[order]]
-    kept = order[ends - np.arange(len(order)) <= max_user_count]
-    return events[np.sort(kept)]
-
-
-def share_training_users(events: pl.DataFrame, share: float, split_seed: int) -> pl.DataFrame:
-    """Drops training users so that about this share of them is left; the other splits stay whole.
-
-    A user stays by its id and the seed alone, so that a smaller share is a subset of a larger one.
-
-    Args:
-      events: column `user`, and any others.
-      share: above 0, at most 1; taken as the decimal number that it is written as.
-      split_seed: the seed of `build_sequences`.
-
-    Raises:
-      InputError: `share` is out of its range, or leaves no user.
-    """
-    Filters(training_share=share).check()
-    kept = drop_unshared_users(events, share, split_seed)
-    if not len(kept):
-        raise no_shared_user(share)
-    return kept
-
-
-def drop_unshared_users(events: pl.DataFrame, share: float, split_seed: int) -> pl.DataFrame:
-    """`share_training_users` of some of the users, of whom none may be left."""
-    if share == 1:
-        return events
-    exact = Fraction(repr(float(share)))
-    users = events["user"].unique()
-    kept = [user for user in users if _is_shared(hash_user(user, split_seed)[0], exact)]
-    return events.filter(pl.col("user").is_in(kept))
-
-
-def no_shared_user(share: float) -> InputError:
-    """The error of a share that leaves no user."""
-    return InputError(f"no user is left with training_share={share}. Raise it.")
-
-
-def hash_user(user_id: str, split_seed: int) -> tuple[int, int]:
-    """Two independent 64-bit numbers of a user: one decides the split, one the shard.
-
-    They are the two big-endian halves of the 16-byte BLAKE2b of the id's UTF-8 bytes, keyed with
-    the decimal text of the seed.
-    """
-    key = str(split_seed).encode("ascii")
-    digest = hashlib.blake2b(user_id.encode("utf-8"), digest_size=16, key=key).digest()
-    return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
-
-
-def split_of(user_id: str, split_seed: int) -> str:
-    """The split of a user, one of `SPLITS`, in shares of 8:1:1, by its id and the seed alone."""
-    return SPLITS[_split_index(hash_user(user_id, split_seed)[0])]
-
-
-def shard_of(user_id: str, split_seed: int, num_shards: int) -> int:
-    """The shard of a user within its split, from 0."""
-    return hash_user(user_id, split_seed)[1] % num_shards
-
-
 def build_sequences(events: pl.DataFrame, *, split_seed: int, num_shards: int) -> SplitSequences:
     """Orders the events user by user, splits the users and numbers the items.
 
@@ -349,13 +180,6 @@ def build_sequences(events: pl.DataFrame, *, split_seed: int, num_shards: int) -
     index[ranking] = np.arange(1, len(item_ids) + 1, dtype=np.int32)
     vocabulary = [item_ids[position] for position in ranking]
     return SplitSequences(vocabulary, user_ids, index[items], moments, row_splits, split, shard)
-
-
-def text_codes(column: pl.Series) -> tuple[list[str], np.ndarray]:
-    """The distinct values in the order of their bytes, and each row's position among them, uint32 [rows]."""
-    distinct = column.unique().sort()
-    codes = column.cast(pl.Enum(distinct)).to_physical().cast(pl.UInt32)
-    return distinct.to_list(), codes.to_numpy()
 
 
 def in_order(
@@ -387,13 +211,6 @@ def in_order(
     return users, moments, frame["item"].to_numpy()
 
 
-def place_users(user_ids: Sequence[str], split_seed: int, num_shards: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split (position in `SPLITS`) and shard of each user, int64 [users] both."""
-    hashes = [hash_user(user_id, split_seed) for user_id in user_ids]
-    split = np.array([_split_index(first) for first, _ in hashes], np.int64)
-    return split, np.array([second % num_shards for _, second in hashes], np.int64)
-
-
 def rank_items(frequency: np.ndarray) -> np.ndarray:
     """The order of the vocabulary: by descending frequency, ties as they stand.
 
@@ -404,18 +221,6 @@ def rank_items(frequency: np.ndarray) -> np.ndarray:
       int64 [items], positions in `frequency`.
     """
     return np.argsort(-frequency, kind="stable")
-
-
-def _split_index(number: int) -> int:
-    # Compared as integers: floats would round the thresholds, each engine in its own way.
-    tenths = number * 10
-    return (tenths >= 8 << 64) + (tenths >= 9 << 64)
-
-
-def _is_shared(number: int, share: Fraction) -> bool:
-    """Whether a user with this first number is of validation or test, or in the share of training."""
-    is_training = _split_index(number) == 0
-    return not is_training or number * 10 * share.denominator < (8 << 64) * share.numerator
 
 
 def in_microseconds(events: pl.DataFrame, path: str) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data.interactions import SPLITS, SplitSequences
+from causerec_tf.data.interactions import SplitSequences
 from causerec_tf.data.placement import written_beside
 from causerec_tf.data.sequences import (
     FORMAT_VERSION,
@@ -23,6 +23,7 @@ from causerec_tf.data.sequences import (
     file_sha256,
     open_dataset,
 )
+from causerec_tf.data.user_split import SPLITS
 
 
 def write_dataset(

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data.interactions import SPLITS
+from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 
 __all__ = ["SPLITS", "Dataset", "UserSequences", "open_dataset"]

@@ -13,7 +13,7 @@ import pytest
 
 from causerec_tf.data import interactions
 from causerec_tf.data.distributed import blocks, ranges
-from causerec_tf.data.interactions import Filters
+from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.sequence_writer import write_dataset
 from causerec_tf.data.sequences import SPLITS, open_dataset
 from causerec_tf.errors import InputError
@@ -35,7 +35,7 @@ def by_beam(directory, patterns, **settings):
 
 def locally(directory, patterns, *, filters=FILTERS[0], num_shards=8, **settings):
     log = interactions.read_log(patterns, **settings)
-    events = interactions.apply_filters(log.events, filters, 0)
+    events = apply_filters(log.events, filters, 0)
     source = {"kind": "log", "files": list(log.files)}
     source |= {"rows_read": log.rows_read, "rows_skipped": log.skipped}
     about = {"time_unit": log.time_unit, "filters": filters.description()}

@@ -11,18 +11,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import polars as pl
 
-from causerec_tf.data.interactions import (
-    SPLITS,
-    Filters,
-    SplitSequences,
-    drop_unshared_users,
-    hash_user,
-    in_order,
-    keep_last,
-    place_users,
-    rank_items,
-    text_codes,
-)
+from causerec_tf.data.filters import Filters, drop_unshared_users, keep_last
+from causerec_tf.data.interactions import SplitSequences, in_order, rank_items
+from causerec_tf.data.text_codes import text_codes
+from causerec_tf.data.user_split import SPLITS, hash_user, place_users
 
 
 def split_of_bucket(bucket: int, num_shards: int, parts: int) -> tuple[int, int, int]:

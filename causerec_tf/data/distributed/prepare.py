@@ -17,18 +17,13 @@ from causerec_tf.data import times
 from causerec_tf.data.distributed import steps, storage
 from causerec_tf.data.distributed.ranges import Range, split_file
 from causerec_tf.data.distributed.steps import Bucket, Plan
-from causerec_tf.data.interactions import (
-    SPLITS,
-    Filters,
-    column_roles,
-    no_shared_user,
-    no_usable_rows,
-    nothing_left,
-)
+from causerec_tf.data.filters import Filters, no_shared_user, nothing_left
+from causerec_tf.data.interactions import column_roles, no_usable_rows
 from causerec_tf.data.log_files import check_format, empty_file
 from causerec_tf.data.log_rows import REASONS, missing_column
 from causerec_tf.data.placement import written_beside
 from causerec_tf.data.sequences import INFO_FILE, ITEMS_FILE, read_lines
+from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 
 _RANGE_BYTES = 64 << 20

@@ -21,7 +21,9 @@ import polars as pl
 
 from causerec_tf.data.distributed import blocks, storage
 from causerec_tf.data.distributed.ranges import Range, read_range, survey_range
-from causerec_tf.data.interactions import SPLITS, Filters, in_microseconds
+from causerec_tf.data.filters import Filters
+from causerec_tf.data.interactions import in_microseconds
+from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 
 _ITEM_PARTS = 64
