@@ -35,7 +35,10 @@ class NonFiniteLossError(RuntimeError):
 class CauseRec(tfrs.Model):
     """A two-tower retriever that trains with counterfactual histories (equation 11).
 
-        L = L_matching + lambda_co L_co + lambda_ii L_ii
+        L = L_matching + lambda_co L_co + lambda_ii L_ii + lambda_cm L_cm
+
+    L_cm is ours, 0 by default: the matching loss of the counterfactual positives, which keep what their
+    target rests on and so should still find it; the mean over those of an example.
 
     `method="base"` leaves the counterfactual part out; a weight of 0, or M or N of 0, leaves out the
     terms that need it. What is served is `encode`: it knows nothing of the counterfactual part.
@@ -71,7 +74,7 @@ class CauseRec(tfrs.Model):
         self.user_tower = user_tower(settings)
         weights = {"matching": 1.0}
         if settings.method != "base":
-            weights |= {"co": settings.lambda_co, "ii": settings.lambda_ii}
+            weights |= {"co": settings.lambda_co, "ii": settings.lambda_ii, "cm": settings.lambda_cm}
         self._weights = {name: weight for name, weight in weights.items() if weight > 0}
         self._means = {name: tf.keras.metrics.Mean(name) for name in self._weights}
         self.item_synthesis = self.interest_synthesis = None
@@ -147,8 +150,7 @@ class CauseRec(tfrs.Model):
 
         target_BD, negative_SD = self._matched(target_BD), self._matched(negative_SD)
         parts_B = {} if exists_BC is None else self._contrasts(target_BD, vectors, exists_BC)
-        user_BD = self._matching_vector(vectors[:, 0], target_BD)
-        parts_B["matching"] = self._matching(user_BD, target_BD, negative_SD, target_B, drawn)
+        parts_B |= self._matchings(vectors, exists_BC, target_BD, negative_SD, target_B, drawn)
         return self._total({name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()})
 
     def train_step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -178,8 +180,14 @@ class CauseRec(tfrs.Model):
         """What the counterfactuals on the item level change, or None where there are none."""
         if self.item_synthesis is None:
             return None
-        scores_BL = concepts.scores(self.item_tower(history_BL), self.item_tower(target_B))
+        scores_BL = self._scores(self.item_tower(history_BL), self.item_tower(target_B), seed)
         return self.item_synthesis(history_BL, mask_BL, target_B, scores_BL, seed)
+
+    def _scores(self, concepts_BLD, target_BD, seed) -> tf.Tensor:
+        """What tells the indispensable concepts from the dispensable ones, float [B, L]."""
+        if self.settings.concept_scores == "random":
+            return tf.random.stateless_uniform(tf.shape(concepts_BLD)[:2], tf.random.fold_in(seed, 2))
+        return concepts.scores(concepts_BLD, target_BD)
 
     def _encode_on_items(self, vectors_UD, history_BL, mask_BL, changes) -> tuple[tf.Tensor, tf.Tensor]:
         """Vectors of histories and counterfactuals, [B, E, d] or [B, E, I, d], and which of these exist."""
@@ -197,12 +205,9 @@ class CauseRec(tfrs.Model):
         assert self.interest_synthesis is not None
         tower, has_interests_B = self.user_tower, tf.reduce_any(mask_BL, axis=1)
         interests_BKD = tower.attention(tf.gather(vectors_UD, history_BL), mask_BL)
-        changes = self.interest_synthesis(
-            interests_BKD,
-            has_interests_B,
-            concepts.scores(interests_BKD, target_BD),
-            tf.random.fold_in(seed, 1),
-        )
+        seed = tf.random.fold_in(seed, 1)
+        scores_BK = self._scores(interests_BKD, target_BD, seed)
+        changes = self.interest_synthesis(interests_BKD, has_interests_B, scores_BK, seed)
         vectors = encoding.encode_interests(tower.encoder, interests_BKD, has_interests_B, changes)
         if item_changes is None:
             return vectors, changes.exists_BC
@@ -244,6 +249,23 @@ class CauseRec(tfrs.Model):
             parts_B["co"] = losses.contrast_with_observation(user_BD, *vectors, *masks)
         if "ii" in self._weights:
             parts_B["ii"] = losses.contrast_with_items(target_BD, *vectors, *masks)
+        return parts_B
+
+    def _matchings(self, vectors, exists_BC, target_BD, negative_SD, target_B, drawn) -> dict[str, tf.Tensor]:
+        """L_matching of each example and, if it has a weight, L_cm, of [B, E, d] or [B, E, I, d]."""
+        num_matched = 1 + (self.settings.num_positives if "cm" in self._weights else 0)
+        target_ND, target_N = (tf.repeat(one, num_matched, axis=0) for one in (target_BD, target_B))
+        flat = tf.reshape(vectors[:, :num_matched], [-1, *vectors.shape[2:]])
+        user_ND = self._matching_vector(flat, target_ND)
+        losses_BM = tf.reshape(
+            self._matching(user_ND, target_ND, negative_SD, target_N, drawn), [-1, num_matched]
+        )
+        parts_B = {"matching": losses_BM[:, 0]}
+        if num_matched > 1:
+            exists_BM = tf.cast(exists_BC[:, : num_matched - 1], losses_BM.dtype)
+            parts_B["cm"] = tf.math.divide_no_nan(
+                tf.reduce_sum(losses_BM[:, 1:] * exists_BM, axis=1), tf.reduce_sum(exists_BM, axis=1)
+            )
         return parts_B
 
     def _matching(self, user_BD, target_BD, negative_SD, target_B, drawn) -> tf.Tensor:

@@ -10,6 +10,7 @@ from causerec_tf.errors import InputError
 METHODS = ("base", "item", "interest", "hierarchical")
 TOWERS = ("mean", "youtube_dnn", "gru4rec", "sasrec", "mind", "comirec_sa", "comirec_dr")
 SIMILARITIES = ("dot", "cosine")
+CONCEPT_SCORES = ("target", "random")
 SAMPLERS = ("uniform", "log_uniform", "full")
 PRECISIONS = ("float32", "mixed_bfloat16")
 RECIPES = ("paper", "tuned")
@@ -49,6 +50,9 @@ class Settings:
     )
     seed: int = _setting(0, "Of initial weights, order, negatives and synthesis.")
     max_history: int = _setting(20, "How many of the last items the tower reads.")
+    targets_ahead: int = _setting(
+        1, "The target is drawn from so many items that follow the history; 1: the next item."
+    )
     embedding_dim: int = _setting(64, "Size of item and user vectors.")
     epochs: int = _setting(10, "Epochs at most.")
     patience: int = _setting(3, "Epochs without a better validation Recall@50 before stopping.")
@@ -73,6 +77,15 @@ class Settings:
     memory_size: int = _setting(65536, "Concepts a memory holds: item ids, interests.")
     lambda_co: float = _setting(1.0, "Weight of L_co (equation 9).")
     lambda_ii: float = _setting(1.0, "Weight of L_ii (equation 10).")
+    lambda_cm: float = _setting(
+        0.0, "Weight of the matching loss of the counterfactual positives (ours; not in the paper)."
+    )
+    concept_scores: str = _setting(
+        "target",
+        "What tells indispensable concepts from dispensable ones. target: equations 5 and 8; random: the lot,"
+        " which makes the synthesis a plain augmentation, to compare with.",
+        CONCEPT_SCORES,
+    )
     precision: str = _setting(
         "float32",
         "Of the user tower's products. mixed_bfloat16 is for hardware that has it: variables, losses and"
@@ -91,14 +104,14 @@ class Settings:
         for name in (
             *("max_history", "embedding_dim", "epochs", "patience", "batch_size"),
             *("num_sampled", "memory_size", "checkpoint_steps", "steps_per_execution", "num_interests"),
-            *("num_concepts", "attention_dim"),
+            *("num_concepts", "attention_dim", "targets_ahead"),
         ):
             self._check(name, getattr(self, name) >= 1, "1 or more")
         for name in ("learning_rate", "temperature"):
             self._check(name, getattr(self, name) > 0, "more than 0")
         for name in (
             *("weight_decay", "lambda_co", "lambda_ii", "num_positives", "num_negatives"),
-            "attention_power",
+            *("lambda_cm", "attention_power"),
         ):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         self._check("variant", re.fullmatch("[a-z0-9_]*", self.variant) is not None, "a-z, 0-9 and _ only")

@@ -217,6 +217,7 @@ def _train_epoch(model, settings: Settings, dataset: Dataset, progress: Progress
         seed=settings.seed,
         epoch=progress.epoch,
         skip_batches=progress.batch,
+        targets_ahead=settings.targets_ahead,
     )
     examples = dataset.num_training_windows - progress.batch * settings.batch_size
     started = time.monotonic()

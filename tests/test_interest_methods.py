@@ -11,7 +11,7 @@ from causerec_tf.optimizers import SparseAdam
 from causerec_tf.settings import Settings
 from tests import reference
 
-NUM_ITEMS, M, N, WEIGHTS = 60, 2, 4, {"co": 0.3, "ii": 0.7}
+NUM_ITEMS, M, N, WEIGHTS = 60, 2, 4, {"co": 0.3, "ii": 0.7, "cm": 0.6}
 SETTINGS = {
     "embedding_dim": 8,
     "max_history": 6,
@@ -23,6 +23,7 @@ SETTINGS = {
     "memory_size": 100,
     "lambda_co": WEIGHTS["co"],
     "lambda_ii": WEIGHTS["ii"],
+    "lambda_cm": WEIGHTS["cm"],
 }
 LEVELS = {"interest": (0, 0), "hierarchical": (1, 2)}  # positives and negatives on the item level
 
@@ -107,9 +108,14 @@ def twin_loss(table, w_1, w_2, mlp, inputs, item_changes, interest_changes):
         user = encode(observed)
         positives, negatives = (np.array(made[kind]).reshape(-1, 8) for kind in ("positive", "negative"))
         exist = np.ones(len(positives), bool), np.ones(len(negatives), bool)
-        total += reference.sampled_softmax(
-            user[np.newaxis], table[target][np.newaxis], table[1:], [target], ids
-        )[0]
+
+        def matching(vector, target=target):
+            one = vector[np.newaxis], table[target][np.newaxis]
+            return reference.sampled_softmax(*one, table[1:], [target], ids)[0]
+
+        total += matching(user)
+        if len(positives):
+            total += WEIGHTS["cm"] * np.mean([matching(one) for one in positives])
         total += WEIGHTS["co"] * reference.contrast_with_observation(user, positives, negatives, *exist)
         total += WEIGHTS["ii"] * reference.contrast_with_items(table[target], positives, negatives, *exist)
     return total / len(inputs["target"])
@@ -204,7 +210,7 @@ def test_items_as_interests_by_mean_equal_those_written_out_with_their_gradients
 @both
 def test_without_weights_or_with_empty_memories_the_gradient_is_that_of_matching_alone(method):
     inputs, gradients = batch(), []
-    for model in (make(method), make(method, lambda_co=0.0, lambda_ii=0.0)):
+    for model in (make(method), make(method, lambda_co=0.0, lambda_ii=0.0, lambda_cm=0.0)):
         with tf.GradientTape() as tape:
             loss = model.compute_loss(inputs, training=True)
         of_each = tape.gradient(loss, model.trainable_variables)

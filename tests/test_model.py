@@ -91,13 +91,13 @@ def test_an_empty_memory_gives_the_gradient_of_the_base():
 
 
 @pytest.mark.parametrize("tower", ["mean", "mind", "comirec_sa", "comirec_dr"])
-def test_the_loss_is_equation_11(tower):
+def test_the_loss_is_equation_11_and_the_matching_loss_of_the_positives(tower):
     """Twin: vectors from the tower (tested by itself), losses from NumPy, sums by hand.
 
-    Of several vectors the matching loss takes MIND's attention for MIND, and otherwise, as the contrasts do
+    Of several vectors the matching losses take MIND's attention for MIND, and otherwise, as the contrasts do
     for each history, the one with the largest inner product with the target.
     """
-    weights = {"lambda_co": 0.3, "lambda_ii": 0.7}
+    weights = {"lambda_co": 0.3, "lambda_ii": 0.7, "lambda_cm": 0.6}
     model = make(method="item", sampler="full", tower=tower, attention_power=2.0, **weights)
     inputs = batch()
     model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
@@ -122,22 +122,43 @@ def test_the_loss_is_equation_11(tower):
         of_histories = vectors[b]
         if tower != "mean":
             of_histories = np.array([several[np.argmax(several @ wanted)] for several in vectors[b]])
-        user = of_histories[0]
+        matched = of_histories[:3]
         if tower == "mind":
-            user = reference.label_aware_attention(vectors[b, 0], wanted, 2.0)
-        want += reference.sampled_softmax(
-            user[None], wanted[None], table[1:], target[b : b + 1].numpy(), ids
-        )[0]
+            matched = [reference.label_aware_attention(one, wanted, 2.0) for one in vectors[b, :3]]
+        of_user, *of_positives = (
+            reference.sampled_softmax(one[None], wanted[None], table[1:], target[b : b + 1].numpy(), ids)[0]
+            for one in matched
+        )
+        want += of_user
+        of_positives = [one for one, is_there in zip(of_positives, exists[b, :2], strict=True) if is_there]
+        if of_positives:  # a history of one item has nothing dispensable
+            want += 0.6 * sum(of_positives) / len(of_positives)
         one = of_histories[1:3], of_histories[3:], exists[b, :2], exists[b, 2:]
         want += 0.3 * reference.contrast_with_observation(of_histories[0], *one)
         want += 0.7 * reference.contrast_with_items(wanted, *one)
     np.testing.assert_allclose(loss, want / len(target), rtol=1e-4)
+    assert {0, 2} <= set(exists[:, :2].sum(axis=1))
+
+
+@pytest.mark.parametrize("scores", ["target", "random"])
+def test_the_lot_decides_without_a_look_at_any_vector(scores):
+    """The control: the same draws choose the same positions, whatever the item vectors have become."""
+    inputs, chosen = batch(), []
+    for seed in (0, 1):  # of the vectors
+        model = make(method="item", concept_scores=scores)
+        model.item_tower.table.assign(tf.random.stateless_normal(model.item_tower.table.shape, [seed, 0]))
+        model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+        history = inputs["history"]
+        made = model._replace_items(history, history != 0, inputs["target"], tf.constant([3, 4]))
+        chosen.append(np.where(made.replaced_BCR, made.positions_BCR, -1))
+    assert np.array_equal(*chosen) == (scores == "random")
 
 
 def test_weights_of_zero_switch_their_parts_off():
     assert set(make(method="item")._means) == {"matching", "co", "ii"}
     assert set(make(method="item", lambda_co=0.0)._means) == {"matching", "ii"}
     assert set(make(method="item", lambda_ii=0.0)._means) == {"matching", "co"}
+    assert set(make(method="item", lambda_co=0.0, lambda_ii=0.0, lambda_cm=1.0)._means) == {"matching", "cm"}
     base = make()
     assert set(base._means) == {"matching"} and base.item_synthesis is None
     # With both off, CauseRec-Item takes the base's step.

@@ -26,7 +26,7 @@ _WINDOWS_PER_BLOCK = 1 << 15  # histories are gathered for so many windows at on
 _SHARDS_AT_ONCE = 16
 _USERS_PER_TURN = 64
 
-_PURPOSE_SHARDS, _PURPOSE_USERS, _PURPOSE_WINDOWS = range(3)
+_PURPOSE_SHARDS, _PURPOSE_USERS, _PURPOSE_WINDOWS, _PURPOSE_TARGETS = range(4)
 
 
 def training_batches(
@@ -38,6 +38,7 @@ def training_batches(
     epoch: int,
     skip_batches: int = 0,
     drop_remainder: bool = False,
+    targets_ahead: int = 1,
 ) -> tf.data.Dataset:
     """The batches of one epoch.
 
@@ -49,6 +50,8 @@ def training_batches(
       epoch: number of the epoch, from 0.
       skip_batches: leave out so many batches at the start: those a resumed run has had.
       drop_remainder: leave out a last batch that is not full.
+      targets_ahead: the target is one of so many items that follow the history, or of fewer at the sequence's
+        end, drawn uniformly and anew in each epoch; 1: the next.
 
     Returns:
       `{"history": int32 [B, max_history], "target": int32 [B]}`. Histories are oldest first and
@@ -62,6 +65,7 @@ def training_batches(
         ("max_history", max_history, 1),
         ("epoch", epoch, 0),
         ("skip_batches", skip_batches, 0),
+        ("targets_ahead", targets_ahead, 1),
     ):
         if value < least:
             raise InputError(f"{name} is {value}; it must be at least {least}.")
@@ -77,12 +81,15 @@ def training_batches(
 
     def chunk_of_windows(number: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
         items = tf.io.parse_example(records, {"items": ITEMS_FEATURE})["items"]
-        positions = _target_positions(items)
+        positions = _shuffle(_target_positions(items), _seed(seed, epoch, _PURPOSE_WINDOWS), number)
         return {
             "items": tf.cast(items.flat_values, tf.int32),
             # int32 indices are enough for a chunk, and half the memory traffic
             "row_starts": tf.cast(tf.gather(items.row_starts(), items.value_rowids()), tf.int32),
-            "positions": _shuffle(positions, _seed(seed, epoch, _PURPOSE_WINDOWS), number),
+            "positions": positions,
+            "targets": _draw_ahead(
+                items, positions, targets_ahead, _folded(_seed(seed, epoch, _PURPOSE_TARGETS), number)
+            ),
         }
 
     def blocks(chunk: dict[str, tf.Tensor]) -> tf.data.Dataset:
@@ -93,6 +100,7 @@ def training_batches(
                 chunk["items"],
                 chunk["row_starts"],
                 chunk["positions"][start : start + _WINDOWS_PER_BLOCK],
+                chunk["targets"][start : start + _WINDOWS_PER_BLOCK],
                 max_history,
             )
         )
@@ -140,15 +148,36 @@ def _target_positions(items: tf.RaggedTensor) -> tf.Tensor:
     return tf.boolean_mask(tf.range(size), is_start == 0)
 
 
+def _draw_ahead(items: tf.RaggedTensor, positions: tf.Tensor, ahead: int, seed: tf.Tensor) -> tf.Tensor:
+    """Where targets stand that are drawn from the events that follow a history, int32 [W].
+
+    Args:
+      items: the sequences of a chunk's users.
+      positions: int32 [W], of the first event behind each history.
+      ahead: how many events to draw from, as far as the user has them.
+      seed: int [2].
+    """
+    if ahead == 1:
+        return positions
+    row_limits = tf.cast(tf.gather(items.row_limits(), items.value_rowids()), tf.int32)
+    choices = tf.minimum(tf.gather(row_limits, positions) - positions, ahead)
+    share = tf.random.stateless_uniform(tf.shape(positions), seed)
+    # A share just below 1 times the choices may round up to all of them.
+    offset = tf.cast(share * tf.cast(choices, tf.float32), tf.int32)
+    return positions + tf.minimum(offset, choices - 1)
+
+
 def _gather_windows(
-    items: tf.Tensor, row_starts: tf.Tensor, positions: tf.Tensor, max_history: int
+    items: tf.Tensor, row_starts: tf.Tensor, positions: tf.Tensor, targets: tf.Tensor, max_history: int
 ) -> dict[str, tf.Tensor]:
     """Builds windows with one gather.
 
     Args:
       items: int32 [events], the items of a chunk's users, one user after the other.
       row_starts: int32 [events], where the user of each event starts.
-      positions: int32 [W], where the targets stand; never the start of a user.
+      positions: int32 [W], where the histories end, that is the first event behind each; never the start of
+        a user.
+      targets: int32 [W], where the targets stand.
       max_history: L.
 
     Returns:
@@ -160,7 +189,7 @@ def _gather_windows(
     history = tf.gather(items, tf.where(is_history, index, 0)) * tf.cast(is_history, tf.int32)
     return {
         "history": tf.ensure_shape(history, [None, max_history]),
-        "target": tf.gather(items, positions),
+        "target": tf.gather(items, targets),
     }
 
 
@@ -172,6 +201,9 @@ def _seed(seed: int, epoch: int, purpose: int) -> np.ndarray:
 
 def _shuffle(values: tf.Tensor, seed: np.ndarray, number: tf.Tensor) -> tf.Tensor:
     """Permutes a vector by (seed, number of the vector) alone."""
-    base = tf.constant(seed.astype(np.int64))
-    folded = tf.random.experimental.stateless_fold_in(base, number)
-    return tf.random.experimental.stateless_shuffle(values, seed=folded)
+    return tf.random.experimental.stateless_shuffle(values, seed=_folded(seed, number))
+
+
+def _folded(seed: np.ndarray, number: tf.Tensor) -> tf.Tensor:
+    """The seed of one of several vectors, int64 [2]."""
+    return tf.random.experimental.stateless_fold_in(tf.constant(seed.astype(np.int64)), number)

@@ -67,6 +67,36 @@ def test_windows_equal_the_slow_twin(dataset, max_history):
     assert sum(wanted.values()) == dataset.num_training_windows
 
 
+def test_targets_ahead_are_drawn_uniformly_from_what_follows_the_history(dataset):
+    ahead, follow = 3, collections.defaultdict(list)  # history -> what follows, one entry a window
+    for items in dataset.read("train").rows():
+        items = items.tolist()
+        for end in range(1, len(items)):
+            follow[tuple(items[max(0, end - 30) : end])].append(items[end : end + ahead])
+    places = collections.Counter()
+    for epoch in range(10):
+        made = windows_of(batches(dataset, max_history=30, targets_ahead=ahead, epoch=epoch))
+        assert len(made) == dataset.num_training_windows
+        histories = collections.Counter()
+        for history, target in made:
+            key = tuple(item for item in history if item)
+            histories[key] += 1
+            assert any(target in one for one in follow[key])
+            if len(follow[key]) == 1 and len(set(follow[key][0])) == ahead:
+                places[follow[key][0].index(target)] += 1
+        assert histories == {key: len(one) for key, one in follow.items()}
+    counts = np.array([places[place] for place in range(ahead)])
+    assert (np.abs(counts - counts.mean()) < 5 * np.sqrt(counts.mean())).all()
+
+
+def test_targets_ahead_are_a_function_of_seed_and_epoch(dataset):
+    made = batches(dataset, targets_ahead=3)
+    assert same(made, batches(dataset, targets_ahead=3))
+    assert not same(made, batches(dataset, targets_ahead=3, seed=1))
+    histories = [history for history, _ in made]
+    assert all(map(np.array_equal, histories, [history for history, _ in batches(dataset)]))
+
+
 def test_small_chunks_and_blocks_make_the_same_windows(dataset, monkeypatch):
     wanted = collections.Counter(slow_windows(dataset, 5))
     monkeypatch.setattr(windows, "_MOST_USERS_PER_CHUNK", 7)
