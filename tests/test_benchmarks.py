@@ -18,6 +18,7 @@ RATIOS = {
     },
     "evaluation": {"numpy_over_ours"},
     "growth": {"step_10m_over_100k"},
+    "evaluation_growth": {"pair_10m_over_100k", "user_of_many_over_few"},
     "index": {"exact_over_index_at_recall_99"},
     "serving": {"http_over_bare_p50", "batched_over_one_by_one"},
     "compilation": {"mlp_base_plain_over_xla", "mlp_causerec_item_plain_over_xla"},
@@ -25,7 +26,9 @@ RATIOS = {
 
 
 @pytest.mark.parametrize(
-    "names", [["evaluation"], pytest.param(list(RATIOS), marks=pytest.mark.long)], ids=["one", "all"]
+    "names",
+    [["evaluation", "evaluation_growth"], pytest.param(list(RATIOS), marks=pytest.mark.long)],
+    ids=["some", "all"],
 )
 def test_each_stores_its_ratios_and_a_picture(tmp_path, names):
     scripts.write_world(tmp_path / "world")
@@ -53,13 +56,14 @@ def test_each_stores_its_ratios_and_a_picture(tmp_path, names):
     preparation = json.loads((tmp_path / "results" / "preparation.json").read_text(encoding="utf-8"))
     assert [run["rows"] for run in preparation["details"]["runs"]] == [2000]
     assert preparation["measures"]["local_2k_memory"]["median"] > 0
+    assert preparation["measures"]["local_2k_disk"]["unit"] == "bytes a row"
     page = tables.filled(tables.PAGE.read_text(encoding="utf-8"), tmp_path / "results")
     assert "not measured yet" not in page
     for ratio in set.union(*RATIOS.values()):
         assert f"| `{ratio}` |" in page
 
 
-@pytest.mark.parametrize("flag", ["--only=speed", "--dataset=nowhere", "--rounds=0"])
+@pytest.mark.parametrize("flag", ["--only=speed", "--dataset=nowhere", "--rounds=0", "--rows=5,many"])
 def test_wrong_flags_are_refused(flag):
     scripts.assert_refused(scripts.run(RUN, flag), "error:", flag.partition("=")[2])
 
