@@ -71,6 +71,8 @@ def main() -> None:
         raise InputError(f"--only={','.join(FLAGS.only)}: wanted some of {', '.join(NAMES)}.")
     if FLAGS.dataset and not Path(FLAGS.dataset).is_dir():
         raise InputError(f"--dataset={FLAGS.dataset} is not there: prepare it by pipelines/prepare.py.")
+    if FLAGS.rows is not None and not all(value.isdecimal() and int(value) > 0 for value in FLAGS.rows):
+        raise InputError(f"--rows={','.join(FLAGS.rows)}: wanted whole numbers above 0, between commas.")
     # For all systems alike, as pipelines/train.py has it; without it every one of them is slower.
     command.keep_freed_memory()
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
@@ -123,7 +125,7 @@ def _measure(name: str) -> tuple:
         # No rounds: the largest log takes minutes.
         preparation_scale = preparation.Scale(**_QUICK[name]) if FLAGS.quick else preparation.Scale()
         if FLAGS.rows:
-            preparation_scale = preparation.Scale(rows=_numbers("rows"))
+            preparation_scale = preparation.Scale(rows=tuple(map(int, FLAGS.rows)))
         preparation_scale = dataclasses.replace(preparation_scale, beam_rows=FLAGS.beam_rows)
         return preparation.measure(preparation_scale, _say), preparation.draw, None
 
@@ -152,14 +154,6 @@ def _scale(kind: type, **quick: Any) -> Any:
         return kind()
     settings = Settings(embedding_dim=8, batch_size=64, num_sampled=64, memory_size=500)
     return kind(settings, **quick)
-
-
-def _numbers(flag: str) -> tuple[int, ...]:
-    """The positive whole numbers of a flag that is a list."""
-    values = FLAGS[flag].value
-    if not all(value.isdecimal() and int(value) > 0 for value in values):
-        raise InputError(f"--{flag}={','.join(values)}: wanted whole numbers above 0, between commas.")
-    return tuple(int(value) for value in values)
 
 
 def _warn_if_busy(about_machine: dict) -> None:
