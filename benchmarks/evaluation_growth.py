@@ -67,7 +67,9 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
             seconds = rounds.timed(work)
             first_seconds.setdefault(label, seconds)
             blocks[label, num_users] = work
-    seconds = rounds.interleave(_named(blocks), num_rounds, say=say)
+    ordered = [(label, num_users) for label in scale.catalogues for num_users in scale.users]
+    named = {_name(*one): blocks[one] for one in ordered}
+    seconds = rounds.interleave(named, num_rounds, say=say)
 
     result = Result("evaluation_growth")
     few, many = scale.users[0], scale.users[-1]
@@ -112,10 +114,6 @@ def _users(num_users: int, num_items: int, settings: Settings) -> EvaluationUser
     nothing = ItemLists(np.zeros(0, np.int32), np.zeros(num_users + 1, np.int64))
     ids = np.arange(num_users).astype(str).astype(object)
     return EvaluationUsers(user_ids=ids, history=batch["history"], seen=nothing, targets=nothing)
-
-
-def _named(blocks: Mapping[tuple[str, int], Callable]) -> dict[str, Callable]:
-    return {_name(label, num_users): work for (label, num_users), work in sorted(blocks.items())}
 
 
 def _name(label: str, num_users: int) -> str:
