@@ -18,15 +18,16 @@ from causerec_tf.errors import InputError
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
-# `python benchmarks/run.py --only=preparation --rows=5000000`: `local_5000k_disk`, and the log it wrote.
-LOG_BYTES_A_ROW = 25.7
-DATASET_BYTES_A_ROW = 10.0
+# Of the log of 50 million rows that benchmarks/preparation.py writes, 1.3 GB.
+LOG_BYTES_A_ROW = 26
+# By the format: a varint of 5 bytes for the time, one of up to 4 for the item, and a record's frame, the names of
+# its features and the user's id, some 50 to 100 bytes, over the user's events.
+DATASET_BYTES_A_ROW = 10
 
 _FLOAT = 4
 # Two subspaces share a byte of ScaNN's codes, each of two dimensions; SOAR stores every item twice.
 _CODE_BYTES_A_DIMENSION = 2 * 0.25
-# TensorFlow's hash table: a string object of 24 bytes (longer than 22 characters: its characters beside), an
-# int64, a link, buckets.
+# An estimate of TensorFlow's hash table: a string object of 24 bytes, an int64, a link, and empty buckets.
 _HASHED_ID_BYTES = 64
 _DAY = 86_400.0
 
