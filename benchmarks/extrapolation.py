@@ -20,8 +20,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 # Of the log of 50 million rows that benchmarks/preparation.py writes, 1.3 GB.
 LOG_BYTES_A_ROW = 26
-# By the format: a varint of 5 bytes for the time, one of up to 4 for the item, and a record's frame, the names of
-# its features and the user's id, some 50 to 100 bytes, over the user's events.
+# By the format: a varint of 5 bytes for the time, one of up to 4 for the item, and the record's frame, its
+# features' names and the user's id, some 50 to 100 bytes, over the user's events.
 DATASET_BYTES_A_ROW = 10
 
 _FLOAT = 4
