@@ -30,13 +30,16 @@ def draw_bars(path: Path, title: str, measures: Sequence[Measure]) -> None:
     _save(axes, path)
 
 
-def draw_growth(path: Path, title: str, series: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
-    """Draws the time of a step against the catalogue, one line a system.
+def draw_growth(
+    path: Path, title: str, series: Mapping[str, Mapping[int, Sequence[float]]], unit: str
+) -> None:
+    """Draws a time against the catalogue, one line a system.
 
     Args:
       path: of the picture.
       title: above it.
-      series: system -> items of the catalogue -> [rounds] milliseconds.
+      series: system -> items of the catalogue -> [rounds] times.
+      unit: of the times.
     """
     axes = _axes(4.0)
     for name, times in series.items():
@@ -48,7 +51,7 @@ def draw_growth(path: Path, title: str, series: Mapping[str, Mapping[int, Sequen
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("items in the catalogue")
-    axes.set_ylabel("milliseconds a step")
+    axes.set_ylabel(unit)
     axes.set_title(title)
     axes.legend()
     _save(axes, path)

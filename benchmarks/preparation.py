@@ -1,4 +1,6 @@
-"""Preparation: rows a second and peak memory against the rows of a log, each in a process of its own.
+"""Preparation: rows a second, peak memory and bytes on disk against the rows of a log.
+
+Each log is prepared in a process of its own.
 
 Users and items of the generated log follow Zipf's law, with 50 events a user and 250 an item on average.
 """
@@ -60,15 +62,17 @@ def measure(scale: Scale, say: Callable[[str], None] = print) -> Result:
             log = Path(folder) / "log.csv"
             say(f"writing a log of {rows:,} rows")
             write_log(log, rows)
+            log_bytes = log.stat().st_size
             runners = ["local", *(["DirectRunner"] if rows == scale.beam_rows else [])]
             fingerprints = set()
             for runner in runners:
                 say(f"preparing it: {runner}")
                 run = _prepare(log, Path(folder) / "dataset", runner)
-                result.details["runs"].append({"runner": runner, "rows": rows} | run)
+                result.details["runs"].append({"runner": runner, "rows": rows, "log_bytes": log_bytes} | run)
                 name = f"{runner}_{rows // 1000}k"
                 result.add(f"{name}_rows", "rows a second", [rows / run["seconds"]])
                 result.add(f"{name}_memory", "GiB at most", [run["peak_gib"]])
+                result.add(f"{name}_disk", "bytes a row", [run["dataset_bytes"] / rows])
                 fingerprints.add(run["fingerprint"])
                 if runner == "local":
                     seconds_a_row[rows] = run["seconds"] / rows
@@ -130,4 +134,5 @@ def _prepare(log: Path, output: Path, runner: str) -> dict:
         "fingerprint": info["fingerprint"],
         "users": sum(info["counts"]["users"].values()),
         "items": info["num_items"],
+        "dataset_bytes": sum(path.stat().st_size for path in output.rglob("*") if path.is_file()),
     }

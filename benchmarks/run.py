@@ -28,6 +28,7 @@ NAMES = (
     "training",
     "evaluation",
     "growth",
+    "evaluation_growth",
     "compilation",
     "preparation",
     "index",
@@ -43,6 +44,7 @@ _QUICK: dict[str, dict[str, Any]] = {
     "preparation": {"rows": (2_000,)},
     "index": {"num_items": 2000, "width": 8, "num_tuning": 200, "num_queries": 100, "timed": 20},
     "serving": {"items": 200, "dimension": 8, "requests": 256},
+    "evaluation_growth": {"catalogues": {"100k": 500, "10m": 2000}, "users": (4, 8)},
     "growth": {"catalogues": {"100k": 500, "10m": 2000}, "steps": 2, "warm_up": 1, "batches": 2},
 }
 
@@ -53,6 +55,7 @@ flags.DEFINE_string("output", None, "Directory of the results. None: benchmarks/
 flags.DEFINE_list(
     "towers", ["mean"], "User towers that `training` measures; mean always. The others take minutes a round."
 )
+flags.DEFINE_list("rows", None, "Of `preparation`: rows of its logs. None: half a million to 50 million.")
 flags.DEFINE_integer(
     "beam_rows", None, "Of `preparation`: which of its logs, by rows, Beam's DirectRunner prepares as well."
 )
@@ -68,6 +71,8 @@ def main() -> None:
         raise InputError(f"--only={','.join(FLAGS.only)}: wanted some of {', '.join(NAMES)}.")
     if FLAGS.dataset and not Path(FLAGS.dataset).is_dir():
         raise InputError(f"--dataset={FLAGS.dataset} is not there: prepare it by pipelines/prepare.py.")
+    if FLAGS.rows is not None and not all(value.isdecimal() and int(value) > 0 for value in FLAGS.rows):
+        raise InputError(f"--rows={','.join(FLAGS.rows)}: wanted whole numbers above 0, between commas.")
     # For all systems alike, as pipelines/train.py has it; without it every one of them is slower.
     command.keep_freed_memory()
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
@@ -100,7 +105,7 @@ def main() -> None:
 
 def _measure(name: str) -> tuple:
     """Runs a benchmark; answers with result, the function of its picture and what the dataset is."""
-    from benchmarks import compilation, evaluation, growth, log, preparation, training
+    from benchmarks import compilation, evaluation, evaluation_growth, growth, log, preparation, training
 
     if name == "index":
         from benchmarks import index
@@ -119,8 +124,15 @@ def _measure(name: str) -> tuple:
     if name == "preparation":
         # No rounds: the largest log takes minutes.
         preparation_scale = preparation.Scale(**_QUICK[name]) if FLAGS.quick else preparation.Scale()
+        if FLAGS.rows:
+            preparation_scale = preparation.Scale(rows=tuple(map(int, FLAGS.rows)))
         preparation_scale = dataclasses.replace(preparation_scale, beam_rows=FLAGS.beam_rows)
         return preparation.measure(preparation_scale, _say), preparation.draw, None
+
+    if name == "evaluation_growth":
+        evaluation_scale = _scale(evaluation_growth.Scale, **_QUICK[name])
+        result = evaluation_growth.measure(evaluation_scale, FLAGS.rounds, _say)
+        return result, evaluation_growth.draw, None
 
     if name == "growth":
         result = growth.measure(_scale(growth.Scale, **_QUICK[name]), FLAGS.rounds, _say)

@@ -14,6 +14,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -253,6 +254,27 @@ def restore_last(manager: tf.train.CheckpointManager) -> None:
             _logger.warning("The checkpoint %s cannot be read: going on from %s.", failed, path)
         return
     raise failures[0][1]
+
+
+def sweep(manager: tf.train.CheckpointManager) -> None:
+    """Removes what killed saves have left beside the checkpoints, which may be as large as these.
+
+    A save writes into `ckpt-<n>_temp`, and its list into `checkpoint.tmp<random>`. It removes the checkpoint
+    that falls off the list after it has written the list. TensorFlow comes back to none of these.
+
+    Args:
+      manager: of the directory. Where it lists nothing, every checkpoint stays: the list may have been mended
+        by hand.
+    """
+    directory = Path(manager.directory)
+    listed = {Path(path).name for path in manager.checkpoints}
+    for path in directory.glob("ckpt-*_temp"):
+        shutil.rmtree(path)
+    for path in directory.glob("checkpoint.tmp*"):
+        path.unlink()
+    for path in [*directory.glob("ckpt-*.index"), *directory.glob("ckpt-*.data-*")] if listed else []:
+        if path.stem not in listed:
+            path.unlink()
 
 
 def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:

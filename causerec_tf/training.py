@@ -161,6 +161,8 @@ def train(
     on_start(progress)
 
     best = tf.train.CheckpointManager(runs.towers(model), run.best, max_to_keep=2)
+    for one in (manager, best):
+        runs.sweep(one)
     writer = tf.summary.create_file_writer(str(run.events))
     steps = num_batches(dataset, settings.batch_size)
     keeper = _Keeper(manager, progress, model.optimizer, writer, settings.checkpoint_steps, steps)

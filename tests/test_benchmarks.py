@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import evaluation, products, rounds, tables
+from benchmarks import evaluation, extrapolation, products, rounds, tables
+from causerec_tf.errors import InputError
 from tests.pipelines import scripts
 
 RUN = "benchmarks/run.py"
@@ -18,6 +19,7 @@ RATIOS = {
     },
     "evaluation": {"numpy_over_ours"},
     "growth": {"step_10m_over_100k"},
+    "evaluation_growth": {"pair_10m_over_100k", "user_of_many_over_few"},
     "index": {"exact_over_index_at_recall_99"},
     "serving": {"http_over_bare_p50", "batched_over_one_by_one"},
     "compilation": {"mlp_base_plain_over_xla", "mlp_causerec_item_plain_over_xla"},
@@ -25,7 +27,9 @@ RATIOS = {
 
 
 @pytest.mark.parametrize(
-    "names", [["evaluation"], pytest.param(list(RATIOS), marks=pytest.mark.long)], ids=["one", "all"]
+    "names",
+    [["evaluation", "evaluation_growth"], pytest.param(list(RATIOS), marks=pytest.mark.long)],
+    ids=["some", "all"],
 )
 def test_each_stores_its_ratios_and_a_picture(tmp_path, names):
     scripts.write_world(tmp_path / "world")
@@ -53,13 +57,14 @@ def test_each_stores_its_ratios_and_a_picture(tmp_path, names):
     preparation = json.loads((tmp_path / "results" / "preparation.json").read_text(encoding="utf-8"))
     assert [run["rows"] for run in preparation["details"]["runs"]] == [2000]
     assert preparation["measures"]["local_2k_memory"]["median"] > 0
+    assert preparation["measures"]["local_2k_disk"]["unit"] == "bytes a row"
     page = tables.filled(tables.PAGE.read_text(encoding="utf-8"), tmp_path / "results")
     assert "not measured yet" not in page
     for ratio in set.union(*RATIOS.values()):
         assert f"| `{ratio}` |" in page
 
 
-@pytest.mark.parametrize("flag", ["--only=speed", "--dataset=nowhere", "--rounds=0"])
+@pytest.mark.parametrize("flag", ["--only=speed", "--dataset=nowhere", "--rounds=0", "--rows=5,many"])
 def test_wrong_flags_are_refused(flag):
     scripts.assert_refused(scripts.run(RUN, flag), "error:", flag.partition("=")[2])
 
@@ -90,3 +95,43 @@ def test_the_numpy_reference_ranks_as_a_full_sort_does(shape):
     wanted = np.argsort(-scores, axis=1)[:, : evaluation.K] + 1
     np.testing.assert_array_equal(evaluation.numpy_top_k(users, items), wanted)
     np.testing.assert_array_equal(evaluation.our_top_k(users, items), wanted)
+
+
+def test_extrapolations_follow_their_rules(tmp_path):
+    def store(name, measures, scale=None, **ratios):
+        measured = {key: {"median": value} for key, value in measures.items()}
+        content = {"measures": measured, "details": {"scale": scale, "items": 500}, "ratios": ratios}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+
+    rows = {"local_50000k_rows": 500_000.0, "DirectRunner_5000k_rows": 100_000.0}
+    memory = {"local_5000k_memory": 1.0, "local_50000k_memory": 5.5}
+    store("preparation", rows | memory)
+    steps = {"base_1m": 30.0, "base_10m": 32.0, "causerec_item_1m": 100.0, "causerec_item_10m": 110.0}
+    store("growth", steps, {"settings": {"batch_size": 1000}})
+    store("evaluation", {"rank_users": 1_000_000.0})
+    store("evaluation_growth", {}, pair_10m_over_100k=1.5)
+    store("index", {"ours chosen": 0.2}, {"num_items": 10_000})
+    scale = extrapolation.Scale(items=1_000_000, events=1_000_000_000, dimension=10, evaluation_users=500)
+    lines = extrapolation.table(scale, tmp_path).splitlines()
+    found = dict(line.strip("| ").split(" | ")[:2] for line in lines[2:])
+    assert found["users"] == "20,000,000"
+    assert found["preparation, one machine: time"] == "33.3 minutes"  # 1e9 / 5e5 s
+    assert found["preparation, one machine: memory"] == "107.4 GB"  # .1 GiB a million rows
+    assert found["preparation, 100 workers of Beam"] == "100.0 s"
+    assert found["item table"] == "40.0 MB" and found["item table with both moments"] == "120.0 MB"
+    assert found["training examples an epoch"] == "784,000,000"
+    assert found["`base`: examples a second, one machine"] == "33,333"  # 32 - 2 ms for a decade less
+    assert found["`base`: an epoch, one machine"] == "6.5 hours"
+    assert found["`base`: machines for an epoch a day"] == "1"
+    assert found["evaluation of 500 users"] == "1.5 s"  # 2 ns x 1.5 x 500 x 1e6
+    assert found["index, int8"] == "15.0 MB"  # 10 MB and 5 MB of codes
+    assert found["a query of the index, one thread"] == "2.0 ms to 20.0 ms"  # x 10, x 100
+    (tmp_path / "index.json").unlink()
+    with pytest.raises(InputError, match=r"benchmarks/run\.py --only=index"):
+        extrapolation.table(scale, tmp_path)
+
+
+def test_the_page_shows_what_the_results_extrapolate_to():
+    scale = extrapolation.Scale(items=100_000_000, events=10_000_000_000)
+    page = (scripts.ROOT / "docs" / "growth.md").read_text(encoding="utf-8")
+    assert extrapolation.table(scale, extrapolation.RESULTS) in page, "run benchmarks/extrapolation.py again"

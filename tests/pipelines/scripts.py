@@ -47,13 +47,22 @@ def flags(**values):
     return [f"--{name}={value}" for name, value in (SMALL | values).items()]
 
 
-def write_world(directory, *, num_users=400, split_seed=0):
-    """A dataset of 120 items in 6 interests, some 15 events a user."""
+def world_events(num_users=400):
+    """The log of 120 items in 6 interests, some 15 events a user."""
     made = synthetic.generate(num_users=num_users, num_items=120, num_interests=6, events_per_user=15)
-    events = pl.DataFrame({"user": made.users.tolist(), "item": made.items.tolist(), "time": made.times})
+    return pl.DataFrame({"user": made.users.tolist(), "item": made.items.tolist(), "time": made.times})
+
+
+def write_events(events, directory, *, split_seed=0):
+    """A dataset of a log."""
     sequences = interactions.build_sequences(events, split_seed=split_seed, num_shards=2)
     about = {"time_unit": "as given", "split_seed": split_seed}
     return sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)
+
+
+def write_world(directory, *, num_users=400, split_seed=0):
+    """A dataset of that world."""
+    return write_events(world_events(num_users), directory, split_seed=split_seed)
 
 
 def assert_refused(done, *messages, code=2):

@@ -1,15 +1,18 @@
 """The training script as a user runs it: what it leaves, what it refuses, what a kill costs."""
 
 import json
+import re
 import shutil
-import subprocess
+import signal
 import time
+from collections import Counter
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests import reference_data
-from tests.pipelines import scripts
+from tests.pipelines import forked, scripts
 
 TRAIN = "pipelines/train.py"
 KILLS = 20
@@ -165,44 +168,195 @@ def test_a_loss_that_is_not_finite_ends_with_one_and_says_where(tmp_path, traine
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
-@pytest.mark.long
-def test_killed_twenty_times_it_ends_as_if_undisturbed(tmp_path, trained):
-    """Each time at a random moment after it has got further; half of the time goes into checkpoints here."""
+def test_a_warm_start_takes_the_next_day_on(tmp_path, trained):
+    """Old items keep their rows, new ones have some; told from vocabularies and checkpoints alone."""
+    yesterday = scripts.world_events()
+    gone = yesterday["item"].value_counts().sort("count")["item"][0]
+    kept = yesterday.filter(pl.col("item") != gone)
+    later = int(yesterday["time"].max()) + 1
+    # Every old user meets a new item, and users come who have old and new ones.
+    meets = kept.select("user").unique().with_columns(item=pl.lit("fresh-1"), time=pl.lit(later))
+    come = kept.filter(pl.col("user").is_in(kept["user"].unique().sort()[:50].implode()))
+    come = come.with_columns(user="late-" + pl.col("user"), time=pl.col("time") + 1)
+    ends = come.select("user").unique().with_columns(item=pl.lit("fresh-2"), time=pl.lit(later + 1))
+    scripts.write_events(pl.concat([kept, meets, come, ends]), tmp_path / "today")
+
+    # So short a step leaves the rows where the start has put them.
+    asked = {"epochs": 1, "learning_rate": 1e-12, "dataset": tmp_path / "today", "run": tmp_path / "run"}
+    done = scripts.run(TRAIN, *scripts.flags(**asked, warm_start=trained.run))
+    assert done.returncode == 0, done.stderr
+    there, here = (_ids_of(dataset) for dataset in (trained.dataset, tmp_path / "today"))
+    assert set(there) - set(here) == {gone} and set(here) - set(there) == {"fresh-1", "fresh-2"}
+    best = record_of(trained.run)["best_epoch"]
+    old, new = _best_table(trained.run, best), _best_table(tmp_path / "run", 1)
+    assert old.shape[0] == len(there) + 1 and new.shape[0] == len(here) + 1
+    both = [item for item in here if item in there]
+    assert [here.index(item) for item in both] != [there.index(item) for item in both]
+    kept_rows = new[[here.index(item) + 1 for item in both]]
+    np.testing.assert_allclose(kept_rows, old[[there.index(item) + 1 for item in both]], atol=1e-8)
+    fresh_rows = new[[here.index(item) + 1 for item in ("fresh-1", "fresh-2")]]
+    lengths = np.linalg.norm(kept_rows, axis=1).mean()
+    np.testing.assert_allclose(np.linalg.norm(fresh_rows, axis=1), lengths, rtol=1e-4)
+
+    start = record_of(tmp_path / "run")["warm_start"]
+    assert (start["run"], start["epoch"], start["is_finished"]) == (str(trained.run), best, True)
+    assert start["items"] == {"kept": 119, "new_from_histories": 2, "new_at_random": 0, "gone": 1}
+    assert f"starting from epoch {best} of {trained.run}: 119 items keep their vectors" in done.stdout
+    assert f"--warm_start={trained.run}" in (tmp_path / "run" / "flags.txt").read_text().splitlines()
+
+
+def _ids_of(dataset):
+    return (dataset / "items.txt").read_text(encoding="utf-8").splitlines()
+
+
+def _best_table(run, epoch):
     import tensorflow as tf
 
-    moments = np.random.default_rng(0).uniform(0, 0.25, KILLS)
-    flags = scripts.flags(epochs=10, patience=10, checkpoint_steps=1, dataset=trained.dataset)
-    done = scripts.run(TRAIN, *flags, f"--run={tmp_path / 'whole'}")
-    assert done.returncode == 0, done.stderr
-    killed = tmp_path / "killed"
-    listing = killed / "checkpoints" / "checkpoint"
-    for moment in moments:
-        before = listing.stat().st_mtime_ns if listing.exists() else 0
-        process = subprocess.Popen(
-            scripts.command(TRAIN, *flags, f"--run={killed}"),
-            env=scripts.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    reader = tf.train.load_checkpoint(str(run / "best" / f"ckpt-{epoch}"))
+    return reader.get_tensor("item_tower/table/.ATTRIBUTES/VARIABLE_VALUE")
+
+
+class _Watched:
+    """What an observer sees of a run that is being trained, against what it was when the watch began."""
+
+    def __init__(self, run, steps, epochs):
+        self._run, self._steps, self._epochs = run, steps, epochs
+        self._number, self._best = self.number, self._changed("best/checkpoint")
+        self._users, self._left = self._changed("test_users.npz"), self._being_saved()
+
+    @property
+    def number(self):
+        """Of the last checkpoint that is listed: the steps that are kept, or 0."""
+        try:
+            listed = (self._run / "checkpoints" / "checkpoint").read_text()
+        except FileNotFoundError:
+            return 0
+        return int(re.search(r'^model_checkpoint_path: "ckpt-(\d+)"', listed, re.MULTILINE)[1])
+
+    def has_started(self):
+        return True
+
+    def has_trained(self):
+        return self.number > self._number
+
+    def is_saving(self):
+        return any("checkpoints" in path.parts for path in self._being_saved() - self._left)
+
+    def evaluates_after_the_next_step(self):
+        # A checkpoint follows each step, that of an epoch's last step its evaluation.
+        return self.has_trained() and self.number % self._steps == self._steps - 1
+
+    def has_kept_a_best_epoch(self):
+        saves = any("best" in path.parts for path in self._being_saved() - self._left)
+        return saves or self._changed("best/checkpoint") != self._best
+
+    def has_finished_the_epochs(self):
+        return self.number == self._steps * self._epochs
+
+    def has_written_the_users(self):
+        return (self._run / ".test_users.npz.tmp").exists() or self._changed("test_users.npz") != self._users
+
+    def _being_saved(self):
+        # Their names are drawn anew at each save: what a kill has left is told from what is written now.
+        return {*self._run.glob("*/ckpt-*_temp/*.tempstate*")}
+
+    def _changed(self, name):
+        path = self._run / name
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+
+# One after another; within each in random order: what is waited for, seconds after it within which the kill
+# falls, how often. None: as long as an undisturbed run takes to its first checkpoint.
+_STAGES = [
+    [(_Watched.has_started, None, 2)],  # there is nothing yet
+    [(_Watched.has_kept_a_best_epoch, 0.1, 2)],  # the first epoch is the best so far whatever it gives
+    [
+        (_Watched.has_started, None, 2),
+        (_Watched.has_trained, 0.3, 5),
+        (_Watched.is_saving, 0.003, 5),
+        (_Watched.evaluates_after_the_next_step, 1.0, 3),
+    ],
+    [(_Watched.has_finished_the_epochs, 0.3, 1), (_Watched.has_written_the_users, 0, 2)],
+]
+
+
+def _moments(random, start_up):
+    for stage in _STAGES:
+        planned = [(event, most) for event, most, count in stage for _ in range(count)]
+        for place in random.permutation(len(planned)):
+            event, most = planned[place]
+            yield event, random.uniform(0, start_up if most is None else most)
+
+
+def _assert_whole(run):
+    """Nothing that a reader could meet is half-written; to the last byte, by its checksums."""
+    import tensorflow as tf
+
+    for directory in (run / "checkpoints", run / "best"):
+        last = tf.train.latest_checkpoint(directory)
+        assert last or not (directory / "checkpoint").exists()
+        if last:
+            reader = tf.train.load_checkpoint(last)
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
+    if (run / "test_users.npz").exists():
+        with np.load(run / "test_users.npz", allow_pickle=False) as users:
+            assert set(users.files) == METRICS
+    if (run / "metrics.json").exists():
+        record_of(run)
+
+
+@pytest.mark.long
+def test_killed_twenty_times_it_ends_as_if_undisturbed(tmp_path):
+    """At random moments of every phase: start-up, steps, checkpoints, evaluation, best epoch, record.
+
+    Every life is the same script with the same flags; TensorFlow is imported before it, but for the last.
+    """
+    epochs = 6
+    dataset = scripts.write_world(tmp_path / "world", num_users=200)
+    flags = scripts.flags(epochs=epochs, patience=epochs, checkpoint_steps=1, dataset=tmp_path / "world")
+    steps = -(-dataset.num_training_windows // scripts.SMALL["batch_size"])
+    whole, killed, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
+
+    process = forked.start(TRAIN, *flags, f"--run={whole}", log=log)
+    began = time.monotonic()
+    while process.exitcode is None and not (whole / "checkpoints" / "checkpoint").exists():
+        time.sleep(0.01)
+    start_up = time.monotonic() - began
+    process.join()
+    assert process.exitcode == 0, log.read_text()
+
+    kept, kills = 0, Counter()
+    for event, after in _moments(np.random.default_rng(0), start_up):
+        watched = _Watched(killed, steps, epochs)
+        process = forked.start(TRAIN, *flags, f"--run={killed}", log=log)
         deadline = time.monotonic() + 120
-        while not listing.exists() or listing.stat().st_mtime_ns == before:
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(moment)
+        while process.exitcode is None and not event(watched):
+            assert time.monotonic() < deadline, f"waited for {event.__name__}"
+            time.sleep(0.0005)
+        time.sleep(after)
         process.kill()
-        process.wait(timeout=30)
-        assert not (killed / "metrics.json").exists()
-        reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(killed / "checkpoints"))
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)  # checks its checksum
+        process.join()
+        if process.exitcode == 0:
+            # The record follows the users' figures within milliseconds: this life may have been too short.
+            assert event is _Watched.has_written_the_users
+            break
+        assert process.exitcode == -signal.SIGKILL, log.read_text()
+        kills[event.__name__] += 1
+        _assert_whole(killed)
+        assert watched.number >= kept, "a checkpoint was lost"
+        kept = watched.number
+    assert kills.total() >= KILLS, kills
+
     # By the flagfile that it left behind.
     done = scripts.run(TRAIN, f"--flagfile={killed / 'flags.txt'}")
     assert done.returncode == 0, done.stderr
     assert "going on from epoch" in done.stderr + done.stdout
-    whole, resumed = record_of(tmp_path / "whole"), record_of(killed)
+    undisturbed, resumed = record_of(whole), record_of(killed)
     for part in ("validation", "test", "pop"):
-        assert resumed[part] == pytest.approx(whole[part], abs=1e-9)
-    assert resumed["best_epoch"] == whole["best_epoch"]
-    scores = [[epoch["validation_recall@50"] for epoch in one["by_epoch"]] for one in (resumed, whole)]
+        assert resumed[part] == pytest.approx(undisturbed[part], abs=1e-9)
+    assert resumed["best_epoch"] == undisturbed["best_epoch"]
+    scores = [[epoch["validation_recall@50"] for epoch in one["by_epoch"]] for one in (resumed, undisturbed)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-9)
+    for directory in ("checkpoints", "best"):
+        assert {*scripts.files_of(killed / directory)} == {*scripts.files_of(whole / directory)}
