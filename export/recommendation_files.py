@@ -22,14 +22,14 @@ _SCHEMA: dict[str, Any] = {
     "fallback": pl.Boolean,
     "version": pl.String,
 }
-_FIELDS = [name for name in _SCHEMA if name != "user_id"]
+FIELDS = [name for name in _SCHEMA if name != "user_id"]
 # Legal inside JSON, but some readers of lines, Python's splitlines among them, break a line here.
 _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 
 
 def json_line(user_id: str, recommendation: Recommendation) -> str:
     """A row as one line of JSON, without its end."""
-    row = {"user_id": user_id} | {name: getattr(recommendation, name) for name in _FIELDS}
+    row = {"user_id": user_id} | {name: getattr(recommendation, name) for name in FIELDS}
     return json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS)
 
 
@@ -70,7 +70,7 @@ class RecommendationWriter:
         """Writes a batch."""
         if self._path.suffix == ".parquet":
             # Parts, since a Parquet file cannot be appended to and must not be held in memory whole.
-            columns = {name: [getattr(one, name) for one in recommendations] for name in _FIELDS}
+            columns = {name: [getattr(one, name) for one in recommendations] for name in FIELDS}
             frame = pl.DataFrame({"user_id": user_ids} | columns, schema=_SCHEMA)
             frame.write_parquet(self._beside / f"{self._parts:08d}.parquet")
             self._parts += 1

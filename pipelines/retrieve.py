@@ -3,10 +3,13 @@
 python pipelines/retrieve.py --bundle=bundles/shop --input='histories/*.jsonl' --output=top50.parquet --k=50
 python pipelines/retrieve.py --bundle=bundles/shop --input=histories.csv --output=top.jsonl --show=5 --explain
 python pipelines/retrieve.py --bundle=bundles/shop --input='histories/*.parquet' --output=recommendations/
+python pipelines/retrieve.py --bundle=bundles/shop --input='h/*.csv' --output=top50/ --runner=DirectRunner
 python pipelines/retrieve.py --bundle=bundles/shop --input=h.jsonl --output=o.jsonl --tower_address=tower:8500
 """
 
 import os
+import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +54,13 @@ flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a r
 flags.DEFINE_integer("show", 0, "Print the answers to the first so many users, in readable names.")
 flags.DEFINE_bool("explain", False, "With --show: also the past items on which the answer rests most.")
 flags.DEFINE_string("tower_address", None, "host:port of TensorFlow Serving's gRPC. None: in this process.")
+flags.DEFINE_enum(
+    "runner",
+    "local",
+    ["local", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"],
+    "local: processes of this machine. Else Apache Beam and which of its runners; docs/operations.md.",
+)
+flags.DEFINE_string("beam_options", "", "Options of Beam, as on a command line of its own.")
 flags.DEFINE_bool("overwrite", False, "Replace the output if it exists; begin anew in a directory of shards.")
 
 _SHOWN_ITEMS = 10
@@ -78,6 +88,11 @@ def main() -> None:
         skip_bad_rows=FLAGS.on_bad_row == "skip",
     )
     output = Path(FLAGS.output)
+    if FLAGS.runner != "local":
+        _by_beam(paths, output, settings)
+        return
+    if FLAGS.beam_options:
+        raise BundleError("--beam_options are of no use with --runner=local. Say --runner=DirectRunner.")
     if FLAGS.output.endswith("/") or output.is_dir():
         _to_directory(paths, output, settings)
     else:
@@ -158,6 +173,44 @@ def _to_directory(paths: list[Path], output: Path, settings: Settings) -> None:
             tally = answer_shards(job, settings, jobs=jobs, threads=max(1, cores // jobs), on_step=on_step)
         print(f"{len(left):,} shards written")
     _sum_up(tally, job.version, progress.seconds)
+
+
+def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
+    """Into a directory, of whose files Beam decides; it appears when it is whole."""
+    for name in ("show", "tower_address", "jobs", "overwrite"):
+        if FLAGS[name].present:
+            raise BundleError(f"--{name} does not go with --runner={FLAGS.runner}; leave it out.")
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
+        raise BundleError(f"--output={output} exists; with --runner it is a new or an empty directory.")
+    try:
+        from export.batch.beam_step import recommend_files
+    except ModuleNotFoundError as error:
+        if error.name != "apache_beam":
+            raise
+        raise BundleError(
+            f"--runner={FLAGS.runner} needs Apache Beam: pip install 'causerec_tf[beam]'. Without it,"
+            " say --runner=local."
+        ) from error
+    output.parent.mkdir(parents=True, exist_ok=True)
+    beside = output.parent / f".{output.name}.partial-{os.getpid()}"
+    started = time.perf_counter()
+    try:
+        beside.mkdir()
+        tally, version = recommend_files(
+            [path.absolute() for path in paths],
+            beside.absolute(),
+            bundle=Path(FLAGS.bundle).absolute(),
+            settings=settings,
+            file_format=FLAGS.format,
+            runner=FLAGS.runner,
+            options=FLAGS.beam_options,
+        )
+        if output.is_dir():
+            output.rmdir()
+        beside.rename(output)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    _sum_up(tally, version, time.perf_counter() - started)
 
 
 def _describe(retriever, row: HistoryRow, answer) -> str:

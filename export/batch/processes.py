@@ -1,12 +1,14 @@
 """Shards by several processes of this machine.
 
-A process is given a shard, tells how it goes on, and is given the next. It ends when its pipe does: whatever
-becomes of the process that started it, it does not stay behind.
+A process is given a shard, tells how it goes on, and is given the next. It ends when the process that
+started it does, whatever became of that: nothing of a job goes on when the next begins.
 """
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,6 +121,7 @@ def _hand_out(
 def _run(connection: Connection, job: Job, settings: Settings, threads: int) -> None:
     """What a process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the one that started us ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Nobody is there to be told when the pipe has ended.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
@@ -136,6 +139,13 @@ def _run(connection: Connection, job: Job, settings: Settings, threads: int) -> 
             connection.send(_Failure(str(error), is_bad_input=True))
         except Exception:
             connection.send(_Failure(f"A process failed:\n{traceback.format_exc()}", is_bad_input=False))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 class _Work:
