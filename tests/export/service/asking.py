@@ -17,13 +17,12 @@ PAUSE = 0.005  # else the cores are theirs alone
 
 async def ask(reader, writer, path, body):
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
-    writer.write(head.encode() + data)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
     answered = await reader.readuntil(b"\r\n\r\n")
-    length = next(
-        int(line[15:]) for line in answered.lower().split(b"\r\n") if line.startswith(b"content-length:")
-    )
-    return int(answered.split(b" ", 2)[1]), json.loads(await reader.readexactly(length))
+    lines = answered.lower().split(b"\r\n")
+    length = next(line.partition(b":")[2] for line in lines if line.startswith(b"content-length:"))
+    return int(answered.split(b" ", 2)[1]), json.loads(await reader.readexactly(int(length)))
 
 
 def is_right(answer, expected, number):
