@@ -34,7 +34,7 @@ from export.service.work_queue import DeadlineError, QueueFullError
 
 _PAGE = Path(__file__).with_name("page.html")
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Failure} for status in (413, 422, 429, 503, 504)
+    status: {"model": Failure} for status in (400, 413, 422, 429, 503, 504)
 }
 _STATUS: dict[type[Exception], int] = {
     QueueFullError: 429,
