@@ -16,13 +16,13 @@ from pathlib import Path
 from absl import flags
 
 from export.answers import Recommendation
+from export.batch.diversity import read_categories
+from export.batch.histories import Columns, HistoryRow, expand
 from export.batch.processes import Step, answer_shards
+from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
-from export.diversity import read_categories
 from export.errors import BundleError
-from export.histories import Columns, HistoryRow, expand
-from export.recommendation_files import RecommendationWriter
 from pipelines import command
 from pipelines.retrieval_progress import Progress
 

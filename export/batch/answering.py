@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from export.answers import Recommendation
+from export.batch.diversity import diversify, read_categories
+from export.batch.histories import HistoryRow, read_histories
+from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally
-from export.diversity import diversify, read_categories
-from export.histories import HistoryRow, read_histories
 from export.item_index import check_k
-from export.recommendation_files import RecommendationWriter
 from export.retriever import Retriever
 
 BATCH = 2048

@@ -161,7 +161,7 @@ class _Work:
 
     def answer(self, shard: Shard) -> Tally:
         from export.batch.answering import write_answers
-        from export.recommendation_files import RecommendationWriter
+        from export.batch.recommendation_files import RecommendationWriter
 
         num_bytes = 0  # read since the last batch: of text, every line tells some
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from export.answers import Recommendation
+from export.batch.histories import Columns
 from export.errors import BundleError
-from export.histories import Columns
 
 _BAD_ROWS_TOLD = 5
 
@@ -21,7 +21,7 @@ class Settings:
     Attributes:
       k: items for each user.
       exclude_seen: leave out the items of the history.
-      diversity: see `export.diversity.diversified`; 0.0 with `item_categories` None.
+      diversity: see `export.batch.diversity.diversified`; 0.0 with `item_categories` None.
       item_categories: file of the categories, or None.
       columns: of the files of histories.
       skip_bad_rows: count a row that cannot be read and go on, rather than end the job.

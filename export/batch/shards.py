@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.batch.histories import stem
 from export.errors import BundleError
-from export.histories import stem
 from export.layout import (
     index_directory,
     link_or_copy,
@@ -122,6 +122,8 @@ def opened_job(
         version; or another process is at work in it.
     """
     own = directory / _OWN
+    if directory.exists() and not directory.is_dir():
+        raise BundleError(f"{directory} is a file; give the name of a directory.")
     if directory.is_dir() and not own.is_dir() and any(directory.iterdir()):
         raise BundleError(f"{directory} holds files of something else; give a new or an empty directory.")
     newest = _newest_version(bundle)
@@ -132,6 +134,12 @@ def opened_job(
         if manifest is not None and overwrite:
             _remove(directory, manifest)
             manifest = None
+        made_here = set(manifest["inputs"]) if manifest else set()
+        for name in wanted["inputs"]:
+            if name not in made_here and (directory / name).exists():
+                raise BundleError(
+                    f"{directory / name} is in the way: this job did not make it. Move it away."
+                )
         if manifest is None:
             version = _hold(bundle, own, None)
             _write_manifest(own, {"version": version} | wanted)

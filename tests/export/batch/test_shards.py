@@ -218,6 +218,18 @@ def test_overwriting_removes_the_old_shards_and_nothing_else(bundle, inputs, out
     assert (output / "notes.txt").read_text() == "precious"
 
 
+def test_a_file_that_the_job_did_not_make_is_no_shard_of_it(bundle, inputs, output):
+    begun(inputs, output, bundle)
+    more = inputs[0].with_name("zero.jsonl")
+    more.write_text("zero")
+    (output / "zero.parquet").write_text("precious")
+    with pytest.raises(BundleError, match="is in the way"), job([*inputs, more], output, bundle):
+        pass
+    assert (output / "zero.parquet").read_text() == "precious"
+    with pytest.raises(BundleError, match="is a file"), job(inputs, inputs[0], bundle):
+        pass
+
+
 def test_a_job_that_made_nothing_leaves_nothing(bundle, inputs, output):
     with pytest.raises(BundleError, match="bad row"), job(inputs, output, bundle):
         raise BundleError("bad row")
