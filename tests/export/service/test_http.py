@@ -231,6 +231,7 @@ def test_load_beyond_the_queue_is_shed_with_429(bundle, monkeypatch):
 
 def test_a_newer_version_is_taken_up_without_a_failed_request(bundle, versions, published):
     history = [IDS[3], IDS[40], IDS[7]]
+    body = {"history": history, "k": 8, "timeout_ms": 60_000}  # a busy machine is no failure
     expected = {version: one.items(history, 8) for version, one in zip(published[2], versions, strict=True)}
     statuses, wrong, seen, stop = set(), [], set(), threading.Event()
     with serving(bundle) as (client, _):
