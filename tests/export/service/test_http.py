@@ -238,7 +238,7 @@ def test_a_newer_version_is_taken_up_without_a_failed_request(bundle, versions, 
 
         def keep_asking():
             while not stop.is_set():
-                response = client.post("/recommend", json={"history": history, "k": 8})
+                response = client.post("/recommend", json=body)
                 statuses.add(response.status_code)
                 answer = response.json()
                 seen.add(answer["version"])
