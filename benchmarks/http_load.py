@@ -49,11 +49,12 @@ def load(address: str, bodies: Sequence[dict], clients: int, each: int) -> Load:
     Raises:
       RuntimeError: an answer has another status than 200 and 429.
     """
-    requests = [_request(body) for body in bodies]
+    requests = [request(body) for body in bodies]
     return asyncio.run(_load(address, requests, clients, each))
 
 
-def _request(body: dict) -> bytes:
+def request(body: dict) -> bytes:
+    """A whole `POST /recommend`."""
     data = json.dumps(body).encode()
     head = (
         "POST /recommend HTTP/1.1\r\nHost: benchmark\r\nContent-Type: application/json\r\n"
@@ -74,7 +75,7 @@ async def _load(address: str, requests: Sequence[bytes], clients: int, each: int
             started = time.perf_counter()
             writer.write(requests[(number * each + turn) % len(requests)])
             head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(_length(head))
+            await reader.readexactly(content_length(head))
             status = int(head.split(b" ", 2)[1])
             if status == 200:
                 milliseconds.append(1e3 * (time.perf_counter() - started))
@@ -90,7 +91,8 @@ async def _load(address: str, requests: Sequence[bytes], clients: int, each: int
     return Load(np.array(milliseconds), shed, time.perf_counter() - started)
 
 
-def _length(head: bytes) -> int:
+def content_length(head: bytes) -> int:
+    """Bytes of the body that follows a head."""
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             return int(line.partition(b":")[2])

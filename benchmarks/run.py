@@ -33,6 +33,7 @@ NAMES = (
     "preparation",
     "index",
     "serving",
+    "load",
 )
 RESULTS = ROOT / "benchmarks" / "results"
 GENERATED = ROOT / "datasets" / "benchmark"
@@ -45,11 +46,23 @@ _QUICK: dict[str, dict[str, Any]] = {
     "index": {"num_items": 2000, "width": 8, "num_tuning": 200, "num_queries": 100, "timed": 20},
     "serving": {"items": 200, "dimension": 8, "requests": 256},
     "evaluation_growth": {"catalogues": {"100k": 500, "10m": 2000}, "users": (4, 8)},
+    "load": {
+        "items": 200,
+        "dimension": 8,
+        "seconds": 0.5,
+        "limit_ms": 10_000.0,
+        "first_rate": 20.0,
+        "most_rate": 40.0,
+        "requests": 64,
+    },
     "growth": {"catalogues": {"100k": 500, "10m": 2000}, "steps": 2, "warm_up": 1, "batches": 2},
 }
 
 flags.DEFINE_list("only", list(NAMES), "Which benchmarks: " + ", ".join(NAMES) + ".")
 flags.DEFINE_string("dataset", None, "Directory of a dataset. None: a generated one of Yelp2018's size.")
+flags.DEFINE_string(
+    "bundle", None, "Of `load`: what is served; with --dataset its test users ask. None: a generated one."
+)
 flags.DEFINE_integer("rounds", 7, "How often each system is timed.", lower_bound=1)
 flags.DEFINE_string("output", None, "Directory of the results. None: benchmarks/results.")
 flags.DEFINE_list(
@@ -73,6 +86,8 @@ def main() -> None:
         raise InputError(f"--dataset={FLAGS.dataset} is not there: prepare it by pipelines/prepare.py.")
     if FLAGS.rows is not None and not all(value.isdecimal() and int(value) > 0 for value in FLAGS.rows):
         raise InputError(f"--rows={','.join(FLAGS.rows)}: wanted whole numbers above 0, between commas.")
+    if FLAGS.bundle and not Path(FLAGS.bundle).is_dir():
+        raise InputError(f"--bundle={FLAGS.bundle} is not there: publish it by export/bundle.py.")
     # For all systems alike, as pipelines/train.py has it; without it every one of them is slower.
     command.keep_freed_memory()
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
@@ -117,6 +132,13 @@ def _measure(name: str) -> tuple:
 
         scale = serving.Scale(**_QUICK[name]) if FLAGS.quick else serving.Scale()
         return serving.measure(scale, FLAGS.rounds, _say), serving.draw, None
+    if name == "load":
+        from benchmarks import load
+
+        scale = load.Scale(**_QUICK[name]) if FLAGS.quick else load.Scale()
+        bundle = Path(FLAGS.bundle) if FLAGS.bundle else None
+        histories = _test_users() if FLAGS.bundle and FLAGS.dataset else None
+        return load.measure(scale, FLAGS.rounds, bundle, histories, _say), load.draw, None
     if name == "compilation":
         result = compilation.measure(_scale(compilation.Scale, **_QUICK[name]), FLAGS.rounds, _say)
         return result, compilation.draw, None
@@ -146,6 +168,17 @@ def _measure(name: str) -> tuple:
         return result, training.draw, about
     result = evaluation.measure(dataset, _scale(evaluation.Scale, **_QUICK[name]), FLAGS.rounds, _say)
     return result, evaluation.draw, about
+
+
+def _test_users() -> list[list[str]]:
+    """Histories of the dataset's first test users, as ids."""
+    from causerec_tf.data.holdout import evaluation_users
+    from causerec_tf.data.sequences import open_dataset
+
+    dataset = open_dataset(Path(FLAGS.dataset))
+    ids = dataset.item_ids()
+    rows = evaluation_users(dataset.read("test"), 100).history[:500]
+    return [[ids[index - 1] for index in row[row > 0].tolist()] for row in rows]
 
 
 def _scale(kind: type, **quick: Any) -> Any:

@@ -67,14 +67,17 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
     def keep(name: str, unit: str, value: float) -> None:
         found.setdefault((name, unit), []).append(float(value))
 
-    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as services:
-        bundle = Path(place) / "bundle"
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as services:
+        place = Path(folder)
+        bundle = place / "bundle"
         say(f"building a bundle of {scale.items:,} items")
-        _publish(bundle, scale)
+        publish_generated(bundle, scale.items, scale.dimension, scale.max_history)
         retriever = Retriever.load(bundle)
-        together = services.enter_context(_serving(bundle))
-        alone = services.enter_context(_serving(bundle, "--max_together=1"))
-        small = services.enter_context(_serving(bundle, f"--max_waiting={_SMALL_QUEUE}", "--max_batch=1"))
+        together = services.enter_context(serving(bundle, place))
+        alone = services.enter_context(serving(bundle, place, "--max_together=1"))
+        small = services.enter_context(
+            serving(bundle, place, f"--max_waiting={_SMALL_QUEUE}", "--max_batch=1")
+        )
         for address in (together, alone, small):
             load(address, bodies, clients=4, each=scale.requests // 16)  # warms it up
         for number in range(num_rounds):
@@ -134,24 +137,33 @@ class _Mean(tf.Module):
         return tf.reduce_sum(concepts * weights, axis=1) / tf.maximum(tf.reduce_sum(weights, axis=1), 1.0)
 
 
-def _publish(bundle: Path, scale: Scale) -> None:
-    """A catalogue in clusters of about fifty, as trained ones are."""
+def publish_generated(bundle: Path, items: int, dimension: int, max_history: int) -> None:
+    """Publishes a catalogue in clusters of about fifty, as trained ones are, with the mean for a tower."""
     random = np.random.default_rng(0)
-    centres = random.standard_normal([max(2, scale.items // 50), scale.dimension], np.float32)
-    noise = random.standard_normal([scale.items, scale.dimension], np.float32)
-    vectors = centres[random.integers(len(centres), size=scale.items)] + 0.5 * noise
+    centres = random.standard_normal([max(2, items // 50), dimension], np.float32)
+    noise = random.standard_normal([items, dimension], np.float32)
+    vectors = centres[random.integers(len(centres), size=items)] + 0.5 * noise
     table = np.concatenate([np.zeros_like(vectors[:1]), vectors])
-    ids = [str(number) for number in range(scale.items)]
-    model = Model(table, _Mean(), vectors, ids, scale.max_history)
-    queries = vectors[random.integers(scale.items, size=(200, 3))].mean(axis=1)
+    ids = [str(number) for number in range(items)]
+    model = Model(table, _Mean(), vectors, ids, max_history)
+    queries = vectors[random.integers(items, size=(200, 3))].mean(axis=1)
     publish(bundle, model, queries=queries, warm_up_histories=[])
 
 
 @contextlib.contextmanager
-def _serving(bundle: Path, *flags: str) -> Iterator[str]:
-    """Gives host:port of a service of its own."""
+def serving(bundle: Path, logs: Path, *flags: str) -> Iterator[str]:
+    """Starts a service in a process of its own.
+
+    Args:
+      bundle: what it serves.
+      logs: directory for its log.
+      *flags: of `export/serve.py`.
+
+    Yields:
+      host:port of the service.
+    """
     command = [sys.executable, str(ROOT / "export" / "serve.py"), f"--bundle={bundle}", "--port=0", *flags]
-    log = bundle.parent / f"{time.monotonic_ns()}.log"
+    log = logs / f"{time.monotonic_ns()}.log"
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file)
         try:

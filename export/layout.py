@@ -84,9 +84,9 @@ def commit(made: Path, place: Path) -> None:
       place: its final path, which must not exist.
     """
     for path in [*made.rglob("*"), made]:
-        _to_disk(path)
+        to_disk(path)
     made.rename(place)
-    _to_disk(place.parent)
+    to_disk(place.parent)
 
 
 def link_or_copy(source: Path | str, target: Path | str) -> None:
@@ -97,7 +97,8 @@ def link_or_copy(source: Path | str, target: Path | str) -> None:
         shutil.copy2(source, target)
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Waits until a file or a directory would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

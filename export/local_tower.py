@@ -51,8 +51,24 @@ class LocalTower:
     @classmethod
     def load(cls, bundle: Path, number: int | None, catalogues: Catalogues) -> "LocalTower":
         """Loads a published version, the latest when `number` is None; raises BundleError."""
+        if number is None:
+            return cls.load_newest(bundle, catalogues)[1]
         directory = tower_directory(bundle, resolve_number(bundle, number))
         return cls(directory, catalogues.get(read_tower(directory)["version"]))
+
+    @classmethod
+    def load_newest(cls, bundle: Path, catalogues: Catalogues) -> tuple[int, "LocalTower"]:
+        """Loads the latest version and gives its number, too; raises BundleError.
+
+        Where versions come so fast that it is removed while it is loaded, the one that is the latest then.
+        """
+        while True:
+            number = resolve_number(bundle, None)
+            try:
+                return number, cls.load(bundle, number, catalogues)
+            except BundleError:
+                if tower_directory(bundle, number).is_dir():
+                    raise
 
     def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
         """Encodes the last `max_history` known items of each history; it does not stop at the timeout."""

@@ -2,28 +2,42 @@
 
 python pipelines/retrieve.py --bundle=bundles/shop --input='histories/*.jsonl' --output=top50.parquet --k=50
 python pipelines/retrieve.py --bundle=bundles/shop --input=histories.csv --output=top.jsonl --show=5 --explain
+python pipelines/retrieve.py --bundle=bundles/shop --input='histories/*.parquet' --output=recommendations/
+python pipelines/retrieve.py --bundle=bundles/shop --input='h/*.csv' --output=top50/ --runner=DirectRunner
 python pipelines/retrieve.py --bundle=bundles/shop --input=h.jsonl --output=o.jsonl --tower_address=tower:8500
 """
 
-import itertools
+import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from tqdm import tqdm
 
-from export.diversity import diversify, read_categories
+from export.answers import Recommendation
+from export.batch.diversity import read_categories
+from export.batch.histories import Columns, HistoryRow, expand
+from export.batch.processes import Step, answer_shards
+from export.batch.recommendation_files import RecommendationWriter
+from export.batch.settings import Settings, Tally, describe
+from export.batch.shards import opened_job, place_shards
 from export.errors import BundleError
-from export.histories import Columns, HistoryRow, expand, read_histories
-from export.recommendation_files import RecommendationWriter
 from pipelines import command
+from pipelines.retrieval_progress import Progress
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("bundle", None, "Directory of the bundle.", required=True)
 flags.DEFINE_list("input", None, "Files of histories: globs, comma-separated.", required=True)
-flags.DEFINE_string("output", None, "File to write: .jsonl or .parquet.", required=True)
+flags.DEFINE_string(
+    "output",
+    None,
+    "File to write, .jsonl or .parquet; or, with a slash at its end, a directory: a shard for each input.",
+    required=True,
+)
+flags.DEFINE_enum("format", "parquet", ["parquet", "jsonl"], "Of the shards in a directory.")
+flags.DEFINE_integer("jobs", None, "Processes that write shards. None: one for each core.", lower_bound=1)
 flags.DEFINE_integer("k", 50, "How many items to recommend to each user.", lower_bound=1)
 flags.DEFINE_bool("exclude_seen", True, "Leave out the items of the user's history.")
 flags.DEFINE_float(
@@ -40,17 +54,22 @@ flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a r
 flags.DEFINE_integer("show", 0, "Print the answers to the first so many users, in readable names.")
 flags.DEFINE_bool("explain", False, "With --show: also the past items on which the answer rests most.")
 flags.DEFINE_string("tower_address", None, "host:port of TensorFlow Serving's gRPC. None: in this process.")
-flags.DEFINE_bool("overwrite", False, "Replace the output if it exists.")
+flags.DEFINE_enum(
+    "runner",
+    "local",
+    ["local", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"],
+    "local: processes of this machine. Else Apache Beam and which of its runners; docs/operations.md.",
+)
+flags.DEFINE_string("beam_options", "", "Options of Beam, as on a command line of its own.")
+flags.DEFINE_bool("overwrite", False, "Replace the output if it exists; begin anew in a directory of shards.")
 
-_BATCH = 2048
-_CANDIDATES_FOR_DIVERSITY = 5  # times k, so that there is something to choose from
 _SHOWN_ITEMS = 10
 _SHOWN_INFLUENCES = 3
 _EXPLAINED_ITEMS = 50  # of fewer, a single past item often changes none
 
 
 def main() -> None:
-    """Reads, recommends, writes, and sums up."""
+    """Checks what can be checked before anything is loaded, then recommends."""
     if FLAGS.explain and not FLAGS.show:
         raise BundleError("--explain explains the answers that --show=N prints; give both.")
     if not FLAGS.history_separator:
@@ -58,55 +77,140 @@ def main() -> None:
     if bool(FLAGS.diversity) != bool(FLAGS.item_categories):
         raise BundleError("--diversity is by the categories of --item_categories; give both.")
     paths = expand(FLAGS.input)
-    categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
-    writer = RecommendationWriter(Path(FLAGS.output), overwrite=FLAGS.overwrite)
-    from export.item_index import check_k  # these load TensorFlow: what can be refused before it was
+    if FLAGS.item_categories:
+        read_categories(Path(FLAGS.item_categories))
+    settings = Settings(
+        k=FLAGS.k,
+        exclude_seen=FLAGS.exclude_seen,
+        diversity=FLAGS.diversity,
+        item_categories=FLAGS.item_categories,
+        columns=Columns(FLAGS.user_column, FLAGS.history_column, FLAGS.history_separator),
+        skip_bad_rows=FLAGS.on_bad_row == "skip",
+    )
+    output = Path(FLAGS.output)
+    if FLAGS.runner != "local":
+        _by_beam(paths, output, settings)
+        return
+    if FLAGS.beam_options:
+        raise BundleError("--beam_options are of no use with --runner=local. Say --runner=DirectRunner.")
+    if FLAGS.output.endswith("/") or output.is_dir():
+        _to_directory(paths, output, settings)
+    else:
+        _to_file(paths, output, settings)
+
+
+def _sum_up(tally: Tally, version: str, seconds: float) -> None:
+    for error in tally.told:
+        print(f"skipped: {error}")
+    print(
+        f"{tally.users:,} users ({tally.users / seconds:,.0f} a second), {tally.items:,} recommended items"
+        f" ({tally.items / seconds:,.0f} a second), {tally.fallbacks:,} users answered with the most popular"
+        f" items, {tally.unknown_items:,} unknown items in their histories"
+        + (f", {tally.bad_rows:,} bad rows skipped" if tally.bad_rows else "")
+    )
+    print(f"{FLAGS.output}: version {version}")
+
+
+def _to_file(paths: list[Path], output: Path, settings: Settings) -> None:
+    for name in ("format", "jobs"):
+        if FLAGS[name].present:
+            raise BundleError(f"--{name} is for a directory of shards: --output={output}/ with a slash.")
+    writer = RecommendationWriter(output, overwrite=FLAGS.overwrite)
+    from export.batch.answering import Answering, write_answers  # these load TensorFlow
     from export.remote_tower import RemoteTower
     from export.retriever import Retriever
 
     tower = RemoteTower(FLAGS.tower_address) if FLAGS.tower_address else None
     retriever = Retriever.load(FLAGS.bundle, tower=tower)
-    check_k(FLAGS.k, retriever.num_items)
-    candidates = FLAGS.k
-    if categories is not None:
-        candidates = min(_CANDIDATES_FOR_DIVERSITY * FLAGS.k, retriever.num_items)
-
+    answering = Answering(retriever, settings)
     shown: list[str] = []
-    users = fallbacks = unknown = 0
-    bad_rows: list[BundleError] = []
-    started = time.perf_counter()
-    size = sum(path.stat().st_size for path in paths)
-    with writer, tqdm(total=size, unit="B", unit_scale=True, desc="retrieve") as bar:
-        rows = read_histories(
-            paths,
-            Columns(FLAGS.user_column, FLAGS.history_column, FLAGS.history_separator),
-            on_bad_row=bad_rows.append if FLAGS.on_bad_row == "skip" else None,
-            on_progress=bar.update,
-        )
-        while batch := list(itertools.islice(rows, _BATCH)):
-            answers = retriever.recommend([row.history for row in batch], candidates, FLAGS.exclude_seen)
-            if categories is not None:
-                answers = [diversify(one, categories, FLAGS.k, FLAGS.diversity) for one in answers]
-            writer.write([row.user_id for row in batch], answers)
-            for row, answer in zip(batch[: FLAGS.show - len(shown)], answers, strict=False):
-                shown.append(_describe(retriever, row, answer))
-            users += len(batch)
-            fallbacks += sum(answer.fallback for answer in answers)
-            unknown += sum(answer.num_unknown for answer in answers)
-            bar.set_postfix(users=users, refresh=False)
-        if not users:
-            raise BundleError(f"{', '.join(FLAGS.input)} holds no history that can be read.")
-    seconds = time.perf_counter() - started
+    with writer, Progress(sum(path.stat().st_size for path in paths)) as progress:
 
+        def on_batch(rows: list[HistoryRow], answers: list[Recommendation]) -> None:
+            for row, answer in zip(rows[: FLAGS.show - len(shown)], answers, strict=False):
+                shown.append(_describe(retriever, row, answer))
+            progress.answered(len(rows), sum(len(answer.items) for answer in answers))
+
+        tally = write_answers(answering, paths, writer, on_progress=progress.read, on_batch=on_batch)
+        if not tally.users:
+            raise BundleError(f"{', '.join(FLAGS.input)} holds no history that can be read.")
     print("\n".join(shown), end="\n" if shown else "")
-    for error in bad_rows[:5]:
-        print(f"skipped: {error}")
-    print(
-        f"{users:,} users ({users / seconds:,.0f} a second), {fallbacks:,} answered with the most popular"
-        f" items, {unknown:,} unknown items in their histories"
-        + (f", {len(bad_rows):,} bad rows skipped" if bad_rows else "")
-    )
-    print(f"{FLAGS.output}: version {retriever.version}")
+    _sum_up(tally, retriever.version, progress.seconds)
+
+
+def _to_directory(paths: list[Path], output: Path, settings: Settings) -> None:
+    """A shard for each input, by several processes."""
+    for name, why in (
+        ("show", "prints from one file; look into a shard"),
+        ("tower_address", "names a tower that may change its version between two shards"),
+    ):
+        if FLAGS[name].present:
+            raise BundleError(f"--{name} does not go with a directory of shards: it {why}.")
+    shards = place_shards(paths, output, f".{FLAGS.format}")
+    with opened_job(
+        output,
+        shards,
+        bundle=Path(FLAGS.bundle),
+        settings=describe(settings) | {"format": FLAGS.format},
+        overwrite=FLAGS.overwrite,
+    ) as job:
+        left = job.left
+        if len(left) < len(shards):
+            print(f"{len(shards) - len(left):,} of {len(shards):,} shards are there already")
+        if left and job.version != job.newest:
+            print(
+                f"note: the newest version of {FLAGS.bundle} is {job.newest}; the rest is answered by"
+                f" {job.version} as its beginning was. --overwrite begins anew."
+            )
+        cores = os.cpu_count() or 1
+        jobs = FLAGS.jobs or cores
+        with Progress(sum(shard.source.stat().st_size for shard in left)) as progress:
+
+            def on_step(step: Step) -> None:
+                progress.read(step.num_bytes)
+                progress.answered(step.users, step.items)
+
+            tally = answer_shards(job, settings, jobs=jobs, threads=max(1, cores // jobs), on_step=on_step)
+        print(f"{len(left):,} shards written")
+    _sum_up(tally, job.version, progress.seconds)
+
+
+def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
+    """Into a directory, of whose files Beam decides; it appears when it is whole."""
+    for name in ("show", "tower_address", "jobs", "overwrite"):
+        if FLAGS[name].present:
+            raise BundleError(f"--{name} does not go with --runner={FLAGS.runner}; leave it out.")
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
+        raise BundleError(f"--output={output} exists; with --runner it is a new or an empty directory.")
+    try:
+        from export.batch.beam_step import recommend_files
+    except ModuleNotFoundError as error:
+        if error.name != "apache_beam":
+            raise
+        raise BundleError(
+            f"--runner={FLAGS.runner} needs Apache Beam: pip install 'causerec_tf[beam]'. Without it,"
+            " say --runner=local."
+        ) from error
+    output.parent.mkdir(parents=True, exist_ok=True)
+    beside = output.parent / f".{output.name}.partial-{os.getpid()}"
+    started = time.perf_counter()
+    try:
+        beside.mkdir()
+        tally, version = recommend_files(
+            [path.absolute() for path in paths],
+            beside.absolute(),
+            bundle=Path(FLAGS.bundle).absolute(),
+            settings=settings,
+            file_format=FLAGS.format,
+            runner=FLAGS.runner,
+            options=FLAGS.beam_options,
+        )
+        if output.is_dir():
+            output.rmdir()
+        beside.rename(output)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    _sum_up(tally, version, time.perf_counter() - started)
 
 
 def _describe(retriever, row: HistoryRow, answer) -> str:

@@ -2,11 +2,14 @@
 
 import json
 import math
+import socketserver
+import threading
+import time
 
 import numpy as np
 import pytest
 
-from benchmarks import evaluation, extrapolation, products, rounds, tables
+from benchmarks import evaluation, extrapolation, open_load, products, rounds, tables
 from causerec_tf.errors import InputError
 from tests.pipelines import scripts
 
@@ -22,6 +25,7 @@ RATIOS = {
     "evaluation_growth": {"pair_10m_over_100k", "user_of_many_over_few"},
     "index": {"exact_over_index_at_recall_99"},
     "serving": {"http_over_bare_p50", "batched_over_one_by_one"},
+    "load": {"answered_at_twice_over_in_time"},
     "compilation": {"mlp_base_plain_over_xla", "mlp_causerec_item_plain_over_xla"},
 }
 
@@ -67,6 +71,56 @@ def test_each_stores_its_ratios_and_a_picture(tmp_path, names):
 @pytest.mark.parametrize("flag", ["--only=speed", "--dataset=nowhere", "--rounds=0", "--rows=5,many"])
 def test_wrong_flags_are_refused(flag):
     scripts.assert_refused(scripts.run(RUN, flag), "error:", flag.partition("=")[2])
+
+
+def test_an_answer_is_right_or_wrong():
+    expected = {"items": ["a", "b", "c"], "scores": [3.0, 2.0, 2.0]}
+
+    def right(items, scores):
+        return open_load.is_right({"items": items, "scores": scores}, expected)
+
+    assert right(["a", "b", "c"], [3.0, 2.0, 2.00001])
+    assert right(["a", "c", "b"], [3.0, 2.0, 2.0])
+    assert right(["a", "b", "d"], [3.0, 2.0, 2.0])
+    assert not right(["b", "a", "c"], [3.0, 2.0, 2.0])
+    assert not right(["a", "b"], [3.0, 2.0])
+    assert not right(["a", "b", "c"], [3.0, 2.0, 1.9])
+    assert not right(["d", "b", "c"], [3.0, 2.0, 2.0])
+
+
+def test_a_load_that_is_not_kept_up_with_counts_from_when_each_was_due():
+    answer = json.dumps({"items": ["a"], "scores": [1.0]}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
+    turn = threading.Lock()
+
+    class Slow(socketserver.StreamRequestHandler):
+        def handle(self):
+            while length := [int(line[15:]) for line in self.head() if line.startswith(b"Content-Length:")]:
+                self.rfile.read(length[0])
+                with turn:  # one at a time, 50 a second
+                    time.sleep(0.02)
+                self.wfile.write(head + answer)
+
+        def head(self):
+            return list(iter(self.rfile.readline, b"\r\n")) if self.rfile.peek(1) else []
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        request_queue_size = 1000
+
+    with Server(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        body, expected = {"history": []}, json.loads(answer)
+        found = open_load.ask(address, [body], [expected], rate=200, seconds=0.5)
+        wrong = open_load.ask(
+            address, [body], [expected | {"items": ["b"], "scores": [9.0]}], rate=20, seconds=0.2
+        )
+        server.shutdown()
+    # A hundred in half a second, and at least two seconds to answer them: the last waits 1.5 s.
+    assert len(found.due) == 100 and set(found.status) == {200} and found.wrong == 0
+    assert found.milliseconds.max() >= 1490 and found.milliseconds.min() >= 20
+    assert wrong.wrong == 4
 
 
 def test_rounds_rotate_and_their_ratios_stay_within_a_round():

@@ -34,7 +34,7 @@ from export.service.work_queue import DeadlineError, QueueFullError
 
 _PAGE = Path(__file__).with_name("page.html")
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Failure} for status in (413, 422, 429, 503, 504)
+    status: {"model": Failure} for status in (400, 413, 422, 429, 503, 504)
 }
 _STATUS: dict[type[Exception], int] = {
     QueueFullError: 429,
@@ -194,7 +194,7 @@ def _add_failures(app: FastAPI) -> None:
 
 def _failure(status: int, message: str) -> JSONResponse:
     headers = {"Retry-After": "1"} if status in (429, 503) else None
-    return JSONResponse({"error": message}, status, headers)
+    return JSONResponse({"error": _encodable(message)}, status, headers)
 
 
 def _told(error: dict) -> str:
@@ -230,5 +230,11 @@ def _recommended(answers: Sequence[Recommendation]) -> list[Recommended]:
     return [Recommended.model_construct(**vars(answer)) for answer in answers]
 
 
+def _encodable(text: str) -> str:
+    """A text without halves of surrogate pairs, which JSON can ask for and UTF-8 cannot answer."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _named(catalogue: Catalogue, item: str) -> Named:
-    return Named(id=item, name=catalogue.name_of(item), known=catalogue.knows(item))
+    name = _encodable(catalogue.name_of(item))
+    return Named(id=_encodable(item), name=name, known=catalogue.knows(item))

@@ -21,8 +21,7 @@ class NewestTower:
     def __init__(self, bundle: Path, catalogues: Catalogues):
         """Loads the newest tower; raises BundleError when it cannot be used."""
         self._bundle, self._catalogues = bundle, catalogues
-        self.number = resolve_number(bundle, None)
-        self._tower = LocalTower.load(bundle, self.number, catalogues)
+        self.number, self._tower = LocalTower.load_newest(bundle, catalogues)
 
     def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
         """Answers with the tower of the moment."""
@@ -34,12 +33,10 @@ class NewestTower:
         Raises:
           BundleError: it cannot be used; the one in use stays.
         """
-        number = resolve_number(self._bundle, None)
-        if number == self.number:
+        if resolve_number(self._bundle, None) == self.number:
             return None
-        self._tower = LocalTower.load(self._bundle, number, self._catalogues)
-        self.number = number
-        return number
+        self.number, self._tower = LocalTower.load_newest(self._bundle, self._catalogues)
+        return self.number
 
 
 class IndexAhead:

@@ -1,9 +1,14 @@
 """The command as a user runs it, in processes of its own."""
 
+import contextlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +18,7 @@ import tensorflow as tf
 
 from export.publication import Model
 from export.publish import publish
+from export.retriever import Retriever
 from tests.export import toy
 from tests.export.model_server import ModelServer, over_grpc
 
@@ -139,6 +145,167 @@ def test_with_the_tower_on_a_server(bundle, tmp_path):
     assert len(output.read_text().splitlines()) == 2
 
 
+def write_shards(directory, count, users):
+    """Files of histories, and user -> history."""
+    histories = {}
+    random = np.random.default_rng(1)
+    for shard in range(count):
+        rows = {f"u{shard}-{user}": random.choice(IDS, 3).tolist() for user in range(users)}
+        path = directory / f"day={shard}" / "part.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text(
+            "".join(json.dumps({"user_id": user, "history": one}) + "\n" for user, one in rows.items())
+        )
+        histories |= rows
+    return histories
+
+
+def test_a_directory_of_shards_by_two_processes_and_the_same_command_again(bundle, tmp_path):
+    histories = write_shards(tmp_path / "in", 3, 5)
+    (tmp_path / "in" / "day=1" / "part.jsonl").write_text("")
+    flags = [f"--bundle={bundle}", f"--input={tmp_path}/in/*/*.jsonl", f"--output={tmp_path}/out/", "--k=4"]
+    done = run(*flags, "--jobs=2")
+    assert done.returncode == 0, done.stderr
+    shards = sorted((tmp_path / "out").glob("day=*/*"))
+    assert [str(path.relative_to(tmp_path / "out")) for path in shards] == [
+        f"day={shard}/part.parquet" for shard in range(3)
+    ]
+    found = {row["user_id"]: row["items"] for path in shards for row in pl.read_parquet(path).to_dicts()}
+    wanted = {user: expected(one, 4) for user, one in histories.items() if not user.startswith("u1-")}
+    assert found == wanted
+    assert pl.read_parquet(shards[1]).is_empty()
+    assert "3 shards written" in done.stdout
+    assert "10 users (" in done.stdout and "40 recommended items (" in done.stdout
+    before = {path: path.stat().st_mtime_ns for path in shards}
+    again = run(*flags)
+    assert again.returncode == 0, again.stderr
+    assert "3 of 3 shards are there already" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in shards} == before
+    other = run(*flags[:-1], "--k=5")
+    assert other.returncode == 2
+    assert "begun with k 4, and now it is 5" in other.stderr
+
+
+def test_what_cannot_be_answered_in_one_of_two_processes_ends_both_and_leaves_nothing(bundle, tmp_path):
+    write_shards(tmp_path / "in", 2, 2)
+    flags = [
+        f"--bundle={bundle}",
+        f"--input={tmp_path}/in/*/*.jsonl",
+        f"--output={tmp_path}/out/",
+        "--jobs=2",
+    ]
+    done = run(*flags, "--k=51")
+    assert done.returncode == 2, done.stderr
+    assert "it must be from 1 to 50" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "jsonl"])
+def test_by_beam_the_answers_are_those_of_the_local_way(bundle, tmp_path, file_format):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
+    histories = write_shards(tmp_path / "in", 2, 40)
+    with (tmp_path / "in" / "day=0" / "part.jsonl").open("a") as file:
+        file.write('{"user_id": "u\\u2028", "history": ["never seen"]}\nnot JSON\n')
+    flags = [f"--bundle={bundle}", f"--input={tmp_path}/in/*/*.jsonl", "--k=7", f"--format={file_format}"]
+    flags.append("--on_bad_row=skip")
+    local = run(*flags, f"--output={tmp_path}/local/", "--jobs=1")
+    assert local.returncode == 0, local.stderr
+    by_beam = run(*flags, f"--output={tmp_path}/beam/", "--runner=DirectRunner")
+    assert by_beam.returncode == 0, by_beam.stderr
+
+    def rows(folder):
+        read = pl.read_parquet if file_format == "parquet" else pl.read_ndjson
+        frame = pl.concat(read(path) for path in (tmp_path / folder).rglob(f"*.{file_format}"))
+        return {row.pop("user_id"): row for row in frame.to_dicts()}
+
+    found, wanted = rows("beam"), rows("local")
+    assert set(found) == set(wanted) == {*histories, "u\u2028"}
+    for user, row in found.items():
+        assert row["scores"] == pytest.approx(wanted[user].pop("scores"), abs=1e-6)
+        del row["scores"]
+        assert row == wanted[user]
+    assert not [path for path in (tmp_path / "beam").iterdir() if path.suffix != f".{file_format}"]
+
+    assert "part.jsonl, line 42: not JSON" in by_beam.stdout
+    assert "1 bad rows skipped" in by_beam.stdout and "81 users (" in by_beam.stdout
+    assert ", 567 recommended items (" in by_beam.stdout and ", 1 users answered with" in by_beam.stdout
+    if file_format == "parquet":
+        done = run(*flags[:-1], f"--output={tmp_path}/not/", "--runner=DirectRunner")
+        assert done.returncode == 2, done.stderr
+        assert "error: " in done.stderr and "part.jsonl, line 42: not JSON" in done.stderr
+        assert not (tmp_path / "not").exists()
+
+
+def processes_of(word):
+    """Every process whose command line or environment has a word in it."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and word.encode() in (entry / "environ").read_bytes():
+                found.add(int(entry.name))
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="it looks for processes in /proc")
+def test_killed_again_and_again_it_leaves_whole_shards_no_process_and_ends_as_if_undisturbed(
+    bundle, tmp_path
+):
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    histories = write_shards(tmp_path / "in", 12, 3_000)
+    command = [sys.executable, "pipelines/retrieve.py", f"--bundle={copy}", "--jobs=2", "--k=10"]
+    command += [f"--input={tmp_path}/in/*/*.jsonl", f"--output={tmp_path}/out/", "--format=parquet"]
+    mark = uuid.uuid4().hex
+    environment = os.environ | {"CAUSEREC_TEST": mark}
+    random = np.random.default_rng(2)
+    kills = 0
+    for attempt in range(40):
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        try:
+            assert process.wait(random.uniform(2.0, 25.0)) == 0, process.stderr.read().decode()
+            break
+        except subprocess.TimeoutExpired:
+            victims = [process.pid] if attempt % 2 else sorted(processes_of(mark) - {process.pid})[-1:]
+            for victim in victims:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+            if process.wait(30) == 0:
+                break
+            kills += 1
+        finally:
+            process.kill()
+            process.wait()
+        limit = time.monotonic() + 20
+        while processes_of(mark):
+            assert time.monotonic() < limit, "a process stayed behind"
+            time.sleep(0.1)
+        for path in (tmp_path / "out").glob("*/*.parquet"):
+            assert len(pl.read_parquet(path)) == 3_000
+        if kills == 2:  # the version in use goes away, were it not held
+            names = [path.name for path in (copy / "item_index").iterdir()]
+            table = toy.embeddings(NUM_ITEMS, DIMENSION, seed=5)
+            queries = np.random.default_rng(0).normal(size=(9, DIMENSION)).astype(np.float32)
+            model = Model(table, toy.MeanTower(DIMENSION, seed=5), table[1:], IDS, MAX_HISTORY)
+            publish(copy, model, queries=queries, warm_up_histories=[], keep=1)
+            assert not any((copy / "item_index" / name).exists() for name in names)
+    else:
+        pytest.fail("it never came to its end")
+    assert kills >= 2
+    rows = pl.concat(pl.read_parquet(path) for path in (tmp_path / "out").glob("*/*.parquet"))
+    assert len(rows) == len(histories) == 36_000
+    assert rows["version"].n_unique() == 1
+    sample = rows.sample(200, seed=0).to_dicts()
+    if rows["version"][0] == Retriever.load(bundle).version:
+        assert all(row["items"] == expected(histories[row["user_id"]], 10) for row in sample)
+    assert sorted(path.name for path in (tmp_path / "out" / ".retrieval").iterdir()) == [
+        "lock",
+        "manifest.json",
+    ]
+
+
 GOOD = '{"user_id": "u", "history": ["a"]}\n'
 
 
@@ -154,6 +321,12 @@ GOOD = '{"user_id": "u", "history": ["a"]}\n'
         (GOOD, ["--explain"], "--show=N"),
         (GOOD, ["--diversity=1"], "--item_categories; give both"),
         (GOOD, ["--tower_address=nonsense"], "wanted host:port"),
+        (GOOD, ["--jobs=2"], "is for a directory of shards"),
+        (GOOD, ["--output={}/out/", "--show=1"], "does not go with a directory"),
+        (GOOD, ["--beam_options=--streaming"], "Say --runner=DirectRunner"),
+        (GOOD, ["--runner=DirectRunner", "--jobs=2"], "--jobs does not go with --runner"),
+        (GOOD, ["--runner=DirectRunner", "--output={}"], "is a new or an empty directory"),
+        (GOOD, ["--output={}/"], "holds files of something else"),
         (GOOD, ["--tok=5"], "Unknown command line flag 'tok'"),
         (GOOD + "oops\n", [], "h.jsonl, line 2: not JSON"),
         ("", [], "holds no history"),

@@ -20,11 +20,13 @@ class Version:
         self.table = toy.embeddings(NUM_ITEMS, DIMENSION, seed=number)
         self.tower = toy.MeanTower(DIMENSION, seed=number)
 
-    def publish(self, bundle):
+    def publish(self, bundle, **settings):
         names = [f"Name of {item}" for item in self.ids]
         model = Model(self.table, self.tower, self.table[1:], self.ids, MAX_HISTORY, names)
         queries = np.random.default_rng(0).normal(size=(9, DIMENSION)).astype(np.float32)
-        return publish(bundle, model, queries=queries, warm_up_histories=[[1, 2], [7]]).fingerprint
+        return publish(
+            bundle, model, queries=queries, warm_up_histories=[[1, 2], [7]], **settings
+        ).fingerprint
 
     def vector(self, history):
         known = [self.ids.index(item) + 1 for item in history if item in self.ids][-MAX_HISTORY:]

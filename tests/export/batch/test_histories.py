@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 
 from export.answers import Recommendation
+from export.batch.histories import Columns, expand, read_histories
+from export.batch.recommendation_files import RecommendationWriter
 from export.errors import BundleError
-from export.histories import Columns, expand, read_histories
-from export.recommendation_files import RecommendationWriter
 
 ROWS = [("u1", ["a", "é", "3"]), ("2", []), ("u3", ["x"])]
 JSON_LINES = (

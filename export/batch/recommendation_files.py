@@ -12,6 +12,7 @@ import polars as pl
 
 from export.answers import Recommendation
 from export.errors import BundleError
+from export.layout import to_disk
 
 _SCHEMA: dict[str, Any] = {
     "user_id": pl.String,
@@ -21,9 +22,15 @@ _SCHEMA: dict[str, Any] = {
     "fallback": pl.Boolean,
     "version": pl.String,
 }
-_FIELDS = [name for name in _SCHEMA if name != "user_id"]
+FIELDS = [name for name in _SCHEMA if name != "user_id"]
 # Legal inside JSON, but some readers of lines, Python's splitlines among them, break a line here.
 _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+
+
+def json_line(user_id: str, recommendation: Recommendation) -> str:
+    """A row as one line of JSON, without its end."""
+    row = {"user_id": user_id} | {name: getattr(recommendation, name) for name in FIELDS}
+    return json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS)
 
 
 class RecommendationWriter:
@@ -32,12 +39,13 @@ class RecommendationWriter:
     As a context manager it leaves the whole file under its name, or, after an exception, nothing.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool):
+    def __init__(self, path: Path, *, overwrite: bool, work: Path | None = None):
         """Checks that the file can be written.
 
         Args:
           path: its extension decides the format, .jsonl or .parquet.
           overwrite: replace a file that is there.
+          work: directory for what is not finished, on the same file system; beside the file when None.
 
         Raises:
           BundleError: the extension is another, the file exists, or there is no such directory.
@@ -50,26 +58,26 @@ class RecommendationWriter:
             raise BundleError(f"{path} exists; give another name, or --overwrite to replace it.")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
+        self._work = work or path.parent
         self._parts = 0
 
     def __enter__(self) -> "RecommendationWriter":
         """Makes the place where the parts are gathered."""
-        self._beside = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=self._path.parent))
+        self._beside = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=self._work))
         return self
 
     def write(self, user_ids: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
         """Writes a batch."""
         if self._path.suffix == ".parquet":
             # Parts, since a Parquet file cannot be appended to and must not be held in memory whole.
-            columns = {name: [getattr(one, name) for one in recommendations] for name in _FIELDS}
+            columns = {name: [getattr(one, name) for one in recommendations] for name in FIELDS}
             frame = pl.DataFrame({"user_id": user_ids} | columns, schema=_SCHEMA)
             frame.write_parquet(self._beside / f"{self._parts:08d}.parquet")
             self._parts += 1
             return
         with (self._beside / "rows.jsonl").open("a", encoding="utf-8", newline="\n") as file:
             for user_id, one in zip(user_ids, recommendations, strict=True):
-                row = {"user_id": user_id} | {name: getattr(one, name) for name in _FIELDS}
-                file.write(json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS) + "\n")
+                file.write(json_line(user_id, one) + "\n")
 
     def __exit__(
         self,
@@ -85,6 +93,7 @@ class RecommendationWriter:
                     whole = self._beside / "whole.parquet"
                     parts = sorted(self._beside.glob("*.parquet"))
                     pl.scan_parquet(parts).sink_parquet(whole, maintain_order=True)
+                to_disk(whole)
                 whole.replace(self._path)
         finally:
             shutil.rmtree(self._beside, ignore_errors=True)

@@ -63,6 +63,11 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     return paths
 
 
+def stem(path: Path) -> str:
+    """The name of a file without what tells its format: `a` of `a.csv.gz`."""
+    return path.name[: -len(path.suffix)] if path.suffix.lower() != ".gz" else Path(path.stem).stem
+
+
 def read_histories(
     paths: Sequence[Path],
     columns: Columns,

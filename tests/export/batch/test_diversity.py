@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from export.answers import Recommendation
-from export.diversity import diversified, diversify, read_categories
+from export.batch.diversity import diversified, diversify, read_categories
 from export.errors import BundleError
 
 

@@ -1,0 +1,1 @@
+"""Recommendations for many: one output file, a directory of shards by several processes, or Beam."""

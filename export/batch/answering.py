@@ -1,0 +1,82 @@
+"""The work of a batch job whoever does it: rows of histories in, rows of answers out."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from export.answers import Recommendation
+from export.batch.diversity import diversify, read_categories
+from export.batch.histories import HistoryRow, read_histories
+from export.batch.recommendation_files import RecommendationWriter
+from export.batch.settings import Settings, Tally
+from export.item_index import check_k
+from export.retriever import Retriever
+
+BATCH = 2048
+_CANDIDATES_FOR_DIVERSITY = 5  # times k, so that there is something to choose from
+
+
+class Answering:
+    """A retriever with the settings of a job."""
+
+    def __init__(self, retriever: Retriever, settings: Settings):
+        """Reads the categories.
+
+        Args:
+          retriever: what answers.
+          settings: of the job.
+
+        Raises:
+          BundleError: k is more than there are items, or the categories cannot be read.
+        """
+        check_k(settings.k, retriever.num_items)
+        self.retriever, self.settings = retriever, settings
+        self._categories = None
+        self._candidates = settings.k
+        if settings.item_categories is not None:
+            self._categories = read_categories(Path(settings.item_categories))
+            self._candidates = min(_CANDIDATES_FOR_DIVERSITY * settings.k, retriever.num_items)
+
+    def __call__(self, histories: Sequence[Sequence[str]]) -> list[Recommendation]:
+        """Answers B histories; raises as `Retriever.recommend` does."""
+        settings = self.settings
+        answers = self.retriever.recommend(histories, self._candidates, settings.exclude_seen)
+        if self._categories is None:
+            return answers
+        return [diversify(one, self._categories, settings.k, settings.diversity) for one in answers]
+
+
+def write_answers(
+    answering: Answering,
+    inputs: Sequence[Path],
+    writer: RecommendationWriter,
+    *,
+    on_progress: Callable[[int], None] = lambda _bytes: None,
+    on_batch: Callable[[list[HistoryRow], list[Recommendation]], None] = lambda _rows, _answers: None,
+) -> Tally:
+    """Answers the histories of some files into one, in batches, so that memory does not grow with them.
+
+    Args:
+      answering: what answers.
+      inputs: files of histories.
+      writer: of the output, entered already.
+      on_progress: called with the number of bytes that were read since the last call.
+      on_batch: called with the rows and their answers.
+
+    Raises:
+      BundleError: a file cannot be read, or a row when bad ones are not skipped.
+    """
+    tally = Tally()
+    settings = answering.settings
+    rows = read_histories(
+        inputs,
+        settings.columns,
+        on_bad_row=tally.skip if settings.skip_bad_rows else None,
+        on_progress=on_progress,
+    )
+    while batch := list(itertools.islice(rows, BATCH)):
+        answers = answering([row.history for row in batch])
+        writer.write([row.user_id for row in batch], answers)
+        tally.count(answers)
+        on_batch(batch, answers)
+    return tally

@@ -1,0 +1,197 @@
+"""The same recommendations as a step of Apache Beam, for clusters.
+
+    import apache_beam as beam
+    from export.batch.beam_step import Recommend
+    from export.batch.settings import Settings
+
+    histories | Recommend("/shared/bundles/shop", Settings(k=50))
+
+where `histories` has pairs (user id, list of item ids), wherever they were read. The workers must see the
+bundle under the same path.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.utils.shared import Shared
+
+from export.batch.histories import read_histories
+from export.batch.recommendation_files import FIELDS, json_line
+from export.batch.settings import Settings, Tally
+from export.errors import BundleError
+from export.layout import read_tower, resolve_number, tower_directory
+
+# Beam's own runner in Python. What is called DirectRunner tries to download another one first.
+_LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+_SMALLEST_BATCH, _LARGEST_BATCH = 32, 2048
+_COUNTED = ("users", "items", "fallbacks", "unknown_items", "bad_rows")
+_SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("items", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float32())),
+        ("num_unknown", pa.int64()),
+        ("fallback", pa.bool_()),
+        ("version", pa.string()),
+    ]
+)
+
+
+class Recommend(beam.PTransform):
+    """Pairs (user id, item ids, oldest first) -> pairs (user id, `export.answers.Recommendation`).
+
+    The bundle's newest version when the pipeline is made answers throughout: keep it (`--keep` of
+    `export/bundle.py`) until the pipeline has ended. A worker process loads it once.
+    """
+
+    def __init__(self, bundle: Path | str, settings: Settings):
+        """Settles the version.
+
+        Args:
+          bundle: its directory, for the workers as well.
+          settings: of the job.
+
+        Raises:
+          BundleError: it is no bundle.
+        """
+        super().__init__()
+        self._bundle, self._settings = str(bundle), settings
+        self._number = resolve_number(Path(bundle), None)
+        self.version: str = read_tower(tower_directory(Path(bundle), self._number))["version"]
+
+    def expand(self, histories: beam.PCollection) -> beam.PCollection:
+        """Gathers batches and answers them."""
+        answer = _Answer(self._bundle, self._number, self.version, self._settings)
+        return (
+            histories
+            | "batch" >> beam.BatchElements(min_batch_size=_SMALLEST_BATCH, max_batch_size=_LARGEST_BATCH)
+            | "answer" >> beam.ParDo(answer)
+        )
+
+
+class _Answer(beam.DoFn):
+    def __init__(self, bundle: str, number: int, version: str, settings: Settings):
+        super().__init__()
+        self._bundle, self._number, self._version = bundle, number, version
+        self._settings = settings
+        self._shared = Shared()  # between the threads of a worker process
+        self._counters = {name: Metrics.counter("causerec", name) for name in _COUNTED if name != "bad_rows"}
+
+    def setup(self) -> None:
+        self._answering = self._shared.acquire(self._load)
+
+    def _load(self) -> Any:
+        from export.batch.answering import Answering  # loads TensorFlow: in the workers alone
+        from export.retriever import Retriever
+
+        retriever = Retriever.load(self._bundle, version=self._number)
+        if retriever.version != self._version:
+            raise BundleError(
+                f"Version {self._number} of {self._bundle} is {retriever.version} on this worker, and"
+                f" {self._version} where the pipeline was made: all must see the same bundle."
+            )
+        return Answering(retriever, self._settings)
+
+    def process(self, batch: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Any]]:
+        answers = self._answering([history for _, history in batch])
+        tally = Tally()
+        tally.count(answers)
+        for name, counter in self._counters.items():
+            counter.inc(getattr(tally, name))
+        for (user_id, _), answer in zip(batch, answers, strict=True):
+            yield user_id, answer
+
+
+def recommend_files(
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    bundle: Path,
+    settings: Settings,
+    file_format: str,
+    runner: str,
+    options: str = "",
+) -> tuple[Tally, str]:
+    """Recommends for the histories of some files into a directory.
+
+    Args:
+      inputs: files of histories, which the workers must see under the same paths; each is read by one.
+      output: a directory that is there; Beam decides on its files, `part-00000-of-00003` and so on.
+      bundle: see `Recommend`.
+      settings: of the job.
+      file_format: `parquet` or `jsonl`.
+      runner: of Beam: `DirectRunner`, `FlinkRunner`, `SparkRunner`, `DataflowRunner`.
+      options: Beam's own, as on a command line.
+
+    Returns:
+      What came of it, and the version that answered.
+
+    Raises:
+      BundleError: an input cannot be read, or a row when bad ones are not skipped.
+    """
+    name = _LOCAL_RUNNER if runner == "DirectRunner" else runner
+    root = beam.Pipeline(options=PipelineOptions(shlex.split(options), runner=name))
+    errors = output / ".errors"
+    recommend = Recommend(bundle, settings)
+    read = (
+        root
+        | "files" >> beam.Create([str(path) for path in inputs])
+        | "spread the files" >> beam.Reshuffle()
+        | "read" >> beam.ParDo(_Read(settings)).with_outputs("errors", main="histories")
+    )
+    # Bad rows end the job in words of our own: raised in a worker, they would come wrapped in Beam's.
+    _ = read.errors | "errors" >> beam.io.WriteToText(str(errors), shard_name_template="", num_shards=1)
+    answered = read.histories | "spread the users" >> beam.Reshuffle() | "recommend" >> recommend
+    prefix = str(output / "part")
+    if file_format == "parquet":
+        rows = answered | "rows" >> beam.Map(_row)
+        _ = rows | "write" >> beam.io.WriteToParquet(prefix, _SCHEMA, file_name_suffix=".parquet")
+    else:
+        lines = answered | "lines" >> beam.MapTuple(json_line)
+        _ = lines | "write" >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl")
+    result = root.run()
+    result.wait_until_finish()
+    reports = [json.loads(line) for line in errors.read_text(encoding="utf-8").split("\n") if line]
+    errors.unlink()
+    if fatal := [message for is_fatal, message in reports if is_fatal]:
+        raise BundleError(min(fatal))
+    counted = dict.fromkeys(_COUNTED, 0)
+    for counter in result.metrics().query()["counters"]:
+        if counter.key.metric.name in counted:
+            counted[counter.key.metric.name] += counter.result
+    told = sorted(message for _, message in reports)
+    return Tally(**counted, told=told), recommend.version
+
+
+class _Read(beam.DoFn):
+    """A path -> its pairs; of what cannot be read, [whether it ends the job, message] as JSON."""
+
+    def __init__(self, settings: Settings):
+        super().__init__()
+        self._settings = settings
+        self._bad_rows = Metrics.counter("causerec", "bad_rows")
+
+    def process(self, path: str) -> Iterator[Any]:
+        bad = Tally()
+        skip = bad.skip if self._settings.skip_bad_rows else None
+        reports = []
+        try:
+            for row in read_histories([Path(path)], self._settings.columns, on_bad_row=skip):
+                yield row.user_id, row.history
+        except BundleError as error:
+            reports.append([True, str(error)])
+        self._bad_rows.inc(bad.bad_rows)
+        reports += [[False, message] for message in bad.told]
+        yield from (beam.pvalue.TaggedOutput("errors", json.dumps(report)) for report in reports)
+
+
+def _row(answered: tuple[str, Any]) -> dict[str, Any]:
+    user_id, answer = answered
+    return {"user_id": user_id} | {name: getattr(answer, name) for name in FIELDS}

@@ -1,0 +1,236 @@
+"""The directory of a job: names, what may be mixed, which version answers."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from export.batch.shards import opened_job, place_shards
+from export.errors import BundleError
+
+SETTINGS = {"k": 5, "exclude_seen": True}
+
+
+def a_version(bundle, number, fingerprint):
+    """A tower and an index as far as a job looks at them."""
+    tower = bundle / "user_tower" / str(number)
+    (tower / "assets.extra").mkdir(parents=True)
+    (tower / "assets.extra" / "tower.json").write_text(json.dumps({"version": fingerprint}))
+    index = bundle / "item_index" / fingerprint
+    index.mkdir(parents=True, exist_ok=True)
+    (index / "ids.txt").write_text(fingerprint)
+
+
+def removed(bundle, number, fingerprint):
+    shutil.rmtree(bundle / "user_tower" / str(number))
+    shutil.rmtree(bundle / "item_index" / fingerprint)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    a_version(tmp_path / "bundle", 1, "aaa")
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    paths = [tmp_path / "in" / name for name in ("one.jsonl", "two.jsonl")]
+    paths[0].parent.mkdir()
+    for path in paths:
+        path.write_text(path.name)
+    return paths
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "out"
+
+
+def job(inputs, output, bundle, *, settings=SETTINGS, overwrite=False):
+    shards = place_shards(inputs, output, ".parquet")
+    return opened_job(output, shards, bundle=bundle, settings=settings, overwrite=overwrite)
+
+
+def finish(shard):
+    shard.path.write_text(f"of {shard.source.read_text()}")
+
+
+def begun(inputs, output, bundle):
+    """The first of two shards is finished."""
+    with job(inputs, output, bundle) as one:
+        finish(next(shard for shard in one.shards if shard.source == inputs[0]))
+
+
+def files(directory):
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("names", "shards"),
+    [
+        (["in/a.jsonl", "in/b.csv.gz"], ["a.parquet", "b.parquet"]),
+        (["in/a.jsonl"], ["a.parquet"]),
+        (["day=1/p.parquet", "day=2/p.parquet"], ["day=1/p.parquet", "day=2/p.parquet"]),
+        (["x/p.csv", "x/y/p.csv"], ["p.parquet", "y/p.parquet"]),
+        (["in/a.csv", "in/a.jsonl", "in/b.csv"], ["a.csv.parquet", "a.jsonl.parquet", "b.parquet"]),
+        (["in/a.csv", "in/../in/a.csv"], ["a.parquet"]),
+        (["in/v1.2.parquet"], ["v1.2.parquet"]),
+    ],
+)
+def test_every_input_has_a_shard_of_its_own(tmp_path, names, shards):
+    placed = place_shards([tmp_path / name for name in names], tmp_path / "out", ".parquet")
+    assert [str(shard.path.relative_to(tmp_path / "out")) for shard in placed] == shards
+
+
+def test_names_that_cannot_be_told_apart_and_inputs_as_outputs_are_refused(tmp_path):
+    names = [tmp_path / "in" / name for name in ("a.csv", "a.jsonl", "a.csv.csv")]
+    with pytest.raises(BundleError, match=r"would both become a\.csv\.parquet; rename one"):
+        place_shards(names, tmp_path / "out", ".parquet")
+    with pytest.raises(BundleError, match="would replace the input"):
+        place_shards([tmp_path / "in" / "a.parquet"], tmp_path / "in", ".parquet")
+
+
+def test_a_job_goes_on_with_what_is_left_and_leaves_only_shards_and_its_manifest(bundle, inputs, output):
+    begun(inputs, output, bundle)
+    assert files(output / ".retrieval" / "bundle") == [
+        "item_index/aaa/ids.txt",
+        "user_tower/1/assets.extra/tower.json",
+    ]
+    with job(inputs, output, bundle) as one:
+        assert [shard.source for shard in one.left] == inputs[1:]
+        finish(one.left[0])
+    assert files(output) == [".retrieval/lock", ".retrieval/manifest.json", "one.parquet", "two.parquet"]
+    with job(inputs, output, bundle) as one:
+        assert one.left == []
+
+
+def test_the_version_of_the_beginning_answers_to_the_end_whatever_is_published_or_removed(
+    bundle, inputs, output
+):
+    begun(inputs, output, bundle)
+    a_version(bundle, 2, "bbb")
+    removed(bundle, 1, "aaa")
+    with job(inputs, output, bundle) as one:
+        assert (one.version, one.newest) == ("aaa", "bbb")
+        assert (one.bundle / "item_index" / "aaa" / "ids.txt").read_text() == "aaa"
+        finish(one.left[0])
+    with (
+        pytest.raises(BundleError, match=r"is finished, by version aaa, and the newest version .* is bbb"),
+        job(inputs, output, bundle),
+    ):
+        pass
+    with job(inputs, output, bundle, overwrite=True) as one:
+        assert (one.version, len(one.left)) == ("bbb", 2)
+
+
+def test_a_shard_that_is_missing_later_is_made_by_the_same_version_or_not_at_all(bundle, inputs, output):
+    with job(inputs, output, bundle) as one:
+        for shard in one.shards:
+            finish(shard)
+    a_version(bundle, 2, "bbb")
+    (output / "one.parquet").unlink()
+    with job(inputs, output, bundle) as one:
+        assert (one.version, len(one.left)) == ("aaa", 1)
+        assert (one.bundle / "user_tower" / "1").is_dir()
+    shutil.rmtree(output / ".retrieval" / "bundle")
+    removed(bundle, 1, "aaa")
+    with (
+        pytest.raises(BundleError, match=r"made by version aaa, which .* does not keep any more"),
+        job(inputs, output, bundle),
+    ):
+        pass
+
+
+def test_a_version_that_vanishes_while_it_is_taken_hold_of_gives_way_to_the_newer_one(
+    bundle, inputs, output, monkeypatch
+):
+    copied = []
+    link = os.link
+
+    def vanishing(source, target):
+        copied.append(target)
+        if len(copied) == 2:  # the tower is linked, the index is next
+            a_version(bundle, 2, "bbb")
+            removed(bundle, 1, "aaa")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", vanishing)
+    with job(inputs, output, bundle) as one:
+        assert one.version == "bbb"
+        assert files(one.bundle) == ["item_index/bbb/ids.txt", "user_tower/2/assets.extra/tower.json"]
+
+
+def test_shards_of_two_jobs_are_not_mixed(bundle, inputs, output, tmp_path):
+    begun(inputs, output, bundle)
+    before = files(output)
+
+    def refused(message, paths=inputs, **change):
+        with pytest.raises(BundleError, match=message), job(paths, output, bundle, **change):
+            pass
+        assert files(output) == before
+
+    refused("begun with k 5, and now it is 6", settings=SETTINGS | {"k": 6})
+    refused(r"one\.jsonl is not among the inputs any more", [inputs[1]])
+    inputs[0].write_text("another content")
+    refused(r"one\.jsonl has changed since .*one\.parquet was made of it")
+    with (
+        job(inputs[1:], tmp_path / "busy", bundle),
+        pytest.raises(BundleError, match="Another process is at work"),
+        job(inputs[1:], tmp_path / "busy", bundle),
+    ):
+        pass
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("precious")
+    with (
+        pytest.raises(BundleError, match="holds files of something else"),
+        job(inputs, tmp_path / "other", bundle, overwrite=True),
+    ):
+        pass
+    assert files(tmp_path / "other") == ["thesis.txt"]
+
+
+def test_an_input_that_is_not_answered_yet_may_be_mended_and_one_may_come(bundle, inputs, output):
+    begun(inputs, output, bundle)
+    inputs[1].write_text("mended")
+    more = inputs[0].with_name("zero.jsonl")
+    more.write_text("zero")
+    with job([*inputs, more], output, bundle) as one:
+        assert {shard.source for shard in one.left} == {inputs[1], more}
+        finish(one.left[0])
+    inputs[1].write_text("mended too late")
+    with pytest.raises(BundleError, match="has changed since"), job([*inputs, more], output, bundle):
+        pass
+
+
+def test_overwriting_removes_the_old_shards_and_nothing_else(bundle, inputs, output):
+    begun(inputs, output, bundle)
+    (output / "notes.txt").write_text("precious")
+    with job([inputs[1]], output, bundle, settings={"k": 9}, overwrite=True) as one:
+        assert files(output) == [
+            ".retrieval/bundle/item_index/aaa/ids.txt",
+            ".retrieval/bundle/user_tower/1/assets.extra/tower.json",
+            ".retrieval/lock",
+            ".retrieval/manifest.json",
+            "notes.txt",
+        ]
+        finish(one.left[0])
+    assert (output / "notes.txt").read_text() == "precious"
+
+
+def test_a_file_that_the_job_did_not_make_is_no_shard_of_it(bundle, inputs, output):
+    begun(inputs, output, bundle)
+    more = inputs[0].with_name("zero.jsonl")
+    more.write_text("zero")
+    (output / "zero.parquet").write_text("precious")
+    with pytest.raises(BundleError, match="is in the way"), job([*inputs, more], output, bundle):
+        pass
+    assert (output / "zero.parquet").read_text() == "precious"
+    with pytest.raises(BundleError, match="is a file"), job(inputs, inputs[0], bundle):
+        pass
+
+
+def test_a_job_that_made_nothing_leaves_nothing(bundle, inputs, output):
+    with pytest.raises(BundleError, match="bad row"), job(inputs, output, bundle):
+        raise BundleError("bad row")
+    assert not output.exists()
