@@ -199,7 +199,7 @@ def _train(settings, dataset, run, warm_start, distribution, callbacks, on_start
         progress.epochs.append(epoch)
         progress.epoch, progress.batch = epoch.number, 0
         manager.save()
-        _summarise(writer, int(model.optimizer.iterations), "validation", epoch.validation)
+        _summarise(writer, int(model.optimizer.iterations.numpy()), "validation", epoch.validation)
         on_epoch(epoch)
     assert progress.best is not None
     if distribution.is_chief:
@@ -332,7 +332,7 @@ class _Keeper(tf.keras.callbacks.Callback):
         if _passes_multiple(before, now, self._checkpoint_steps) and now < self._steps_an_epoch:
             self._manager.save()
         if _passes_multiple(before, now, STEPS_BETWEEN_SUMMARIES):
-            _summarise(self._writer, int(self._optimizer.iterations), "training", logs)
+            _summarise(self._writer, int(self._optimizer.iterations.numpy()), "training", logs)
 
 
 def _passes_multiple(before: int, now: int, step: int) -> bool:
