@@ -50,7 +50,7 @@ class AsynchronousTrainer:
         Args:
           batches: what is left.
           first_step: the number of the first of its steps in the run, which their draws go by.
-          callbacks: for Keras; the end of a batch is that of a round.
+          callbacks: for Keras; what they take for a batch is a round.
 
         Returns:
           The means of the loss parts.
@@ -60,6 +60,8 @@ class AsynchronousTrainer:
         hooks.on_train_begin()
         done, size = 0, int(batches.cardinality())
         for done, batch in enumerate(batches, start=1):
+            if done % self._steps_a_round == 1 % self._steps_a_round:
+                hooks.on_train_batch_begin(done - 1)
             step = tf.constant(first_step + done - 1, tf.int64)
             self._coordinator.schedule(self._step, args=(batch | {"step": step},))
             if done % self._steps_a_round == 0 or done == size:
