@@ -18,7 +18,7 @@ from causerec_tf.errors import InputError
 from tests.pipelines import scripts
 
 PROGRAM = [sys.executable, "-m", "tests.distributed_training"]
-MINUTES = 240.0  # seconds: how long a test waits for processes
+MINUTES = 600.0  # seconds: at most this long does a test wait for processes
 NUM_ITEMS = 120
 BATCH_SIZE = 236
 
@@ -345,3 +345,16 @@ def test_a_lost_worker_is_survived_and_a_lost_chief_is_not(tmp_path, dataset):
         cluster.succeed()
         assert "going on from epoch" in cluster.said("chief", 0)
     assert record_of(run)["distribution"]["parameter_servers"] == 3
+
+
+@pytest.mark.long
+def test_a_lost_parameter_server_ends_the_chief_with_words(tmp_path, dataset):
+    run = tmp_path / "run"
+    arguments = flags(dataset, run, strategy="parameter_server", epochs=40, patience=40)
+    with Cluster(tmp_path, chief=1, worker=1, ps=2) as cluster:
+        cluster.start_all(arguments)
+        cluster.wait_for(run / "checkpoints" / "checkpoint")
+        cluster.processes["ps", 1].send_signal(signal.SIGKILL)
+        assert cluster.wait(("chief", 0)) == {("chief", 0): 1}
+        said = cluster.said("chief", 0)
+        assert "a task of the cluster was lost" in said and "Traceback" not in said
