@@ -116,19 +116,25 @@ class CauseRec(tfrs.Model):
         """The training loss of a batch.
 
         Args:
-          inputs: `history` int32 [B, L] and `target` int32 [B].
+          inputs: `history` int32 [B, L] and `target` int32 [B]; where steps overlap, asynchronously, also
+            `step` int64 [], the number that its draws go by.
           training: not used: the loss exists only in training.
 
         Returns:
-          float [], the mean over the batch.
+          float [], the mean over the batch; of synchronous replicas the share of this one in it.
 
         Raises:
           tf.errors.InvalidArgumentError: the loss is not finite; see `explain_non_finite`.
         """
         history_BL, target_B = inputs["history"], inputs["target"]
         mask_BL = history_BL != PADDING
-        drawn = self._draw_negatives()
-        seed = self._seed(_Draw.SYNTHESIS)
+        step = inputs.get("step", self.optimizer.iterations)
+        # Replicas share the negatives, as the examples of a batch do: a step is that of one device.
+        drawn = self._draw_negatives(step)
+        seed = self._seed(_Draw.SYNTHESIS, step)
+        replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync > 1:
+            seed = tf.random.fold_in(seed, replica.replica_id_in_sync_group)
         needed = [history_BL, target_B, drawn.ids_S]
         changes = self._replace_items(history_BL, mask_BL, target_B, seed)
         if changes is not None:
@@ -151,7 +157,7 @@ class CauseRec(tfrs.Model):
         target_BD, negative_SD = self._matched(target_BD), self._matched(negative_SD)
         parts_B = {} if exists_BC is None else self._contrasts(target_BD, vectors, exists_BC)
         parts_B |= self._matchings(vectors, exists_BC, target_BD, negative_SD, target_B, drawn)
-        return self._total({name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()})
+        return self._total(*_means_and_shares(parts_B))
 
     def train_step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step; answers with the means of the loss parts over the epoch so far."""
@@ -168,12 +174,12 @@ class CauseRec(tfrs.Model):
         """The means that Keras resets at the start of an epoch."""
         return list(self._means.values())
 
-    def _draw_negatives(self) -> negatives.Negatives:
+    def _draw_negatives(self, step: tf.Tensor) -> negatives.Negatives:
         return negatives.draw(
             self.settings.sampler,
             num_items=self.num_items,
             num_sampled=self.settings.num_sampled,
-            seed=self._seed(_Draw.NEGATIVES),
+            seed=self._seed(_Draw.NEGATIVES, step),
         )
 
     def _replace_items(self, history_BL, mask_BL, target_B, seed) -> synthesis.Replacements | None:
@@ -286,23 +292,41 @@ class CauseRec(tfrs.Model):
             temperature=self.settings.temperature,
         )
 
-    def _total(self, parts: dict[str, tf.Tensor]) -> tf.Tensor:
-        """The weighted sum of the parts; stops the step if it is not finite."""
-        total = tf.add_n([self._weights[name] * part for name, part in parts.items()])
+    def _total(self, means: dict[str, tf.Tensor], shares: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The weighted sum of the shares; stops the step, on every replica, if the means are not finite."""
+        total = tf.add_n([self._weights[name] * mean for name, mean in means.items()])
         report: list = ["loss is not finite at step", self.optimizer.iterations + 1]
-        for name, part in parts.items():
-            report += [f"{name}=", part]
+        for name, mean in means.items():
+            report += [f"{name}=", mean]
         with tf.control_dependencies([tf.debugging.Assert(tf.math.is_finite(total), report)]):
-            total = tf.identity(total)
-        for name, part in parts.items():
-            self._means[name].update_state(part)
-        return total
+            share = tf.add_n([self._weights[name] * share for name, share in shares.items()])
+        for name, mean in means.items():
+            self._means[name].update_state(mean)
+        return share
 
-    def _seed(self, draw: _Draw) -> tf.Tensor:
+    def _seed(self, draw: _Draw, step: tf.Tensor) -> tf.Tensor:
         """The seed of a draw, int64 [2]: a function of the run's seed, the step and the purpose."""
         streams = len(_Draw)
-        step = tf.cast(self.optimizer.iterations, tf.int64)
-        return tf.stack([tf.constant(self.settings.seed, tf.int64), step * streams + int(draw)])
+        number = tf.cast(step, tf.int64) * streams + int(draw)
+        return tf.stack([tf.constant(self.settings.seed, tf.int64), number])
+
+
+def _means_and_shares(parts_B: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """The means of the loss parts over the examples of all replicas, and this replica's share of each.
+
+    The shares of all replicas sum to the mean, and so do their gradients; no gradient passes the means of
+    several replicas. A replica may have no example of an epoch's last batch: its share is 0.
+    """
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        means = {name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()}
+        return means, means
+    sums = {name: tf.reduce_sum(part_B) for name, part_B in parts_B.items()}
+    count = tf.cast(tf.size(parts_B["matching"]), tf.float32)
+    own = tf.stop_gradient(tf.stack([count, *sums.values()]))
+    count, *totals = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, own))
+    means = {name: total / count for name, total in zip(sums, totals, strict=True)}
+    return means, {name: one / count for name, one in sums.items()}
 
 
 def _counts_by_level(settings: Settings) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -79,6 +79,7 @@ def run_record(
     *,
     exclude_seen: bool,
     command: str,
+    distribution: dict | None = None,
 ) -> dict:
     """The record of a finished run.
 
@@ -90,6 +91,7 @@ def run_record(
         being chosen, and that must not look at them.
       exclude_seen: whether seen items are left out of the test users' lists.
       command: that made the run.
+      distribution: `Distribution.about`, of the process that ended the run; none for one device.
 
     Returns:
       The record, ready for JSON.
@@ -106,6 +108,7 @@ def run_record(
     return (
         head(settings, dataset, exclude_seen=exclude_seen, users=users)
         | start
+        | ({"distribution": distribution} if distribution else {})
         | {
             "settings": {
                 name: value for name, value in dataclasses.asdict(settings).items() if name not in _PLACES

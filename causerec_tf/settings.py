@@ -14,6 +14,7 @@ CONCEPT_SCORES = ("target", "random")
 SAMPLERS = ("uniform", "log_uniform", "full")
 PRECISIONS = ("float32", "mixed_bfloat16")
 RECIPES = ("paper", "tuned")
+STRATEGIES = ("one_device", "mirrored", "multi_worker", "parameter_server")
 
 
 def _setting(default, help: str, choices: tuple[str, ...] | None = None):
@@ -94,6 +95,12 @@ class Settings:
     )
     steps_per_execution: int = _setting(1, "Steps between two returns to Python; more for tiny steps.")
     checkpoint_steps: int = _setting(1000, "Steps between checkpoints within an epoch.")
+    strategy: str = _setting(
+        "one_device",
+        "Where it trains. mirrored: on every device of this machine; multi_worker, parameter_server: on the"
+        " tasks of TF_CONFIG. --batch_size is that of all replicas together.",
+        STRATEGIES,
+    )
 
     def __post_init__(self):
         """Checks the bounds."""

@@ -7,16 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import tensorflow as tf
 
-from causerec_tf import evaluation, runs
+from causerec_tf import evaluation, runs, strategies
+from causerec_tf.asynchronous import AsynchronousTrainer
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.sequences import Dataset
-from causerec_tf.data.windows import num_batches, training_batches
+from causerec_tf.data.windows import num_batches
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec, NonFiniteLossError
 from causerec_tf.optimizers import SparseAdam
 from causerec_tf.settings import Settings
+from causerec_tf.strategies import Distribution
 from causerec_tf.warm_start import WarmStart
 
 CHOSEN_BY = "recall@50"  # of the validation users: picks the epoch and stops early
@@ -114,6 +117,7 @@ def train(
     run: runs.RunDirectory,
     *,
     warm_start: WarmStart | None = None,
+    distribution: Distribution | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     on_start: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
@@ -121,81 +125,109 @@ def train(
     """Trains until the epochs or the patience are used up, from the last checkpoint if there is one.
 
     The order of the data and every random draw are functions of the seed, the epoch and the step, so a
-    run that was stopped at any moment ends as one that was not.
+    run that was stopped at any moment ends as one that was not. (On parameter servers the order in which
+    steps end is that of the moment.)
 
     Args:
       settings: of the run.
       dataset: to train and validate on.
       run: its directory, started with the same settings.
       warm_start: what to start from where there is no checkpoint yet; wanted if `settings.warm_start` is.
+      distribution: what `strategies.start` made of the settings; None to start it now. Each process of a
+        synchronous one calls this; only the chief writes to the run's directory, and all read it.
       callbacks: for Keras, such as a progress bar.
       on_start: called once with where the run goes on from.
       on_epoch: called after each validation.
 
     Returns:
-      The model with the towers of its best epoch, and what the epochs gave.
+      The model with the towers of its best epoch, and what the epochs gave. In a process that is not the
+      chief the towers are those of the last epoch.
 
     Raises:
-      InputError: the dataset does not pass `check_users`, or a checkpoint cannot be read.
+      InputError: the dataset does not pass `check_users`, a checkpoint cannot be read, or the processes were
+        not given the same settings.
       NonFiniteLossError: the loss is not finite.
+      LostTaskError: another process of the distribution was lost.
     """
+    if distribution is None:
+        distribution = strategies.start(settings, dataset.num_items, strategies.read_task(settings.strategy))
+    with distribution.losses_explained():
+        return _train(settings, dataset, run, warm_start, distribution, callbacks, on_start, on_epoch)
+
+
+def _train(settings, dataset, run, warm_start, distribution, callbacks, on_start, on_epoch):
     check_users(dataset)
+    distribution.check_agreement(dataset.fingerprint + settings.to_flagfile())
     validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
-    model = compiled_model(settings, dataset.num_items)
+    model = compiled_model(settings, dataset.num_items, distribution)
 
     progress = Progress()
     runs.check_list(run.checkpoints)
     runs.check_list(run.best)
-    manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress),
-        run.checkpoints,
-        max_to_keep=2,
-    )
-    if manager.latest_checkpoint is not None:
-        runs.restore_last(manager)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress)
+    kept = manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=2)
+    if distribution.scratch is not None:
+        manager = tf.train.CheckpointManager(checkpoint, distribution.scratch.name, max_to_keep=1)
+    if kept.latest_checkpoint is not None:
+        runs.restore_last(kept)
     elif settings.warm_start:
         assert warm_start is not None, "settings.warm_start wants warm_start.read()"
         warm_start.put_into(model)
-        progress.warm_start = warm_start.about | {"validation": _validate(model, validation_users)}
+        progress.warm_start = warm_start.about | {
+            "validation": _validate(model, validation_users, distribution)
+        }
         manager.save()  # from here on the run needs no other one
     on_start(progress)
 
     best = tf.train.CheckpointManager(runs.towers(model), run.best, max_to_keep=2)
-    for one in (manager, best):
-        runs.sweep(one)
-    writer = tf.summary.create_file_writer(str(run.events))
+    if distribution.is_chief:
+        for one in (manager, best):
+            runs.sweep(one)
+        writer = tf.summary.create_file_writer(str(run.events))
+    else:
+        writer = tf.summary.create_noop_writer()
     steps = num_batches(dataset, settings.batch_size)
     keeper = _Keeper(manager, progress, model.optimizer, writer, settings.checkpoint_steps, steps)
+    fit = _fitter(model, settings, dataset, distribution)
     while not progress.is_finished(settings):
-        epoch = _train_epoch(model, settings, dataset, progress, [keeper, *callbacks])
-        epoch.validation = _validate(model, validation_users)
+        epoch = _train_epoch(fit, settings, dataset, progress, [keeper, *callbacks], distribution)
+        epoch.validation = _validate(model, validation_users, distribution)
         score, best_so_far = epoch.validation[CHOSEN_BY], progress.best
         epoch.is_best = best_so_far is None or score > best_so_far.validation[CHOSEN_BY]
-        if epoch.is_best:
+        if epoch.is_best and distribution.is_chief:
             # Before the checkpoint that calls it the best: killed between the two, the run trains the
             # epoch's end again and writes the same towers again.
             best.save(checkpoint_number=epoch.number)
         progress.epochs.append(epoch)
         progress.epoch, progress.batch = epoch.number, 0
         manager.save()
-        _summarise(writer, int(model.optimizer.iterations), "validation", epoch.validation)
+        _summarise(writer, int(model.optimizer.iterations.numpy()), "validation", epoch.validation)
         on_epoch(epoch)
     assert progress.best is not None
-    runs.restore_best(model, run, progress.best.number)
+    if distribution.is_chief:
+        runs.restore_best(model, run, progress.best.number)
     return model, progress
 
 
-def compiled_model(settings: Settings, num_items: int) -> CauseRec:
+def compiled_model(settings: Settings, num_items: int, distribution: Distribution | None = None) -> CauseRec:
     """A new model with its optimiser, every variable made.
 
     Args:
       settings: of the run.
       num_items: V, the catalogue's size without padding.
+      distribution: whose variables they are; None for one device.
     """
-    model = CauseRec(settings, num_items)
-    optimizer = SparseAdam(settings.learning_rate, l2=settings.weight_decay, distinct_rows=True)
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, steps_per_execution=settings.steps_per_execution)
+    distribution = distribution or strategies.one_device()
+    with distribution.strategy.scope():
+        model = CauseRec(settings, num_items)
+        optimizer = SparseAdam(
+            settings.learning_rate,
+            l2=settings.weight_decay,
+            # Each item is looked up once, but by each replica.
+            distinct_rows=distribution.num_replicas == 1,
+        )
+        optimizer.build(model.trainable_variables)
+        model.compile(optimizer=optimizer, steps_per_execution=settings.steps_per_execution)
     return model
 
 
@@ -205,26 +237,45 @@ def examples_per_second(epochs: Sequence[Epoch]) -> float:
     return sum(e.examples for e in measured) / max(sum(e.seconds for e in measured), 1e-9)
 
 
-def _validate(model: CauseRec, users: EvaluationUsers) -> dict[str, float]:
-    ranked = evaluation.rank_users(model, users, max(evaluation.CUTOFFS), exclude_seen=False)
-    return evaluation.figures(ranked, users)
+def _validate(model: CauseRec, users: EvaluationUsers, distribution: Distribution) -> dict[str, float]:
+    def ranked(share: slice) -> np.ndarray:
+        return evaluation.rank_users(
+            model, users.part(share.start, share.stop), max(evaluation.CUTOFFS), exclude_seen=False
+        )
+
+    return evaluation.figures(distribution.in_shares(ranked, len(users)), users)
 
 
-def _train_epoch(model, settings: Settings, dataset: Dataset, progress: Progress, callbacks) -> Epoch:
+def _fitter(model: CauseRec, settings: Settings, dataset: Dataset, distribution: Distribution):
+    """What trains on what is left of an epoch, calls callbacks and gives the means of the loss parts."""
+    steps = num_batches(dataset, settings.batch_size)
+    if distribution.coordinator is not None:
+        trainer = AsynchronousTrainer(
+            model, distribution, steps_a_round=min(settings.checkpoint_steps, STEPS_BETWEEN_SUMMARIES)
+        )
+
+        def fit_asynchronously(batches, progress: Progress, callbacks) -> dict[str, float]:
+            first_step = progress.epoch * steps + progress.batch
+            return trainer.fit(batches, first_step=first_step, callbacks=callbacks)
+
+        return fit_asynchronously
+
+    def fit(batches, progress: Progress, callbacks) -> dict[str, float]:
+        # Keras wants to be told the length of what TensorFlow distributes.
+        left = None if distribution.is_one_device else steps - progress.batch
+        history = model.fit(batches, steps_per_epoch=left, verbose=0, callbacks=callbacks).history
+        return {name: values[-1] for name, values in history.items()}
+
+    return fit
+
+
+def _train_epoch(fit, settings, dataset: Dataset, progress: Progress, callbacks, distribution) -> Epoch:
     """Trains what is left of the next epoch."""
-    batches = training_batches(
-        dataset,
-        batch_size=settings.batch_size,
-        max_history=settings.max_history,
-        seed=settings.seed,
-        epoch=progress.epoch,
-        skip_batches=progress.batch,
-        targets_ahead=settings.targets_ahead,
-    )
+    batches = distribution.batches(dataset, settings, epoch=progress.epoch, skip_batches=progress.batch)
     examples = dataset.num_training_windows - progress.batch * settings.batch_size
     started = time.monotonic()
     try:
-        history = model.fit(batches, verbose=0, callbacks=callbacks).history
+        losses = fit(batches, progress, callbacks)
     except tf.errors.InvalidArgumentError as error:
         if "loss is not finite" in error.message:
             raise explain_non_finite(error.message, settings) from None
@@ -238,7 +289,6 @@ def _train_epoch(model, settings: Settings, dataset: Dataset, progress: Progress
             " or prepare it again, and give the same command: the run goes on from its last checkpoint."
         ) from error
     seconds = time.monotonic() - started
-    losses = {name: values[-1] for name, values in history.items()}
     return Epoch(progress.epoch + 1, losses, {}, examples, seconds, is_best=False)
 
 
@@ -284,7 +334,7 @@ class _Keeper(tf.keras.callbacks.Callback):
         if _passes_multiple(before, now, self._checkpoint_steps) and now < self._steps_an_epoch:
             self._manager.save()
         if _passes_multiple(before, now, STEPS_BETWEEN_SUMMARIES):
-            _summarise(self._writer, int(self._optimizer.iterations), "training", logs)
+            _summarise(self._writer, int(self._optimizer.iterations.numpy()), "training", logs)
 
 
 def _passes_multiple(before: int, now: int, step: int) -> bool:

@@ -7,7 +7,8 @@ whose record lacks something that this version writes is measured again, not tra
 
     python pipelines/train.py --warm_start=runs/yesterday --dataset=datasets/today --run=runs/today
 
-starts from the towers of an earlier run; docs/warm_start.md.
+starts from the towers of an earlier run; docs/warm_start.md. `--strategy` trains on several devices or
+machines; docs/distributed_training.md.
 """
 
 import time
@@ -35,7 +36,7 @@ def main() -> None:
     settings = settings_flags.read(FLAGS)
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
-    from causerec_tf import records, runs, training, warm_start
+    from causerec_tf import records, runs, servers, strategies, training, warm_start
     from causerec_tf.data.sequences import open_dataset
     from causerec_tf.data.windows import num_batches
     from pipelines.profiling import StepProfile
@@ -43,6 +44,7 @@ def main() -> None:
 
     command.keep_freed_memory()
     started = time.monotonic()
+    task = strategies.read_task(settings.strategy)
     dataset = open_dataset(settings.dataset)
     run = runs.RunDirectory(Path(settings.run))
     kept = runs.read_json(run.metrics) if run.metrics.exists() else None
@@ -51,11 +53,17 @@ def main() -> None:
         # Before there is a directory of the run, and before hours of training meet it.
         dataset.verify()
         training.check_users(dataset)
+        if settings.strategy == "parameter_server" and task is not None and not task.is_chief:
+            servers.serve(task, is_finished=run.metrics.exists)
+            return
+        # Before TensorFlow computes anything.
+        distribution = strategies.start(settings, dataset.num_items, task)
     source = None
     if settings.warm_start and missing and not run.has_checkpoint:
         source = warm_start.read(settings, dataset)
         print(_describe(source.about))
-    run.start(settings, dataset)
+    if task is None or task.is_chief:
+        run.start(settings, dataset)
     if kept is not None:
         if not missing:
             print(f"{run.path} is finished: this is its record, {run.metrics}.")
@@ -73,6 +81,10 @@ def main() -> None:
         f"{settings.system} on {dataset.name}: {dataset.num_items:,} items,"
         f" {dataset.num_training_windows:,} training examples, {steps:,} steps an epoch"
     )
+    if not distribution.is_chief:
+        print("training with the others; the chief reports", flush=True)
+        training.train(settings, dataset, run, warm_start=source, distribution=distribution)
+        return
     bar = ProgressBar(steps, settings.epochs)
     profiles = [StepProfile(run.events)] if FLAGS.profile else []
     try:
@@ -82,6 +94,7 @@ def main() -> None:
                 dataset,
                 run,
                 warm_start=source,
+                distribution=distribution,
                 callbacks=[bar, *profiles],
                 on_start=bar.resume,
                 on_epoch=bar.print_epoch,
@@ -96,7 +109,13 @@ def main() -> None:
         test = records.evaluate(model, settings, dataset, "test", exclude_seen=exclude_seen)
         runs.write_arrays(run.test_users, test.per_user)
     record = records.run_record(
-        settings, dataset, progress, test, exclude_seen=exclude_seen, command=report.this_command()
+        settings,
+        dataset,
+        progress,
+        test,
+        exclude_seen=exclude_seen,
+        command=report.this_command(),
+        distribution=distribution.about,
     )
     runs.write_json(run.metrics, record)
     print(

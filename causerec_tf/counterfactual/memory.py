@@ -9,6 +9,11 @@ class ConceptMemory(tf.Module):
     On the item level it remembers ids, not vectors: the vectors of substitutes are looked up fresh, so that
     gradients reach them. On the interest level it remembers vectors, which are constants from then on. Its
     three variables are part of the checkpoint.
+
+    Of synchronous replicas each has a copy, and all enqueue the concepts of all: what can be drawn is what a
+    single device with the whole batch would have, however many replicas there are. Asynchronous workers share
+    one memory. Two of them that enqueue at the same moment may overwrite each other's concepts; what can be
+    drawn was always put there by some step.
     """
 
     def __init__(
@@ -28,11 +33,15 @@ class ConceptMemory(tf.Module):
         """
         super().__init__(name=name)
         self.capacity = capacity
-        self._concepts = tf.Variable(
-            tf.zeros([capacity, *concept_shape], dtype), trainable=False, name="concepts"
-        )
-        self._next = tf.Variable(0, trainable=False, dtype=tf.int32, name="next")
-        self._filled = tf.Variable(0, trainable=False, dtype=tf.int32, name="filled")
+        # A copy a replica, which it writes by itself. They are alike: a checkpoint takes the first.
+        own_copy = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        }
+        self._concepts = tf.Variable(tf.zeros([capacity, *concept_shape], dtype), name="concepts", **own_copy)
+        self._next = tf.Variable(0, dtype=tf.int32, name="next", **own_copy)
+        self._filled = tf.Variable(0, dtype=tf.int32, name="filled", **own_copy)
 
     @property
     def filled(self) -> tf.Tensor:
@@ -60,9 +69,19 @@ class ConceptMemory(tf.Module):
         Args:
           concepts: [n, *concept_shape], oldest first.
         """
+        replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync > 1:
+            concepts = replica.all_gather(concepts, axis=0)
         concepts = concepts[-self.capacity :]
         count = tf.shape(concepts)[0]
-        slots = (self._next + tf.range(count)) % self.capacity
-        self._concepts.scatter_nd_update(slots[:, tf.newaxis], concepts)
-        self._next.assign((self._next + count) % self.capacity)
-        self._filled.assign(tf.minimum(self._filled + count, self.capacity))
+        first = self._next.read_value()
+        slots = (first + tf.range(count)) % self.capacity
+        # By its handle: copies have no method for it.
+        written = tf.raw_ops.ResourceScatterNdUpdate(
+            ref=self._concepts.handle, indices=slots[:, tf.newaxis], updates=concepts
+        )
+        # Only what is written may count as filled, on a parameter server too.
+        with tf.control_dependencies([written]):
+            self._next.assign((first + count) % self.capacity)
+            # Until it is full, the next slot is the number of those filled.
+            self._filled.assign(tf.maximum(self._filled, tf.minimum(first + count, self.capacity)))

@@ -25,6 +25,11 @@ class ItemLists:
         """The number of users, U."""
         return len(self.row_splits) - 1
 
+    def part(self, start: int, stop: int) -> "ItemLists":
+        """The lists of the users from `start` up to but without `stop`."""
+        splits = self.row_splits[start : stop + 1]
+        return ItemLists(self.items[splits[0] : splits[-1]], splits - splits[0])
+
 
 @dataclass(frozen=True)
 class EvaluationUsers:
@@ -46,6 +51,15 @@ class EvaluationUsers:
     def __len__(self) -> int:
         """The number of users, U."""
         return len(self.user_ids)
+
+    def part(self, start: int, stop: int) -> "EvaluationUsers":
+        """The users from `start` up to but without `stop`."""
+        return EvaluationUsers(
+            self.user_ids[start:stop],
+            self.history[start:stop],
+            self.seen.part(start, stop),
+            self.targets.part(start, stop),
+        )
 
 
 def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUsers:

@@ -39,8 +39,15 @@ def training_batches(
     skip_batches: int = 0,
     drop_remainder: bool = False,
     targets_ahead: int = 1,
+    num_pipelines: int = 1,
+    pipeline: int = 0,
 ) -> tf.data.Dataset:
-    """The batches of one epoch.
+    """The batches of one epoch, or one pipeline's share of each of them.
+
+    Of the windows of an epoch, in their order, a pipeline takes every `num_pipelines`-th. So each window is
+    in one pipeline, and what the pipelines have of a batch is together the batch that a single one would
+    have. Every pipeline reads all records, since the order is that of all of them; it makes only its own
+    windows.
 
     Args:
       dataset: an opened dataset.
@@ -52,9 +59,13 @@ def training_batches(
       drop_remainder: leave out a last batch that is not full.
       targets_ahead: the target is one of so many items that follow the history, or of fewer at the sequence's
         end, drawn uniformly and anew in each epoch; 1: the next.
+      num_pipelines: how many share the batches; a divisor of `batch_size`.
+      pipeline: which of them this is, from 0. The last batch may be missing where it has fewer windows than
+        there are pipelines.
 
     Returns:
-      `{"history": int32 [B, max_history], "target": int32 [B]}`. Histories are oldest first and
+      `{"history": int32 [B, max_history], "target": int32 [B]}`, of B / num_pipelines windows where batches
+      are shared. Histories are oldest first and
       padded with 0 on the right; none is empty.
 
     Raises:
@@ -69,6 +80,11 @@ def training_batches(
     ):
         if value < least:
             raise InputError(f"{name} is {value}; it must be at least {least}.")
+    if not 0 <= pipeline < num_pipelines or batch_size % num_pipelines:
+        raise InputError(
+            f"pipeline {pipeline} of {num_pipelines} with batch_size {batch_size}: wanted 0 to"
+            f" {num_pipelines - 1}, and a batch that can be divided by {num_pipelines}."
+        )
     if dataset.num_training_windows == 0:
         raise InputError(
             f"{dataset.directory} has no training user with two events or more, so nothing to learn"
@@ -92,6 +108,12 @@ def training_batches(
             ),
         }
 
+    def take_share(before: tf.Tensor, chunk: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Leaves a chunk this pipeline's windows; `before` it there were so many of all pipelines."""
+        first = (pipeline - before) % num_pipelines
+        share = {name: chunk[name][first::num_pipelines] for name in ("positions", "targets")}
+        return before + tf.size(chunk["positions"], out_type=tf.int64), chunk | share
+
     def blocks(chunk: dict[str, tf.Tensor]) -> tf.data.Dataset:
         size = tf.size(chunk["positions"], out_type=tf.int64)
         starts = tf.data.Dataset.range(0, size, _WINDOWS_PER_BLOCK)
@@ -109,8 +131,13 @@ def training_batches(
     users = records.batch(users_per_chunk * _CHUNKS_PER_BUFFER).enumerate().map(permute_users)
     chunks = users.rebatch(users_per_chunk).enumerate()
     chunks = chunks.map(chunk_of_windows, num_parallel_calls=2, deterministic=True)
+    num_windows = dataset.num_training_windows
+    if num_pipelines > 1:
+        chunks = chunks.scan(tf.constant(0, tf.int64), take_share)
+        num_windows = len(range(pipeline, num_windows, num_pipelines))
+        batch_size //= num_pipelines
     windows = chunks.flat_map(blocks).rebatch(batch_size, drop_remainder=drop_remainder)
-    left = max(0, num_batches(dataset, batch_size, drop_remainder) - skip_batches)
+    left = max(0, _num_batches(num_windows, batch_size, drop_remainder) - skip_batches)
     # Keras asks for the length; a dataset that does not hold what it says it does is found out here.
     counted = windows.skip(skip_batches).apply(tf.data.experimental.assert_cardinality(left))
     return counted.prefetch(tf.data.AUTOTUNE)
@@ -118,7 +145,11 @@ def training_batches(
 
 def num_batches(dataset: Dataset, batch_size: int, drop_remainder: bool = False) -> int:
     """The number of batches of one epoch."""
-    full, rest = divmod(dataset.num_training_windows, batch_size)
+    return _num_batches(dataset.num_training_windows, batch_size, drop_remainder)
+
+
+def _num_batches(num_windows: int, batch_size: int, drop_remainder: bool) -> int:
+    full, rest = divmod(num_windows, batch_size)
     return full + (rest > 0 and not drop_remainder)
 
 

@@ -27,14 +27,17 @@ class ItemTower(tf.keras.layers.Layer):
         self._seed = seed
 
     def build(self, input_shape) -> None:
-        """Makes the table, [V + 1, d]."""
+        """Makes the table, [V + 1, d]; where a strategy partitions it, each part by itself."""
 
-        def initial(shape, dtype=None, **_):
-            # The second number is that of a step elsewhere; no step has this one.
+        def initial(shape, dtype=None, partition_shape=None, partition_offset=(0, 0), **_):
+            num_rows, width = partition_shape or shape
+            first = partition_offset[0]
+            num_padding = 1 if first == 0 else 0
+            # The second number is that of a step elsewhere; no step has a negative one.
             rows = tf.random.stateless_normal(
-                [shape[0] - 1, shape[1]], [self._seed, -1], stddev=shape[1] ** -0.5, dtype=dtype
+                [num_rows - num_padding, width], [self._seed, -1 - first], stddev=width**-0.5, dtype=dtype
             )
-            return tf.concat([tf.zeros([1, shape[1]], dtype), rows], axis=0)
+            return tf.concat([tf.zeros([num_padding, width], dtype), rows], axis=0)
 
         self.table = self.add_weight(
             name="table", shape=[self.num_items + 1, self.embedding_dim], initializer=initial
@@ -51,7 +54,8 @@ class ItemTower(tf.keras.layers.Layer):
           float [..., d]; zeros for padding, through which no gradient passes.
         """
         real = tf.cast(ids != PADDING, self.table.dtype)[..., tf.newaxis]
-        return tf.gather(self.table, ids) * real
+        # A gather from the table, or from the parts of one that is partitioned.
+        return tf.nn.embedding_lookup(self.table, ids) * real
 
     def look_up_once(self, *ids: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Looks each distinct item up once, whatever it is needed for.

@@ -175,10 +175,10 @@ def test_a_warm_start_takes_the_next_day_on(tmp_path, trained):
     kept = yesterday.filter(pl.col("item") != gone)
     later = int(yesterday["time"].max()) + 1
     # Every old user meets a new item, and users come who have old and new ones.
-    meets = kept.select("user").unique().with_columns(item=pl.lit("fresh-1"), time=pl.lit(later))
+    meets = kept.select("user").unique().with_columns(item=pl.lit("fresh-1"), time=pl.lit(later, pl.Int64))
     come = kept.filter(pl.col("user").is_in(kept["user"].unique().sort()[:50].implode()))
     come = come.with_columns(user="late-" + pl.col("user"), time=pl.col("time") + 1)
-    ends = come.select("user").unique().with_columns(item=pl.lit("fresh-2"), time=pl.lit(later + 1))
+    ends = come.select("user").unique().with_columns(item=pl.lit("fresh-2"), time=pl.lit(later + 1, pl.Int64))
     scripts.write_events(pl.concat([kept, meets, come, ends]), tmp_path / "today")
 
     # So short a step leaves the rows where the start has put them.

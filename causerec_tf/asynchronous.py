@@ -1,0 +1,74 @@
+"""Training on parameter servers: the chief hands batches to workers, which take steps by themselves.
+
+The chief reads the data: a batch goes to one worker, whichever is free, so that no worker sees the data of
+another and a slow or lost worker keeps nobody's data from the epoch. A lost worker's batch goes to another.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from causerec_tf.model import CauseRec
+from causerec_tf.strategies import Distribution
+
+
+class AsynchronousTrainer:
+    """Trains a model whose variables lie on parameter servers, in rounds of steps.
+
+    Within a round workers do not wait for each other. Between rounds nothing runs: the variables are those
+    of a whole number of steps, and can be saved.
+    """
+
+    def __init__(self, model: CauseRec, distribution: Distribution, *, steps_a_round: int):
+        """Sets the parts.
+
+        Args:
+          model: made and compiled in the strategy's scope.
+          distribution: with a coordinator.
+          steps_a_round: after so many steps callbacks are called.
+        """
+        assert distribution.coordinator is not None
+        self._model = model
+        self._coordinator = distribution.coordinator
+        self._steps_a_round = steps_a_round
+
+        @tf.function(reduce_retracing=True)
+        def step(batch: dict[str, tf.Tensor]) -> None:
+            distribution.strategy.run(model.train_step, args=(batch,))
+
+        self._step = step
+
+    def fit(
+        self,
+        batches: tf.data.Dataset,
+        *,
+        first_step: int,
+        callbacks: Sequence[tf.keras.callbacks.Callback],
+    ) -> dict[str, float]:
+        """Trains on what is left of an epoch, as `Model.fit` does.
+
+        Args:
+          batches: what is left.
+          first_step: the number of the first of its steps in the run, which their draws go by.
+          callbacks: for Keras; what they take for a batch is a round.
+
+        Returns:
+          The means of the loss parts.
+        """
+        hooks = tf.keras.callbacks.CallbackList(list(callbacks), model=self._model)
+        self._model.reset_metrics()
+        hooks.on_train_begin()
+        done, size = 0, int(batches.cardinality())
+        for done, batch in enumerate(batches, start=1):
+            if done % self._steps_a_round == 1 % self._steps_a_round:
+                hooks.on_train_batch_begin(done - 1)
+            step = tf.constant(first_step + done - 1, tf.int64)
+            self._coordinator.schedule(self._step, args=(batch | {"step": step},))
+            if done % self._steps_a_round == 0 or done == size:
+                self._coordinator.join()
+                hooks.on_train_batch_end(done - 1, self._losses())
+        hooks.on_train_end()
+        return self._losses()
+
+    def _losses(self) -> dict[str, float]:
+        return {mean.name: float(mean.result()) for mean in self._model.metrics}
