@@ -1,7 +1,5 @@
 """A model over evaluation users: ranked items, then figures."""
 
-from collections.abc import Callable
-
 import numpy as np
 import tensorflow as tf
 
@@ -27,16 +25,20 @@ def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen:
     Returns:
       int32 [users, k], best first; 0 where exclusions leave no item.
     """
-    catalogue = retrieval.in_blocks(model.item_vectors())
-    num_ranked = min(k, model.num_items)
-
-    def ranked(block: slice) -> np.ndarray:
-        user_vectors = model.encode(tf.constant(users.history[block]))
-        excluded = _padded(users.seen, block) if exclude_seen else None
-        return _top_k(user_vectors, catalogue, num_ranked, excluded)[1].numpy()
-
     users_per_block = max(1, VECTORS_PER_BLOCK // model.user_tower.num_interests)
-    return _in_blocks(ranked, len(users), k, users_per_block)
+    ranked = np.zeros([len(users), k], np.int32)
+    scores = np.full([len(users), k], -np.inf, np.float32)
+    first = 0
+    # Of a table in parts, as one that lies on parameter servers, only a part is here at a time.
+    for part_ID in model.item_vectors_in_parts():
+        catalogue = retrieval.in_blocks(part_ID)
+        for block in _blocks(len(users), users_per_block):
+            user_vectors = model.encode(tf.constant(users.history[block]))
+            excluded = _padded(users.seen, block) - first if exclude_seen else None
+            new_scores, items = _top_k(user_vectors, catalogue, min(k, len(part_ID)), excluded)
+            _merge(scores[block], ranked[block], new_scores.numpy(), items.numpy(), first)
+        first += len(part_ID)
+    return ranked
 
 
 def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
@@ -60,7 +62,11 @@ def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclud
         everybody = tf.ones([len(users.history[block]), 1])
         return _top_k(everybody, catalogue, min(k, num_items), excluded)[1].numpy()
 
-    return _in_blocks(ranked, len(users), k, VECTORS_PER_BLOCK)
+    answer = np.zeros([len(users), k], np.int32)
+    for block in _blocks(len(users), VECTORS_PER_BLOCK):
+        items = ranked(block)
+        answer[block, : items.shape[1]] = items
+    return answer
 
 
 def per_user(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, np.ndarray]:
@@ -108,13 +114,27 @@ def _padded(lists: ItemLists, block: slice) -> tf.Tensor:
     return ragged.to_tensor(shape=[None, width])
 
 
-def _in_blocks(
-    ranked: Callable[[slice], np.ndarray], num_users: int, k: int, users_per_block: int
-) -> np.ndarray:
-    """Ranks users block by block, so that memory does not grow with their number."""
-    answer = np.zeros([num_users, k], np.int32)
-    for start in range(0, num_users, users_per_block):
-        block = slice(start, min(start + users_per_block, num_users))
-        items = ranked(block)
-        answer[block, : items.shape[1]] = items
-    return answer
+def _blocks(num_users: int, users_per_block: int) -> list[slice]:
+    """Users that are ranked at once: so memory does not grow with their number."""
+    starts = range(0, num_users, users_per_block)
+    return [slice(start, min(start + users_per_block, num_users)) for start in starts]
+
+
+def _merge(
+    best_scores_BK: np.ndarray, best_BK: np.ndarray, scores_BJ: np.ndarray, items_BJ: np.ndarray, first: int
+) -> None:
+    """Puts the best items of a part of the catalogue among the best so far, in place.
+
+    Args:
+      best_scores_BK: float32 [B, k], falling; -inf where there is no item yet.
+      best_BK: int32 [B, k], their items; 0 for none.
+      scores_BJ: float32 [B, j], of the part.
+      items_BJ: int32 [B, j], counted within the part from 1; 0 for none.
+      first: how many items lie before the part.
+    """
+    all_scores = np.concatenate([best_scores_BK, scores_BJ], axis=1)
+    all_items = np.concatenate([best_BK, np.where(items_BJ == 0, 0, items_BJ + first)], axis=1)
+    # Stable, and earlier parts stand first: ties go to the lower index.
+    order = np.argsort(-all_scores, axis=1, kind="stable")[:, : best_BK.shape[1]]
+    best_scores_BK[:] = np.take_along_axis(all_scores, order, axis=1)
+    best_BK[:] = np.take_along_axis(all_items, order, axis=1)

@@ -5,6 +5,7 @@ a step, C = M + N counterfactual histories, E = 1 + C encoded histories, I vecto
 """
 
 import enum
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -107,10 +108,15 @@ class CauseRec(tfrs.Model):
 
     def item_vectors(self) -> np.ndarray:
         """What user vectors are ranked against by inner product, float32 [V, d]; for cosine of length one."""
-        vectors = self.item_embeddings()[1:]
-        if self.settings.similarity == "cosine":
-            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return vectors
+        return np.concatenate(list(self.item_vectors_in_parts()))
+
+    def item_vectors_in_parts(self) -> Iterator[np.ndarray]:
+        """`item_vectors`, one at a time of the parts in which the table lies, maybe on other machines."""
+        for number, part in enumerate(self.item_tower.parts):
+            vectors = part.numpy()[1 if number == 0 else 0 :]
+            if self.settings.similarity == "cosine":
+                vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            yield vectors
 
     def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """The training loss of a batch.

@@ -1,7 +1,10 @@
 """Ranking of evaluation users: the model and POP, one catalogue after another, seen items left out."""
 
+import itertools
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from causerec_tf import evaluation
 from causerec_tf.data.holdout import EvaluationUsers, ItemLists
@@ -41,6 +44,25 @@ def test_model_and_popularity(num_items, exclude_seen, monkeypatch):
     for row, history in zip(popular.tolist(), histories, strict=True):
         left = [v for v in range(1, num_items + 1) if not (exclude_seen and v in history)][:40]
         assert row == left + [0] * (40 - len(left))
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_a_table_in_parts_is_ranked_part_by_part(exclude_seen, similarity, monkeypatch):
+    model = CauseRec(Settings(embedding_dim=8, max_history=5, similarity=similarity), 900)
+    table = model.item_embeddings()
+    table[600:640] = table[20:60]  # ties across parts go to the lower index
+    model.item_tower.table.assign(table)
+    bounds = [0, 300, 310, 311, 901]  # parts of 10 and of one are smaller than what is asked for
+    parts = [tf.Variable(table[start:end]) for start, end in itertools.pairwise(bounds)]
+    monkeypatch.setattr(type(model.item_tower), "parts", property(lambda tower: parts))
+    users, histories = users_of(900)
+    ranked = evaluation.rank_users(model, users, 40, exclude_seen=exclude_seen)
+    items = table[1:]
+    if similarity == "cosine":
+        items = items / np.linalg.norm(items, axis=1, keepdims=True)
+    excluded = histories if exclude_seen else None
+    assert ranked.tolist() == reference.top_k(model.encode(users.history).numpy(), items, 40, excluded)
 
 
 def test_figures_are_means_over_users():

@@ -152,14 +152,12 @@ def windows_of(batch):
     return collections.Counter((tuple(history), target) for history, target in rows)
 
 
-@pytest.mark.parametrize(("num_pipelines", "skip"), [(2, 0), (3, 2)])
-def test_shares_of_pipelines_are_together_the_batches_of_one(dataset, num_pipelines, skip):
+@pytest.mark.parametrize(("num_pipelines", "skip", "ahead"), [(2, 0, 1), (3, 2, 4)])
+def test_shares_of_pipelines_are_together_the_batches_of_one(dataset, num_pipelines, skip, ahead):
+    settings = {"batch_size": 150, "max_history": 5, "seed": 0, "epoch": 1, "skip_batches": skip}
+
     def batches(**options):
-        return list(
-            windows.training_batches(
-                dataset, batch_size=150, max_history=5, seed=0, epoch=1, skip_batches=skip, **options
-            )
-        )
+        return list(windows.training_batches(dataset, **settings, targets_ahead=ahead, **options))
 
     whole = batches()
     shares = [batches(num_pipelines=num_pipelines, pipeline=pipeline) for pipeline in range(num_pipelines)]

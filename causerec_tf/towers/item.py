@@ -44,6 +44,11 @@ class ItemTower(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
+    @property
+    def parts(self) -> list[tf.Variable]:
+        """The table, or the consecutive parts of one that a strategy partitions."""
+        return list(getattr(self.table, "variables", [self.table]))
+
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """Looks items up.
 

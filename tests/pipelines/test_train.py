@@ -168,6 +168,7 @@ def test_a_loss_that_is_not_finite_ends_with_one_and_says_where(tmp_path, traine
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
+@pytest.mark.long
 def test_a_warm_start_takes_the_next_day_on(tmp_path, trained):
     """Old items keep their rows, new ones have some; told from vocabularies and checkpoints alone."""
     yesterday = scripts.world_events()
