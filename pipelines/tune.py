@@ -79,7 +79,8 @@ def _page(plan: tuning.TuningPlan, dataset, done) -> str:
         shlex.join(["python", *sys.argv]),
         "```",
         "",
-        f"Dataset fingerprint `{dataset.fingerprint[:16]}`, seed {plan.seed}; every trial with `{common}`.",
+        f"Dataset fingerprint `{dataset.fingerprint[:16]}`, seed {plan.seed}"
+        + (f"; every trial with `{common}`." if common else "."),
         "Each stage is tried on top of the best trial so far, by Recall@50 of the validation users; the test",
         "users were not looked at. Every system has the same number of trials.",
     ]
