@@ -215,6 +215,7 @@ def test_the_script_refuses_a_missing_cluster(tmp_path):
     scripts.assert_refused(done, "TF_CONFIG is not set", '"cluster"')
 
 
+@pytest.mark.long
 def test_two_mirrored_devices_train_as_one(tmp_path, dataset, one_device):
     run = tmp_path / "mirrored"
     train_alone(flags(dataset, run, method="base", strategy="mirrored"), TWO_DEVICES="1")

@@ -72,7 +72,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, meth
         assert ours.validation == pytest.approx(theirs.validation, abs=1e-6)
 
 
-@pytest.mark.parametrize("method", ["base", "item"])
+@pytest.mark.parametrize("method", [pytest.param("base", marks=pytest.mark.long), "item"])
 def test_learns_the_generated_world(tmp_path, dataset, method):
     model, progress = train(tmp_path / "run", dataset, method=method, epochs=6)
     settings = settings_of("", dataset, method=method)
@@ -93,6 +93,7 @@ def test_finds_nothing_where_there_is_nothing(tmp_path):
     assert measured.model["recall@20"] == pytest.approx(20 / 240, abs=0.045)
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_while_it_validated_goes_on(tmp_path, dataset, monkeypatch):
     whole, _ = train(tmp_path / "whole", dataset)
     steps = windows.num_batches(dataset, FAST.batch_size)

@@ -74,7 +74,7 @@ def test_targets_ahead_are_drawn_uniformly_from_what_follows_the_history(dataset
         for end in range(1, len(items)):
             follow[tuple(items[max(0, end - 30) : end])].append(items[end : end + ahead])
     places = collections.Counter()
-    for epoch in range(10):
+    for epoch in range(4):
         made = windows_of(batches(dataset, max_history=30, targets_ahead=ahead, epoch=epoch))
         assert len(made) == dataset.num_training_windows
         histories = collections.Counter()

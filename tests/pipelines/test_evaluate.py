@@ -85,6 +85,7 @@ def test_bad_input_ends_with_two_and_leaves_all_as_it_was(tmp_path, flags, messa
     assert (tmp_path / "there.json").read_text() == "mine"
 
 
+@pytest.mark.long
 def test_a_run_is_measured_on_its_own_dataset_only(tmp_path, trained):
     """The dataset was prepared again in its place, or is gone, or no epoch is finished."""
     run = tmp_path / "run"

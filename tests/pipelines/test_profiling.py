@@ -5,6 +5,7 @@ import pytest
 from tests.pipelines import scripts
 
 
+@pytest.mark.long
 def test_a_profile_is_written_once(tmp_path):
     scripts.write_world(tmp_path / "world")
     run = tmp_path / "run"

@@ -200,7 +200,7 @@ def test_what_cannot_be_answered_in_one_of_two_processes_ends_both_and_leaves_no
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("file_format", ["parquet", "jsonl"])
+@pytest.mark.parametrize("file_format", [pytest.param("parquet", marks=pytest.mark.long), "jsonl"])
 def test_by_beam_the_answers_are_those_of_the_local_way(bundle, tmp_path, file_format):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
     histories = write_shards(tmp_path / "in", 2, 40)

@@ -7,6 +7,7 @@ import pytest
 from tests.pipelines import scripts
 
 
+@pytest.mark.long
 def test_a_record_and_a_table(tmp_path, trained):
     output = tmp_path / "out"
     flags = ["--rates=0.5", "--draws=1"]

@@ -62,6 +62,7 @@ def test_the_same_command_prints_the_record_and_computes_nothing(trained):
     assert scripts.files_of(trained.run) == before
 
 
+@pytest.mark.long
 def test_a_finished_run_is_measured_again_for_what_its_record_lacks(tmp_path, trained):
     """As an earlier version left it; first as a trial, which must not look at the test users."""
     run, whole = tmp_path / "run", record_of(trained.run)
@@ -114,7 +115,7 @@ def test_flags_that_cannot_be_are_refused(tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["truncated", "changed"])
+@pytest.mark.parametrize("damage", ["truncated", pytest.param("changed", marks=pytest.mark.long)])
 def test_a_damaged_shard_is_refused_before_training(tmp_path, trained, damage):
     shutil.copytree(trained.dataset, tmp_path / "world")
     shard = next(path for path in (tmp_path / "world").glob("*train.tfrecord*") if path.stat().st_size)
@@ -129,7 +130,7 @@ def test_a_damaged_shard_is_refused_before_training(tmp_path, trained, damage):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("missing", ["validation", "test"])
+@pytest.mark.parametrize("missing", ["validation", pytest.param("test", marks=pytest.mark.long)])
 def test_a_dataset_without_users_to_measure_on_is_refused_before_training(tmp_path, missing):
     splits = ("train", "validation", "test")
     wanted = {*splits} - {missing}
@@ -161,6 +162,7 @@ def test_another_dataset_or_setting_is_refused_by_a_run_that_is_there(tmp_path, 
     assert scripts.files_of(trained.run) == before
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_ends_with_one_and_says_where(tmp_path, trained):
     flags = scripts.flags(dataset=trained.dataset, run=tmp_path / "run", learning_rate=1e30)
     done = scripts.run(TRAIN, *flags)
