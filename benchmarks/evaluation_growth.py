@@ -23,7 +23,6 @@ K = 50
 
 # The table, its copy in NumPy, the layout for ranking, and what making them holds at the same time.
 _COPIES = 4
-_BYTES_A_FLOAT = 4
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
     Raises:
       MemoryError: the catalogues do not fit into the memory that is free.
     """
-    _check_memory(scale)
+    machine.check_memory(_COPIES * sum(scale.catalogues.values()) * scale.settings.embedding_dim)
     blocks, first_seconds = {}, {}
     # The largest first, while memory is emptiest.
     for label, num_items in sorted(scale.catalogues.items(), key=lambda pair: -pair[1]):
@@ -118,13 +117,3 @@ def _users(num_users: int, num_items: int, settings: Settings) -> EvaluationUser
 
 def _name(label: str, num_users: int) -> str:
     return f"{label}_items_{num_users}_users"
-
-
-def _check_memory(scale: Scale) -> None:
-    available = machine.available_memory()
-    needed = _COPIES * sum(scale.catalogues.values()) * scale.settings.embedding_dim * _BYTES_A_FLOAT
-    if available is not None and needed > available:
-        raise MemoryError(
-            f"the catalogues need {needed / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are"
-            " free: end other work, or choose the other benchmarks by --only."
-        )

@@ -24,7 +24,6 @@ CATALOGUES = {"10k": 10_000, "100k": 100_000, "1m": 1_000_000, "10m": 10_000_000
 
 # Table, two moments, and what initialising them holds at the same time.
 _COPIES = 4
-_BYTES_A_FLOAT = 4
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
     Raises:
       MemoryError: the catalogues do not fit into the memory that is free.
     """
-    _check_memory(scale)
+    machine.check_memory(_COPIES * sum(scale.catalogues.values()) * scale.settings.embedding_dim)
     result = Result("growth", details={"scale": dataclasses.asdict(scale)})
     result.details["distinct_rows_a_step_of_base"] = _distinct_rows(scale)
     result.details["milliseconds"] = {}
@@ -121,13 +120,3 @@ def _distinct_rows(scale: Scale) -> dict[str, float]:
             counts.append(len(np.unique(touched)))
         found[label] = float(np.mean(counts))
     return found
-
-
-def _check_memory(scale: Scale) -> None:
-    available = machine.available_memory()
-    needed = _COPIES * sum(scale.catalogues.values()) * scale.settings.embedding_dim * _BYTES_A_FLOAT
-    if available is not None and needed > available:
-        raise MemoryError(
-            f"the catalogues need {needed / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are"
-            " free: end other work, or choose the other benchmarks by --only."
-        )

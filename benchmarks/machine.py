@@ -16,6 +16,7 @@ from benchmarks.products import Product
 _PACKAGES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "numpy")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 _SQUARE = 2048
+_BYTES_A_FLOAT = 4
 _ROWS_AT_ONCE = 32_768
 _REPEATS = 5
 
@@ -45,6 +46,20 @@ def available_memory() -> int | None:
     """Bytes that can be allocated without swapping, or None where the system does not say."""
     value = _field("/proc/meminfo", "MemAvailable")
     return int(value.split()[0]) * 1024 if value else None
+
+
+def check_memory(num_floats: int) -> None:
+    """Checks that so many float32 numbers fit into the memory that is free.
+
+    Raises:
+      MemoryError: they do not.
+    """
+    available, needed = available_memory(), num_floats * _BYTES_A_FLOAT
+    if available is not None and needed > available:
+        raise MemoryError(
+            f"the catalogues need {needed / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are"
+            " free: end other work, or choose the other benchmarks by --only."
+        )
 
 
 class Limits:
