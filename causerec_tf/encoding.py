@@ -68,22 +68,24 @@ def encode_by_difference(
     length, which replacing does not change. Of the substitutes only those that count are gathered.
     """
     _, substitutes_BCR, replaced_BCR = replacements
-    batch_size, num_histories, width = tf.shape(history_BL)[0], replaced_BCR.shape[1], vectors_UD.shape[1]
+    batch_size, width = tf.shape(history_BL)[0], vectors_UD.shape[1]
     real_BL = tf.cast(mask_BL, vectors_UD.dtype)
     stays_BED = tf.matmul(_stays(real_BL, replacements), tf.gather(vectors_UD, history_BL))
 
-    num_segments = batch_size * num_histories
-    segments_P = tf.cast(tf.where(tf.reshape(replaced_BCR, [-1, replaced_BCR.shape[2]]))[:, 0], tf.int32)
-    # One entry more, thrown away again: for no entry at all (an empty memory) TensorFlow 2.20 leaves the
-    # gradient of this operation uninitialised.
-    arrives_ND = tf.sparse.segment_sum(
-        vectors_UD,
-        tf.pad(tf.boolean_mask(substitutes_BCR, replaced_BCR), [[0, 1]]),
-        tf.concat([segments_P, [num_segments]], axis=0),
-        num_segments=num_segments + 1,
-    )[:num_segments]
-    arrives_BCD = tf.reshape(arrives_ND, [batch_size, num_histories, width])
-    return _project_means(user_tower, stays_BED, arrives_BCD, tf.reduce_sum(real_BL, axis=1))
+    # A row of segments for the history itself too, at which nothing arrives: so that nothing is padded.
+    replaced_BER = tf.pad(replaced_BCR, [[0, 0], [1, 0], [0, 0]])
+    num_encoded, most = replaced_BER.shape[1:]
+    num_segments = batch_size * num_encoded
+    segments_P = tf.cast(tf.where(tf.reshape(replaced_BER, [-1, most]))[:, 0], tf.int32)
+    substitutes_P = tf.boolean_mask(substitutes_BCR, replaced_BCR)
+    # For no entry at all (an empty memory) TensorFlow 2.20 leaves the gradient of the sum uninitialised.
+    arrives_ND = tf.cond(
+        tf.size(substitutes_P) > 0,
+        lambda: tf.sparse.segment_sum(vectors_UD, substitutes_P, segments_P, num_segments=num_segments),
+        lambda: tf.zeros([num_segments, width], vectors_UD.dtype),
+    )
+    arrives_BED = tf.reshape(arrives_ND, [batch_size, num_encoded, width])
+    return _project_means(user_tower, stays_BED + arrives_BED, tf.reduce_sum(real_BL, axis=1))
 
 
 def encode_items_as_interests(
@@ -213,7 +215,8 @@ def encode_interests_by_difference(
     arrives_BCD = tf.linalg.matvec(
         substitutes_BCRD, tf.cast(replaced_BCR, substitutes_BCRD.dtype), transpose_a=True
     )
-    return _project_means(encoder, stays_BED, arrives_BCD, tf.reduce_sum(real_BK, axis=1))
+    sums_BED = stays_BED + tf.pad(arrives_BCD, [[0, 0], [1, 0], [0, 0]])
+    return _project_means(encoder, sums_BED, tf.reduce_sum(real_BK, axis=1))
 
 
 def _with_original(history_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
@@ -234,10 +237,9 @@ def _stays(real_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
     return tf.concat([real_B1L, real_B1L - _leaves(replacements, real_BL.shape[1])], axis=1)
 
 
-def _project_means(tower, stays_BED: tf.Tensor, arrives_BCD: tf.Tensor, count_B: tf.Tensor) -> tf.Tensor:
-    """The tower's vectors of the means of what stays and what arrives, float [B, E, d]."""
-    sums_BED = stays_BED + tf.pad(arrives_BCD, [[0, 0], [1, 0], [0, 0]])
+def _project_means(tower, sums_BED: tf.Tensor, count_B: tf.Tensor) -> tf.Tensor:
+    """The tower's vectors of the means that have these sums, float [B, E, d]."""
     means_BED = sums_BED / tf.maximum(count_B, 1.0)[:, tf.newaxis, tf.newaxis]
-    num_encoded, width = stays_BED.shape[1:]
+    num_encoded, width = sums_BED.shape[1:]
     vectors_ND = tower.project(tf.reshape(means_BED, [-1, width]))
     return tf.reshape(vectors_ND, [-1, num_encoded, width])

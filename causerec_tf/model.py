@@ -6,7 +6,7 @@ a step, C = M + N counterfactual histories, E = 1 + C encoded histories, I vecto
 
 import enum
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +27,16 @@ class _Draw(enum.IntEnum):
 
     NEGATIVES = 0
     SYNTHESIS = 1
+
+
+class _Encoded(NamedTuple):
+    """User vectors, [B, d] or [B, I, d], and those of the counterfactuals, where there are any."""
+
+    user: tf.Tensor
+    positives: tf.Tensor | None = None
+    negatives: tf.Tensor | None = None
+    positives_exist_BM: tf.Tensor | None = None
+    negatives_exist_BN: tf.Tensor | None = None
 
 
 class NonFiniteLossError(RuntimeError):
@@ -161,8 +171,9 @@ class CauseRec(tfrs.Model):
             exists_BC = None
 
         target_BD, negative_SD = self._matched(target_BD), self._matched(negative_SD)
-        parts_B = {} if exists_BC is None else self._contrasts(target_BD, vectors, exists_BC)
-        parts_B |= self._matchings(vectors, exists_BC, target_BD, negative_SD, target_B, drawn)
+        encoded = self._split(vectors, exists_BC)
+        parts_B = {} if exists_BC is None else self._contrasts(target_BD, encoded)
+        parts_B |= self._matchings(encoded, target_BD, negative_SD, target_B, drawn)
         return self._total(*_means_and_shares(parts_B))
 
     def train_step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -248,37 +259,46 @@ class CauseRec(tfrs.Model):
             return losses.label_aware_attention(user, target_BD, self.settings.attention_power)
         return losses.nearest_interest(user, target_BD)
 
-    def _contrasts(self, target_BD, vectors, exists_BC) -> dict[str, tf.Tensor]:
-        """L_co and L_ii of each example, those that have a weight, of [B, E, d] or [B, E, I, d]."""
-        if vectors.shape.rank == 4:
-            vectors = losses.nearest_interest(vectors, target_BD[:, tf.newaxis])
-        num_positives, num_negatives = self.settings.num_positives, self.settings.num_negatives
-        user_B1D, *vectors = tf.split(vectors, [1, num_positives, num_negatives], axis=1)
-        user_BD = tf.squeeze(user_B1D, axis=1)
-        masks = tf.split(exists_BC, [num_positives, num_negatives], axis=1)
+    def _split(self, vectors, exists_BC) -> _Encoded:
+        """Takes [B, E, d] or [B, E, I, d] apart once: each slice's gradient is as large as the whole."""
+        if exists_BC is None:
+            return _Encoded(tf.squeeze(vectors, axis=1))
+        counts = [self.settings.num_positives, self.settings.num_negatives]
+        user, *others = tf.split(vectors, [1, *counts], axis=1)
+        return _Encoded(tf.squeeze(user, axis=1), *others, *tf.split(exists_BC, counts, axis=1))
+
+    def _contrasts(self, target_BD, encoded: _Encoded) -> dict[str, tf.Tensor]:
+        """L_co and L_ii of each example, those that have a weight."""
+        user_BD, *vectors = encoded[:3]
+        if user_BD.shape.rank == 3:
+            user_BD = losses.nearest_interest(user_BD, target_BD)
+            vectors = [losses.nearest_interest(one, target_BD[:, tf.newaxis]) for one in vectors]
+        exist = encoded[3:]
         parts_B = {}
         if "co" in self._weights:
-            parts_B["co"] = losses.contrast_with_observation(user_BD, *vectors, *masks)
+            parts_B["co"] = losses.contrast_with_observation(user_BD, *vectors, *exist)
         if "ii" in self._weights:
-            parts_B["ii"] = losses.contrast_with_items(target_BD, *vectors, *masks)
+            parts_B["ii"] = losses.contrast_with_items(target_BD, *vectors, *exist)
         return parts_B
 
-    def _matchings(self, vectors, exists_BC, target_BD, negative_SD, target_B, drawn) -> dict[str, tf.Tensor]:
-        """L_matching of each example and, if it has a weight, L_cm, of [B, E, d] or [B, E, I, d]."""
-        num_matched = 1 + (self.settings.num_positives if "cm" in self._weights else 0)
+    def _matchings(self, encoded: _Encoded, target_BD, negative_SD, target_B, drawn) -> dict[str, tf.Tensor]:
+        """L_matching of each example and, if it has a weight, L_cm."""
+        if "cm" not in self._weights:
+            user_BD = self._matching_vector(encoded.user, target_BD)
+            return {"matching": self._matching(user_BD, target_BD, negative_SD, target_B, drawn)}
+        num_matched = 1 + self.settings.num_positives
         target_ND, target_N = (tf.repeat(one, num_matched, axis=0) for one in (target_BD, target_B))
-        flat = tf.reshape(vectors[:, :num_matched], [-1, *vectors.shape[2:]])
-        user_ND = self._matching_vector(flat, target_ND)
-        losses_BM = tf.reshape(
-            self._matching(user_ND, target_ND, negative_SD, target_N, drawn), [-1, num_matched]
+        vectors = tf.concat([encoded.user[:, tf.newaxis], encoded.positives], axis=1)
+        user_ND = self._matching_vector(tf.reshape(vectors, [-1, *vectors.shape[2:]]), target_ND)
+        losses_N = self._matching(user_ND, target_ND, negative_SD, target_N, drawn)
+        matching_B1, losses_BM = tf.split(
+            tf.reshape(losses_N, [-1, num_matched]), [1, num_matched - 1], axis=1
         )
-        parts_B = {"matching": losses_BM[:, 0]}
-        if num_matched > 1:
-            exists_BM = tf.cast(exists_BC[:, : num_matched - 1], losses_BM.dtype)
-            parts_B["cm"] = tf.math.divide_no_nan(
-                tf.reduce_sum(losses_BM[:, 1:] * exists_BM, axis=1), tf.reduce_sum(exists_BM, axis=1)
-            )
-        return parts_B
+        exist_BM = tf.cast(encoded.positives_exist_BM, losses_BM.dtype)
+        mean_B = tf.math.divide_no_nan(
+            tf.reduce_sum(losses_BM * exist_BM, axis=1), tf.reduce_sum(exist_BM, axis=1)
+        )
+        return {"matching": tf.squeeze(matching_B1, axis=1), "cm": mean_B}
 
     def _matching(self, user_BD, target_BD, negative_SD, target_B, drawn) -> tf.Tensor:
         """L_matching of each example (equations 2 and 3)."""

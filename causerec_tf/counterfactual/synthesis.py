@@ -13,6 +13,10 @@ from causerec_tf.counterfactual.memory import ConceptMemory
 
 # How many substitutes are drawn for a position before it is given up and keeps its item.
 CANDIDATES_PER_POSITION = 3
+# How many items of the memory are candidates in a step. The batch shares them, as it shares the negatives of
+# the softmax: each candidate is still a uniform draw from the memory, and the step touches thousands of rows
+# of the item table less.
+SUBSTITUTES_A_STEP = 4096
 
 
 class Replacements(NamedTuple):
@@ -106,8 +110,12 @@ class ItemSynthesis(tf.keras.layers.Layer):
 
     def _choose_substitutes(self, original_BCR, target_B11, seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes the first candidate that is neither the original nor the target; says if there was one."""
+        seeds = tf.random.split(seed, 2)
+        pool_P = self.memory.draw([SUBSTITUTES_A_STEP], seeds[0])
         shape = tf.concat([[CANDIDATES_PER_POSITION], tf.shape(original_BCR)], axis=0)
-        candidates_TBCR = self.memory.draw(shape, seed)
+        candidates_TBCR = tf.gather(
+            pool_P, tf.random.stateless_uniform(shape, seeds[1], maxval=SUBSTITUTES_A_STEP, dtype=tf.int32)
+        )
         substitutes_BCR = original_BCR
         found_BCR = tf.fill(tf.shape(original_BCR), False)
         for candidate_BCR in tf.unstack(candidates_TBCR):
