@@ -269,16 +269,17 @@ class CauseRec(tfrs.Model):
 
     def _contrasts(self, target_BD, encoded: _Encoded) -> dict[str, tf.Tensor]:
         """L_co and L_ii of each example, those that have a weight."""
-        user_BD, *vectors = encoded[:3]
+        user_BD, positive_BMD, negative_BND = encoded.user, encoded.positives, encoded.negatives
         if user_BD.shape.rank == 3:
             user_BD = losses.nearest_interest(user_BD, target_BD)
-            vectors = [losses.nearest_interest(one, target_BD[:, tf.newaxis]) for one in vectors]
-        exist = encoded[3:]
+            positive_BMD = losses.nearest_interest(positive_BMD, target_BD[:, tf.newaxis])
+            negative_BND = losses.nearest_interest(negative_BND, target_BD[:, tf.newaxis])
+        contrasted = positive_BMD, negative_BND, encoded.positives_exist_BM, encoded.negatives_exist_BN
         parts_B = {}
         if "co" in self._weights:
-            parts_B["co"] = losses.contrast_with_observation(user_BD, *vectors, *exist)
+            parts_B["co"] = losses.contrast_with_observation(user_BD, *contrasted)
         if "ii" in self._weights:
-            parts_B["ii"] = losses.contrast_with_items(target_BD, *vectors, *exist)
+            parts_B["ii"] = losses.contrast_with_items(target_BD, *contrasted)
         return parts_B
 
     def _matchings(self, encoded: _Encoded, target_BD, negative_SD, target_B, drawn) -> dict[str, tf.Tensor]:
