@@ -171,6 +171,36 @@ def contrast_with_items(
     return pull_B + push_B
 
 
+def rank_over_negatives(
+    user_BD: tf.Tensor,
+    target_BD: tf.Tensor,
+    negative_BND: tf.Tensor,
+    negative_mask_BN: tf.Tensor,
+    *,
+    temperature: float = 1.0,
+) -> tf.Tensor:
+    """The history must fit the target better than what has lost its indispensable items (ours).
+
+    `mean_n log(1 + exp((x-_n . y - x . y) / temperature))`: BPR (Rendle et al., UAI 2009) with the target
+    fixed and two histories ranked, instead of two items for one history.
+
+    Args:
+      user_BD: float [B, d], vectors of the observed histories.
+      target_BD: float [B, d], vectors of the target items.
+      negative_BND: float [B, N, d], vectors of the counterfactual negatives.
+      negative_mask_BN: bool [B, N], which negatives exist.
+      temperature: what the inner products are divided by.
+
+    Returns:
+      float [B]; 0 for an example without a negative.
+    """
+    fit_B = tf.reduce_sum(user_BD * target_BD, axis=-1)
+    behind_BN = (tf.linalg.matvec(negative_BND, target_BD) - fit_B[:, tf.newaxis]) / temperature
+    exists_BN = tf.cast(negative_mask_BN, behind_BN.dtype)
+    total_B = tf.reduce_sum(tf.where(negative_mask_BN, tf.nn.softplus(behind_BN), 0.0), axis=-1)
+    return tf.math.divide_no_nan(total_B, tf.reduce_sum(exists_BN, axis=-1))
+
+
 def label_aware_attention(interests_BKD: tf.Tensor, target_BD: tf.Tensor, power: float) -> tf.Tensor:
     """What MIND trains on: the user's interests, weighted by how well each fits the target.
 

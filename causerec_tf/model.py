@@ -46,10 +46,11 @@ class NonFiniteLossError(RuntimeError):
 class CauseRec(tfrs.Model):
     """A two-tower retriever that trains with counterfactual histories (equation 11).
 
-        L = L_matching + lambda_co L_co + lambda_ii L_ii + lambda_cm L_cm
+        L = L_matching + lambda_co L_co + lambda_ii L_ii + lambda_cm L_cm + lambda_cn L_cn
 
-    L_cm is ours, 0 by default: the matching loss of the counterfactual positives, which keep what their
-    target rests on and so should still find it; the mean over those of an example.
+    L_cm and L_cn are ours, 0 by default. L_cm is the matching loss of the counterfactual positives, which
+    keep what their target rests on and so should still find it. L_cn ranks the history over its
+    counterfactual negatives, which have lost that. Both are means over those of an example.
 
     `method="base"` leaves the counterfactual part out; a weight of 0, or M or N of 0, leaves out the
     terms that need it. What is served is `encode`: it knows nothing of the counterfactual part.
@@ -85,7 +86,7 @@ class CauseRec(tfrs.Model):
         self.user_tower = user_tower(settings)
         weights = {"matching": 1.0}
         if settings.method != "base":
-            weights |= {"co": settings.lambda_co, "ii": settings.lambda_ii, "cm": settings.lambda_cm}
+            weights |= {name: getattr(settings, f"lambda_{name}") for name in ("co", "ii", "cm", "cn")}
         self._weights = {name: weight for name, weight in weights.items() if weight > 0}
         self._means = {name: tf.keras.metrics.Mean(name) for name in self._weights}
         self.item_synthesis = self.interest_synthesis = None
@@ -268,7 +269,7 @@ class CauseRec(tfrs.Model):
         return _Encoded(tf.squeeze(user, axis=1), *others, *tf.split(exists_BC, counts, axis=1))
 
     def _contrasts(self, target_BD, encoded: _Encoded) -> dict[str, tf.Tensor]:
-        """L_co and L_ii of each example, those that have a weight."""
+        """L_co, L_ii and L_cn of each example, those that have a weight."""
         user_BD, positive_BMD, negative_BND = encoded.user, encoded.positives, encoded.negatives
         if user_BD.shape.rank == 3:
             user_BD = losses.nearest_interest(user_BD, target_BD)
@@ -280,6 +281,14 @@ class CauseRec(tfrs.Model):
             parts_B["co"] = losses.contrast_with_observation(user_BD, *contrasted)
         if "ii" in self._weights:
             parts_B["ii"] = losses.contrast_with_items(target_BD, *contrasted)
+        if "cn" in self._weights:
+            parts_B["cn"] = losses.rank_over_negatives(
+                user_BD,
+                target_BD,
+                negative_BND,
+                encoded.negatives_exist_BN,
+                temperature=self.settings.temperature,
+            )
         return parts_B
 
     def _matchings(self, encoded: _Encoded, target_BD, negative_SD, target_B, drawn) -> dict[str, tf.Tensor]:

@@ -39,6 +39,10 @@ class Settings:
         METHODS,
     )
     tower: str = _setting("mean", "User tower. mean: mean pooling and an MLP, the paper's.", TOWERS)
+    hidden_units: str = _setting(
+        "256,256",
+        "Widths of the MLP's hidden layers, of the mean tower; none (an empty value) makes it linear.",
+    )
     num_interests: int = _setting(4, "K: vectors a user, of the towers that have several.")
     attention_power: float = _setting(
         1.0, "p of MIND's label-aware attention; the larger, the nearer to taking the best interest alone."
@@ -81,6 +85,9 @@ class Settings:
     lambda_cm: float = _setting(
         0.0, "Weight of the matching loss of the counterfactual positives (ours; not in the paper)."
     )
+    lambda_cn: float = _setting(
+        0.0, "Weight of the ranking loss of history over counterfactual negatives (ours; not in the paper)."
+    )
     concept_scores: str = _setting(
         "target",
         "What tells indispensable concepts from dispensable ones. target: equations 5 and 8; random: the lot,"
@@ -118,10 +125,15 @@ class Settings:
             self._check(name, getattr(self, name) > 0, "more than 0")
         for name in (
             *("weight_decay", "lambda_co", "lambda_ii", "num_positives", "num_negatives"),
-            *("lambda_cm", "attention_power"),
+            *("lambda_cm", "lambda_cn", "attention_power"),
         ):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         self._check("variant", re.fullmatch("[a-z0-9_]*", self.variant) is not None, "a-z, 0-9 and _ only")
+        self._check(
+            "hidden_units",
+            re.fullmatch("([1-9][0-9]*(,[1-9][0-9]*)*)?", self.hidden_units) is not None,
+            "widths such as 256,256, or nothing",
+        )
         self._check("seed", 0 <= self.seed < 1 << 31, "0 to 2147483647")
         self._check("replacement_rate", 0 < self.replacement_rate <= 1, "more than 0, at most 1")
         if self.method != "base" and self.num_positives + self.num_negatives == 0:

@@ -11,7 +11,7 @@ from causerec_tf.optimizers import SparseAdam
 from causerec_tf.settings import Settings
 from tests import reference
 
-NUM_ITEMS, M, N, WEIGHTS = 60, 2, 4, {"co": 0.3, "ii": 0.7, "cm": 0.6}
+NUM_ITEMS, M, N, WEIGHTS = 60, 2, 4, {"co": 0.3, "ii": 0.7, "cm": 0.6, "cn": 0.4}
 SETTINGS = {
     "embedding_dim": 8,
     "max_history": 6,
@@ -24,6 +24,7 @@ SETTINGS = {
     "lambda_co": WEIGHTS["co"],
     "lambda_ii": WEIGHTS["ii"],
     "lambda_cm": WEIGHTS["cm"],
+    "lambda_cn": WEIGHTS["cn"],
 }
 LEVELS = {"interest": (0, 0), "hierarchical": (1, 2)}  # positives and negatives on the item level
 
@@ -118,6 +119,7 @@ def twin_loss(table, w_1, w_2, mlp, inputs, item_changes, interest_changes):
             total += WEIGHTS["cm"] * np.mean([matching(one) for one in positives])
         total += WEIGHTS["co"] * reference.contrast_with_observation(user, positives, negatives, *exist)
         total += WEIGHTS["ii"] * reference.contrast_with_items(table[target], positives, negatives, *exist)
+        total += WEIGHTS["cn"] * reference.rank_over_negatives(user, table[target], negatives, exist[1])
     return total / len(inputs["target"])
 
 
@@ -210,7 +212,7 @@ def test_items_as_interests_by_mean_equal_those_written_out_with_their_gradients
 @both
 def test_without_weights_or_with_empty_memories_the_gradient_is_that_of_matching_alone(method):
     inputs, gradients = batch(), []
-    for model in (make(method), make(method, lambda_co=0.0, lambda_ii=0.0, lambda_cm=0.0)):
+    for model in (make(method), make(method, lambda_co=0.0, lambda_ii=0.0, lambda_cm=0.0, lambda_cn=0.0)):
         with tf.GradientTape() as tape:
             loss = model.compute_loss(inputs, training=True)
         of_each = tape.gradient(loss, model.trainable_variables)

@@ -123,6 +123,7 @@ def test_contrasts_equal_their_twins(exists):
 
     co = losses.contrast_with_observation(users, positives, negatives, *masks)
     ii = losses.contrast_with_items(targets, positives, negatives, *masks)
+    cn = losses.rank_over_negatives(users, targets, negatives, negative_mask, temperature=0.5)
     for b in range(6):
         one = positives[b], negatives[b], positive_mask[b], negative_mask[b]
         want_co = reference.contrast_with_observation(users[b], *one)
@@ -130,6 +131,8 @@ def test_contrasts_equal_their_twins(exists):
         np.testing.assert_allclose(
             ii[b], reference.contrast_with_items(targets[b], *one), rtol=1e-5, atol=1e-6
         )
+        want_cn = reference.rank_over_negatives(users[b], targets[b], one[1], one[3], t=0.5)
+        np.testing.assert_allclose(cn[b], want_cn, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_masked_gets_no_gradient_and_changes_no_other():
@@ -142,6 +145,7 @@ def test_what_is_masked_gets_no_gradient_and_changes_no_other():
             tape.watch([positives, negatives])
             loss = losses.contrast_with_observation(users, positives, negatives, *masks)
             loss += losses.contrast_with_items(targets, positives, negatives, *masks)
+            loss += losses.rank_over_negatives(users, targets, negatives, masks[1])
         return loss, *tape.gradient(loss, [positives, negatives])
 
     loss, of_positives, of_negatives = gradients(positives, negatives, *masks)

@@ -91,13 +91,13 @@ def test_an_empty_memory_gives_the_gradient_of_the_base():
 
 
 @pytest.mark.parametrize("tower", ["mean", "mind", "comirec_sa", "comirec_dr"])
-def test_the_loss_is_equation_11_and_the_matching_loss_of_the_positives(tower):
+def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower):
     """Twin: vectors from the tower (tested by itself), losses from NumPy, sums by hand.
 
     Of several vectors the matching losses take MIND's attention for MIND, and otherwise, as the contrasts do
     for each history, the one with the largest inner product with the target.
     """
-    weights = {"lambda_co": 0.3, "lambda_ii": 0.7, "lambda_cm": 0.6}
+    weights = {"lambda_co": 0.3, "lambda_ii": 0.7, "lambda_cm": 0.6, "lambda_cn": 0.4}
     model = make(method="item", sampler="full", tower=tower, attention_power=2.0, **weights)
     inputs = batch()
     model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
@@ -136,6 +136,7 @@ def test_the_loss_is_equation_11_and_the_matching_loss_of_the_positives(tower):
         one = of_histories[1:3], of_histories[3:], exists[b, :2], exists[b, 2:]
         want += 0.3 * reference.contrast_with_observation(of_histories[0], *one)
         want += 0.7 * reference.contrast_with_items(wanted, *one)
+        want += 0.4 * reference.rank_over_negatives(of_histories[0], wanted, of_histories[3:], exists[b, 2:])
     np.testing.assert_allclose(loss, want / len(target), rtol=1e-4)
     assert {0, 2} <= set(exists[:, :2].sum(axis=1))
 
@@ -159,6 +160,7 @@ def test_weights_of_zero_switch_their_parts_off():
     assert set(make(method="item", lambda_co=0.0)._means) == {"matching", "ii"}
     assert set(make(method="item", lambda_ii=0.0)._means) == {"matching", "co"}
     assert set(make(method="item", lambda_co=0.0, lambda_ii=0.0, lambda_cm=1.0)._means) == {"matching", "cm"}
+    assert set(make(method="item", lambda_co=0.0, lambda_ii=0.0, lambda_cn=1.0)._means) == {"matching", "cn"}
     base = make()
     assert set(base._means) == {"matching"} and base.item_synthesis is None
     # With both off, CauseRec-Item takes the base's step.
