@@ -39,10 +39,6 @@ class Settings:
         METHODS,
     )
     tower: str = _setting("mean", "User tower. mean: mean pooling and an MLP, the paper's.", TOWERS)
-    hidden_units: str = _setting(
-        "256,256",
-        "Widths of the MLP's hidden layers, of the mean tower; none (an empty value) makes it linear.",
-    )
     num_interests: int = _setting(4, "K: vectors a user, of the towers that have several.")
     attention_power: float = _setting(
         1.0, "p of MIND's label-aware attention; the larger, the nearer to taking the best interest alone."
@@ -129,11 +125,6 @@ class Settings:
         ):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         self._check("variant", re.fullmatch("[a-z0-9_]*", self.variant) is not None, "a-z, 0-9 and _ only")
-        self._check(
-            "hidden_units",
-            re.fullmatch("([1-9][0-9]*(,[1-9][0-9]*)*)?", self.hidden_units) is not None,
-            "widths such as 256,256, or nothing",
-        )
         self._check("seed", 0 <= self.seed < 1 << 31, "0 to 2147483647")
         self._check("replacement_rate", 0 < self.replacement_rate <= 1, "more than 0, at most 1")
         if self.method != "base" and self.num_positives + self.num_negatives == 0:

@@ -46,8 +46,7 @@ def _encoder(settings: Settings) -> tf.keras.layers.Layer:
     common: dict[str, Any] = {"seed": settings.seed, "dtype": settings.precision}
     interests: dict[str, Any] = {"num_interests": settings.num_interests, "max_history": length}
     if settings.tower == "mean":
-        hidden_units = [int(units) for units in settings.hidden_units.split(",") if units]
-        return MeanPoolingTower(width, hidden_units=hidden_units, **common)
+        return MeanPoolingTower(width, **common)
     if settings.tower == "youtube_dnn":
         return YouTubeDNNTower(width, **common)
     if settings.tower == "gru4rec":

@@ -1,14 +1,10 @@
 """Mean pooling tower and item table: the twin, masking by deletion, padding without gradient."""
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
-from causerec_tf.errors import InputError
-from causerec_tf.settings import Settings
 from causerec_tf.towers.item import ItemTower
 from causerec_tf.towers.pooling import MeanPoolingTower
-from causerec_tf.user_towers import user_tower
 from tests import reference
 
 rng = np.random.default_rng(6)
@@ -33,24 +29,6 @@ def test_equals_the_twin_and_padding_is_as_if_deleted():
     for b, n in enumerate(lengths):
         want = reference.mean_pooling_mlp(concepts[b, :n], kernels, biases)
         np.testing.assert_allclose(vectors[b], want, rtol=1e-4, atol=1e-5)
-
-
-def test_without_hidden_layers_it_is_an_affine_map_of_the_mean():
-    tower = user_tower(Settings(hidden_units="", embedding_dim=6))
-    kernel, bias = (variable.numpy() for variable in tower.trainable_variables)
-    concepts = rng.normal(size=[2, 3, 6]).astype(np.float32)
-    want = concepts.mean(axis=1) @ kernel + bias
-    np.testing.assert_allclose(
-        tower(tf.constant(concepts), tf.ones([2, 3], tf.bool)), want, rtol=1e-4, atol=1e-5
-    )
-    biases = user_tower(Settings(hidden_units="9,5")).trainable_variables[1::2]
-    assert [bias.shape[0] for bias in biases] == [9, 5, 64]
-
-
-@pytest.mark.parametrize("wrong", ["256,", "0", "a", "8 4", ",8"])
-def test_widths_that_cannot_be_are_refused(wrong):
-    with pytest.raises(InputError, match="hidden_units"):
-        Settings(hidden_units=wrong)
 
 
 def test_mixed_precision_rounds_the_products_only():
