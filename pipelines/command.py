@@ -21,6 +21,7 @@ FLAGS = flags.FLAGS
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 
 flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
@@ -67,11 +68,13 @@ def keep_freed_memory() -> None:
     """Asks glibc to keep freed memory for the next step instead of giving it back; elsewhere does nothing.
 
     A training step frees the matrices it makes. Given back to the operating system, their pages are faulted
-    in and zeroed again at every step.
+    in and zeroed again at every step. All threads share one arena: the others are made of small heaps, which
+    are given back whatever the thresholds say.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for option, value in ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1)):
+        options = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 1 << 30, _M_TRIM_THRESHOLD: (1 << 31) - 1}
+        for option, value in options.items():
             mallopt(option, value)
 
 
