@@ -20,6 +20,7 @@ from causerec_tf.settings import Settings
 from causerec_tf.training import compiled_model
 
 METHODS = ("base", "item")
+MIXED = "_bfloat16"  # after the name of a system whose products are in mixed precision
 PEERS = {
     "tfrs_adam": peers.two_tower_adam,
     "tfrs_adam_shared_table": peers.two_tower_adam_shared_table,
@@ -51,6 +52,8 @@ class Scale:
 def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -> Result:
     """Measures the towers with and without CauseRec-Item, the peers, the pipeline and the machine.
 
+    The paper's tower is also measured in mixed precision, which tells whether this machine has it.
+
     Args:
       dataset: to train on.
       scale: how much is measured.
@@ -66,6 +69,9 @@ def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str]
         for method in METHODS:
             settings = dataclasses.replace(scale.settings, method=method, tower=tower)
             models[settings.system] = partial(compiled_model, settings, dataset.num_items)
+    for method in METHODS:
+        settings = dataclasses.replace(scale.settings, method=method, precision="mixed_bfloat16")
+        models[settings.system + MIXED] = partial(compiled_model, settings, dataset.num_items)
     for name, peer in PEERS.items():
         models[name] = partial(peer, dataset.num_items, scale.settings.embedding_dim)
     blocks: dict[str, Callable[[], object]] = {}
@@ -115,6 +121,13 @@ def _add_ratios(
     for tower in towers:
         base, item = (Settings(method=method, tower=tower).system for method in METHODS)
         result.ratios[f"{item}_step_over_{base}"] = rounds.quotients(speeds[base], speeds[item])
+    for system in ("base", "causerec_item"):
+        result.ratios[f"{system}{MIXED}_over_{system}"] = rounds.quotients(
+            speeds[system + MIXED], speeds[system]
+        )
+    result.ratios[f"causerec_item{MIXED}_step_over_base{MIXED}"] = rounds.quotients(
+        speeds[f"base{MIXED}"], speeds[f"causerec_item{MIXED}"]
+    )
     for peer in ("tfrs_adam_shared_table", "tfrs_adagrad"):
         result.ratios[f"base_over_{peer}"] = rounds.quotients(speeds["base"], speeds[peer])
     result.ratios["pipeline_over_base"] = rounds.quotients(pipeline, speeds["base"])
