@@ -94,6 +94,5 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _end(message: str) -> None:
-    script = os.path.basename(sys.argv[0])  # noqa: PTH119
-    print(f"error: {message}\n`python pipelines/{script} --help` lists the flags.", file=sys.stderr)
+    print(f"error: {message}\n`python {sys.argv[0]} --help` lists the flags.", file=sys.stderr)
     sys.exit(2)

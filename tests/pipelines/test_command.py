@@ -1,4 +1,4 @@
-"""How scripts end: what a full disk is called."""
+"""How scripts end: what a full disk is called, and where help is after a flag that does not exist."""
 
 import errno
 import os
@@ -37,3 +37,9 @@ def test_a_full_disk_is_called_so(error, place):
         check=False,
     )
     scripts.assert_refused(done, "the disk is full", place, "give the same command again", code=1)
+
+
+@pytest.mark.parametrize("script", ["pipelines/evaluate.py", "export/serve.py"])
+def test_an_unknown_flag_names_the_script_that_was_called(script):
+    done = scripts.run(script, "--no_such_flag=1")
+    scripts.assert_refused(done, "no_such_flag", f"`python {scripts.ROOT / script} --help`")
