@@ -20,16 +20,6 @@ def hash_user(user_id: str, split_seed: int) -> tuple[int, int]:
     return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
 
 
-def split_of(user_id: str, split_seed: int) -> str:
-    """The split of a user, one of `SPLITS`, in shares of 8:1:1, by its id and the seed alone."""
-    return SPLITS[_split_index(hash_user(user_id, split_seed)[0])]
-
-
-def shard_of(user_id: str, split_seed: int, num_shards: int) -> int:
-    """The shard of a user within its split, from 0."""
-    return hash_user(user_id, split_seed)[1] % num_shards
-
-
 def place_users(user_ids: Sequence[str], split_seed: int, num_shards: int) -> tuple[np.ndarray, np.ndarray]:
     """Split (position in `SPLITS`) and shard of each user, int64 [users] both."""
     hashes = [hash_user(user_id, split_seed) for user_id in user_ids]

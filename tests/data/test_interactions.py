@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from causerec_tf.data import interactions, user_split
+from causerec_tf.data import interactions
 from tests import reference_data
 from tests.reference_data import frame
 
@@ -23,7 +23,5 @@ def test_sequences_equal_the_slow_twin(seed):
         assert list(zip(items, built.times[start:end], strict=True)) == wanted[user]
         place_of = reference_data.split_and_shard(user, seed, 3)
         assert (built.split[place], built.shard[place]) == place_of
-        assert user_split.split_of(user, seed) == user_split.SPLITS[place_of[0]]
-        assert user_split.shard_of(user, seed, 3) == place_of[1]
     assert built.items.min() == 1
     assert built.row_splits[-1] == len(rows)

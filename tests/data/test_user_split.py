@@ -9,9 +9,9 @@ def test_the_split_is_eight_to_one_to_one_and_by_seed():
     users = [str(number) for number in range(20_000)]
     shares = {}
     for seed in (0, 1, -1):
-        splits = np.array([user_split.split_of(user, seed) for user in users])
+        splits, _ = user_split.place_users(users, seed, 4)
         shares[seed] = splits
-        for split, share in zip(user_split.SPLITS, (0.8, 0.1, 0.1), strict=True):
+        for split, share in enumerate((0.8, 0.1, 0.1)):
             deviation = np.sqrt(share * (1 - share) / len(users))
             assert abs((splits == split).mean() - share) < 5 * deviation
     # Independent splits agree on .8 * .8 + .1 * .1 + .1 * .1 = .66 of the users.
@@ -21,8 +21,8 @@ def test_the_split_is_eight_to_one_to_one_and_by_seed():
 
 def test_the_shard_says_nothing_of_the_split():
     users = [str(number) for number in range(8000)]
-    shards = np.array([user_split.shard_of(user, 0, 4) for user in users])
-    training = np.array([user_split.split_of(user, 0) == "train" for user in users])
+    splits, shards = user_split.place_users(users, 0, 4)
+    training = splits == user_split.SPLITS.index("train")
     assert np.allclose(np.bincount(shards) / 8000, 0.25, atol=0.025)
     for shard in range(4):
         assert abs(training[shards == shard].mean() - 0.8) < 0.05
