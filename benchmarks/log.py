@@ -52,9 +52,10 @@ def first_batches(dataset: Dataset, settings: Settings, count: int) -> tf.data.D
         max_history=settings.max_history,
         seed=settings.seed,
         epoch=0,
-        drop_remainder=True,
     )
-    return in_memory(list(pipeline.take(count).as_numpy_iterator()), settings.batch_size)
+    batches = pipeline.take(count).as_numpy_iterator()
+    full = [batch for batch in batches if len(batch["target"]) == settings.batch_size]
+    return in_memory(full, settings.batch_size)
 
 
 def in_memory(batches: list[dict[str, np.ndarray]], batch_size: int) -> tf.data.Dataset:

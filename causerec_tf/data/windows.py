@@ -12,6 +12,8 @@ batches of 1,024 with 50 events a user) and over no others: within an epoch a ba
 2,048 users at most, and which users share a chunk changes from epoch to epoch.
 """
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -37,7 +39,6 @@ def training_batches(
     seed: int,
     epoch: int,
     skip_batches: int = 0,
-    drop_remainder: bool = False,
     targets_ahead: int = 1,
     num_pipelines: int = 1,
     pipeline: int = 0,
@@ -56,7 +57,6 @@ def training_batches(
       seed: any integer; with `epoch` it decides the order.
       epoch: number of the epoch, from 0.
       skip_batches: leave out so many batches at the start: those a resumed run has had.
-      drop_remainder: leave out a last batch that is not full.
       targets_ahead: the target is one of so many items that follow the history, or of fewer at the sequence's
         end, drawn uniformly and anew in each epoch; 1: the next.
       num_pipelines: how many share the batches; a divisor of `batch_size`.
@@ -136,21 +136,16 @@ def training_batches(
         chunks = chunks.scan(tf.constant(0, tf.int64), take_share)
         num_windows = len(range(pipeline, num_windows, num_pipelines))
         batch_size //= num_pipelines
-    windows = chunks.flat_map(blocks).rebatch(batch_size, drop_remainder=drop_remainder)
-    left = max(0, _num_batches(num_windows, batch_size, drop_remainder) - skip_batches)
+    windows = chunks.flat_map(blocks).rebatch(batch_size)
+    left = max(0, math.ceil(num_windows / batch_size) - skip_batches)
     # Keras asks for the length; a dataset that does not hold what it says it does is found out here.
     counted = windows.skip(skip_batches).apply(tf.data.experimental.assert_cardinality(left))
     return counted.prefetch(tf.data.AUTOTUNE)
 
 
-def num_batches(dataset: Dataset, batch_size: int, drop_remainder: bool = False) -> int:
+def num_batches(dataset: Dataset, batch_size: int) -> int:
     """The number of batches of one epoch."""
-    return _num_batches(dataset.num_training_windows, batch_size, drop_remainder)
-
-
-def _num_batches(num_windows: int, batch_size: int, drop_remainder: bool) -> int:
-    full, rest = divmod(num_windows, batch_size)
-    return full + (rest > 0 and not drop_remainder)
+    return math.ceil(dataset.num_training_windows / batch_size)
 
 
 def _users_per_chunk(dataset: Dataset) -> int:

@@ -123,22 +123,10 @@ def test_batches_are_full_padded_on_the_right_and_never_empty(dataset):
         assert (is_item[:, :-1] >= is_item[:, 1:]).all()
 
 
-def test_drop_remainder_keeps_the_full_batches(dataset):
-    assert dataset.num_training_windows % 64
-    kept = batches(dataset, drop_remainder=True)
-    assert same(kept, batches(dataset)[:-1])
-    assert len(kept) == windows.num_batches(dataset, 64, drop_remainder=True)
-    made = windows.training_batches(
-        dataset, batch_size=64, max_history=5, seed=0, epoch=0, drop_remainder=True
-    )
-    assert made.element_spec["history"].shape == [64, 5]
-
-
 def test_num_batches_of_an_even_division(dataset):
     size = dataset.num_training_windows
     assert windows.num_batches(dataset, size) == 1
     assert windows.num_batches(dataset, size + 1) == 1
-    assert windows.num_batches(dataset, size + 1, drop_remainder=True) == 0
     assert windows.num_batches(dataset, size - 1) == 2
 
 
