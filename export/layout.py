@@ -16,6 +16,8 @@ from export.errors import BundleError
 
 TOWERS = "user_tower"
 INDEXES = "item_index"
+# TensorFlow Serving is told to serve the directory of towers under its own name.
+MODEL_NAME = TOWERS
 # TensorFlow Serving reads its warm-up file from here and ignores what else lies in it.
 TOWER_EXTRA = "assets.extra"
 TOWER_DESCRIPTION = "tower.json"

@@ -7,9 +7,9 @@ import numpy as np
 
 from export.answers import TowerAnswer
 from export.errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
+from export.layout import MODEL_NAME
 from export.runtime import tf
 
-MODEL_NAME = "user_tower"
 # An answer of 2,048 users with four vectors of 256 numbers takes 8 MiB; gRPC's own limit is 4.
 _MOST_BYTES = 64 * 2**20
 

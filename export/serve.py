@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags
 
 from export.errors import BundleError
+from export.service.options import Options
 from pipelines import command
 
 FLAGS = flags.FLAGS
@@ -19,17 +20,25 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("bundle", None, "Directory of the bundle.", required=True)
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0 is every one of this machine.")
 flags.DEFINE_integer("port", 8080, "Port to listen on; 0 takes a free one, which the log names.", 0, 65535)
-flags.DEFINE_string("tower_address", None, "host:port of TensorFlow Serving's gRPC. None: in this process.")
-flags.DEFINE_string("tower_name", "user_tower", "The tower's model name on TensorFlow Serving.")
-flags.DEFINE_integer("max_k", 200, "The largest k that is answered.", 1)
-flags.DEFINE_integer("max_batch", 128, "How many histories one request may bring.", 1)
-flags.DEFINE_integer("max_waiting", 512, "How many histories may wait; more are refused with status 429.", 1)
-flags.DEFINE_integer("max_together", 32, "How many waiting histories are answered in one go.", 1)
-flags.DEFINE_integer("threads", 1, "How many threads answer; several pay when the tower is elsewhere.", 1)
-flags.DEFINE_integer("timeout_ms", 1_000, "Time for a request that names none.", 1)
-flags.DEFINE_integer("max_timeout_ms", 60_000, "The longest time that a request may name.", 1)
-flags.DEFINE_integer("max_body_bytes", 2**20, "The largest request.", 1)
-flags.DEFINE_float("poll_seconds", 2.0, "How often to look for a newer version.", 0.05)
+flags.DEFINE_string(
+    "tower_address", Options.tower_address, "host:port of TensorFlow Serving's gRPC. None: in this process."
+)
+flags.DEFINE_string("tower_name", Options.tower_name, "The tower's model name on TensorFlow Serving.")
+flags.DEFINE_integer("max_k", Options.max_k, "The largest k that is answered.", 1)
+flags.DEFINE_integer("max_batch", Options.max_batch, "How many histories one request may bring.", 1)
+flags.DEFINE_integer(
+    "max_waiting", Options.max_waiting, "How many histories may wait; more are refused with status 429.", 1
+)
+flags.DEFINE_integer(
+    "max_together", Options.max_together, "How many waiting histories are answered in one go.", 1
+)
+flags.DEFINE_integer(
+    "threads", Options.threads, "How many threads answer; several pay when the tower is elsewhere.", 1
+)
+flags.DEFINE_integer("timeout_ms", Options.timeout_ms, "Time for a request that names none.", 1)
+flags.DEFINE_integer("max_timeout_ms", Options.max_timeout_ms, "The longest time that a request may name.", 1)
+flags.DEFINE_integer("max_body_bytes", Options.max_body_bytes, "The largest request.", 1)
+flags.DEFINE_float("poll_seconds", Options.poll_seconds, "How often to look for a newer version.", 0.05)
 flags.DEFINE_integer("drain_seconds", 30, "How long a stopping service waits for requests under way.", 1)
 flags.DEFINE_bool("log_requests", True, "Write a line for every request.")
 flags.DEFINE_bool("page", True, "Serve the page at / and the paths that it asks.")
@@ -48,7 +57,7 @@ def main() -> None:
 
         from export.service.app import create_app
         from export.service.logs import LOGGER, log_as_json
-        from export.service.service import Options, Service
+        from export.service.service import Service
     except ImportError as error:
         raise BundleError(
             f"The service needs packages of its own ({error}): pip install -e '.[service,serving]' in the"

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import BundleError
+from export.layout import MODEL_NAME
 from export.runtime import tf
 
 
@@ -64,7 +65,7 @@ def write_warm_up(
         for history in histories:
             for signature, inputs in tower_requests([history], item_ids, max_history).items():
                 request = predict_pb2.PredictRequest()
-                request.model_spec.name = "user_tower"
+                request.model_spec.name = MODEL_NAME
                 request.model_spec.signature_name = signature
                 for name, tensor in inputs.items():
                     request.inputs[name].CopyFrom(tf.make_tensor_proto(tensor))

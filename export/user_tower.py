@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import BundleError
-from export.layout import TOWER_DESCRIPTION, TOWER_EXTRA
+from export.layout import MODEL_NAME, TOWER_DESCRIPTION, TOWER_EXTRA
 from export.runtime import tf
 from export.tower_requests import padded_histories, tower_requests, write_warm_up
 
@@ -105,7 +105,7 @@ class _ServedTower(tf.Module):
         max_history: int,
         version: str,
     ):
-        super().__init__(name="user_tower")
+        super().__init__(name=MODEL_NAME)
         self._embeddings = tf.Variable(item_embeddings, trainable=False, name="item_embeddings")
         # The variables are tracked, the layer is not: it would bring its Keras description along.
         self._tower_variables = list(getattr(user_tower, "variables", []))

@@ -3,56 +3,23 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from export.answers import Influence, Recommendation, TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
 from export.layout import TOWER_EXTRA, resolve_number, tower_directory
-from export.remote_tower import MODEL_NAME, RemoteTower
+from export.remote_tower import RemoteTower
 from export.retriever import Retriever
 from export.service.logs import LOGGER
 from export.service.metrics import Metrics
 from export.service.newest_tower import Follower, IndexAhead, NewestTower
+from export.service.options import Options
 from export.service.work_queue import WorkQueue
 from export.tower_requests import read_warm_up
 from export.user_tower import WARM_UP
 
 _EXPLANATIONS_WAITING = 8
 _EXAMPLES = 20
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a service serves, and how much of it.
-
-    Attributes:
-      bundle: its directory.
-      tower_address: host:port of TensorFlow Serving's gRPC port; None: the tower runs in this process.
-      tower_name: the model's name there.
-      max_k: the largest k that is answered.
-      max_batch: histories in one request.
-      max_waiting: histories that may wait for a thread; more are refused.
-      max_together: histories that are answered in one go.
-      threads: that answer at the same time; with a tower elsewhere they mostly wait for it.
-      timeout_ms: of a request that names none.
-      max_timeout_ms: the longest that a request may name.
-      max_body_bytes: of a request.
-      poll_seconds: between two looks for a newer version.
-    """
-
-    bundle: Path
-    tower_address: str | None = None
-    tower_name: str = MODEL_NAME
-    max_k: int = 200
-    max_batch: int = 128
-    max_waiting: int = 512
-    max_together: int = 32
-    threads: int = 1
-    timeout_ms: int = 1_000
-    max_timeout_ms: int = 60_000
-    max_body_bytes: int = 2**20
-    poll_seconds: float = 2.0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from export.service.app import create_app
-from export.service.service import Options, Service
+from export.service.options import Options
+from export.service.service import Service
 from tests.export.service.shop import IDS
 
 LARGEST = 20_000

@@ -17,7 +17,8 @@ from fastapi.testclient import TestClient
 from export.errors import BundleError, TowerError
 from export.index_updates import Update, update_index
 from export.service.app import create_app
-from export.service.service import Options, Service
+from export.service.options import Options
+from export.service.service import Service
 from tests.export.model_server import ModelServer, over_grpc
 from tests.export.service.shop import IDS, MAX_HISTORY, NUM_ITEMS
 
