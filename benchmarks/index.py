@@ -20,6 +20,7 @@ from benchmarks import pictures, rounds
 from benchmarks.report import Result
 from export.errors import BundleError
 from export.index_building import build_index
+from export.index_options import IndexOptions
 from export.item_index import ItemIndex
 from export.recall import kth_best_scores, recall_at_k
 
@@ -86,9 +87,8 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
         say(f"building our index of {scale.num_items:,} items, {memory} vectors")
         started = time.perf_counter()
         try:
-            index = build_index(
-                vectors, queries=tuning, target_recall=scale.target_recall, k=scale.k, memory=memory
-            )
+            options = IndexOptions(target_recall=scale.target_recall, k=scale.k, memory=memory)
+            index = build_index(vectors, queries=tuning, options=options)
         except BundleError as error:
             if memory == "full":
                 raise

@@ -12,20 +12,28 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from export.errors import BundleError
+from export.index_options import MEMORIES, METHODS, IndexOptions
 from pipelines import command
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run", None, "Directory of the trained run to publish.")
 flags.DEFINE_string("bundle", None, "Directory of the bundle; made when it does not exist.", required=True)
-flags.DEFINE_float("target_recall", 0.99, "Recall@50 that the index must reach against exact search.")
+flags.DEFINE_float(
+    "target_recall",
+    IndexOptions.target_recall,
+    f"Recall@{IndexOptions.k} that the index must reach against exact search.",
+)
 flags.DEFINE_enum(
-    "index_method", "auto", ["auto", "exact", "tree"], "auto: exact for small catalogues, a tree for others."
+    "index_method",
+    IndexOptions.method,
+    METHODS,
+    "auto: exact for small catalogues, a tree for others.",
 )
 flags.DEFINE_enum(
     "index_memory",
-    "full",
-    ["full", "bfloat16", "int8"],
+    IndexOptions.memory,
+    MEMORIES,
     "How item vectors lie in memory: whole, a half or a quarter. Refused where it misses the target recall.",
 )
 flags.DEFINE_integer("keep", 3, "How many versions stay, the new one included.")
@@ -54,7 +62,7 @@ def _publish_run(bundle: Path) -> Any:
     from causerec_tf.data.holdout import evaluation_users
     from causerec_tf.runs import load_trained
     from export import publish
-    from export.publication import IndexOptions, Model
+    from export.publication import Model
 
     trained = load_trained(FLAGS.run)
     _note_updates(bundle)

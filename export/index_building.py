@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from export.errors import BundleError
+from export.index_options import MEMORIES, METHODS, IndexOptions
 from export.item_index import ItemIndex
 from export.recall import kth_best_scores, recall_at_k
 from export.runtime import scann
 
-METHODS = ("auto", "exact", "tree")
-MEMORIES = ("full", "bfloat16", "int8")
 # Up to here exhaustive search takes an eighth of a millisecond a query (64 dimensions, one thread):
 # a tree would save a third of a request's other costs at best, and would not be exact.
 EXACT_BELOW = 20_000
@@ -35,10 +34,7 @@ def build_index(
     item_vectors: np.ndarray,
     *,
     queries: np.ndarray,
-    target_recall: float = 0.99,
-    k: int = 50,
-    method: str = "auto",
-    memory: str = "full",
+    options: IndexOptions,
 ) -> ItemIndex:
     """Builds the index of a catalogue; the metric is the dot product, which training ranks by.
 
@@ -51,12 +47,7 @@ def build_index(
       item_vectors: float32 [V, d], finite.
       queries: float32 [Q, d] or [Q, K, d], user vectors like those to come; at most 1,000, evenly
         spaced, are used. Q may be 0 only when the search is exact.
-      target_recall: in (0, 1].
-      k: at which recall is measured; a catalogue with fewer items is measured at V.
-      method: "exact"; "tree" (partitioned with spilling, hashed, reordered); or "auto": exact below
-        20,000 items, and above where the tuned tree is no faster.
-      memory: how the vectors lie in memory: "full" (float32), "bfloat16" (half) or "int8" (a quarter). The
-        last two round, so that their recall is below one even where everything is searched.
+      options: the recall to reach, and how.
 
     Raises:
       BundleError: the vectors or the settings cannot be used (ScaNN would end the process), or the
@@ -64,9 +55,10 @@ def build_index(
     """
     item_vectors = np.ascontiguousarray(item_vectors, np.float32)
     queries = np.ascontiguousarray(queries, np.float32)
-    _check(item_vectors, queries, target_recall, k, method, memory)
+    _check(item_vectors, queries, options)
+    target_recall, method, memory = options.target_recall, options.method, options.memory
     num_items = len(item_vectors)
-    k = min(k, num_items)
+    k = min(options.k, num_items)
     queries = measuring_queries(queries)
     thresholds = kth_best_scores(item_vectors, queries, k)
 
@@ -110,9 +102,8 @@ def measuring_queries(queries: np.ndarray) -> np.ndarray:
     return queries[_evenly_spaced(len(queries), _MOST_QUERIES)]
 
 
-def _check(
-    item_vectors: np.ndarray, queries: np.ndarray, target_recall: float, k: int, method: str, memory: str
-) -> None:
+def _check(item_vectors: np.ndarray, queries: np.ndarray, options: IndexOptions) -> None:
+    method, memory = options.method, options.memory
     if item_vectors.ndim != 2 or not item_vectors.size:
         raise BundleError(f"item_vectors is {list(item_vectors.shape)}; wanted [V, d], V above 0.")
     if queries.ndim not in (2, 3) or queries.shape[-1] != item_vectors.shape[1]:
@@ -124,10 +115,10 @@ def _check(
         if not np.isfinite(values).all():
             row = int(np.argwhere(~np.isfinite(values))[0][0])
             raise BundleError(f"{name} holds a value that is not finite in row {row}.")
-    if not 0 < target_recall <= 1:
-        raise BundleError(f"target_recall is {target_recall}; it must be above 0 and at most 1.")
-    if k < 1:
-        raise BundleError(f"k is {k}; recall is measured at 1 or more.")
+    if not 0 < options.target_recall <= 1:
+        raise BundleError(f"target_recall is {options.target_recall}; it must be above 0 and at most 1.")
+    if options.k < 1:
+        raise BundleError(f"k is {options.k}; recall is measured at 1 or more.")
     if method not in METHODS:
         raise BundleError(f"method is {method!r}; it is one of {', '.join(METHODS)}.")
     if memory not in MEMORIES:

@@ -12,6 +12,7 @@ from export.errors import BundleError
 from export.housekeeping import collect, locked, version_of
 from export.index_building import build_index, measured
 from export.index_changes import Changes
+from export.index_options import IndexOptions
 from export.item_index import ItemIndex, read_description
 from export.layout import commit, index_directory, link_or_copy, resolve_number, tower_directory
 from export.publication import Publication
@@ -132,14 +133,13 @@ def _make_rebuilt(
     before, rows = catalogue.index, catalogue.live_rows()
     old = before.description
     vectors = catalogue.vectors[rows]
-    index = build_index(
-        vectors,
-        queries=catalogue.queries,
+    options = IndexOptions(
         target_recall=old["target_recall"],
         k=old["k"],
-        method=old.get("requested_method", "auto"),
+        method=old.get("requested_method", IndexOptions.method),
         memory=old["memory"],
     )
+    index = build_index(vectors, queries=catalogue.queries, options=options)
     index.description |= {"vocabulary_size": before.vocabulary_size, "update": update}
     index.changes = Changes(
         num_rows=len(catalogue.ids),

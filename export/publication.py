@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from export.index_options import IndexOptions
 from export.runtime import tf
 from export.user_tower import Tower
 
@@ -30,16 +31,6 @@ class Model:
     item_ids: Sequence[str]
     max_history: int
     item_names: Sequence[str] | None = None
-
-
-@dataclass(frozen=True)
-class IndexOptions:
-    """How the index is built; see `build_index`."""
-
-    target_recall: float = 0.99
-    k: int = 50
-    method: str = "auto"
-    memory: str = "full"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 from export.errors import BundleError
 from export.housekeeping import collect, locked, unnamed_indexes, version_of
 from export.index_building import build_index, measuring_queries
+from export.index_options import IndexOptions
 from export.item_index import ItemIndex
 from export.layout import (
     TOWER_DESCRIPTION,
@@ -29,7 +30,7 @@ from export.layout import (
     tower_directory,
     tower_numbers,
 )
-from export.publication import IndexOptions, Model, Publication, fingerprint_of
+from export.publication import Model, Publication, fingerprint_of
 from export.recall_curve import PICTURE, draw_curve
 from export.user_tower import export_user_tower
 
@@ -152,14 +153,7 @@ def _publish_index(
             return ItemIndex.load(place).description, True
         except BundleError:
             place.rename(place.with_name(f".damaged-{fingerprint}"))
-    index = build_index(
-        model.item_vectors,
-        queries=queries,
-        target_recall=options.target_recall,
-        k=options.k,
-        method=options.method,
-        memory=options.memory,
-    )
+    index = build_index(model.item_vectors, queries=queries, options=options)
     made = place.with_name(f".building-{fingerprint}")
     index.save(
         made,

@@ -12,10 +12,11 @@ import pytest
 
 from export import index_updates
 from export.errors import BundleError
+from export.index_options import IndexOptions
 from export.index_updates import Update, update_index
 from export.item_index import ItemIndex, read_ids
 from export.layout import read_tower, resolve_number, tower_directory
-from export.publication import IndexOptions, Model
+from export.publication import Model
 from export.publish import publish, roll_back
 from export.retriever import Retriever
 from tests.export import toy

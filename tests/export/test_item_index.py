@@ -5,6 +5,7 @@ import pytest
 
 from export.errors import BundleError
 from export.index_building import build_index
+from export.index_options import IndexOptions
 from export.item_index import ItemIndex, read_ids, read_names
 from export.recall import kth_best_scores, recall_at_k
 from export.recall_curve import format_curve
@@ -41,15 +42,15 @@ def exact_of_several(vectors, queries, k):
 
 @pytest.fixture(scope="module")
 def tree():
-    return build_index(VECTORS, queries=QUERIES, method="tree", k=20)
+    return build_index(VECTORS, queries=QUERIES, options=IndexOptions(method="tree", k=20))
 
 
 @pytest.fixture(scope="module", params=["exact", "tree with everything searched"])
 def faultless(request):
     """One contract for each index that is exact by its settings."""
     if request.param == "exact":
-        return build_index(VECTORS, queries=QUERIES, method="exact")
-    index = build_index(VECTORS, queries=QUERIES, method="tree", k=20)
+        return build_index(VECTORS, queries=QUERIES, options=IndexOptions(method="exact"))
+    index = build_index(VECTORS, queries=QUERIES, options=IndexOptions(method="tree", k=20))
     settings = index.description["settings"]
     settings["leaves_to_search"], settings["reorder"] = settings["num_leaves"], len(VECTORS)
     return index
@@ -98,7 +99,9 @@ def test_the_tree_reaches_its_target_and_measures_it_truthfully():
     vectors = toy.clustered(6000, 16, seed=1)
     rng = np.random.default_rng(2)
     queries = (vectors[rng.integers(6000, size=400)] + 0.5 * rng.normal(size=(400, 16))).astype(np.float32)
-    index = build_index(vectors, queries=queries[:200], target_recall=0.95, k=30, method="tree")
+    index = build_index(
+        vectors, queries=queries[:200], options=IndexOptions(target_recall=0.95, k=30, method="tree")
+    )
     found = index.search(queries, 30)[0]
     wanted = exact(vectors, queries, 30)[0]
     overlap = [len(set(a) & set(b)) / 30 for a, b in zip(found.tolist(), wanted.tolist(), strict=True)]
@@ -113,25 +116,29 @@ def test_a_target_of_one_ends_with_exact_results():
     rng = np.random.default_rng(5)
     vectors = rng.normal(size=(3000, 24)).astype(np.float32)  # no clusters: the hard case
     queries = rng.normal(size=(50, 24)).astype(np.float32)
-    index = build_index(vectors, queries=queries, target_recall=1.0, k=20, method="tree")
+    index = build_index(
+        vectors, queries=queries, options=IndexOptions(target_recall=1.0, k=20, method="tree")
+    )
     assert index.description["recall"] == 1.0
     assert_best(index.search(queries, 20)[0], vectors, queries, 20)
 
 
 def test_auto_is_exact_for_a_small_catalogue():
-    index = build_index(VECTORS, queries=QUERIES)
+    index = build_index(VECTORS, queries=QUERIES, options=IndexOptions())
     assert index.description["method"] == "exact"
     assert index.description["recall"] == 1.0
 
 
 @pytest.mark.parametrize("size", [16, 17, 50])
 def test_a_tree_of_few_items(size):
-    index = build_index(VECTORS[:size], queries=QUERIES, method="tree", k=5, target_recall=1.0)
+    index = build_index(
+        VECTORS[:size], queries=QUERIES, options=IndexOptions(method="tree", k=5, target_recall=1.0)
+    )
     assert_best(index.search(QUERIES, 5)[0], VECTORS[:size], QUERIES, 5)
 
 
 def test_a_catalogue_of_one_item():
-    index = build_index(VECTORS[:1], queries=QUERIES[:0])
+    index = build_index(VECTORS[:1], queries=QUERIES[:0], options=IndexOptions())
     assert index.search(QUERIES[:2], 1)[0].tolist() == [[0], [0]]
     assert "-" in format_curve(index.description)
 
@@ -161,7 +168,7 @@ def test_a_pickle_in_the_directory_is_not_opened(tree, tmp_path):
 
 @pytest.mark.parametrize("name", ["dataset.npy", "scann_config.pb", "ids.txt"])
 def test_a_truncated_file_is_an_error(tmp_path, name):
-    index = build_index(VECTORS[:50], queries=QUERIES)
+    index = build_index(VECTORS[:50], queries=QUERIES, options=IndexOptions())
     index.save(tmp_path / "a", fingerprint="f", item_ids=toy.item_ids(50))
     path = tmp_path / "a" / name
     path.write_bytes(path.read_bytes()[:-1])
@@ -170,7 +177,7 @@ def test_a_truncated_file_is_an_error(tmp_path, name):
 
 
 def test_changed_ids_and_foreign_descriptions_are_errors(tmp_path):
-    index = build_index(VECTORS[:50], queries=QUERIES)
+    index = build_index(VECTORS[:50], queries=QUERIES, options=IndexOptions())
     index.save(tmp_path / "a", fingerprint="f", item_ids=toy.item_ids(50))
     ids = (tmp_path / "a" / "ids.txt").read_bytes()
     (tmp_path / "a" / "ids.txt").write_bytes(ids.replace(b"item", b"mite"))
@@ -193,16 +200,16 @@ NAN[11, 3] = np.nan
         ({"queries": np.full((1, 12), np.inf)}, "queries holds a value that is not finite"),
         ({"queries": QUERIES[:, :5]}, r"wanted \[Q, 12\]"),
         ({"item_vectors": VECTORS[:0]}, "V above 0"),
-        ({"target_recall": 0.0}, "above 0"),
-        ({"k": 0}, "k is 0"),
-        ({"method": "magic"}, "auto, exact, tree"),
-        ({"method": "tree", "item_vectors": VECTORS[:15]}, "at least 16 items"),
-        ({"method": "tree", "queries": QUERIES[:0]}, "there are none"),
+        ({"options": IndexOptions(target_recall=0.0)}, "above 0"),
+        ({"options": IndexOptions(k=0)}, "k is 0"),
+        ({"options": IndexOptions(method="magic")}, "auto, exact, tree"),
+        ({"options": IndexOptions(method="tree"), "item_vectors": VECTORS[:15]}, "at least 16 items"),
+        ({"options": IndexOptions(method="tree"), "queries": QUERIES[:0]}, "there are none"),
     ],
 )
 def test_what_cannot_be_built_is_refused(arguments, message):
     with pytest.raises(BundleError, match=message):
-        build_index(**({"item_vectors": VECTORS, "queries": QUERIES} | arguments))
+        build_index(**({"item_vectors": VECTORS, "queries": QUERIES, "options": IndexOptions()} | arguments))
 
 
 @pytest.mark.parametrize("k", [0, -1, 1501])

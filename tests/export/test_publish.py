@@ -12,7 +12,8 @@ import tensorflow as tf
 from export import publish as publishing
 from export.errors import BundleError
 from export.housekeeping import locked
-from export.publication import IndexOptions, Model
+from export.index_options import IndexOptions
+from export.publication import Model
 from export.publish import publish, roll_back
 from export.retriever import Retriever
 from tests.export import toy
@@ -94,6 +95,9 @@ def test_the_fingerprint_covers_all_that_decides_an_answer():
     ]
     assert len({fingerprint(**change) for change in changes}) == len(changes)
     assert fingerprint() == fingerprint(item_names=["a name"] * NUM_ITEMS)
+    # Part of every fingerprint: with another text, each published model would be a new one.
+    options = "IndexOptions(target_recall=0.99, k=50, method='auto', memory='full')"
+    assert str(IndexOptions()) == options
 
 
 def test_the_tower_answers_its_fingerprint(two_versions):

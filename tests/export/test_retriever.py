@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from export.errors import BundleError, MissingVersionError
-from export.publication import IndexOptions, Model
+from export.index_options import IndexOptions
+from export.publication import Model
 from export.publish import publish
 from export.retriever import Retriever
 from tests.export import toy
