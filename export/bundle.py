@@ -12,6 +12,7 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from export.errors import BundleError
+from export.housekeeping import VERSIONS_KEPT
 from export.index_options import MEMORIES, METHODS, IndexOptions
 from pipelines import command
 
@@ -36,7 +37,7 @@ flags.DEFINE_enum(
     MEMORIES,
     "How item vectors lie in memory: whole, a half or a quarter. Refused where it misses the target recall.",
 )
-flags.DEFINE_integer("keep", 3, "How many versions stay, the new one included.")
+flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions stay, the new one included.")
 flags.DEFINE_integer("warm_up_requests", 20, "Real histories that a model server replays when it starts.")
 flags.DEFINE_bool("rollback", False, "Publish the version before the latest again, under a higher number.")
 flags.DEFINE_bool("dry_run", False, "Say what would be done, and write nothing.")

@@ -9,6 +9,9 @@ from pathlib import Path
 from export.errors import BundleError
 from export.layout import INDEXES, TOWERS, index_directory, read_tower, tower_directory, tower_numbers
 
+# Versions that stay in a bundle unless the caller says otherwise, the newest included.
+VERSIONS_KEPT = 3
+
 
 @contextmanager
 def locked(bundle: Path) -> Iterator[None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import BundleError
-from export.housekeeping import collect, locked, version_of
+from export.housekeeping import VERSIONS_KEPT, collect, locked, version_of
 from export.index_building import build_index, measured
 from export.index_changes import Changes
 from export.index_options import IndexOptions
@@ -28,7 +28,9 @@ __all__ = ["Update", "update_index"]
 REBUILD_ABOVE_SHARE = 0.05
 
 
-def update_index(bundle: Path, update: Update, *, keep: int = 3, dry_run: bool = False) -> Publication:
+def update_index(
+    bundle: Path, update: Update, *, keep: int = VERSIONS_KEPT, dry_run: bool = False
+) -> Publication:
     """Publishes the latest version again with a changed index, under a fingerprint of its own.
 
     The tower's vectors and its vocabulary stay: a new item can be recommended at once, and is an unknown

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import BundleError
-from export.housekeeping import collect, locked, unnamed_indexes, version_of
+from export.housekeeping import VERSIONS_KEPT, collect, locked, unnamed_indexes, version_of
 from export.index_building import build_index, measuring_queries
 from export.index_options import IndexOptions
 from export.item_index import ItemIndex
@@ -42,7 +42,7 @@ def publish(
     queries: np.ndarray,
     warm_up_histories: Sequence[Sequence[int]],
     options: IndexOptions | None = None,
-    keep: int = 3,
+    keep: int = VERSIONS_KEPT,
     dry_run: bool = False,
 ) -> Publication:
     """Publishes a model under the next version number, unless the latest version is this model.

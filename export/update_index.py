@@ -9,6 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from export.errors import BundleError
+from export.housekeeping import VERSIONS_KEPT
 from pipelines import command
 
 FLAGS = flags.FLAGS
@@ -17,7 +18,7 @@ flags.DEFINE_string("bundle", None, "Directory of the bundle.", required=True)
 flags.DEFINE_string("upsert", None, "Items to add or replace: .jsonl or .parquet with `id` and `vector`.")
 flags.DEFINE_string("delete", None, "Ids to withdraw: a text file, one a line.")
 flags.DEFINE_bool("rebuild", False, "Build the index anew from what is then in it.")
-flags.DEFINE_integer("keep", 3, "How many versions stay, the new one included.")
+flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions stay, the new one included.")
 flags.DEFINE_bool("dry_run", False, "Check the files and say what would be done; write nothing.")
 
 
