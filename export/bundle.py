@@ -126,18 +126,7 @@ def _print(bundle: Path, publication: Any) -> None:
             f" recall@{index['k']} {recall} against exact search on {index['queries']:,} users;"
             f" {index['memory']} vectors, {index['searched_bytes'] / 1e6:,.1f} MB to search"
         )
-    for what, removed in (
-        ("version", publication.removed_towers),
-        ("index", publication.removed_indexes),
-    ):
-        for name in removed:
-            print(f"{'would remove' if FLAGS.dry_run else 'removed'} {what} {name}")
-    place = bundle / "user_tower" / str(publication.number)
-    if publication.action == "unchanged":
-        print(f"unchanged: {place} is this very model already")
-        return
-    doing = f"would be {publication.action}" if FLAGS.dry_run else publication.action
-    print(f"{doing}: {place}, fingerprint {publication.fingerprint}")
+    print(publication.outcome(bundle, dry_run=FLAGS.dry_run, unchanged="is this very model already"))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from export.index_options import IndexOptions
+from export.layout import tower_directory
 from export.runtime import tf
 from export.user_tower import Tower
 
@@ -55,6 +57,26 @@ class Publication:
     index_reused: bool = False
     removed_towers: list[int] = field(default_factory=list)
     removed_indexes: list[str] = field(default_factory=list)
+
+    def outcome(self, bundle: Path, *, dry_run: bool, unchanged: str) -> str:
+        """What is printed at the end: a line for each thing removed, then where the version lies.
+
+        Args:
+          bundle: its directory.
+          dry_run: whether nothing was done.
+          unchanged: why the latest version is this one already, where it is.
+
+        Returns:
+          The lines, without a newline at the end.
+        """
+        removes = "would remove" if dry_run else "removed"
+        lines = [f"{removes} version {number}" for number in self.removed_towers]
+        lines += [f"{removes} index {name}" for name in self.removed_indexes]
+        place = tower_directory(bundle, self.number)
+        if self.action == "unchanged":
+            return "\n".join([*lines, f"unchanged: {place} {unchanged}"])
+        doing = f"would be {self.action}" if dry_run else self.action
+        return "\n".join([*lines, f"{doing}: {place}, fingerprint {self.fingerprint}"])
 
 
 def fingerprint_of(model: Model, options: IndexOptions) -> str:

@@ -54,18 +54,8 @@ def _print(publication, num_upserts: int, num_deletes: int) -> None:
         print(_measured(index))
         for reason in index.get("now", {}).get("rebuild_advised", []):
             print(f"rebuild advised: {reason}; run this with --rebuild, or publish a new run")
-    for what, removed in (
-        ("version", publication.removed_towers),
-        ("index", publication.removed_indexes),
-    ):
-        for name in removed:
-            print(f"removed {what} {name}")
-    place = Path(FLAGS.bundle) / "user_tower" / str(publication.number)
-    if publication.action == "unchanged":
-        print(f"unchanged: {place} was made by this very update")
-        return
-    doing = f"would be {publication.action}" if FLAGS.dry_run else publication.action
-    print(f"{doing}: {place}, fingerprint {publication.fingerprint}")
+    unchanged = "was made by this very update"
+    print(publication.outcome(Path(FLAGS.bundle), dry_run=FLAGS.dry_run, unchanged=unchanged))
 
 
 def _measured(index: dict) -> str:
