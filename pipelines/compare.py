@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from pipelines import command
+from pipelines import command, pictures
 from pipelines.comparison.plan import Plan, PlannedRun, read_plan
 
 FLAGS = flags.FLAGS
@@ -65,9 +65,7 @@ def _write(output: Path, plan: Plan, dataset, done: dict) -> None:
     output.mkdir(parents=True, exist_ok=True)
     summaries = summarise(plan, done)
     name = None
-    if not picture.is_possible():
-        print("no picture: it needs matplotlib, `pip install 'causerec_tf[plots]'`")
-    elif done:
+    if pictures.can_draw() and done:
         name = picture.NAME
         picture.draw(output / name, plan, dataset, summaries)
         print(f"picture: {output / name}")

@@ -13,7 +13,7 @@ from absl import flags
 
 from causerec_tf.data import placement
 from causerec_tf.errors import InputError
-from pipelines import command, report, several_runs
+from pipelines import command, pictures, report, several_runs
 
 FLAGS = flags.FLAGS
 
@@ -84,16 +84,13 @@ def main() -> None:
         "command": report.this_command(),
         "versions": records.versions(),
     }
-    page = robustness_page.write(
-        record, picture="robustness.png" if robustness_picture.is_possible() else None
-    )
+    picture = "robustness.png" if pictures.can_draw() else None
+    page = robustness_page.write(record, picture=picture)
     with placement.written_beside(output, marker=_MARKER, overwrite=FLAGS.overwrite) as beside:
         write_json(beside / _MARKER, record)
         write_text(beside / "robustness.md", page)
-        if robustness_picture.is_possible():
-            robustness_picture.draw(beside / "robustness.png", record)
-        else:
-            print("no picture: it needs matplotlib, `pip install 'causerec_tf[plots]'`")
+        if picture is not None:
+            robustness_picture.draw(beside / picture, record)
     print(page)
     print(f"record, table, picture: {output}")
 

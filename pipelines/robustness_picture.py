@@ -7,15 +7,6 @@ from pipelines.robustness_page import title
 _MEASURES = {"recall@50": "Recall@50", "overlap@50": "overlap with the clean top 50"}
 
 
-def is_possible() -> bool:
-    """Whether matplotlib, the extra `plots`, is installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 def draw(path: Path, record: dict) -> None:
     """Draws the curves with two standard errors on either side.
 

@@ -6,7 +6,6 @@ It can be stopped and run again at any time: a trial with a record in --output i
 users are not looked at.
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from pipelines import command, tuning
+from pipelines import command, report, tuning
 from pipelines.comparison.plan import PlannedRun
 
 FLAGS = flags.FLAGS
@@ -76,7 +75,7 @@ def _page(plan: tuning.TuningPlan, dataset, done) -> str:
         f"# Tuning on {dataset.name}",
         "",
         "```",
-        shlex.join(["python", *sys.argv]),
+        report.this_command(),
         "```",
         "",
         f"Dataset fingerprint `{dataset.fingerprint[:16]}`, seed {plan.seed}"

@@ -12,15 +12,6 @@ NAME = "comparison.png"
 _COLOURS = {"paper": "#3b6ea5", "tuned": "#c1662f"}
 
 
-def is_possible() -> bool:
-    """Whether matplotlib, the extra `plots`, is installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary]) -> None:
     """Draws means with the spread over seeds, and each seed's value.
 
