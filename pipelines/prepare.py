@@ -25,7 +25,7 @@ from causerec_tf.data.public.movielens import read_movielens
 from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
-from pipelines import command
+from pipelines import beam_flags, command
 
 FLAGS = flags.FLAGS
 
@@ -85,13 +85,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("num_shards", 8, "TFRecord files a split.", lower_bound=1)
 flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read.")
-flags.DEFINE_enum(
-    "runner",
-    "local",
-    ["local", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"],
-    "local: this process, by Polars. Else Apache Beam and which of its runners; docs/operations.md.",
-)
-flags.DEFINE_string("beam_options", "", "Options of Beam, as on a command line of its own.")
+beam_flags.define(local="this process, by Polars")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is at --output.")
 
 
@@ -119,11 +113,9 @@ class Steps:
 def main() -> None:
     """Reads the flags and prepares."""
     steps = Steps()
-    if FLAGS.runner != "local":
+    if beam_flags.is_asked(InputError):
         _prepare_by_beam(steps)
         return
-    if FLAGS.beam_options:
-        raise InputError("--beam_options are of no use with --runner=local. Say --runner=DirectRunner.")
     output = Path(FLAGS.output)
     check_output(output, marker="dataset.json", overwrite=FLAGS.overwrite)
     filters = _filters()
@@ -173,15 +165,8 @@ def _prepare_by_beam(steps: Steps) -> None:
         if is_used:
             raise InputError(f"{what} does not go with --runner={FLAGS.runner}. Say --runner=local.")
     _check_columns_are_open()
-    try:
+    with beam_flags.absence_explained(InputError):
         from causerec_tf.data.distributed.prepare import Request, prepare
-    except ModuleNotFoundError as error:
-        if error.name != "apache_beam":
-            raise
-        raise InputError(
-            f"--runner={FLAGS.runner} needs Apache Beam: pip install 'causerec_tf[beam]'. Without it,"
-            " say --runner=local."
-        ) from error
     request = Request(
         patterns=FLAGS.input,
         output=FLAGS.output,

@@ -23,7 +23,7 @@ from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
 from export.errors import BundleError
-from pipelines import command
+from pipelines import beam_flags, command
 from pipelines.retrieval_progress import Progress
 
 FLAGS = flags.FLAGS
@@ -54,13 +54,7 @@ flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a r
 flags.DEFINE_integer("show", 0, "Print the answers to the first so many users, in readable names.")
 flags.DEFINE_bool("explain", False, "With --show: also the past items on which the answer rests most.")
 flags.DEFINE_string("tower_address", None, "host:port of TensorFlow Serving's gRPC. None: in this process.")
-flags.DEFINE_enum(
-    "runner",
-    "local",
-    ["local", "DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"],
-    "local: processes of this machine. Else Apache Beam and which of its runners; docs/operations.md.",
-)
-flags.DEFINE_string("beam_options", "", "Options of Beam, as on a command line of its own.")
+beam_flags.define(local="processes of this machine")
 flags.DEFINE_bool("overwrite", False, "Replace the output if it exists; begin anew in a directory of shards.")
 
 _SHOWN_ITEMS = 10
@@ -88,11 +82,9 @@ def main() -> None:
         skip_bad_rows=FLAGS.on_bad_row == "skip",
     )
     output = Path(FLAGS.output)
-    if FLAGS.runner != "local":
+    if beam_flags.is_asked(BundleError):
         _by_beam(paths, output, settings)
         return
-    if FLAGS.beam_options:
-        raise BundleError("--beam_options are of no use with --runner=local. Say --runner=DirectRunner.")
     if FLAGS.output.endswith("/") or output.is_dir():
         _to_directory(paths, output, settings)
     else:
@@ -182,15 +174,8 @@ def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
             raise BundleError(f"--{name} does not go with --runner={FLAGS.runner}; leave it out.")
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         raise BundleError(f"--output={output} exists; with --runner it is a new or an empty directory.")
-    try:
+    with beam_flags.absence_explained(BundleError):
         from export.batch.beam_step import recommend_files
-    except ModuleNotFoundError as error:
-        if error.name != "apache_beam":
-            raise
-        raise BundleError(
-            f"--runner={FLAGS.runner} needs Apache Beam: pip install 'causerec_tf[beam]'. Without it,"
-            " say --runner=local."
-        ) from error
     output.parent.mkdir(parents=True, exist_ok=True)
     beside = output.parent / f".{output.name}.partial-{os.getpid()}"
     started = time.perf_counter()
