@@ -29,6 +29,13 @@ _JOBS = {
     "parameter_server": ({"chief", "worker", "ps"}, set()),
 }
 _EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+# What TensorFlow raises when another task ends or cannot be reached.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 
 
 class LostTaskError(RuntimeError):
@@ -163,8 +170,11 @@ class Distribution:
         So every process draws the same conclusions from them.
 
         Args:
-          compute: gives the rows of a slice.
+          compute: gives the rows of a slice, [rows, ...].
           size: the number of rows.
+
+        Returns:
+          All rows in their order, [size, ...], of the dtype that `compute` gives.
         """
         count = self.num_replicas
         if count == 1:
@@ -192,7 +202,7 @@ class Distribution:
             )
 
     @contextmanager
-    def losses_explained(self) -> Iterator[None]:
+    def lost_tasks_explained(self) -> Iterator[None]:
         """Says in plain words that a task was lost.
 
         Raises:
@@ -208,14 +218,6 @@ class Distribution:
                 " without it. Start all tasks again with the same commands: the run goes on from its last"
                 f" checkpoint. TensorFlow's words: {_first_line(error)}"
             ) from error
-
-
-_LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-)
 
 
 def one_device() -> Distribution:

@@ -151,7 +151,7 @@ def train(
     """
     if distribution is None:
         distribution = strategies.start(settings, dataset.num_items, strategies.read_task(settings.strategy))
-    with distribution.losses_explained():
+    with distribution.lost_tasks_explained():
         return _train(settings, dataset, run, warm_start, distribution, callbacks, on_start, on_epoch)
 
 
