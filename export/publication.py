@@ -11,7 +11,7 @@ import numpy as np
 from export.index_options import IndexOptions
 from export.layout import tower_directory
 from export.runtime import tf
-from export.user_tower import Tower
+from export.user_tower import TowerLayer
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Model:
     """
 
     item_embeddings: np.ndarray
-    user_tower: Tower
+    user_tower: TowerLayer
     item_vectors: np.ndarray
     item_ids: Sequence[str]
     max_history: int

@@ -20,14 +20,16 @@ from export.tower_requests import padded_histories, tower_requests, write_warm_u
 WARM_UP = "tf_serving_warmup_requests"
 _TOLERANCE = 1e-5
 
-Tower = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# (concepts [B, L, d] float32, mask [B, L] bool) -> [B, d] or [B, K, d] float32; a Keras layer is one. What a
+# client asks, with item ids, is `export.answers.Tower`.
+TowerLayer = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def export_user_tower(
     directory: Path,
     *,
     item_embeddings: np.ndarray,
-    user_tower: Tower,
+    user_tower: TowerLayer,
     item_ids: Sequence[str],
     max_history: int,
     version: str,
@@ -100,7 +102,7 @@ class _ServedTower(tf.Module):
     def __init__(
         self,
         item_embeddings: np.ndarray,
-        user_tower: Tower,
+        user_tower: TowerLayer,
         vocabulary: Path,
         max_history: int,
         version: str,
@@ -198,7 +200,7 @@ def check_ids(item_ids: Sequence[str]) -> None:
 
 def _expected_vectors(
     item_embeddings: np.ndarray,
-    user_tower: Tower,
+    user_tower: TowerLayer,
     histories: Sequence[Sequence[int]],
     max_history: int,
 ) -> np.ndarray:
