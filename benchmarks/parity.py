@@ -24,6 +24,7 @@ sys.path[0] = str(ROOT)
 
 from benchmarks import peer_packages  # noqa: E402
 from causerec_tf.errors import InputError  # noqa: E402
+from causerec_tf.files import write_arrays  # noqa: E402
 from pipelines import command  # noqa: E402
 
 FLAGS = flags.FLAGS
@@ -127,9 +128,7 @@ def _write_fixture(path: Path) -> None:
         arrays[f"{name}/vectors"] = answer.user_BD
         arrays[f"{name}/num_heads"] = np.array(answer.num_heads)
         arrays |= {f"{name}/weight_{number:02}": value for number, value in enumerate(answer.weights)}
-    beside = path.with_name(f".{path.name}")
-    np.savez_compressed(beside, **arrays)
-    beside.replace(path)
+    write_arrays(path, arrays)
     print(f"wrote {path}, {path.stat().st_size:,} bytes")
 
 

@@ -104,7 +104,7 @@ def _ours(settings: Settings) -> dict:
 def _peer(name: str, settings: Settings, is_default: bool) -> dict:
     """The record of the peer's run, trained unless a record of the same settings lies there."""
     from benchmarks import peer_training
-    from causerec_tf import runs
+    from causerec_tf import files
 
     path = Path(FLAGS.runs) / f"{name}-{settings.seed}.json"
     wanted = dataclasses.asdict(settings) | {"run": str(path)}
@@ -117,7 +117,7 @@ def _peer(name: str, settings: Settings, is_default: bool) -> dict:
     record = peer_training.train(settings, is_default=is_default, say=_say)
     record = {"system": name, "settings": wanted} | record
     path.parent.mkdir(parents=True, exist_ok=True)
-    runs.write_json(path, record)
+    files.write_json(path, record)
     return record
 
 

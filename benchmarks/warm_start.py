@@ -89,12 +89,12 @@ def _yesterday(today, directory: Path):
 
 def _measure(settings, yesterday, today, place: Path) -> Iterator[dict]:
     """The figures of one seed, one row for each way to come to a model of today."""
-    from causerec_tf import records, runs, warm_start
+    from causerec_tf import files, records, warm_start
 
     source = _train(settings, yesterday, place / "yesterday", None)
     # What marks the source as finished.
     record = records.run_record(*source[1:], None, exclude_seen=False, command="")
-    runs.write_json(place / "yesterday" / "metrics.json", record)
+    files.write_json(place / "yesterday" / "metrics.json", record)
     asked = dataclasses.replace(settings, warm_start=str(place / "yesterday"))
     placed = warm_start.read(asked, today)
     is_new = ~placed.is_kept

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf import evaluation, runs, strategies
+from causerec_tf import checkpoints, evaluation, runs, strategies
 from causerec_tf.asynchronous import AsynchronousTrainer
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.sequences import Dataset
@@ -162,14 +162,14 @@ def _train(settings, dataset, run, warm_start, distribution, callbacks, on_start
     model = compiled_model(settings, dataset.num_items, distribution)
 
     progress = Progress()
-    runs.check_list(run.checkpoints)
-    runs.check_list(run.best)
+    checkpoints.check_list(run.checkpoints)
+    checkpoints.check_list(run.best)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress)
     kept = manager = tf.train.CheckpointManager(checkpoint, run.checkpoints, max_to_keep=2)
     if distribution.scratch is not None:
         manager = tf.train.CheckpointManager(checkpoint, distribution.scratch.name, max_to_keep=1)
     if kept.latest_checkpoint is not None:
-        runs.restore_last(kept)
+        checkpoints.restore_last(kept)
     elif settings.warm_start:
         assert warm_start is not None, "settings.warm_start wants warm_start.read()"
         warm_start.put_into(model)
@@ -182,7 +182,7 @@ def _train(settings, dataset, run, warm_start, distribution, callbacks, on_start
     best = tf.train.CheckpointManager(runs.towers(model), run.best, max_to_keep=2)
     if distribution.is_chief:
         for one in (manager, best):
-            runs.sweep(one)
+            checkpoints.sweep(one)
         writer = tf.summary.create_file_writer(str(run.events))
     else:
         writer = tf.summary.create_noop_writer()

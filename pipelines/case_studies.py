@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from causerec_tf.data import placement
+from causerec_tf import files
 from causerec_tf.errors import InputError
 from pipelines import command, report, several_runs
 
@@ -34,12 +34,11 @@ def main() -> None:
     """Loads the runs, measures, draws, sums up."""
     _check_installed("scikit-learn", "matplotlib")
     output = Path(FLAGS.output)
-    placement.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
+    files.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
     names = several_runs.names_of(FLAGS.runs)
 
     from causerec_tf import case_studies, evaluation, records
     from causerec_tf.data.holdout import evaluation_users
-    from causerec_tf.runs import write_json, write_text
     from pipelines import case_study_card
     from pipelines import case_study_pictures as pictures
 
@@ -70,11 +69,11 @@ def main() -> None:
         "command": report.this_command(),
         "versions": records.versions() | {"scikit-learn": version("scikit-learn")},
     }
-    with placement.written_beside(output, marker=_MARKER, overwrite=FLAGS.overwrite) as beside:
+    with files.directory_written_beside(output, marker=_MARKER, overwrite=FLAGS.overwrite) as beside:
         pictures.draw_maps(beside / "users.png", maps, shown_ids, own)
         pictures.draw_card(beside / "card.png", card, item_names)
-        write_text(beside / "card.md", case_study_card.card_text(card, item_names))
-        write_json(beside / _MARKER, record)
+        files.write_text(beside / "card.md", case_study_card.card_text(card, item_names))
+        files.write_json(beside / _MARKER, record)
 
     print("\nmean distance from a user to his future items / to those of others (1: no nearer)")
     print(f"{'':24}{'picture':>11}{'before':>11}{'all users':>11}{'catalogue':>11}{'all - first':>20}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
+from causerec_tf.files import write_text
 from pipelines import command, pictures
 from pipelines.comparison.plan import Plan, PlannedRun, read_plan
 
@@ -58,7 +59,6 @@ def main() -> None:
 
 def _write(output: Path, plan: Plan, dataset, done: dict) -> None:
     """Writes the table, and the picture where matplotlib is installed and there is something to draw."""
-    from causerec_tf.runs import write_text
     from pipelines.comparison import page, picture
     from pipelines.comparison.summary import summarise
 

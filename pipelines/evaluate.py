@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
+from causerec_tf.files import write_arrays, write_json
 from pipelines import command, report
 
 FLAGS = flags.FLAGS
@@ -25,7 +26,7 @@ def main() -> None:
     output, per_user = _free_path("output"), _free_path("per_user")
 
     from causerec_tf import records
-    from causerec_tf.runs import load_trained, write_arrays, write_json
+    from causerec_tf.runs import load_trained
 
     trained = load_trained(FLAGS.run)
     if not trained.is_finished:

@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
+from causerec_tf.files import write_json
 from pipelines import command, report
 
 FLAGS = flags.FLAGS
@@ -28,7 +29,7 @@ def main() -> None:
 
     from causerec_tf import indispensable, records
     from causerec_tf.data.holdout import evaluation_users
-    from causerec_tf.runs import load_trained, write_json
+    from causerec_tf.runs import load_trained
 
     trained = load_trained(FLAGS.run)
     settings, dataset = trained.settings, trained.dataset

@@ -13,6 +13,7 @@ import polars as pl
 from absl import flags
 
 from causerec_tf.errors import InputError
+from causerec_tf.files import write_json
 from pipelines import command, report, settings_flags
 
 FLAGS = flags.FLAGS
@@ -44,7 +45,7 @@ def main() -> None:
     from causerec_tf.data import synthetic
     from causerec_tf.data.holdout import evaluation_users
     from causerec_tf.robustness import summary
-    from causerec_tf.runs import RunDirectory, write_json
+    from causerec_tf.runs import RunDirectory
 
     command.keep_freed_memory()
     worlds, datasets = {}, {}

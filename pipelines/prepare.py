@@ -18,13 +18,13 @@ from causerec_tf.data import interactions, times
 from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.data.log_files import FORMATS
-from causerec_tf.data.placement import check_output
 from causerec_tf.data.public.amazon import REVIEWS, TRIPLES
 from causerec_tf.data.public.item_lists import read_item_lists
 from causerec_tf.data.public.movielens import read_movielens
 from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
+from causerec_tf.files import check_output
 from pipelines import beam_flags, command
 
 FLAGS = flags.FLAGS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from causerec_tf.data import placement
+from causerec_tf import files
 from causerec_tf.errors import InputError
 from pipelines import command, pictures, report, several_runs
 
@@ -31,7 +31,7 @@ _MARKER = "robustness.json"
 def main() -> None:
     """Loads the runs, disturbs, measures, writes."""
     output = Path(FLAGS.output)
-    placement.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
+    files.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
     several_runs.names_of(FLAGS.runs)
     rates = _rates(FLAGS.rates)
 
@@ -40,7 +40,6 @@ def main() -> None:
 
     from causerec_tf import disturbances, records, robustness
     from causerec_tf.data.holdout import evaluation_users
-    from causerec_tf.runs import write_json, write_text
     from pipelines import robustness_page, robustness_picture
 
     trained = several_runs.load(FLAGS.runs)
@@ -86,9 +85,9 @@ def main() -> None:
     }
     picture = "robustness.png" if pictures.can_draw() else None
     page = robustness_page.write(record, picture=picture)
-    with placement.written_beside(output, marker=_MARKER, overwrite=FLAGS.overwrite) as beside:
-        write_json(beside / _MARKER, record)
-        write_text(beside / "robustness.md", page)
+    with files.directory_written_beside(output, marker=_MARKER, overwrite=FLAGS.overwrite) as beside:
+        files.write_json(beside / _MARKER, record)
+        files.write_text(beside / "robustness.md", page)
         if picture is not None:
             robustness_picture.draw(beside / picture, record)
     print(page)

@@ -36,7 +36,7 @@ def main() -> None:
     settings = settings_flags.read(FLAGS)
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
-    from causerec_tf import records, runs, servers, strategies, training, warm_start
+    from causerec_tf import files, records, runs, servers, strategies, training, warm_start
     from causerec_tf.data.sequences import open_dataset
     from causerec_tf.data.windows import num_batches
     from pipelines.profiling import StepProfile
@@ -47,7 +47,7 @@ def main() -> None:
     task = strategies.read_task(settings.strategy)
     dataset = open_dataset(settings.dataset)
     run = runs.RunDirectory(Path(settings.run))
-    kept = runs.read_json(run.metrics) if run.metrics.exists() else None
+    kept = files.read_json(run.metrics) if run.metrics.exists() else None
     missing = run.missing(kept, test=FLAGS.test)
     if missing:
         # Before there is a directory of the run, and before hours of training meet it.
@@ -107,7 +107,7 @@ def main() -> None:
     test = None
     if FLAGS.test:
         test = records.evaluate(model, settings, dataset, "test", exclude_seen=exclude_seen)
-        runs.write_arrays(run.test_users, test.per_user)
+        files.write_arrays(run.test_users, test.per_user)
     record = records.run_record(
         settings,
         dataset,
@@ -117,7 +117,7 @@ def main() -> None:
         command=report.this_command(),
         distribution=distribution.about,
     )
-    runs.write_json(run.metrics, record)
+    files.write_json(run.metrics, record)
     print(
         f"kept epoch {record['best_epoch']} of {record['epochs']};"
         f" {record['train_examples_per_second']:,.0f} examples/s;"

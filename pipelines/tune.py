@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
+from causerec_tf.files import write_text
 from pipelines import command, report, tuning
 from pipelines.comparison.plan import PlannedRun
 
@@ -36,7 +37,6 @@ def main() -> None:
 
     # TensorFlow takes seconds to import: a wrong plan should not wait for it.
     from causerec_tf.data.sequences import open_dataset
-    from causerec_tf.runs import write_text
     from pipelines.comparison import results, running
 
     dataset = open_dataset(plan.dataset)

@@ -44,8 +44,10 @@ def test_an_environment_that_asks_for_keras_3_is_refused(value):
     assert f"TF_USE_LEGACY_KERAS={value!r} in the environment asks for Keras 3. Unset it" in done.stderr
 
 
-# Parts that share nothing but tensors and arrays. `errors` has no code in it: all may know it.
-INDEPENDENT = ("data", "towers", "counterfactual", "losses", "metrics", "retrieval")
+# Parts that share nothing but tensors and arrays.
+INDEPENDENT = ("data", "towers", "counterfactual", "losses", "metrics", "retrieval", "checkpoints")
+# What all may know: it knows nothing of interactions, models or runs, and waits for no TensorFlow.
+SHARED = ("errors", "files")
 SERVING = ("retriever", "item_index", "remote_tower", "service.app")
 
 
@@ -102,8 +104,20 @@ def test_the_parts_do_not_know_each_other(part):
         ours = {name for name in imported_by(FILES[module]) if is_within(name, "causerec_tf")} - {
             "causerec_tf"
         }
-        known = {name for name in ours if not (is_within(name, own) or is_within(name, "causerec_tf.errors"))}
+        allowed = (own, *(f"causerec_tf.{shared}" for shared in SHARED))
+        known = {name for name in ours if not any(is_within(name, one) for one in allowed)}
         assert known == set(), module
+
+
+@pytest.mark.parametrize("part", SHARED)
+def test_what_all_may_know_knows_nothing_but_errors_and_numpy(part):
+    foreign = {
+        name
+        for name in imported_by(FILES[f"causerec_tf.{part}"])
+        if name.partition(".")[0] not in sys.stdlib_module_names
+        and not any(is_within(name, one) for one in ("causerec_tf.errors", "numpy"))
+    }
+    assert foreign == set()
 
 
 def test_the_library_knows_neither_scripts_nor_export_nor_flags():

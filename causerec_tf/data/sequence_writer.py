@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf.data.interactions import SplitSequences
-from causerec_tf.data.placement import written_beside
 from causerec_tf.data.sequences import (
     FORMAT_VERSION,
     INFO_FILE,
@@ -24,6 +23,7 @@ from causerec_tf.data.sequences import (
     open_dataset,
 )
 from causerec_tf.data.user_split import SPLITS
+from causerec_tf.files import directory_written_beside
 
 
 def write_dataset(
@@ -50,7 +50,7 @@ def write_dataset(
     Raises:
       InputError: `directory` exists and may not be replaced.
     """
-    with written_beside(directory, marker=INFO_FILE, overwrite=overwrite) as beside:
+    with directory_written_beside(directory, marker=INFO_FILE, overwrite=overwrite) as beside:
         _write_files(sequences, beside, num_shards, dict(about), item_names, progress)
     return open_dataset(directory)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from causerec_tf import comparison
 from causerec_tf.data.sequences import Dataset
+from causerec_tf.files import file_written_beside
 from pipelines.comparison.plan import Plan
 from pipelines.comparison.summary import TESTED_METRICS, Summary
 
@@ -46,6 +47,5 @@ def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary])
         f"{dataset.name}, {plan.measure} users: mean, seeds and their standard deviation;"
         f" dotted: {plan.baseline}"
     )
-    beside = path.with_name(f".{path.name}.tmp")
-    figure.savefig(beside, format="png", dpi=120)
-    beside.replace(path)
+    with file_written_beside(path) as beside:
+        figure.savefig(beside, format="png", dpi=120)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from causerec_tf import records, runs
+from causerec_tf import files, records, runs
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from pipelines.comparison.plan import PlannedRun
@@ -49,7 +49,7 @@ def load(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Resul
     path = output / f"{run.name}.json"
     if not path.exists():
         return None
-    record = runs.read_json(path)
+    record = files.read_json(path)
     _check_is_of(record, path, run, dataset)
     if measure == "validation":
         return Result(record, None)
@@ -75,16 +75,16 @@ def store(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Resu
       InputError: the run's directory does not hold what was asked for.
     """
     directory = runs.RunDirectory(Path(run.settings.run))
-    record = runs.read_json(directory.metrics)
+    record = files.read_json(directory.metrics)
     _check_is_of(record, directory.metrics, run, dataset)
     values = None
     if measure == "test":
         values = _read_users(directory.test_users, record)
         users = _users_path(output, run)
         users.parent.mkdir(parents=True, exist_ok=True)
-        runs.write_arrays(users, values)
+        files.write_arrays(users, values)
     output.mkdir(parents=True, exist_ok=True)
-    runs.write_json(output / f"{run.name}.json", record)
+    files.write_json(output / f"{run.name}.json", record)
     return Result(record, values)
 
 

@@ -21,10 +21,10 @@ from causerec_tf.data.filters import Filters, no_shared_user, nothing_left
 from causerec_tf.data.interactions import column_roles, no_usable_rows
 from causerec_tf.data.log_files import check_format, empty_file
 from causerec_tf.data.log_rows import REASONS, missing_column
-from causerec_tf.data.placement import written_beside
 from causerec_tf.data.sequences import INFO_FILE, ITEMS_FILE, read_lines
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
+from causerec_tf.files import directory_written_beside
 
 _RANGE_BYTES = 64 << 20
 # Beam's own runner in Python. What is called DirectRunner tries to download another one first.
@@ -322,7 +322,7 @@ def _buckets(entries: Iterable[list]) -> list[Bucket]:
 def _place(output: str, overwrite: bool) -> Iterator[str]:
     """Where to write: beside a directory of the operating system, else in the place itself."""
     if not storage.is_remote(output):
-        with written_beside(output, marker=INFO_FILE, overwrite=overwrite) as beside:
+        with directory_written_beside(output, marker=INFO_FILE, overwrite=overwrite) as beside:
             yield str(beside)
         return
     place = output.rstrip("/")

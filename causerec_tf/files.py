@@ -1,10 +1,13 @@
-"""A directory is written beside its place and renamed into it when it is whole."""
+"""Files and directories come whole or not at all: each is written beside its place and renamed into it."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from causerec_tf.errors import InputError
 
@@ -38,7 +41,7 @@ def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None
 
 
 @contextmanager
-def written_beside(directory: str | Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
+def directory_written_beside(directory: str | Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
     """Gives a new directory to write in, which takes its place when the block ends well.
 
     Whatever ends the block otherwise, nothing of it is left, and what was in its place stays.
@@ -63,6 +66,56 @@ def written_beside(directory: str | Path, *, marker: str, overwrite: bool) -> It
         _move(beside, directory)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def file_written_beside(path: Path) -> Iterator[Path]:
+    """Gives a path to write a file at, which takes its place when the block ends well.
+
+    Whatever ends the block otherwise, nothing of it is left, and what was in its place stays.
+
+    Args:
+      path: the place; a file that is there is replaced.
+    """
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        yield beside
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text as UTF-8, so that no reader meets half of it."""
+    with file_written_beside(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Writes JSON as `write_text` does; a value that is not finite is an error."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as a compressed .npz, as `write_text` writes text; no pickle is needed to read it."""
+    with file_written_beside(path) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def read_json(path: Path) -> dict:
+    """Reads what `write_json` wrote.
+
+    Raises:
+      InputError: it cannot be read, or is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Remove it, and make it again.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds {type(value).__name__}, wanted a JSON object: it is no record.")
+    return value
 
 
 def _move(beside: Path, directory: Path) -> None:

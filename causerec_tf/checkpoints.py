@@ -1,0 +1,103 @@
+"""Checkpoints that a kill or a disk may have damaged: the last whole one is read, a broken one is named."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from causerec_tf.errors import InputError
+
+_logger = logging.getLogger(__name__)
+
+
+def check_list(directory: Path) -> None:
+    """Checks the file `checkpoint`, by which TensorFlow knows the checkpoints of a directory.
+
+    TensorFlow takes one that it cannot read for none, so that a run would start again from nothing.
+
+    Args:
+      directory: of the checkpoints; it, or the file, may be missing.
+
+    Raises:
+      InputError: the file is there, and names no checkpoint.
+    """
+    path = directory / "checkpoint"
+    if not path.exists():
+        return
+    try:
+        state = tf.train.get_checkpoint_state(str(directory))
+    except ValueError:
+        state = None
+    if state is None:
+        numbers = [int(file.stem.rpartition("-")[2]) for file in directory.glob("ckpt-*.index")]
+        last = f"ckpt-{max(numbers)}" if numbers else "ckpt-N"
+        raise InputError(
+            f"{path} is damaged: it names no checkpoint. Write the line\n"
+            f'model_checkpoint_path: "{last}"\n'
+            "into it to go on from that one, or choose another --run."
+        )
+
+
+def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    """Reads a checkpoint.
+
+    Args:
+      checkpoint: what to fill.
+      path: of the checkpoint, without the ending of its files.
+
+    Raises:
+      InputError: its files are damaged, or are of another model.
+    """
+    try:
+        checkpoint.restore(path).assert_existing_objects_matched()
+    # TensorFlow turns what its reader meets into Python's own kinds of error, IndexError for a short file.
+    except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
+        raise InputError(
+            f"the checkpoint {path} cannot be read: {error}\nRemove its files and the file `checkpoint`"
+            " beside them and run pipelines/train.py again, or choose another --run."
+        ) from error
+
+
+def restore_last(manager: tf.train.CheckpointManager) -> None:
+    """Reads the last checkpoint, or where it is damaged the one before, with a warning.
+
+    Args:
+      manager: of the checkpoints, at least one.
+
+    Raises:
+      InputError: none can be read; the message is about the last.
+    """
+    failures = []
+    # A list that was mended by hand names the last one alone, and the manager then lists none.
+    for path in dict.fromkeys([manager.latest_checkpoint, *reversed(manager.checkpoints)]):
+        try:
+            restore(manager.checkpoint, path)
+        except InputError as error:
+            failures.append((path, error))
+            continue
+        for failed, _ in failures:
+            _logger.warning("The checkpoint %s cannot be read: going on from %s.", failed, path)
+        return
+    raise failures[0][1]
+
+
+def sweep(manager: tf.train.CheckpointManager) -> None:
+    """Removes what killed saves have left beside the checkpoints, which may be as large as these.
+
+    A save writes into `ckpt-<n>_temp`, and its list into `checkpoint.tmp<random>`. It removes the checkpoint
+    that falls off the list after it has written the list. TensorFlow comes back to none of these.
+
+    Args:
+      manager: of the directory. Where it lists nothing, every checkpoint stays: the list may have been mended
+        by hand.
+    """
+    directory = Path(manager.directory)
+    listed = {Path(path).name for path in manager.checkpoints}
+    for path in directory.glob("ckpt-*_temp"):
+        shutil.rmtree(path)
+    for path in directory.glob("checkpoint.tmp*"):
+        path.unlink()
+    for path in [*directory.glob("ckpt-*.index"), *directory.glob("ckpt-*.data-*")] if listed else []:
+        if path.stem not in listed:
+            path.unlink()

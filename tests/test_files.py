@@ -1,0 +1,99 @@
+"""Files and directories come whole or not at all, whatever interrupts their writing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from causerec_tf import files
+from causerec_tf.errors import InputError
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def directory_of(place, text, *, overwrite=False):
+    with files.directory_written_beside(place, marker="kind.json", overwrite=overwrite) as beside:
+        assert beside.parent == place.parent and beside != place
+        (beside / "kind.json").write_text(text)
+
+
+def test_a_directory_appears_whole(tmp_path):
+    directory_of(tmp_path / "a" / "made", "new")
+    assert names(tmp_path / "a") == ["made"]
+    assert (tmp_path / "a" / "made" / "kind.json").read_text() == "new"
+
+
+def test_a_directory_is_replaced_only_if_asked_and_only_one_of_its_kind(tmp_path):
+    directory_of(tmp_path / "made", "old")
+    with pytest.raises(InputError, match=r"exists already.*--overwrite"):
+        directory_of(tmp_path / "made", "new")
+    directory_of(tmp_path / "made", "new", overwrite=True)
+    assert names(tmp_path) == ["made"]
+    assert (tmp_path / "made" / "kind.json").read_text() == "new"
+    (tmp_path / "made" / "kind.json").unlink()
+    with pytest.raises(InputError, match=r"has no kind\.json, so it is nothing that --overwrite replaces"):
+        directory_of(tmp_path / "made", "new", overwrite=True)
+
+
+def test_a_directory_below_a_file_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"since .*file is a file"):
+        files.check_output(tmp_path / "file" / "made", marker="kind.json", overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_interrupted_directory_leaves_nothing_and_spoils_nothing(tmp_path, overwrite):
+    place = tmp_path / "made"
+    if overwrite:
+        directory_of(place, "old")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        files.directory_written_beside(place, marker="kind.json", overwrite=overwrite) as beside,
+    ):
+        (beside / "kind.json").write_text("new")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == (["made"] if overwrite else [])
+    assert not overwrite or (place / "kind.json").read_text() == "old"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_interrupted_file_leaves_nothing_and_spoils_nothing(tmp_path, there):
+    path = tmp_path / "page.md"
+    if there:
+        files.write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt), files.file_written_beside(path) as beside:
+        assert beside.parent == tmp_path and beside != path
+        beside.write_text("half")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == (["page.md"] if there else [])
+    assert not there or path.read_text() == "old"
+
+
+def test_json_comes_back_and_what_is_not_finite_does_not_go_in(tmp_path):
+    path = tmp_path / "metrics.json"
+    files.write_json(path, {"name": "é", "value": 0.5})
+    assert files.read_json(path) == {"name": "é", "value": 0.5} == json.loads(path.read_text())
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(path, {"value": float("nan")})
+    assert files.read_json(path)["value"] == 0.5 and names(tmp_path) == ["metrics.json"]
+    path.write_text("[1]")
+    with pytest.raises(InputError, match="holds list, wanted a JSON object"):
+        files.read_json(path)
+    for content in ("{", None):
+        path.write_text(content) if content else path.unlink()
+        with pytest.raises(InputError, match="cannot be read"):
+            files.read_json(path)
+
+
+def test_arrays_come_back_without_pickle(tmp_path):
+    path = tmp_path / "users.npz"
+    files.write_arrays(path, {"recall": np.arange(3, dtype=np.float32)})
+    with np.load(path, allow_pickle=False) as loaded:
+        assert loaded["recall"].dtype == np.float32 and loaded["recall"].tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        files.write_arrays(path, {"recall": np.array([{}], object)})
+    assert names(tmp_path) == ["users.npz"]
+    with np.load(path) as loaded:
+        assert loaded["recall"].tolist() == [0, 1, 2]
