@@ -15,8 +15,7 @@ from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.sequences import Dataset, open_dataset
 from causerec_tf.data.windows import training_batches
 from causerec_tf.optimizers import SparseAdam
-from causerec_tf.settings import Settings
-from causerec_tf.training import CHOSEN_BY
+from causerec_tf.settings import CHOSEN_BY, Settings
 
 
 class _Ranker:

@@ -39,10 +39,6 @@ class _Encoded(NamedTuple):
     negatives_exist_BN: tf.Tensor | None = None
 
 
-class NonFiniteLossError(RuntimeError):
-    """The training loss became infinite or not a number."""
-
-
 class CauseRec(tfrs.Model):
     """A two-tower retriever that trains with counterfactual histories (equation 11).
 
@@ -141,7 +137,7 @@ class CauseRec(tfrs.Model):
           float [], the mean over the batch; of synchronous replicas the share of this one in it.
 
         Raises:
-          tf.errors.InvalidArgumentError: the loss is not finite; see `explain_non_finite`.
+          tf.errors.InvalidArgumentError: the loss is not finite; see `training.explain_non_finite`.
         """
         history_BL, target_B = inputs["history"], inputs["target"]
         mask_BL = history_BL != PADDING

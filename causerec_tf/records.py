@@ -2,73 +2,16 @@
 
 import dataclasses
 from importlib import metadata
-from typing import NamedTuple
 
-import numpy as np
-
-from causerec_tf import evaluation
-from causerec_tf.data.holdout import evaluation_users
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
-from causerec_tf.model import CauseRec
-from causerec_tf.settings import Settings
-from causerec_tf.training import CHOSEN_BY, Progress, examples_per_second
+from causerec_tf.evaluation import Measured
+from causerec_tf.settings import CHOSEN_BY, Settings
+from causerec_tf.training import Progress, examples_per_second
 
 # Where a run lies and where its data lay is no part of what was measured.
 _PLACES = ("run", "dataset")
 _PACKAGES = ("causerec_tf", "tensorflow", "tf-keras", "tensorflow-recommenders", "numpy")
-
-
-class Measured(NamedTuple):
-    """What evaluation users gave.
-
-    Attributes:
-      num_users: how many they are.
-      model: metric -> value of the model.
-      pop: metric -> value of POP.
-      per_user: metric -> float32 [users], the model's value of each, in the order of the dataset.
-    """
-
-    num_users: int
-    model: dict[str, float]
-    pop: dict[str, float]
-    per_user: dict[str, np.ndarray]
-
-
-def evaluate(
-    model: CauseRec, settings: Settings, dataset: Dataset, split: str, *, exclude_seen: bool
-) -> Measured:
-    """The model and POP on the users of a split.
-
-    Args:
-      model: the trained model.
-      settings: of its run.
-      dataset: it was trained on.
-      split: `validation` or `test`.
-      exclude_seen: leave out the items of a user's history.
-
-    Returns:
-      The figures.
-
-    Raises:
-      InputError: no user of the split has two events.
-    """
-    users = evaluation_users(dataset.read(split), settings.max_history)
-    if len(users) == 0:
-        raise InputError(
-            f"{dataset.directory} has no {split} user with two events or more: there is nothing to"
-            " measure. Prepare a larger log, or try another --split_seed."
-        )
-    k = max(evaluation.CUTOFFS)
-    ranked = evaluation.rank_users(model, users, k, exclude_seen=exclude_seen)
-    popular = evaluation.rank_by_popularity(dataset.num_items, users, k, exclude_seen=exclude_seen)
-    values = evaluation.per_user(ranked, users)
-    return Measured(
-        len(users),
-        evaluation.means(values),
-        evaluation.figures(popular, users),
-        {name: one.astype(np.float32) for name, one in values.items()},
-    )
 
 
 def run_record(

@@ -15,6 +15,7 @@ SAMPLERS = ("uniform", "log_uniform", "full")
 PRECISIONS = ("float32", "mixed_bfloat16")
 RECIPES = ("paper", "tuned")
 STRATEGIES = ("one_device", "mirrored", "multi_worker", "parameter_server")
+CHOSEN_BY = "recall@50"  # of the validation users: picks the epoch, stops early, picks among tuned settings
 
 
 def _setting(default, help: str, choices: tuple[str, ...] | None = None):

@@ -16,14 +16,17 @@ from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.windows import num_batches
 from causerec_tf.errors import InputError
-from causerec_tf.model import CauseRec, NonFiniteLossError
+from causerec_tf.model import CauseRec
 from causerec_tf.optimizers import SparseAdam
-from causerec_tf.settings import Settings
+from causerec_tf.settings import CHOSEN_BY, Settings
 from causerec_tf.strategies import Distribution
 from causerec_tf.warm_start import WarmStart
 
-CHOSEN_BY = "recall@50"  # of the validation users: picks the epoch and stops early
 STEPS_BETWEEN_SUMMARIES = 100
+
+
+class NonFiniteLossError(RuntimeError):
+    """The training loss became infinite or not a number."""
 
 
 @dataclass
@@ -296,11 +299,12 @@ def explain_non_finite(message: str, settings: Settings) -> NonFiniteLossError:
     """The step and the loss parts, from the failed assertion, with the likely cause."""
     parts = re.findall(r"\[([^\]]*)\]", message.partition("[[{{node")[0])
     report = " ".join(parts).replace("= ", "=").replace("-nan", "nan")
+    names = ("lambda_co", "lambda_ii", "lambda_cm", "lambda_cn")
+    weights = ", ".join(f"--{name}={getattr(settings, name)}" for name in names)
     return NonFiniteLossError(
         f"{report}. The likely cause is too large a step: lower --learning_rate (now"
         f" {settings.learning_rate}), raise --temperature (now {settings.temperature}) or lower the"
-        f" weight of the part that grew (--lambda_co={settings.lambda_co},"
-        f" --lambda_ii={settings.lambda_ii}). The last checkpoint is from before this step."
+        f" weight of the part that grew ({weights}). The last checkpoint is from before this step."
     )
 
 

@@ -25,14 +25,14 @@ def main() -> None:
     """Evaluates, prints, writes the record and the users' figures if asked to."""
     output, per_user = _free_path("output"), _free_path("per_user")
 
-    from causerec_tf import records
+    from causerec_tf import evaluation, records
     from causerec_tf.runs import load_trained
 
     trained = load_trained(FLAGS.run)
     if not trained.is_finished:
         print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")
     settings, dataset = trained.settings, trained.dataset
-    measured = records.evaluate(
+    measured = evaluation.evaluate(
         trained.model, settings, dataset, FLAGS.split, exclude_seen=FLAGS.exclude_seen
     )
     users = {f"{FLAGS.split}_users": measured.num_users}

@@ -36,7 +36,7 @@ def main() -> None:
     settings = settings_flags.read(FLAGS)
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
-    from causerec_tf import files, records, runs, servers, strategies, training, warm_start
+    from causerec_tf import evaluation, files, records, runs, servers, strategies, training, warm_start
     from causerec_tf.data.sequences import open_dataset
     from causerec_tf.data.windows import num_batches
     from pipelines.profiling import StepProfile
@@ -106,7 +106,7 @@ def main() -> None:
     exclude_seen = False  # as the paper; pipelines/evaluate.py measures the other policy
     test = None
     if FLAGS.test:
-        test = records.evaluate(model, settings, dataset, "test", exclude_seen=exclude_seen)
+        test = evaluation.evaluate(model, settings, dataset, "test", exclude_seen=exclude_seen)
         files.write_arrays(run.test_users, test.per_user)
     record = records.run_record(
         settings,

@@ -14,6 +14,7 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from causerec_tf.files import write_text
+from causerec_tf.settings import CHOSEN_BY
 from pipelines import command, report, tuning
 from pipelines.comparison.plan import PlannedRun
 
@@ -47,8 +48,8 @@ def main() -> None:
 
         def take_over(run: PlannedRun, seconds: float) -> str:
             stored = results.store(output, run, dataset, "validation")
-            score = stored.record["validation"][tuning.CHOSEN_BY]
-            return f"{run.name}: {tuning.CHOSEN_BY} {score:.4f} ({seconds:.0f} s)"
+            score = stored.record["validation"][CHOSEN_BY]
+            return f"{run.name}: {CHOSEN_BY} {score:.4f} ({seconds:.0f} s)"
 
         failures = running.train_all(missing, test=False, jobs=FLAGS.jobs, on_end=take_over)
         for failure in failures:

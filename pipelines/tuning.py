@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from causerec_tf.errors import InputError
+from causerec_tf.settings import CHOSEN_BY
 from pipelines.comparison.plan import PlannedRun, as_flags, check_table, load_table, planned_run
-
-CHOSEN_BY = "recall@50"
 
 
 @dataclass(frozen=True)

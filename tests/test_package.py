@@ -109,8 +109,8 @@ def test_the_parts_do_not_know_each_other(part):
         assert known == set(), module
 
 
-@pytest.mark.parametrize("part", SHARED)
-def test_what_all_may_know_knows_nothing_but_errors_and_numpy(part):
+@pytest.mark.parametrize("part", [*SHARED, "settings"])
+def test_what_all_may_know_and_the_settings_know_nothing_but_errors_and_numpy(part):
     foreign = {
         name
         for name in imported_by(FILES[f"causerec_tf.{part}"])

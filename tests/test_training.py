@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import tensorflow as tf
 
-from causerec_tf import records, runs, training
+from causerec_tf import evaluation, records, runs, training
 from causerec_tf.data import interactions, sequence_writer, sequences, synthetic, windows
 from causerec_tf.errors import InputError
 from causerec_tf.settings import Settings
@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, meth
 def test_learns_the_generated_world(tmp_path, dataset, method):
     model, progress = train(tmp_path / "run", dataset, method=method, epochs=6)
     settings = settings_of("", dataset, method=method)
-    test = records.evaluate(model, settings, dataset, "test", exclude_seen=False)
+    test = evaluation.evaluate(model, settings, dataset, "test", exclude_seen=False)
     record = records.run_record(settings, dataset, progress, test, exclude_seen=False, command="")
     # 240 items, 12 interests: popularity finds a twelfth of what an oracle of interests finds.
     assert record["test"]["recall@20"] > 1.8 * record["pop"]["recall@20"]
@@ -88,7 +88,7 @@ def test_learns_the_generated_world(tmp_path, dataset, method):
 def test_finds_nothing_where_there_is_nothing(tmp_path):
     dataset = prepare(tmp_path / "noise", learnable=False)
     model, _ = train(tmp_path / "run", dataset, method="item")
-    measured = records.evaluate(model, settings_of("", dataset), dataset, "test", exclude_seen=False)
+    measured = evaluation.evaluate(model, settings_of("", dataset), dataset, "test", exclude_seen=False)
     # 20 of 240 items at random: recall 1/12, with some 90 users of 6 targets a deviation of .012.
     assert measured.model["recall@20"] == pytest.approx(20 / 240, abs=0.045)
 
@@ -140,6 +140,20 @@ def test_another_setting_or_dataset_is_refused(tmp_path, dataset):
 def test_a_loss_that_is_not_finite_is_explained(tmp_path, dataset):
     with pytest.raises(training.NonFiniteLossError, match=r"step \d+ .* --learning_rate"):
         train(tmp_path / "run", dataset, method="item", learning_rate=1e30)
+
+
+def test_the_explanation_names_the_parts_and_every_setting_that_may_help():
+    settings = dataclasses.replace(
+        FAST, method="item", lambda_co=2.0, lambda_ii=3.0, lambda_cm=0.5, lambda_cn=0.25
+    )
+    message = "assertion failed: [loss is not finite at step] [7] [matching=] [1.5] [cn=] [-nan]\n\t [[{{node"
+    text = str(training.explain_non_finite(message, settings))
+    assert text.startswith("loss is not finite at step 7 matching=1.5 cn=nan. The likely cause")
+    for setting in (
+        *("--lambda_co=2.0", "--lambda_ii=3.0", "--lambda_cm=0.5", "--lambda_cn=0.25"),
+        *("--learning_rate (now 0.005)", "--temperature (now 1.0)"),
+    ):
+        assert setting in text
 
 
 def test_a_broken_checkpoint_is_named(tmp_path, dataset):
