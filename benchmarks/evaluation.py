@@ -15,7 +15,7 @@ import tensorflow as tf
 from benchmarks import log, pictures, rounds, stepping
 from benchmarks.report import Result
 from causerec_tf import evaluation, retrieval
-from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
+from causerec_tf.data.holdout import evaluation_users
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.settings import Settings
 from causerec_tf.training import compiled_model
@@ -70,7 +70,7 @@ def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str]
     step_seconds = rounds.timed(lambda: stepper.run(scale.steps // 2)) / (scale.steps // 2)
     model = stepper.model
     items = model.item_vectors()
-    vectors = _encode(model, users)
+    vectors = evaluation.user_vectors(model, users.history)
     several = _several(vectors)
 
     ours = evaluation.rank_users(model, users, K, exclude_seen=False)
@@ -161,13 +161,6 @@ def our_top_k(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     k = min(K, len(items))
     blocks = (tf.constant(users[start : start + size]) for start in range(0, len(users), size))
     return np.concatenate([_top_k(block, catalogue, k)[1].numpy() for block in blocks])
-
-
-def _encode(model, users: EvaluationUsers) -> np.ndarray:
-    size = evaluation.VECTORS_PER_BLOCK
-    starts = range(0, len(users), size)
-    blocks = [model.encode(tf.constant(users.history[start : start + size])).numpy() for start in starts]
-    return np.concatenate(blocks)
 
 
 def _several(vectors: np.ndarray) -> np.ndarray:

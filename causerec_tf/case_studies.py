@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
+from causerec_tf import evaluation
+from causerec_tf.comparison import mean_and_standard_error
 from causerec_tf.data.holdout import EvaluationUsers, ItemLists
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
@@ -139,7 +140,7 @@ def user_map(
     Raises:
       InputError: scikit-learn is not installed, or the chosen users have the same items.
     """
-    user_vectors, item_vectors = _encode(model, users.history), model.item_vectors()
+    user_vectors, item_vectors = evaluation.user_vectors(model, users.history), model.item_vectors()
     items = shown_items(items_of_chosen)
     own = ownership(items_of_chosen, items)
     if own.all():
@@ -162,7 +163,7 @@ def user_map(
     )
 
 
-def summary(one: UserMap, first: UserMap) -> dict[str, float]:
+def summary(one: UserMap, first: UserMap) -> dict[str, float | None]:
     """The figures of a map.
 
     Args:
@@ -173,15 +174,14 @@ def summary(one: UserMap, first: UserMap) -> dict[str, float]:
       `in_picture`, `before`, `all_users` and `all_users_catalogue` as in `UserMap`, means over users; and the
       mean over users of `all_users` minus the other run's, with its standard error.
     """
-    differences = one.all_users - first.all_users
-    differences = differences[np.isfinite(differences)]
+    difference = mean_and_standard_error(one.all_users - first.all_users)
     return {
         "in_picture": one.in_picture,
         "before": one.before,
         "all_users": float(np.nanmean(one.all_users)),
         "all_users_catalogue": float(np.nanmean(one.all_users_catalogue)),
-        "all_users_minus_first": float(differences.mean()),
-        "standard_error": float(differences.std(ddof=1) / np.sqrt(len(differences))),
+        "all_users_minus_first": difference["mean"],
+        "standard_error": difference["standard_error"],
     }
 
 
@@ -310,13 +310,6 @@ def card(users: EvaluationUsers, user: int, ranked: dict[str, np.ndarray], *, nu
         num_future=len(future),
         hits=frozenset().union(*lists.values()) & set(future.tolist()),
     )
-
-
-def _encode(model: CauseRec, history: np.ndarray) -> np.ndarray:
-    """User vectors, float [all users, d] or [all users, K, d]."""
-    starts = range(0, len(history), _USERS_PER_BLOCK)
-    blocks = [model.encode(tf.constant(history[start : start + _USERS_PER_BLOCK])) for start in starts]
-    return np.concatenate([block.numpy() for block in blocks])
 
 
 def _relative_distances_of_all(

@@ -161,3 +161,20 @@ def paired_t_test(ours: np.ndarray, theirs: np.ndarray) -> float:
 def spread(values: Sequence[float]) -> float | None:
     """The sample standard deviation over seeds; None for fewer than two."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def mean_and_standard_error(values: np.ndarray) -> dict[str, float | int | None]:
+    """The mean over users and its standard error, for JSON.
+
+    Args:
+      values: float [users], not a number (or infinite) for a user who has no value.
+
+    Returns:
+      `mean` and `standard_error`, None where too few users have a value, and `users`, how many have one.
+    """
+    known = values[np.isfinite(values)]
+    return {
+        "mean": float(known.mean()) if len(known) else None,
+        "standard_error": float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else None,
+        "users": len(known),
+    }

@@ -14,6 +14,7 @@ from causerec_tf.settings import Settings
 
 CUTOFFS = (20, 50)
 VECTORS_PER_BLOCK = 256  # users ranked at once, divided by the vectors that each of them has
+HISTORIES_PER_BLOCK = 1024  # encoded at once where nothing is ranked
 
 _top_k = tf.function(retrieval.top_k)
 
@@ -70,6 +71,24 @@ def evaluate(
     )
 
 
+def user_vectors(model: CauseRec, history: np.ndarray) -> np.ndarray:
+    """User vectors of histories, block by block, so that memory does not grow but by the answer.
+
+    Args:
+      model: the model.
+      history: int [users, L], one or more, oldest first, padded with 0 on the right.
+
+    Returns:
+      float32 [users, d], or [users, K, d] where the tower gives K vectors.
+    """
+    return np.concatenate(
+        [
+            model.encode(tf.constant(history[block])).numpy()
+            for block in _blocks(len(history), HISTORIES_PER_BLOCK)
+        ]
+    )
+
+
 def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
     """The model's k best items of the whole catalogue for each user.
 
@@ -90,9 +109,9 @@ def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen:
     for part_ID in model.item_vectors_in_parts():
         catalogue = retrieval.in_blocks(part_ID)
         for block in _blocks(len(users), users_per_block):
-            user_vectors = model.encode(tf.constant(users.history[block]))
+            vectors = model.encode(tf.constant(users.history[block]))
             excluded = _padded(users.seen, block) - first if exclude_seen else None
-            new_scores, items = _top_k(user_vectors, catalogue, min(k, len(part_ID)), excluded)
+            new_scores, items = _top_k(vectors, catalogue, min(k, len(part_ID)), excluded)
             _merge(scores[block], ranked[block], new_scores.numpy(), items.numpy(), first)
         first += len(part_ID)
     return ranked
@@ -172,7 +191,7 @@ def _padded(lists: ItemLists, block: slice) -> tf.Tensor:
 
 
 def _blocks(num_users: int, users_per_block: int) -> list[slice]:
-    """Users that are ranked at once: so memory does not grow with their number."""
+    """Users that are handled at once: so memory does not grow with their number."""
     starts = range(0, num_users, users_per_block)
     return [slice(start, min(start + users_per_block, num_users)) for start in starts]
 

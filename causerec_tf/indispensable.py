@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf import evaluation, robustness
+from causerec_tf import evaluation, metrics
+from causerec_tf.comparison import mean_and_standard_error
 from causerec_tf.counterfactual import concepts
 from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 
-_HISTORIES_PER_BLOCK = 2048
+_K = 50  # length of the lists that are compared
 WAYS = ("concept", "deletion", "random", "concept_lowest")
 
 
@@ -54,16 +55,19 @@ def indispensable(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray)
     table = tf.constant(model.item_embeddings())
     concept_BL = concepts.scores(tf.gather(table, history_BL), tf.gather(table, target_B))
     halves = concepts.rank(concept_BL, tf.constant(mask_BL))
-    rank_BL = np.argsort(halves.order_BL.numpy(), axis=1)
-    batch_size, length = history_BL.shape
-    # Every position left out in turn: variant p keeps all others.
-    keep_BLL = np.broadcast_to(~np.eye(length, dtype=bool), [batch_size, length, length])
-    variants = without(np.repeat(history_BL, length, axis=0), keep_BLL.reshape(-1, length))
-    left_BL = _scores(model, variants, np.repeat(target_B, length)).reshape(batch_size, length)
-    whole_B = _scores(model, history_BL, target_B)
+    target_BD = model.item_vectors()[target_B - 1]
+    # Every position left out in turn, in all histories at once.
+    left_BL = np.stack(
+        [
+            _scores(model, without(history_BL, keep_L), target_BD)
+            for keep_L in ~np.eye(history_BL.shape[1], dtype=bool)
+        ],
+        axis=1,
+    )
+    whole_B = _scores(model, history_BL, target_BD)
     return Support(
         np.where(mask_BL, concept_BL.numpy(), np.float32(0)),
-        mask_BL & (rank_BL < halves.num_indispensable_B.numpy()[:, np.newaxis]),
+        halves.is_indispensable_BL.numpy(),
         np.where(mask_BL, whole_B[:, np.newaxis] - left_BL, np.float32(0)),
     )
 
@@ -73,7 +77,7 @@ def without(history_BL: np.ndarray, keep_BL: np.ndarray) -> np.ndarray:
 
     Args:
       history_BL: int [B, L], padded with 0 on the right.
-      keep_BL: bool [B, L], which positions stay.
+      keep_BL: bool [B, L], which positions stay; or [L], of every history.
     """
     kept_BL = np.where(keep_BL, history_BL, 0)
     order_BL = np.argsort(kept_BL == 0, axis=1, kind="stable")
@@ -104,7 +108,7 @@ def removal(model: CauseRec, users: EvaluationUsers, num_removed: int, *, seed: 
     rows = np.flatnonzero(lengths > num_removed)
     if num_removed < 1 or not len(rows):
         raise InputError(f"{num_removed} items are to be removed: wanted 1 or more, and a user with more.")
-    whole = evaluation.rank_users(model, users, robustness.K, exclude_seen=False)
+    whole = evaluation.rank_users(model, users, _K, exclude_seen=False)
     history_BL, first_B = users.history[rows], whole[rows, 0]
     support = indispensable(model, history_BL, first_B)
     orders = {
@@ -121,26 +125,21 @@ def removal(model: CauseRec, users: EvaluationUsers, num_removed: int, *, seed: 
         histories = users.history.copy()
         histories[rows] = without(history_BL, rank_BL >= num_removed)
         changed = EvaluationUsers(users.user_ids, histories, users.seen, users.targets)
-        lists = evaluation.rank_users(model, changed, robustness.K, exclude_seen=False)[rows]
-        replaced_by[way] = 1.0 - robustness.overlap(whole[rows], lists)
+        lists = evaluation.rank_users(model, changed, _K, exclude_seen=False)[rows]
+        replaced_by[way] = 1.0 - metrics.overlap(whole[rows], lists)
         lost = ~(lists == first_B[:, np.newaxis]).any(axis=1)
         answers[way] = {
-            "replaced@50": robustness.summary(replaced_by[way]),
-            "lost@50": robustness.summary(lost.astype(np.float64)),
+            "replaced@50": mean_and_standard_error(replaced_by[way]),
+            "lost@50": mean_and_standard_error(lost.astype(np.float64)),
         }
     for way in ("concept", "deletion"):
         more = replaced_by[way] - replaced_by["random"]
-        answers[way]["replaced_more_than_random@50"] = robustness.summary(more)
+        answers[way]["replaced_more_than_random@50"] = mean_and_standard_error(more)
     return answers
 
 
-def _scores(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray) -> np.ndarray:
+def _scores(model: CauseRec, history_BL: np.ndarray, target_BD: np.ndarray) -> np.ndarray:
     """The score of one item for each history, as ranking has it: by the best of several vectors."""
-    items_BD = model.item_vectors()[target_B - 1]
-    answers = []
-    for start in range(0, len(history_BL), _HISTORIES_PER_BLOCK):
-        block = slice(start, start + _HISTORIES_PER_BLOCK)
-        vectors = model.encode(tf.constant(history_BL[block])).numpy()
-        several_BID = vectors if vectors.ndim == 3 else vectors[:, np.newaxis]
-        answers.append(np.einsum("bid,bd->bi", several_BID, items_BD[block]).max(axis=1))
-    return np.concatenate(answers)
+    vectors = evaluation.user_vectors(model, history_BL)
+    several_BID = vectors if vectors.ndim == 3 else vectors[:, np.newaxis]
+    return np.einsum("bid,bd->bi", several_BID, target_BD).max(axis=1)

@@ -1,4 +1,4 @@
-"""Recall, NDCG in its three definitions, and hit rate, over ranked items. No model.
+"""Recall, NDCG in its three definitions, hit rate, and the overlap of two lists, over ranked items. No model.
 
 All of it is vectorised NumPy over users; one value a user comes out, so that systems can be compared
 user by user.
@@ -69,6 +69,23 @@ def per_user(
         "ndcg_target_order": by_place / ideal_of_hits,
         "hr": (hits > 0).astype(np.float64),
     }
+
+
+def overlap(lists: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The share of each list that is in the other list too.
+
+    Args:
+      lists: int [U, k], distinct items; 0 is none.
+      others: int [U, k].
+
+    Returns:
+      float64 [U]: items in both / items in `lists`; 0 for an empty list.
+    """
+    stride = int(max(lists.max(initial=0), others.max(initial=0))) + 1
+    rows = np.arange(len(lists))[:, np.newaxis] * stride
+    is_item = lists != 0
+    in_both = np.isin(rows + lists, rows + others) & is_item
+    return in_both.sum(axis=1) / np.maximum(is_item.sum(axis=1), 1)
 
 
 def _gain(place: np.ndarray) -> np.ndarray:

@@ -9,13 +9,13 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
+from causerec_tf.comparison import mean_and_standard_error
 from causerec_tf.counterfactual import concepts
 from causerec_tf.data.holdout import EvaluationUsers, ItemLists, evaluation_users, last_items
 from causerec_tf.data.sequences import Dataset, UserSequences
 from causerec_tf.data.synthetic import World
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
-from causerec_tf.robustness import summary
 
 
 def find_noise(sequences: UserSequences, item_ids: list[str], world: World) -> np.ndarray:
@@ -107,9 +107,7 @@ def detection(model: CauseRec, dataset: Dataset, world: World, split: str = "tes
 
     table = tf.constant(model.item_embeddings())
     scores_UL = concepts.scores(tf.gather(table, users.history), tf.gather(table, targets))
-    halves = concepts.rank(scores_UL, tf.constant(mask_UL))
-    rank_UL = np.argsort(halves.order_BL.numpy(), axis=1)
-    is_indispensable_UL = mask_UL & (rank_UL < halves.num_indispensable_B.numpy()[:, np.newaxis])
+    is_indispensable_UL = concepts.rank(scores_UL, tf.constant(mask_UL)).is_indispensable_BL.numpy()
     scores_UL = scores_UL.numpy()
 
     clean = ~target_is_noise
@@ -123,14 +121,14 @@ def detection(model: CauseRec, dataset: Dataset, world: World, split: str = "tes
         one = row_auc(
             scores_UL[here][np.newaxis], is_noise_UL[here][np.newaxis], np.ones([1, here.sum()], bool)
         )
-        by_recency[str(recency)] = summary(one)["mean"]
+        by_recency[str(recency)] = mean_and_standard_error(one)["mean"]
     dispensable_UL = mask_UL & ~is_indispensable_UL
     return {
         "users": int(clean.sum()),
         "noise_in_histories": float(is_noise_UL[clean][mask_UL[clean]].mean()),
-        "auc": summary(auc[clean]),
-        "auc_noise_target": summary(auc[~clean]),
-        "auc_same_interest": summary(row_auc(same_UL, is_noise_UL, mask_UL)[clean]),
+        "auc": mean_and_standard_error(auc[clean]),
+        "auc_noise_target": mean_and_standard_error(auc[~clean]),
+        "auc_same_interest": mean_and_standard_error(row_auc(same_UL, is_noise_UL, mask_UL)[clean]),
         "auc_by_recency": by_recency,
         "noise_in_dispensable": float(is_noise_UL[clean][dispensable_UL[clean]].mean()),
         "noise_in_indispensable": float(is_noise_UL[clean][is_indispensable_UL[clean]].mean()),

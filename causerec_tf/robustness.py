@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from causerec_tf import disturbances, evaluation
+from causerec_tf import disturbances, evaluation, metrics
+from causerec_tf.comparison import mean_and_standard_error
 from causerec_tf.data.holdout import EvaluationUsers, ItemLists, last_items
 from causerec_tf.disturbances import Clicks
 from causerec_tf.errors import InputError
@@ -49,8 +50,8 @@ class Condition:
             "kind": self.kind,
             **({"band": self.band} if self.band else {}),
             "rate": self.rate,
-            "values": {name: summary(one) for name, one in self.values.items()},
-            "change": {name: summary(one) for name, one in self.change.items()},
+            "values": {name: mean_and_standard_error(one) for name, one in self.values.items()},
+            "change": {name: mean_and_standard_error(one) for name, one in self.change.items()},
         }
 
 
@@ -84,10 +85,12 @@ class Robustness:
             raise ValueError("the systems met other clicks: measure both on the same users, with one seed.")
         conditions = []
         for ours, theirs in zip(self.conditions, beside.conditions, strict=True):
-            less = {name: summary(one - theirs.change[name]) for name, one in ours.change.items()}
+            less = {
+                name: mean_and_standard_error(one - theirs.change[name]) for name, one in ours.change.items()
+            }
             conditions.append(ours.record() | {"change_minus_first": less})
         return {
-            "clean": {name: summary(one) for name, one in self.clean.items()},
+            "clean": {name: mean_and_standard_error(one) for name, one in self.clean.items()},
             "conditions": conditions,
             "clicks_sha256": self.digest,
         }
@@ -159,33 +162,6 @@ def measure(
     return Robustness(clean, conditions, chosen, digest.hexdigest())
 
 
-def overlap(lists: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The share of each list that is in the other list too.
-
-    Args:
-      lists: int [U, k], distinct items; 0 is none.
-      others: int [U, k].
-
-    Returns:
-      float64 [U]: items in both / items in `lists`; 0 for an empty list.
-    """
-    stride = int(max(lists.max(initial=0), others.max(initial=0))) + 1
-    rows = np.arange(len(lists))[:, np.newaxis] * stride
-    is_item = lists != 0
-    in_both = np.isin(rows + lists, rows + others) & is_item
-    return in_both.sum(axis=1) / np.maximum(is_item.sum(axis=1), 1)
-
-
-def summary(values: np.ndarray) -> dict[str, float | int | None]:
-    """Mean and standard error over the users for whom there is a value; None where too few have one."""
-    known = values[np.isfinite(values)]
-    return {
-        "mean": float(known.mean()) if len(known) else None,
-        "standard_error": float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else None,
-        "users": len(known),
-    }
-
-
 def _all_draws(
     users: EvaluationUsers,
     frequencies: np.ndarray,
@@ -223,7 +199,7 @@ def _condition(
             users, history=last_items(histories, users.history.shape[1]), seen=histories
         )
         lists = evaluation.rank_users(model, disturbed, K, exclude_seen=False)
-        of_draw = _metrics(lists, users) | {OVERLAP: overlap(clean_lists, lists)}
+        of_draw = _metrics(lists, users) | {OVERLAP: metrics.overlap(clean_lists, lists)}
         if draws.items:
             item, concerned = draws.items[draw], np.diff(clicks.row_splits) > 0
             exposed = (lists == item).any(axis=1).astype(np.float64)

@@ -7,7 +7,6 @@ python export/bundle.py --bundle=bundles/quickstart --rollback
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
 
 from causerec_tf.errors import InputError
@@ -42,8 +41,6 @@ flags.DEFINE_integer("warm_up_requests", 20, "Real histories that a model server
 flags.DEFINE_bool("rollback", False, "Publish the version before the latest again, under a higher number.")
 flags.DEFINE_bool("dry_run", False, "Say what would be done, and write nothing.")
 
-_BATCH = 1024
-
 
 def main() -> None:
     """Publishes or rolls back, and says what was done."""
@@ -60,6 +57,7 @@ def main() -> None:
 
 
 def _publish_run(bundle: Path) -> Any:
+    from causerec_tf import evaluation
     from causerec_tf.data.holdout import evaluation_users
     from causerec_tf.runs import load_trained
     from export import publish
@@ -83,7 +81,8 @@ def _publish_run(bundle: Path) -> Any:
     return publish.publish(
         bundle,
         model,
-        queries=_user_vectors(trained.model, users.history),
+        # What the index is tuned and measured on.
+        queries=evaluation.user_vectors(trained.model, users.history),
         warm_up_histories=[row[row > 0].tolist() for row in users.history[: FLAGS.warm_up_requests]],
         options=IndexOptions(
             target_recall=FLAGS.target_recall, method=FLAGS.index_method, memory=FLAGS.index_memory
@@ -105,12 +104,6 @@ def _note_updates(bundle: Path) -> None:
                 f"note: the items of version {number} were changed by export/update_index.py; the new version"
                 " has those of the run alone. Apply what still holds again."
             )
-
-
-def _user_vectors(model: Any, histories: np.ndarray) -> np.ndarray:
-    """The vectors of the validation users: what the index is tuned and measured on."""
-    starts = range(0, len(histories), _BATCH)
-    return np.concatenate([np.asarray(model.encode(histories[start : start + _BATCH])) for start in starts])
 
 
 def _print(bundle: Path, publication: Any) -> None:

@@ -42,9 +42,9 @@ def main() -> None:
     import dataclasses
 
     from causerec_tf import evaluation, planted_noise, records, training
+    from causerec_tf.comparison import mean_and_standard_error
     from causerec_tf.data import synthetic
     from causerec_tf.data.holdout import evaluation_users
-    from causerec_tf.robustness import summary
     from causerec_tf.runs import RunDirectory
 
     command.keep_freed_memory()
@@ -91,7 +91,7 @@ def main() -> None:
                 values = evaluation.per_user(
                     evaluation.rank_users(model, users, 50, exclude_seen=False), users
                 )
-                figures[kind] = {name: summary(values[name]) for name in _METRICS}
+                figures[kind] = {name: mean_and_standard_error(values[name]) for name in _METRICS}
                 row = "".join(f"{name} {figures[kind][name]['mean']:.4f}  " for name in _METRICS)
                 print(f"  {kind:15}{row}", flush=True)
             if world == "noisy":

@@ -115,3 +115,12 @@ def test_what_cannot_be_compared_is_refused():
 def test_the_spread_is_the_sample_deviation():
     assert comparison.spread([1.0, 2.0, 6.0]) == pytest.approx(math.sqrt((2**2 + 1**2 + 3**2) / 2))
     assert comparison.spread([1.0]) is None
+
+
+def test_mean_and_standard_error_leave_out_users_without_a_value():
+    # Of 2, 4 and 9 the squares about the mean 5 sum to 26: s^2 = 13, and the error is sqrt(13 / 3).
+    got = comparison.mean_and_standard_error(np.array([2.0, np.nan, 4.0, np.inf, 9.0]))
+    assert got == {"mean": 5.0, "standard_error": pytest.approx(math.sqrt(13 / 3)), "users": 3}
+    one, none = (comparison.mean_and_standard_error(np.array(v)) for v in ([np.nan, 7.0], [np.nan]))
+    assert one == {"mean": 7.0, "standard_error": None, "users": 1}
+    assert none == {"mean": None, "standard_error": None, "users": 0}

@@ -74,3 +74,14 @@ def test_figures_are_means_over_users():
     assert figures["recall@20"] == figures["hr@20"] == pytest.approx(3 / 7)
     assert figures["recall@50"] == pytest.approx(4 / 7)
     assert figures["ndcg@50"] == pytest.approx((3 + 1 / np.log2(32)) / 7)
+
+
+@pytest.mark.parametrize("tower", ["mean", "comirec_sa"])
+def test_user_vectors_of_blocks_are_those_of_each_user_alone(tower, monkeypatch):
+    monkeypatch.setattr(evaluation, "HISTORIES_PER_BLOCK", 3)  # several blocks, the last of them short
+    model = CauseRec(Settings(embedding_dim=8, max_history=5, tower=tower), 50)
+    users, _ = users_of(50)
+    vectors = evaluation.user_vectors(model, users.history)
+    alone = np.concatenate([model.encode(users.history[u : u + 1]).numpy() for u in range(len(users))])
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, alone, rtol=1e-5, atol=1e-6)

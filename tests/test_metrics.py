@@ -47,3 +47,14 @@ def test_bad_shapes_are_refused():
         metrics.per_user(np.array([[1, 2]]), np.array([3]), np.array([0, 1]), k=5)
     with pytest.raises(ValueError, match="no targets"):
         metrics.per_user(np.array([[1], [2]]), np.array([3]), np.array([0, 1, 1]), k=1)
+
+
+def test_overlap_equals_sets():
+    rng = np.random.default_rng(1)
+    a, b = (np.stack([rng.permutation(30)[:10] for _ in range(50)]) for _ in range(2))  # 0 is no item
+    want = [
+        len(set(x.tolist()) & set(y.tolist()) - {0}) / len(set(x.tolist()) - {0})
+        for x, y in zip(a, b, strict=True)
+    ]
+    assert metrics.overlap(a, b).tolist() == pytest.approx(want)
+    assert metrics.overlap(np.zeros([1, 4], int), np.ones([1, 4], int)).tolist() == [0]

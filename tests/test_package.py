@@ -48,6 +48,8 @@ def test_an_environment_that_asks_for_keras_3_is_refused(value):
 INDEPENDENT = ("data", "towers", "counterfactual", "losses", "metrics", "retrieval", "checkpoints")
 # What all may know: it knows nothing of interactions, models or runs, and waits for no TensorFlow.
 SHARED = ("errors", "files")
+# Each asks one question of a trained model; what they share is in evaluation, metrics and comparison.
+STUDIES = ("robustness", "planted_noise", "indispensable", "case_studies")
 SERVING = ("retriever", "item_index", "remote_tower", "service.app")
 
 
@@ -118,6 +120,12 @@ def test_what_all_may_know_and_the_settings_know_nothing_but_errors_and_numpy(pa
         and not any(is_within(name, one) for one in ("causerec_tf.errors", "numpy"))
     }
     assert foreign == set()
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_studies_do_not_know_each_other(study):
+    others = {f"causerec_tf.{other}" for other in STUDIES if other != study}
+    assert not imported_by(FILES[f"causerec_tf.{study}"]) & others
 
 
 def test_the_library_knows_neither_scripts_nor_export_nor_flags():

@@ -26,17 +26,6 @@ def some_users(max_history):
     return EvaluationUsers(ids, last_items(seen, max_history), seen, targets)
 
 
-def test_overlap_equals_sets():
-    rng = np.random.default_rng(1)
-    a, b = (np.stack([rng.permutation(30)[:10] for _ in range(50)]) for _ in range(2))  # 0 is no item
-    want = [
-        len(set(x.tolist()) & set(y.tolist()) - {0}) / len(set(x.tolist()) - {0})
-        for x, y in zip(a, b, strict=True)
-    ]
-    assert robustness.overlap(a, b).tolist() == pytest.approx(want)
-    assert robustness.overlap(np.zeros([1, 4], int), np.ones([1, 4], int)).tolist() == [0]
-
-
 def test_conditions_equal_the_definitions_and_every_system_meets_the_same_clicks():
     model = CauseRec(Settings(embedding_dim=8, max_history=6), NUM_ITEMS)
     users = some_users(6)

@@ -18,6 +18,13 @@ class RankedConcepts(NamedTuple):
     num_indispensable_B: tf.Tensor
     num_dispensable_B: tf.Tensor
 
+    @property
+    def is_indispensable_BL(self) -> tf.Tensor:
+        """Which positions hold an indispensable concept, bool [B, L]; False for padding."""
+        # The order is a permutation of the positions; its inverse gives each position's rank.
+        rank_BL = tf.argsort(self.order_BL, axis=-1)
+        return rank_BL < self.num_indispensable_B[:, tf.newaxis]
+
 
 def scores(concepts_BLD: tf.Tensor, target_BD: tf.Tensor) -> tf.Tensor:
     """Equations 5 and 8: the inner product of each concept with the target.

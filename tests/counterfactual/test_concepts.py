@@ -32,6 +32,7 @@ def test_halves_equal_the_twin_for_every_length():
         assert ranked.num_indispensable_B[b] == len(best)
         assert ranked.num_dispensable_B[b] == len(rest)
         assert ranked.order_BL[b, :n].numpy().tolist() == best + rest
+        assert np.flatnonzero(ranked.is_indispensable_BL[b]).tolist() == sorted(best)
 
 
 def test_a_very_low_score_still_comes_before_padding():
