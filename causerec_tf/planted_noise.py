@@ -135,32 +135,44 @@ def detection(model: CauseRec, dataset: Dataset, world: World, split: str = "tes
     }
 
 
-def with_clean_targets(noisy: Dataset, clean: Dataset, split: str, max_history: int) -> EvaluationUsers:
-    """The users of the noisy world with what they would have gone on to in the clean one.
+def users_between(
+    history_of: Dataset, clean: Dataset, known: Dataset, split: str, max_history: int
+) -> EvaluationUsers:
+    """Users with their histories in one of twin worlds and with what they went on to in the clean one.
 
     Args:
-      noisy: dataset of the world with noise.
+      history_of: dataset of the world that the histories are taken from, with noise or without.
       clean: dataset of the world of the same settings and seed but `noise_rate=0`, where every event that is
         not noise is the same.
+      known: dataset that the model was trained on, of either world.
       split: whose users.
       max_history: of the tower.
 
     Returns:
-      The users with noisy histories, in the numbers of the noisy dataset's vocabulary.
+      The users, all their items in the numbers of the vocabulary of `known`.
 
     Raises:
-      InputError: the two are not twins.
+      InputError: the two worlds are not twins, or an item of a user is not in `known`.
     """
-    users = evaluation_users(noisy.read(split), max_history)
+    users = evaluation_users(history_of.read(split), max_history)
     others = evaluation_users(clean.read(split), max_history)
-    targets = ItemLists(renumber(others.targets.items, clean, noisy), others.targets.row_splits)
     if users.user_ids.tolist() != others.user_ids.tolist():
-        raise InputError(f"{noisy.directory} and {clean.directory} have other users: prepare both anew.")
-    return dataclasses.replace(users, targets=targets)
+        raise InputError(f"{history_of.directory} and {clean.directory} have other users: prepare both anew.")
+    seen = ItemLists(renumber(users.seen.items, history_of, known), users.seen.row_splits)
+    targets = ItemLists(renumber(others.targets.items, clean, known), others.targets.row_splits)
+    return EvaluationUsers(users.user_ids, last_items(seen, max_history), seen, targets)
 
 
 def renumber(items: np.ndarray, of: Dataset, to: Dataset) -> np.ndarray:
-    """Item numbers of one dataset as those of another, int32.
+    """Item numbers of one dataset as those of another.
+
+    Args:
+      items: int of any shape, numbers in the vocabulary of `of`; 0 is padding and stays 0.
+      of: dataset whose numbers they are.
+      to: dataset whose numbers are wanted.
+
+    Returns:
+      int32, of the same shape.
 
     Raises:
       InputError: an item is not in the other.

@@ -44,7 +44,6 @@ def main() -> None:
     from causerec_tf import evaluation, planted_noise, records, training
     from causerec_tf.comparison import mean_and_standard_error
     from causerec_tf.data import synthetic
-    from causerec_tf.data.holdout import evaluation_users
     from causerec_tf.runs import RunDirectory
 
     command.keep_freed_memory()
@@ -65,27 +64,12 @@ def main() -> None:
             print(f"{run.path.name}: {dataset.num_training_windows:,} examples an epoch", flush=True)
             with run.locked():
                 model, _ = training.train(settings, dataset, run)
-            clean = evaluation_users(datasets["clean"].read("test"), settings.max_history)
             histories = {
-                "clean_history": clean
-                if world == "clean"
-                else dataclasses.replace(
-                    clean,
-                    history=planted_noise.renumber(clean.history, datasets["clean"], dataset),
-                    targets=dataclasses.replace(
-                        clean.targets,
-                        items=planted_noise.renumber(clean.targets.items, datasets["clean"], dataset),
-                    ),
-                ),
-                "noisy_history": planted_noise.with_clean_targets(
-                    datasets["noisy"], datasets["clean"], "test", settings.max_history
-                ),
-            }
-            if world == "clean":
-                noisy = histories["noisy_history"]
-                histories["noisy_history"] = dataclasses.replace(
-                    clean, history=planted_noise.renumber(noisy.history, datasets["noisy"], dataset)
+                f"{name}_history": planted_noise.users_between(
+                    history_of, datasets["clean"], dataset, "test", settings.max_history
                 )
+                for name, history_of in datasets.items()
+            }
             figures = {}
             for kind, users in histories.items():
                 values = evaluation.per_user(

@@ -66,18 +66,37 @@ def test_the_noise_is_found_again_by_user_and_time(twins):
         planted_noise.find_noise(sequences, datasets["noisy"].item_ids(), synthetic.generate(**WORLD, seed=1))
 
 
-def test_clean_targets_are_those_of_the_clean_world(twins):
+@pytest.mark.parametrize("known", ["clean", "noisy"])
+@pytest.mark.parametrize("history_of", ["clean", "noisy"])
+def test_users_between_have_the_history_of_one_world_and_the_targets_of_the_clean_one(
+    twins, history_of, known
+):
+    """The items are told from the worlds, by id."""
     worlds, datasets = twins
-    users = planted_noise.with_clean_targets(datasets["noisy"], datasets["clean"], "test", 5)
-    ids = np.array(["", *datasets["noisy"].item_ids()], object)
+    users = planted_noise.users_between(datasets[history_of], datasets["clean"], datasets[known], "test", 5)
+    ids = np.array(["", *datasets[known].item_ids()], object)
     assert len(users) > 5
     for number, user in enumerate(users.user_ids):
         mine = worlds["clean"].users == user
         cut = 8 * mine.sum() // 10
         targets = users.targets.items[slice(*users.targets.row_splits[number : number + 2])]
         assert ids[targets].tolist() == list(dict.fromkeys(worlds["clean"].items[mine][cut:]))
-        history = worlds["noisy"].items[mine][:cut][-5:]
+        seen = users.seen.items[slice(*users.seen.row_splits[number : number + 2])]
+        assert ids[seen].tolist() == worlds[history_of].items[mine][:cut].tolist()
+        history = worlds[history_of].items[mine][:cut][-5:]
         assert ids[users.history[number]].tolist() == [*history, *[""] * (5 - len(history))]
+    assert users.history.dtype == users.seen.items.dtype == users.targets.items.dtype == np.int32
+
+
+def test_worlds_that_are_no_twins_are_refused(twins, tmp_path):
+    _, datasets = twins
+    other = write(tmp_path / "other", synthetic.generate(num_users=90, num_items=12, num_interests=6))
+    with pytest.raises(InputError, match="have other users: prepare both anew"):
+        planted_noise.users_between(other, datasets["clean"], datasets["clean"], "test", 5)
+    items = np.arange(datasets["clean"].num_items + 1)
+    with pytest.raises(InputError, match=r"other does not have the item item-000\d\d of .*clean"):
+        planted_noise.renumber(items, datasets["clean"], other)
+    assert planted_noise.renumber(np.array([[0, 1], [2, 0]]), other, other).tolist() == [[0, 1], [2, 0]]
 
 
 def test_detection_equals_a_loop_over_users(twins):
