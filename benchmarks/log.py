@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import tensorflow as tf
 
 from causerec_tf.data import interactions, sequence_writer, synthetic
@@ -95,8 +94,7 @@ def _generate(directory: Path) -> None:
     world = synthetic.generate(
         num_users=NUM_USERS, num_items=NUM_ITEMS, events_per_user=NUM_EVENTS / NUM_USERS, seed=0
     )
-    events = pl.DataFrame({"user": world.users.tolist(), "item": world.items.tolist(), "time": world.times})
-    sequences = interactions.build_sequences(events, split_seed=0, num_shards=_NUM_SHARDS)
+    sequences = interactions.build_sequences(world.events(), split_seed=0, num_shards=_NUM_SHARDS)
     about = {"time_unit": "as given", "split_seed": 0, "source": {"kind": "generated for benchmarks"}}
     directory.parent.mkdir(parents=True, exist_ok=True)
     sequence_writer.write_dataset(sequences, directory, num_shards=_NUM_SHARDS, about=about)

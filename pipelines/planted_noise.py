@@ -9,7 +9,6 @@ the test users went on to in the clean world. docs/robustness.md says what the r
 
 from pathlib import Path
 
-import polars as pl
 from absl import flags
 
 from causerec_tf.errors import InputError
@@ -107,8 +106,7 @@ def _dataset(directory: Path, world):
 
     if not directory.exists():
         directory.parent.mkdir(parents=True, exist_ok=True)
-        columns = {"user": world.users.tolist(), "item": world.items.tolist(), "time": world.times}
-        sequences = interactions.build_sequences(pl.DataFrame(columns), split_seed=0, num_shards=2)
+        sequences = interactions.build_sequences(world.events(), split_seed=0, num_shards=2)
         about = {"time_unit": "as given", "split_seed": 0, "source": {"kind": "generated"}}
         sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)
     dataset = open_dataset(directory)

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from absl import flags
 
 from causerec_tf.data import interactions, times
@@ -208,7 +207,7 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
 
     steps.begin("no --input: generating a world with known interests")
     world = synthetic.generate()
-    events = pl.DataFrame({"user": world.users.tolist(), "item": world.items.tolist(), "time": world.times})
+    events = world.events()
     steps.end(f"{len(events):,} interactions")
     log = interactions.Log(events, times.AS_GIVEN, len(events), {}, ())
     if names is None:

@@ -1,25 +1,16 @@
 """Planted noise: the AUC by counting pairs, the join by user and time, twin worlds."""
 
 import numpy as np
-import polars as pl
 import pytest
 
 from causerec_tf import planted_noise
-from causerec_tf.data import holdout, interactions, sequence_writer, synthetic
-from causerec_tf.data.sequences import open_dataset
+from causerec_tf.data import holdout, synthetic
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
+from tests.worlds import write_world
 
 WORLD = {"num_users": 150, "num_items": 60, "num_interests": 6, "events_per_user": 20}
-
-
-def write(directory, world):
-    columns = {"user": world.users.tolist(), "item": world.items.tolist(), "time": world.times}
-    sequences = interactions.build_sequences(pl.DataFrame(columns), split_seed=0, num_shards=2)
-    about = {"time_unit": "as given", "split_seed": 0}
-    sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)
-    return open_dataset(directory)
 
 
 def pairs_auc(low, high):
@@ -49,8 +40,10 @@ def test_worlds_of_one_seed_differ_in_the_noise_alone():
 @pytest.fixture(name="twins", scope="module")
 def fixture_twins(tmp_path_factory):
     place = tmp_path_factory.mktemp("twins")
-    worlds = {name: synthetic.generate(**WORLD, noise_rate=r) for name, r in (("clean", 0.0), ("noisy", 0.2))}
-    return worlds, {name: write(place / name, world) for name, world in worlds.items()}
+    rates = {"clean": 0.0, "noisy": 0.2}
+    worlds = {name: synthetic.generate(**WORLD, noise_rate=rate) for name, rate in rates.items()}
+    datasets = {name: write_world(place / name, **WORLD, noise_rate=rate) for name, rate in rates.items()}
+    return worlds, datasets
 
 
 def test_the_noise_is_found_again_by_user_and_time(twins):
@@ -90,7 +83,7 @@ def test_users_between_have_the_history_of_one_world_and_the_targets_of_the_clea
 
 def test_worlds_that_are_no_twins_are_refused(twins, tmp_path):
     _, datasets = twins
-    other = write(tmp_path / "other", synthetic.generate(num_users=90, num_items=12, num_interests=6))
+    other = write_world(tmp_path / "other", num_users=90, num_items=12, num_interests=6)
     with pytest.raises(InputError, match="have other users: prepare both anew"):
         planted_noise.users_between(other, datasets["clean"], datasets["clean"], "test", 5)
     items = np.arange(datasets["clean"].num_items + 1)

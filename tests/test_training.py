@@ -4,14 +4,14 @@ import dataclasses
 import shutil
 
 import numpy as np
-import polars as pl
 import pytest
 import tensorflow as tf
 
 from causerec_tf import evaluation, records, runs, training
-from causerec_tf.data import interactions, sequence_writer, sequences, synthetic, windows
+from causerec_tf.data import sequences, windows
 from causerec_tf.errors import InputError
 from causerec_tf.settings import Settings
+from tests.worlds import write_world
 
 FAST = Settings(
     embedding_dim=16, batch_size=256, sampler="full", epochs=2, memory_size=2000, checkpoint_steps=3
@@ -19,11 +19,7 @@ FAST = Settings(
 
 
 def prepare(directory, **world):
-    made = synthetic.generate(**{"num_users": 900, "num_items": 240, "num_interests": 12} | world)
-    events = pl.DataFrame({"user": made.users.tolist(), "item": made.items.tolist(), "time": made.times})
-    built = interactions.build_sequences(events, split_seed=0, num_shards=2)
-    about = {"time_unit": "as given", "split_seed": 0}
-    return sequence_writer.write_dataset(built, directory, num_shards=2, about=about)
+    return write_world(directory, **{"num_users": 900, "num_items": 240, "num_interests": 12} | world)
 
 
 @pytest.fixture(name="dataset", scope="module")

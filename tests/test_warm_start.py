@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from causerec_tf import new_items, records, runs, training, warm_start
-from causerec_tf.data import interactions, sequence_writer
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
+from tests.worlds import write_events
 
 TINY = Settings(embedding_dim=8, batch_size=64, sampler="full", epochs=1, max_history=5, checkpoint_steps=2)
 NEW = "item-new"
@@ -23,9 +23,7 @@ def write(directory, sequences, split_seed=0):
         for time, item in enumerate(items)
     ]
     events = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
-    built = interactions.build_sequences(events, split_seed=split_seed, num_shards=2)
-    about = {"time_unit": "as given", "split_seed": split_seed}
-    return sequence_writer.write_dataset(built, directory, num_shards=2, about=about)
+    return write_events(events, directory, split_seed=split_seed)
 
 
 def worlds(num_items):

@@ -7,6 +7,7 @@ there is nothing. It also stands in for a log where there is none yet.
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from causerec_tf.errors import InputError
 
@@ -57,6 +58,10 @@ class World:
     item_names: np.ndarray
     item_interest: np.ndarray
     user_interests: np.ndarray
+
+    def events(self) -> pl.DataFrame:
+        """The log as a raw one is read: columns `user`, `item` (text) and `time` (int64)."""
+        return pl.DataFrame({"user": self.users, "item": self.items, "time": self.times})
 
 
 def generate(

@@ -3,6 +3,7 @@
 import collections
 
 import numpy as np
+import polars as pl
 import pytest
 
 from causerec_tf.data import synthetic
@@ -32,6 +33,17 @@ def test_events_agree_with_the_catalogue(world):
     lengths = np.bincount(user_numbers(world))
     assert lengths.min() >= 5
     assert abs(lengths.mean() - 30) < 5 * np.sqrt(25 / 6000)
+
+
+def test_the_events_are_a_log_of_text_and_times():
+    world = synthetic.generate(num_users=40, num_items=30, num_interests=5)
+    events = world.events()
+    assert events.schema == {"user": pl.String, "item": pl.String, "time": pl.Int64}
+    wanted = [
+        (f"user-{user + 1:06d}", f"item-{item + 1:05d}", time)
+        for user, item, time in zip(user_numbers(world), world.item_index, world.times, strict=True)
+    ]
+    assert events.rows() == wanted
 
 
 def test_times_grow_within_a_user(world):

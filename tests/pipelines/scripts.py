@@ -5,11 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
-
-from causerec_tf.data import interactions, sequence_writer, synthetic
+from tests import worlds
 
 ROOT = Path(__file__).parents[2]
+
+# 120 items in 6 interests, some 15 events a user.
+WORLD = {"num_items": 120, "num_interests": 6, "events_per_user": 15}
 
 # Enough to learn a little within seconds, on 120 items.
 SMALL = {
@@ -47,22 +48,9 @@ def flags(**values):
     return [f"--{name}={value}" for name, value in (SMALL | values).items()]
 
 
-def world_events(num_users=400):
-    """The log of 120 items in 6 interests, some 15 events a user."""
-    made = synthetic.generate(num_users=num_users, num_items=120, num_interests=6, events_per_user=15)
-    return pl.DataFrame({"user": made.users.tolist(), "item": made.items.tolist(), "time": made.times})
-
-
-def write_events(events, directory, *, split_seed=0):
-    """A dataset of a log."""
-    sequences = interactions.build_sequences(events, split_seed=split_seed, num_shards=2)
-    about = {"time_unit": "as given", "split_seed": split_seed}
-    return sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)
-
-
 def write_world(directory, *, num_users=400, split_seed=0):
-    """A dataset of that world."""
-    return write_events(world_events(num_users), directory, split_seed=split_seed)
+    """A dataset of `WORLD`."""
+    return worlds.write_world(directory, num_users=num_users, split_seed=split_seed, **WORLD)
 
 
 def assert_refused(done, *messages, code=2):

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests import reference_data
+from causerec_tf.data import synthetic
+from tests import reference_data, worlds
 from tests.pipelines import forked, scripts
 
 TRAIN = "pipelines/train.py"
@@ -173,7 +174,7 @@ def test_a_loss_that_is_not_finite_ends_with_one_and_says_where(tmp_path, traine
 @pytest.mark.long
 def test_a_warm_start_takes_the_next_day_on(tmp_path, trained):
     """Old items keep their rows, new ones have some; told from vocabularies and checkpoints alone."""
-    yesterday = scripts.world_events()
+    yesterday = synthetic.generate(num_users=400, **scripts.WORLD).events()
     gone = yesterday["item"].value_counts().sort("count")["item"][0]
     kept = yesterday.filter(pl.col("item") != gone)
     later = int(yesterday["time"].max()) + 1
@@ -182,7 +183,7 @@ def test_a_warm_start_takes_the_next_day_on(tmp_path, trained):
     come = kept.filter(pl.col("user").is_in(kept["user"].unique().sort()[:50].implode()))
     come = come.with_columns(user="late-" + pl.col("user"), time=pl.col("time") + 1)
     ends = come.select("user").unique().with_columns(item=pl.lit("fresh-2"), time=pl.lit(later + 1, pl.Int64))
-    scripts.write_events(pl.concat([kept, meets, come, ends]), tmp_path / "today")
+    worlds.write_events(pl.concat([kept, meets, come, ends]), tmp_path / "today")
 
     # So short a step leaves the rows where the start has put them.
     asked = {"epochs": 1, "learning_rate": 1e-12, "dataset": tmp_path / "today", "run": tmp_path / "run"}

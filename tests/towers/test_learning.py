@@ -1,34 +1,26 @@
 """Each tower learns a generated world; where the order carries the signal, those that see it win."""
 
 import numpy as np
-import polars as pl
 import pytest
 
 from causerec_tf import evaluation, runs, training
-from causerec_tf.data import holdout, interactions, sequence_writer, synthetic
+from causerec_tf.data import holdout
 from causerec_tf.settings import TOWERS, Settings
-
-
-def prepare(directory, **world):
-    made = synthetic.generate(**world)
-    events = pl.DataFrame({"user": made.users.tolist(), "item": made.items.tolist(), "time": made.times})
-    sequences = interactions.build_sequences(events, split_seed=0, num_shards=2)
-    about = {"time_unit": "as given", "split_seed": 0}
-    return sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)
+from tests.worlds import write_world
 
 
 @pytest.fixture(name="interests", scope="module")
 def fixture_interests(tmp_path_factory):
     """240 items in twelve interests: what a user did tells what he likes."""
     directory = tmp_path_factory.mktemp("interests") / "world"
-    return prepare(directory, num_users=900, num_items=240, num_interests=12, events_per_user=20)
+    return write_world(directory, num_users=900, num_items=240, num_interests=12, events_per_user=20)
 
 
 @pytest.fixture(name="order", scope="module")
 def fixture_order(tmp_path_factory):
     """60 items, each with one successor: nothing but the last item tells the next."""
     directory = tmp_path_factory.mktemp("order") / "world"
-    return prepare(
+    return write_world(
         directory, num_users=500, num_items=60, num_interests=6, events_per_user=20, sequential=True
     )
 

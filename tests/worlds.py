@@ -1,0 +1,16 @@
+"""Generated worlds and logs as datasets on disk."""
+
+from causerec_tf.data import interactions, sequence_writer, synthetic
+
+
+def write_events(events, directory, *, num_shards=2, split_seed=0):
+    """A dataset of a log with the columns user, item and time."""
+    sequences = interactions.build_sequences(events, split_seed=split_seed, num_shards=num_shards)
+    about = {"time_unit": "as given", "split_seed": split_seed}
+    return sequence_writer.write_dataset(sequences, directory, num_shards=num_shards, about=about)
+
+
+def write_world(directory, *, num_shards=2, split_seed=0, **world):
+    """A dataset of the world that `synthetic.generate` makes of these settings."""
+    events = synthetic.generate(**world).events()
+    return write_events(events, directory, num_shards=num_shards, split_seed=split_seed)
