@@ -15,7 +15,8 @@ import numpy as np
 from benchmarks import growth, log, machine, pictures, rounds
 from benchmarks.report import Result
 from causerec_tf import evaluation
-from causerec_tf.data.holdout import EvaluationUsers, ItemLists
+from causerec_tf.data.holdout import EvaluationUsers
+from causerec_tf.data.ragged import ItemLists
 from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
 

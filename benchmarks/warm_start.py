@@ -143,7 +143,7 @@ def _figures(model, settings, dataset, is_new: np.ndarray) -> dict[str, float]:
         found = [
             target in set(ranked[user])
             for user in range(len(users))
-            for target in users.targets.items[slice(*users.targets.row_splits[user : user + 2])]
+            for target in users.targets[user]
             if is_new[target]
         ]
         figures[f"{split} new found"] = float(np.mean(found)) if found else 0.0

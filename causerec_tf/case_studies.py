@@ -12,7 +12,8 @@ import numpy as np
 
 from causerec_tf import evaluation
 from causerec_tf.comparison import mean_and_standard_error
-from causerec_tf.data.holdout import EvaluationUsers, ItemLists
+from causerec_tf.data.holdout import EvaluationUsers
+from causerec_tf.data.ragged import ItemLists
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 
@@ -109,12 +110,7 @@ def choose_items(
       One int32 array a user, distinct items.
     """
     chance = np.random.default_rng(seed)
-    return [chance.permutation(future_items(targets, user))[:items_per_user] for user in users]
-
-
-def future_items(targets: ItemLists, user: int) -> np.ndarray:
-    """The distinct items that came next for a user, int32, in the order of time."""
-    return targets.items[targets.row_splits[user] : targets.row_splits[user + 1]]
+    return [chance.permutation(targets[user])[:items_per_user] for user in users]
 
 
 def user_map(
@@ -298,8 +294,7 @@ def card(users: EvaluationUsers, user: int, ranked: dict[str, np.ndarray], *, nu
     Returns:
       The card.
     """
-    history = users.seen.items[users.seen.row_splits[user] : users.seen.row_splits[user + 1]]
-    future = future_items(users.targets, user)
+    history, future = users.seen[user], users.targets[user]
     lists = {name: [int(i) for i in items[:num_shown] if i != 0] for name, items in ranked.items()}
     return Card(
         user_id=users.user_ids[user],
@@ -320,7 +315,7 @@ def _relative_distances_of_all(
     answers = []
     for start in range(0, len(targets), _USERS_PER_BLOCK):
         rows = range(start, min(start + _USERS_PER_BLOCK, len(targets)))
-        own = ownership([future_items(targets, row) for row in rows], catalogue)
+        own = ownership([targets[row] for row in rows], catalogue)
         distances = cosine_distances(user_vectors[rows.start : rows.stop], item_vectors)
         answers.append(relative_distances(distances, own, weights))
     return np.concatenate(answers)

@@ -4,7 +4,7 @@ What is drawn depends on the users and the seed alone, so that every system meet
 do not depend on the rates that are looked at: a higher rate keeps the clicks of a lower one and adds to them.
 The whole history is disturbed, not the part that some tower reads, for towers differ in how much they read.
 
-Shapes: U users; ragged lists of items as in `data.holdout`.
+Shapes: U users; ragged lists of items as in `data.ragged`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from causerec_tf.data.holdout import EvaluationUsers, ItemLists
+from causerec_tf.data.holdout import EvaluationUsers
+from causerec_tf.data.ragged import ItemLists, row_splits, rows_and_positions
 from causerec_tf.errors import InputError
 
 # Bands of the catalogue in the order of training frequency: the share of the items at which each ends.
@@ -112,7 +113,7 @@ def replacements(users: EvaluationUsers, num_items: int, *, seed: int, draw: int
       InputError: a user has the whole catalogue.
     """
     items = _strangers(users, np.ones(num_items), _random(seed, draw, _RANDOM_ITEMS))
-    rows, positions = _rows_and_positions(users.seen)
+    rows, positions = users.seen.rows_and_positions()
     keys = _random(seed, draw, _POSITIONS).random(len(rows))
     return Clicks(items, positions[np.lexsort((keys, rows))], users.seen.row_splits)
 
@@ -153,14 +154,14 @@ def attack(users: EvaluationUsers, item: int, *, seed: int, draw: int) -> Clicks
     """
     has_item = np.zeros(len(users), bool)
     for lists in (users.seen, users.targets):
-        rows, _ = _rows_and_positions(lists)
+        rows, _ = lists.rows_and_positions()
         has_item[rows[lists.items == item]] = True
     lengths = np.diff(users.seen.row_splits)
     gets = np.repeat(~has_item, lengths)
     return Clicks(
         np.full(gets.sum(), item, np.int32),
         _gaps(users.seen, seed, draw)[gets],
-        _row_splits(np.where(has_item, 0, lengths)),
+        row_splits(np.where(has_item, 0, lengths)),
     )
 
 
@@ -171,15 +172,21 @@ def insert(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
       histories: oldest first.
       clicks: whose places are gaps.
       rate: clicks to insert, as a share of the items that are there, in [0, 1].
+
+    Returns:
+      Lists of the same users, oldest first; those of users without clicks are as they were.
+
+    Raises:
+      InputError: the rate is out of bounds.
     """
     click_rows, taken = _taken(histories, clicks, rate)
-    rows, positions = _rows_and_positions(histories)
+    rows, positions = histories.rows_and_positions()
     all_rows = np.concatenate([click_rows[taken], rows])
     # Gap g lies before item g; of equal keys the sort keeps the order.
     places = np.concatenate([2 * clicks.places[taken], 2 * positions + 1])
     order = np.lexsort((places, all_rows))
     items = np.concatenate([clicks.items[taken], histories.items])[order]
-    return ItemLists(items, _row_splits(np.bincount(all_rows, minlength=len(histories))))
+    return ItemLists(items, row_splits(np.bincount(all_rows, minlength=len(histories))))
 
 
 def replace(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
@@ -189,6 +196,12 @@ def replace(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
       histories: oldest first.
       clicks: whose places are positions.
       rate: share of the items that is replaced, in [0, 1].
+
+    Returns:
+      Lists of the same users with the `row_splits` of `histories`, which itself stays as it is.
+
+    Raises:
+      InputError: the rate is out of bounds.
     """
     click_rows, taken = _taken(histories, clicks, rate)
     items = histories.items.copy()
@@ -211,7 +224,7 @@ def _strangers(users: EvaluationUsers, weights: np.ndarray, random: np.random.Ge
     stride = len(weights) + 1
     own = np.unique(
         np.concatenate(
-            [_rows_and_positions(one)[0] * stride + one.items for one in (users.seen, users.targets)]
+            [one.rows_and_positions()[0] * stride + one.items for one in (users.seen, users.targets)]
         )
     )
     counts = np.bincount(own // stride, minlength=len(users))
@@ -221,7 +234,7 @@ def _strangers(users: EvaluationUsers, weights: np.ndarray, random: np.random.Ge
             f"user {user_id} has all {len(weights)} items of the catalogue: there is none to disturb with."
         )
     bounds = np.cumsum(weights)
-    rows, _ = _rows_and_positions(users.seen)
+    rows, _ = users.seen.rows_and_positions()
     items = np.zeros(len(rows), np.int32)
     # What the user has is drawn again: the rest keeps its proportions.
     left = np.arange(len(rows))
@@ -235,16 +248,5 @@ def _strangers(users: EvaluationUsers, weights: np.ndarray, random: np.random.Ge
 def _taken(histories: ItemLists, clicks: Clicks, rate: float) -> tuple[np.ndarray, np.ndarray]:
     """The user of each click, and which clicks the rate takes: int64 and bool [entries]."""
     counts = num_clicks(np.diff(histories.row_splits), rate)
-    rows = np.repeat(np.arange(len(histories)), np.diff(clicks.row_splits))
-    number = np.arange(len(rows)) - clicks.row_splits[rows]
+    rows, number = rows_and_positions(np.diff(clicks.row_splits))
     return rows, number < counts[rows]
-
-
-def _rows_and_positions(lists: ItemLists) -> tuple[np.ndarray, np.ndarray]:
-    """The user of each entry and its position in the user's list, int64 [entries]."""
-    rows = np.repeat(np.arange(len(lists)), np.diff(lists.row_splits))
-    return rows, np.arange(len(rows)) - lists.row_splits[rows]
-
-
-def _row_splits(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -11,7 +11,8 @@ from scipy import stats
 
 from causerec_tf.comparison import mean_and_standard_error
 from causerec_tf.counterfactual import concepts
-from causerec_tf.data.holdout import EvaluationUsers, ItemLists, evaluation_users, last_items
+from causerec_tf.data.holdout import EvaluationUsers, evaluation_users, last_items
+from causerec_tf.data.ragged import ItemLists
 from causerec_tf.data.sequences import Dataset, UserSequences
 from causerec_tf.data.synthetic import World
 from causerec_tf.errors import InputError
@@ -95,12 +96,13 @@ def detection(model: CauseRec, dataset: Dataset, world: World, split: str = "tes
     sequences = dataset.read(split)
     users = evaluation_users(sequences, model.settings.max_history)
     noise_of_events = find_noise(sequences, dataset.item_ids(), world)
-    lengths = np.diff(sequences.row_splits)
-    kept = lengths >= 2
-    cuts = np.diff(users.seen.row_splits)
-    next_event = sequences.row_splits[:-1][kept] + cuts
-    noise_sequences = dataclasses.replace(sequences, items=noise_of_events.astype(np.int32))
-    is_noise_UL = _histories(noise_sequences, kept, cuts, users.history.shape[1]).astype(bool)
+    starts = sequences.row_splits[:-1][np.diff(sequences.row_splits) >= 2]
+    next_event = starts + np.diff(users.seen.row_splits)
+    rows, positions = users.seen.rows_and_positions()
+    noise_of_seen = dataclasses.replace(
+        users.seen, items=noise_of_events[starts[rows] + positions].astype(np.int32)
+    )
+    is_noise_UL = last_items(noise_of_seen, users.history.shape[1]).astype(bool)
     mask_UL = users.history != 0
     target_is_noise = noise_of_events[next_event]
     targets = sequences.items[next_event]
@@ -184,14 +186,6 @@ def renumber(items: np.ndarray, of: Dataset, to: Dataset) -> np.ndarray:
         missing = of.item_ids()[int(items[answer < 0][0]) - 1]
         raise InputError(f"{to.directory} does not have the item {missing} of {of.directory}.")
     return answer
-
-
-def _histories(sequences: UserSequences, kept: np.ndarray, cuts: np.ndarray, max_history: int) -> np.ndarray:
-    """The values of the events of the histories in the places of `EvaluationUsers.history`."""
-    rows = np.repeat(np.arange(len(cuts)), cuts)
-    positions = np.arange(len(rows)) - (np.cumsum(cuts) - cuts)[rows]
-    values = sequences.items[sequences.row_splits[:-1][kept][rows] + positions]
-    return last_items(ItemLists(values, np.concatenate([[0], np.cumsum(cuts)])), max_history)
 
 
 def _interests(item_ids: list[str], world: World) -> np.ndarray:

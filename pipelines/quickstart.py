@@ -73,9 +73,8 @@ def _write_histories() -> None:
     ids = dataset.item_ids()
     users = evaluation_users(dataset.read("test"), max_history=1)
     with (_ROOT / _HISTORIES).open("w", encoding="utf-8", newline="\n") as file:
-        for number, user_id in enumerate(users.user_ids):
-            start, end = users.seen.row_splits[number : number + 2]
-            history = [ids[item - 1] for item in users.seen.items[start:end]]
+        for user_id, seen in zip(users.user_ids, users.seen, strict=True):
+            history = [ids[item - 1] for item in seen]
             file.write(json.dumps({"user_id": user_id, "history": history}, ensure_ascii=False) + "\n")
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from causerec_tf import disturbances
-from causerec_tf.data.holdout import EvaluationUsers, ItemLists, last_items
+from causerec_tf.data.holdout import EvaluationUsers, last_items
+from causerec_tf.data.ragged import ItemLists
 from causerec_tf.errors import InputError
 
 NUM_ITEMS = 40
@@ -20,7 +21,7 @@ def lists(rows):
 
 
 def rows_of(one):
-    return [one.items[a:b].tolist() for a, b in zip(one.row_splits[:-1], one.row_splits[1:], strict=True)]
+    return [row.tolist() for row in one]
 
 
 @pytest.fixture(name="users", scope="module")

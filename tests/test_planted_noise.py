@@ -72,10 +72,8 @@ def test_users_between_have_the_history_of_one_world_and_the_targets_of_the_clea
     for number, user in enumerate(users.user_ids):
         mine = worlds["clean"].users == user
         cut = 8 * mine.sum() // 10
-        targets = users.targets.items[slice(*users.targets.row_splits[number : number + 2])]
-        assert ids[targets].tolist() == list(dict.fromkeys(worlds["clean"].items[mine][cut:]))
-        seen = users.seen.items[slice(*users.seen.row_splits[number : number + 2])]
-        assert ids[seen].tolist() == worlds[history_of].items[mine][:cut].tolist()
+        assert ids[users.targets[number]].tolist() == list(dict.fromkeys(worlds["clean"].items[mine][cut:]))
+        assert ids[users.seen[number]].tolist() == worlds[history_of].items[mine][:cut].tolist()
         history = worlds[history_of].items[mine][:cut][-5:]
         assert ids[users.history[number]].tolist() == [*history, *[""] * (5 - len(history))]
     assert users.history.dtype == users.seen.items.dtype == users.targets.items.dtype == np.int32

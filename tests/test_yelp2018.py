@@ -41,9 +41,8 @@ def test_the_bundle_answers_as_the_exact_ranking_of_the_model(place, method):
     exact = evaluation.rank_users(trained.model, users, 50, exclude_seen=True)
 
     ids = trained.dataset.item_ids()
-    seen = np.split(users.seen.items, users.seen.row_splits[1:-1])
     histories = place / "histories.parquet"
-    rows = {"user_id": users.user_ids.tolist(), "history": [[ids[i - 1] for i in row] for row in seen]}
+    rows = {"user_id": users.user_ids.tolist(), "history": [[ids[i - 1] for i in row] for row in users.seen]}
     pl.DataFrame(rows).write_parquet(histories)
 
     bundle, output = place / f"bundle_{method}", place / f"{method}.parquet"

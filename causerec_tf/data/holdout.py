@@ -4,31 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from causerec_tf.data.ragged import ItemLists, row_splits, rows_and_positions
 from causerec_tf.data.sequences import UserSequences
 from causerec_tf.errors import InputError
-
-
-@dataclass(frozen=True)
-class ItemLists:
-    """A list of items for each user, ragged.
-
-    Attributes:
-      items: int32 [entries], vocabulary indices.
-      row_splits: int64 [U + 1]; user `u` owns the entries from `row_splits[u]` on, up to but
-        without `row_splits[u + 1]`.
-    """
-
-    items: np.ndarray
-    row_splits: np.ndarray
-
-    def __len__(self) -> int:
-        """The number of users, U."""
-        return len(self.row_splits) - 1
-
-    def part(self, start: int, stop: int) -> "ItemLists":
-        """The lists of the users from `start` up to but without `stop`."""
-        splits = self.row_splits[start : stop + 1]
-        return ItemLists(self.items[splits[0] : splits[-1]], splits - splits[0])
 
 
 @dataclass(frozen=True)
@@ -81,16 +59,17 @@ def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUs
     # In integers: 0.8 * n in floating point falls below the whole number for some n.
     cuts = np.maximum(1, 8 * lengths // 10)
 
-    seen_rows, seen_index = _ranges(starts, cuts)
-    seen = ItemLists(sequences.items[seen_index], _row_splits(seen_rows, len(users)))
-    target_rows, target_index = _ranges(starts + cuts, lengths - cuts)
-    targets = sequences.items[target_index]
+    seen_rows, positions = rows_and_positions(cuts)
+    seen = ItemLists(sequences.items[starts[seen_rows] + positions], row_splits(cuts))
+    target_rows, positions = rows_and_positions(lengths - cuts)
+    targets = sequences.items[(starts + cuts)[target_rows] + positions]
     is_first = _first_occurrences(target_rows, targets)
+    num_targets = np.bincount(target_rows[is_first], minlength=len(users))
     return EvaluationUsers(
         user_ids=sequences.user_ids[users],
         history=last_items(seen, max_history),
         seen=seen,
-        targets=ItemLists(targets[is_first], _row_splits(target_rows[is_first], len(users))),
+        targets=ItemLists(targets[is_first], row_splits(num_targets)),
     )
 
 
@@ -113,20 +92,7 @@ def last_items(lists: ItemLists, max_history: int) -> np.ndarray:
     return history
 
 
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each row `count` numbers from `start` on: the row of each, and the numbers."""
-    rows = np.repeat(np.arange(len(starts)), counts)
-    before = np.cumsum(counts) - counts
-    return rows, np.arange(len(rows)) - before[rows] + starts[rows]
-
-
 def _first_occurrences(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
     """The positions at which an item stands for the first time in its row, ascending."""
     pairs = rows.astype(np.int64) << 32 | items.astype(np.int64)
     return np.sort(np.unique(pairs, return_index=True)[1])
-
-
-def _row_splits(rows: np.ndarray, num_rows: int) -> np.ndarray:
-    splits = np.zeros(num_rows + 1, np.int64)
-    np.cumsum(np.bincount(rows, minlength=num_rows), out=splits[1:])
-    return splits

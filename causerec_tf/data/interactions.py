@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from causerec_tf.data import times
+from causerec_tf.data import ragged, times
 from causerec_tf.data.log_files import open_log_file
 from causerec_tf.data.log_rows import ROLES, read_rows
 from causerec_tf.data.text_codes import text_codes
@@ -171,8 +171,7 @@ def build_sequences(events: pl.DataFrame, *, split_seed: int, num_shards: int) -
     user_ids, users = text_codes(events["user"])
     item_ids, items = text_codes(events["item"])
     users, moments, items = in_order(users, events["time"].to_numpy(), items)
-    row_splits = np.zeros(len(user_ids) + 1, np.int64)
-    np.cumsum(np.bincount(users, minlength=len(user_ids)), out=row_splits[1:])
+    row_splits = ragged.row_splits(np.bincount(users, minlength=len(user_ids)))
     split, shard = place_users(user_ids, split_seed, num_shards)
     in_training = np.repeat(split == 0, np.diff(row_splits))
     ranking = rank_items(np.bincount(items[in_training], minlength=len(item_ids)))

@@ -8,13 +8,13 @@ record. `sequence_writer` writes such a directory.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from causerec_tf.data.ragged import ItemLists, row_splits
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 
@@ -55,10 +55,9 @@ class UserSequences:
         """The number of users."""
         return len(self.user_ids)
 
-    def rows(self) -> Iterator[np.ndarray]:
-        """The items of one user after the other, int32 [events of the user]."""
-        for user in range(len(self)):
-            yield self.items[self.row_splits[user] : self.row_splits[user + 1]]
+    def rows(self) -> ItemLists:
+        """The items of each user, int32 [events of the user], to iterate over or to index."""
+        return ItemLists(self.items, self.row_splits)
 
 
 @dataclass(frozen=True)
@@ -128,12 +127,11 @@ class Dataset:
                 raise _damaged(path, error.message.split("\n")[0]) from error
             if found != shard["records"]:
                 raise _damaged(path, f"{found} users, where {shard['records']} were written")
-        row_splits = np.concatenate([[0], *lengths]).astype(np.int64).cumsum()
         sequences = UserSequences(
             user_ids=np.array([user_id.decode("utf-8") for user_id in user_ids], dtype=object),
             items=np.concatenate([[], *items]).astype(np.int32),
             timestamps=np.concatenate([np.zeros(0, np.int64), *timestamps]),
-            row_splits=row_splits,
+            row_splits=row_splits(np.concatenate([np.zeros(0, np.int64), *lengths])),
         )
         if len(sequences.items) and not (
             sequences.items.min() >= 1 and sequences.items.max() <= self.num_items

@@ -12,7 +12,8 @@ pytest.importorskip("sklearn", reason="t-SNE needs scikit-learn, of the extra `p
 pytest.importorskip("matplotlib", reason="the pictures need matplotlib, of the extra `plots`")
 
 from causerec_tf import case_studies
-from causerec_tf.data.holdout import EvaluationUsers, ItemLists
+from causerec_tf.data.holdout import EvaluationUsers
+from causerec_tf.data.ragged import ItemLists
 from causerec_tf.data.sequences import open_dataset
 from causerec_tf.errors import InputError
 from pipelines.case_study_card import card_text

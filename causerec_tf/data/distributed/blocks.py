@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import polars as pl
 
+from causerec_tf.data import ragged
 from causerec_tf.data.filters import Filters, drop_unshared_users, keep_last
 from causerec_tf.data.interactions import SplitSequences, in_order, rank_items
 from causerec_tf.data.text_codes import text_codes
@@ -154,8 +155,7 @@ def sequences_of(
     numbered = events.join(vocabulary, on="item", how="left", maintain_order="left")
     user_ids, users = text_codes(numbered["user"])
     users, moments, items = in_order(users, numbered["time"].to_numpy(), numbered["index"].to_numpy())
-    row_splits = np.zeros(len(user_ids) + 1, np.int64)
-    np.cumsum(np.bincount(users, minlength=len(user_ids)), out=row_splits[1:])
+    row_splits = ragged.row_splits(np.bincount(users, minlength=len(user_ids)))
     split, shard = place_users(user_ids, split_seed, num_shards)
     return SplitSequences([], user_ids, items, moments, row_splits, split, shard)
 
