@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,8 +27,8 @@ class _Ranker:
         self.num_items = num_items
         self._model = model
 
-    def item_vectors(self) -> np.ndarray:
-        return self._model.item_embedding.weight.detach().numpy()[1:]
+    def item_vectors_in_parts(self) -> Iterator[np.ndarray]:
+        yield self._model.item_embedding.weight.detach().numpy()[1:]
 
     def encode(self, history_BL: tf.Tensor) -> tf.Tensor:
         with torch.no_grad():

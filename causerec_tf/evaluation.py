@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf import metrics, retrieval
-from causerec_tf.data.holdout import EvaluationUsers, ItemLists, evaluation_users
+from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
+from causerec_tf.data.ragged import ItemLists
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
@@ -45,19 +46,22 @@ def evaluate(
       settings: of its run.
       dataset: it was trained on.
       split: `validation` or `test`.
-      exclude_seen: leave out the items of a user's history.
+      exclude_seen: leave out the items of a user's history, of the lists and of the targets.
 
     Returns:
       The figures.
 
     Raises:
-      InputError: no user of the split has two events.
+      InputError: no user of the split has two events, or with `exclude_seen` a target that is new.
     """
     users = evaluation_users(dataset.read(split), settings.max_history)
+    if exclude_seen:
+        users = users.with_unseen_targets()
     if len(users) == 0:
         raise InputError(
-            f"{dataset.directory} has no {split} user with two events or more: there is nothing to"
-            " measure. Prepare a larger log, or try another --split_seed."
+            f"{dataset.directory} has no {split} user with two events or more"
+            + (" and a target that is not in the history" if exclude_seen else "")
+            + ": there is nothing to measure. Prepare a larger log, or try another --split_seed."
         )
     k = max(CUTOFFS)
     ranked = rank_users(model, users, k, exclude_seen=exclude_seen)

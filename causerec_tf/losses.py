@@ -220,7 +220,10 @@ def label_aware_attention(interests_BKD: tf.Tensor, target_BD: tf.Tensor, power:
     if power == 0:
         fit_BK = tf.zeros_like(fit_BK)
     elif power != 1:
-        fit_BK = tf.sign(fit_BK) * tf.pow(tf.abs(fit_BK), power)
+        # The inner `where` keeps the power away from 0, where its slope is infinite below a power of 1.
+        is_zero = fit_BK == 0.0
+        size_BK = tf.pow(tf.where(is_zero, 1.0, tf.abs(fit_BK)), power)
+        fit_BK = tf.where(is_zero, 0.0, tf.sign(fit_BK) * size_BK)
     return tf.linalg.matvec(interests_BKD, tf.nn.softmax(fit_BK, axis=-1), transpose_a=True)
 
 

@@ -178,8 +178,8 @@ class CauseRec(tfrs.Model):
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True)
         gradients = tape.gradient(loss, self.trainable_variables)
-        # After the check in the loss: a step that is not finite must not reach the variables.
-        with tf.control_dependencies([loss]):
+        # After the checks: a step that is not finite must not reach the variables.
+        with tf.control_dependencies([loss, self._check_gradients(gradients)]):
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return {name: mean.result() for name, mean in self._means.items()}
 
@@ -335,6 +335,15 @@ class CauseRec(tfrs.Model):
         for name, mean in means.items():
             self._means[name].update_state(mean)
         return share
+
+    def _check_gradients(self, gradients) -> tf.Operation:
+        """Stops the step, on every replica, if a gradient is not finite where the loss still was."""
+        norm = tf.linalg.global_norm(gradients)
+        replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync > 1:
+            norm = replica.all_reduce(tf.distribute.ReduceOp.SUM, norm)
+        report = ["the gradient is not finite at step", self.optimizer.iterations + 1]
+        return tf.debugging.Assert(tf.math.is_finite(norm), report)
 
     def _seed(self, draw: _Draw, step: tf.Tensor) -> tf.Tensor:
         """The seed of a draw, int64 [2]: a function of the run's seed, the step and the purpose."""

@@ -280,7 +280,7 @@ def _train_epoch(fit, settings, dataset: Dataset, progress: Progress, callbacks,
     try:
         losses = fit(batches, progress, callbacks)
     except tf.errors.InvalidArgumentError as error:
-        if "loss is not finite" in error.message:
+        if "is not finite at step" in error.message:
             raise explain_non_finite(error.message, settings) from None
         raise
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:

@@ -15,7 +15,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run", None, "Directory of a trained run.", required=True)
 flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
-flags.DEFINE_bool("exclude_seen", False, "Leave the items of a user's history out of the lists.")
+flags.DEFINE_bool(
+    "exclude_seen", False, "Leave the items of a user's history out of the lists and of the targets."
+)
 flags.DEFINE_string("output", None, "Where to write the record, as JSON.")
 flags.DEFINE_string("per_user", None, "Where to write the figures of each user, as .npz.")
 flags.DEFINE_bool("overwrite", False, "Replace an --output or --per_user that exists.")

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from causerec_tf import evaluation
-from causerec_tf.data.holdout import EvaluationUsers, ItemLists
+from causerec_tf.data.holdout import EvaluationUsers
+from causerec_tf.data.ragged import ItemLists
 from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
 from tests import reference

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from causerec_tf import indispensable
-from causerec_tf.data.holdout import EvaluationUsers, ItemLists, last_items
+from causerec_tf.data.holdout import EvaluationUsers, last_items
+from causerec_tf.data.ragged import ItemLists
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings

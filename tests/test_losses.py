@@ -180,6 +180,15 @@ def test_label_aware_attention_equals_its_twin(power):
         np.testing.assert_allclose(made[b], want, rtol=1e-6)
 
 
+@pytest.mark.parametrize("power", [0.5, 0.9, 2.0])
+def test_label_aware_attention_has_a_gradient_where_an_interest_does_not_fit_at_all(power):
+    interests = tf.constant([[[1.0, 2.0], [0.0, 0.0]]])
+    with tf.GradientTape() as tape:
+        tape.watch(interests)
+        total = tf.reduce_sum(losses.label_aware_attention(interests, tf.constant([[1.0, 1.0]]), power))
+    assert np.isfinite(tape.gradient(total, interests)).all()
+
+
 def test_a_large_power_of_attention_takes_the_best_interest():
     interests = tf.constant([[[1.0, 0.0], [0.0, 4.0], [-9.0, -9.0]]])
     made = losses.label_aware_attention(interests, tf.constant([[1.0, 1.0]]), 10.0)

@@ -206,6 +206,24 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
     assert "not finite at step 2" in text and "matching=nan" in text and "--learning_rate" in text
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_step(monkeypatch):
+    @tf.custom_gradient
+    def steep(values):
+        return values, lambda upstream: upstream * float("inf")
+
+    model = make(method="base")
+    matching = model._matching
+    monkeypatch.setattr(model, "_matching", lambda *inputs: steep(matching(*inputs)))
+    before = [variable.numpy() for variable in model.trainable_variables]
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        tf.function(model.train_step)(batch())
+    for variable, value in zip(model.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert "the gradient is not finite at step 1. " in str(
+        explain_non_finite(caught.value.message, model.settings)
+    )
+
+
 @pytest.mark.parametrize(
     ("method", "tower"),
     [("base", "mean"), *(("item", tower) for tower in ("mean", "gru4rec", "sasrec", "mind"))],

@@ -39,6 +39,24 @@ class EvaluationUsers:
             self.targets.part(start, stop),
         )
 
+    def with_unseen_targets(self) -> "EvaluationUsers":
+        """Without the targets that a user has in the history already, and the users who have no others.
+
+        Where lists leave seen items out, such a target cannot be found: counting it would measure how often
+        users come back to an item, not how good the lists are.
+        """
+        seen_rows, _ = self.seen.rows_and_positions()
+        target_rows, _ = self.targets.rows_and_positions()
+        is_unseen = ~np.isin(_pairs(target_rows, self.targets.items), _pairs(seen_rows, self.seen.items))
+        counts = np.bincount(target_rows[is_unseen], minlength=len(self))
+        stays = counts > 0
+        return EvaluationUsers(
+            self.user_ids[stays],
+            self.history[stays],
+            ItemLists(self.seen.items[stays[seen_rows]], row_splits(np.diff(self.seen.row_splits)[stays])),
+            ItemLists(self.targets.items[is_unseen], row_splits(counts[stays])),
+        )
+
 
 def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUsers:
     """Cuts each sequence of n >= 2 events after its first `int(0.8 n)`, but at least one.
@@ -94,5 +112,9 @@ def last_items(lists: ItemLists, max_history: int) -> np.ndarray:
 
 def _first_occurrences(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
     """The positions at which an item stands for the first time in its row, ascending."""
-    pairs = rows.astype(np.int64) << 32 | items.astype(np.int64)
-    return np.sort(np.unique(pairs, return_index=True)[1])
+    return np.sort(np.unique(_pairs(rows, items), return_index=True)[1])
+
+
+def _pairs(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Row and item as one number, int64."""
+    return rows.astype(np.int64) << 32 | items.astype(np.int64)

@@ -66,3 +66,20 @@ def test_no_user_to_evaluate():
         assert users.targets.row_splits.tolist() == [0]
     with pytest.raises(InputError, match="max_history is 0"):
         evaluation_users(make([[1, 2]]), 0)
+
+
+def test_targets_that_were_seen_and_users_with_no_other_leave_together():
+    rows = [[1, 2, 3, 4, 2, 5], [6, 7, 6], [1, 1, 2, 3, 9, 8, 4, 4, 3, 8, 7, 9], [5], [2, 3]]
+    users = evaluation_users(make(rows), 3).with_unseen_targets()
+    assert users.user_ids.tolist() == [
+        "u0",
+        "u2",
+        "u4",
+    ]  # u1 saw its one target, u3 has none
+    assert [one.tolist() for one in users.targets] == [[5], [7], [3]]
+    assert [one.tolist() for one in users.seen] == [[1, 2, 3, 4], [1, 1, 2, 3, 9, 8, 4, 4, 3], [2]]
+    assert users.history.tolist() == [[2, 3, 4], [4, 4, 3], [2, 0, 0]]
+
+
+def test_all_targets_may_have_been_seen():
+    assert len(evaluation_users(make([[6, 7, 6], [4, 4]]), 3).with_unseen_targets()) == 0
