@@ -1,8 +1,8 @@
 """Reads histories from files, row by row, in bounded memory.
 
 JSON lines: `{"user_id": "u1", "history": ["a", "b"]}`. CSV and TSV with a header: the history in one
-cell, its ids separated by spaces. Parquet: a list column, or a string as in CSV. Ids may be strings or
-integers; a history may be empty, or null, which is the same.
+cell, its ids separated by spaces; a quote in a tab-separated file is a quote. Parquet: a list column, or a
+string as in CSV. Ids may be strings or integers; a history may be empty, or null, which is the same.
 """
 
 import csv
@@ -150,7 +150,8 @@ def _json_rows(path: Path, lines: Iterator[str], columns: Columns) -> Iterator[_
 
 
 def _csv_rows(path: Path, lines: Iterator[str], delimiter: str, columns: Columns) -> Iterator[_Raw]:
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     try:
         header = next(reader, [])
         _check_columns(path, header, columns)

@@ -40,6 +40,18 @@ def test_text_files(tmp_path, name, content):
     assert sum(seen) == len(content)
 
 
+def test_a_quote_in_a_tab_separated_file_is_a_quote(tmp_path):
+    lines = ["user_id\thistory", "ok1\ti1", 'u2\t"12 i1', "u3\ti2", 'u4\ti3"', '"u5"\t"i4"']
+    (tmp_path / "h.tsv").write_text("\n".join(lines) + "\n")
+    assert read(tmp_path / "h.tsv") == [
+        ("ok1", ["i1"]),
+        ("u2", ['"12', "i1"]),
+        ("u3", ["i2"]),
+        ("u4", ['i3"']),
+        ('"u5"', ['"i4"']),
+    ]
+
+
 def test_parquet_with_lists_and_with_strings(tmp_path):
     users = ["u1", "2", "u3", "u4"]
     lists = pl.DataFrame({"user_id": users, "history": [["a", "é", "3"], [], ["x"], None]})
