@@ -9,11 +9,13 @@ import csv
 import gzip
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from codecs import BOM_UTF8
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
@@ -99,7 +101,7 @@ def read_histories(
                     if on_bad_row is None:
                         raise
                     on_bad_row(error)
-        except (EOFError, OSError, UnicodeDecodeError, pl.exceptions.PolarsError) as error:
+        except (EOFError, OSError, pl.exceptions.PolarsError) as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
 
 
@@ -118,7 +120,7 @@ def _read_text(path: Path, columns: Columns, on_progress: Callable[[int], None])
     compressed = path.suffix.lower() == ".gz"
     with path.open("rb") as raw, gzip.open(raw) if compressed else nullcontext(raw) as opened:
         position = 0
-        lines = _decoded(opened)
+        lines = _without_mark(opened)
         rows = _json_rows(path, lines, columns) if kind == "jsonl" else _csv_rows(path, lines, kind, columns)
         for row in rows:
             yield row
@@ -126,19 +128,21 @@ def _read_text(path: Path, columns: Columns, on_progress: Callable[[int], None])
             position = raw.tell()
 
 
-def _decoded(binary: Any) -> Iterator[str]:
-    for number, line in enumerate(binary):
-        text = line.decode()
-        yield text.removeprefix("\ufeff") if number == 0 else text
+def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
+    for number, line in enumerate(lines):
+        yield line.removeprefix(BOM_UTF8) if number == 0 else line
 
 
-def _json_rows(path: Path, lines: Iterator[str], columns: Columns) -> Iterator[_Raw]:
+def _json_rows(path: Path, lines: Iterator[bytes], columns: Columns) -> Iterator[_Raw]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode())
+        except UnicodeDecodeError as error:
+            yield where, BundleError(f"{where}: not UTF-8 ({error}).")
+            continue
         except (ValueError, RecursionError) as error:
             yield where, BundleError(f"{where}: not JSON ({error}).")
             continue
@@ -149,24 +153,51 @@ def _json_rows(path: Path, lines: Iterator[str], columns: Columns) -> Iterator[_
             yield where, (row[columns.user], row[columns.history])
 
 
-def _csv_rows(path: Path, lines: Iterator[str], delimiter: str, columns: Columns) -> Iterator[_Raw]:
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
-    try:
-        header = next(reader, [])
-        _check_columns(path, header, columns)
-        user, history = header.index(columns.user), header.index(columns.history)
-        for cells in reader:
-            where = f"{path}, line {reader.line_num}"
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                message = f"{where}: {len(cells)} cells, where the header has {len(header)}."
-                yield where, BundleError(message)
-            else:
-                yield where, (cells[user], cells[history])
-    except csv.Error as error:
-        raise BundleError(f"{path}, line {reader.line_num}: {error}.") from error
+def _csv_rows(path: Path, lines: Iterator[bytes], delimiter: str, columns: Columns) -> Iterator[_Raw]:
+    records = _delimited(lines, delimiter)
+    number, header, problem = next(records, (1, [], None))
+    if problem is not None:  # of the header: every row would be bad
+        raise BundleError(f"{path}, line {number}: {problem}.")
+    _check_columns(path, header, columns)
+    user, history = header.index(columns.user), header.index(columns.history)
+    for number, cells, problem in records:
+        if not cells and problem is None:
+            continue
+        where = f"{path}, line {number}"
+        if problem is None and len(cells) != len(header):
+            problem = f"{len(cells)} cells, where the header has {len(header)}"
+        if problem is not None:
+            yield where, BundleError(f"{where}: {problem}.")
+        else:
+            yield where, (cells[user], cells[history])
+
+
+def _delimited(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, list[str], str | None]]:
+    """Yields the number of the first line, the cells, and the problem of each record."""
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    again: deque[bytes] = deque()  # lines that go before the others
+    record: list[bytes] = []  # the lines of the record under way
+    above = 0  # the lines before it
+
+    def following() -> Iterator[str]:
+        while line := again.popleft() if again else next(lines, b""):
+            record.append(line)
+            # Surrogates mark bytes that are not UTF-8 without ending the pass.
+            yield line.decode("utf-8", "surrogateescape")
+
+    while True:
+        try:
+            for cells in csv.reader(following(), delimiter=delimiter, quoting=quoting, strict=True):
+                yield above + 1, cells, None if all(map(_is_utf_8, cells)) else "not UTF-8"
+                above += len(record)
+                record.clear()
+            return
+        except csv.Error as error:
+            yield above + 1, [], f"not readable as CSV ({error})"
+            # An open quote swallows the lines below it: only its own line is given up.
+            above += 1
+            again.extendleft(reversed(record[1:]))
+            record.clear()
 
 
 def _read_parquet(path: Path, columns: Columns, on_progress: Callable[[int], None]) -> Iterator[_Raw]:
@@ -200,13 +231,23 @@ def _row(where: str, user_id: Any, history: Any, columns: Columns) -> HistoryRow
         raise BundleError(f"{where}: {columns.history} is {history!r:.100}; wanted a list of item ids.")
     try:
         return HistoryRow(where, _id(user_id), [_id(item) for item in history])
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise BundleError(f"{where}: {error}") from None
 
 
 def _id(value: Any) -> str:
     if isinstance(value, str):
+        if not _is_utf_8(value):
+            raise ValueError(f"{value!r:.100} is not an id; half a surrogate pair has no UTF-8.")
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise TypeError(f"{value!r:.100} is not an id; an id is a string or an integer.")
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

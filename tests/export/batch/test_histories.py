@@ -97,6 +97,10 @@ BAD_LINES = [
     ('{"user_id": "u", "history": ["a", null]}', "None is not an id"),
     ('{"user_id": "u", "history": [["a"]]}', r"\['a'\] is not an id"),
     ('{"user_id": "u", "history": [1.5]}', "1.5 is not an id"),
+    ('{"user_id": "\\ud83d", "history": ["a"]}', r"'\\ud83d' is not an id; half a surrogate pair"),
+    ('{"user_id": "u", "history": ["\\ud83d"]}', r"'\\ud83d' is not an id; half a surrogate pair"),
+    (b'{"user_id": "\xff", "history": ["a"]}', "not UTF-8"),
+    (b'{"user_id": "u", "history": ["a"], "more": "\xff"}', "not UTF-8"),
 ]
 
 
@@ -104,12 +108,43 @@ BAD_LINES = [
 def test_a_bad_row_is_an_error_of_that_row(tmp_path, line, message):
     good = '{"user_id": "u", "history": ["a"]}\n'
     path = tmp_path / "h.jsonl"
-    path.write_text(good + line + "\n" + good)
+    line = line if isinstance(line, bytes) else line.encode()
+    path.write_bytes(good.encode() + line + b"\n" + good.encode())
     with pytest.raises(BundleError, match=rf"h\.jsonl, line 2.*{message}"):
         read(path)
     skipped = []
     assert read(path, on_bad_row=skipped.append) == [("u", ["a"])] * 2
     assert len(skipped) == 1
+
+
+BAD_RECORDS = [
+    (b"1,u2,a,b", "4 cells, where the header has 3"),
+    (b'1,u2,"i1" i2', "not readable as CSV"),
+    (b"1,u2,i1\ri2", "not readable as CSV"),
+    (b"1,u\xff,i1", "not UTF-8"),
+    (b"\xff,u2,i1", "not UTF-8"),
+    ('1,u2,"é'.encode(), "not readable as CSV"),  # it opens a quote that nothing closes
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_RECORDS)
+def test_a_bad_record_costs_no_other_row(tmp_path, line, message):
+    path = tmp_path / "h.csv"
+    many = "".join(f"1,v{number},é\n" for number in range(3)).encode()
+    path.write_bytes(b'more,user_id,history\n1,u1,"a\nb"\n' + line + b"\n" + many + line + b"\n" + many[:8])
+    with pytest.raises(BundleError, match=rf"h\.csv, line 4: {message}"):
+        read(path)
+    skipped = []
+    good = [("u1", ["a\nb"]), *((f"v{number}", ["é"]) for number in (0, 1, 2, 0))]
+    assert read(path, on_bad_row=skipped.append) == good
+    assert [str(error).split(": ")[0] for error in skipped] == [f"{path}, line {n}" for n in (4, 8)]
+
+
+def test_of_many_bad_records_each_is_one(tmp_path):
+    (tmp_path / "h.csv").write_text("user_id,history\n" + 'u,"i1" i2\n' * 20_000 + "u1,a")
+    skipped = []
+    assert read(tmp_path / "h.csv", on_bad_row=skipped.append) == [("u1", ["a"])]
+    assert len(skipped) == 20_000
 
 
 def test_a_bad_row_of_a_table(tmp_path):
@@ -126,8 +161,8 @@ def test_a_bad_row_of_a_table(tmp_path):
     [
         ("h.csv", b"user,history\n", "no column 'user_id'; it has 'user', 'history'"),
         ("h.csv", b"", "no column 'user_id' and 'history'"),
-        ("h.csv", b'user_id,history\n"u1,a\n', "unexpected end of data"),
-        ("h.jsonl", b'{"user_id": "\xff", "history": []}\n', "cannot be read"),
+        ("h.csv", b'user_id,"history\nu1,a\n', "line 1: not readable as CSV"),
+        ("h.csv", b"user_id,history,\xff\nu1,a,b\n", "line 1: not UTF-8"),
         ("h.jsonl.gz", gzip.compress(JSON_LINES.encode(), mtime=0)[:-9], "cannot be read"),
         ("h.jsonl.gz", JSON_LINES.encode(), "cannot be read"),
         ("h.parquet", b"PAR1 but not really PAR1", "cannot be read"),
@@ -135,8 +170,9 @@ def test_a_bad_row_of_a_table(tmp_path):
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(BundleError, match=message):
-        read(tmp_path / name)
+    for on_bad_row in (None, lambda _error: None):
+        with pytest.raises(BundleError, match=message):
+            read(tmp_path / name, on_bad_row=on_bad_row)
 
 
 def recommendation(*items):
