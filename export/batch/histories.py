@@ -44,19 +44,25 @@ class Columns:
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
-    """Expands globs to files, in the order of their names.
+    """Expands globs to files: pattern by pattern, sorted within one, none twice.
 
     Raises:
-      BundleError: a pattern matches no file, or a file is of no format that can be read.
+      BundleError: a pattern is empty or matches no file, or a file is of no format that can be read.
     """
-    paths: list[Path] = []
+    if not patterns or not all(patterns):
+        raise BundleError("The input has an empty name; give files or globs, with one comma between two.")
+    named: dict[Path, Path] = {}  # by what it is, since one file may have several names
     for pattern in patterns:
         path = Path(pattern)
-        base = Path(path.anchor) if path.is_absolute() else Path()
-        found = sorted(p for p in base.glob(str(path.relative_to(path.anchor))) if p.is_file())
+        try:
+            found = [path] if path.is_file() else sorted(p for p in _matches(path) if p.is_file())
+        except ValueError as error:
+            raise BundleError(f"{pattern!r} is no pattern of files: {error}.") from error
         if not found:
             raise BundleError(f"No file matches {pattern!r}.")
-        paths += found
+        for path in found:
+            named.setdefault(path.resolve(), path)
+    paths = list(named.values())
     for path in paths:
         if _suffix(path) not in (*_TEXT, ".parquet"):
             raise BundleError(
@@ -107,6 +113,11 @@ def read_histories(
 
 # What a reader yields: the place, and the two raw values or the error that stands in their stead.
 _Raw = tuple[str, tuple[Any, Any] | BundleError]
+
+
+def _matches(pattern: Path) -> Iterator[Path]:
+    below = pattern.relative_to(pattern.anchor)
+    return Path(pattern.anchor).glob(str(below)) if below.parts else iter(())
 
 
 def _suffix(path: Path) -> str:

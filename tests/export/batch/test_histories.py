@@ -86,6 +86,36 @@ def test_globs_go_by_name(tmp_path):
         expand([str(tmp_path / "*")])
 
 
+def test_a_file_that_several_patterns_match_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "d.jsonl").symlink_to("a.jsonl")
+    found = expand(["b.jsonl", "*.jsonl", str(tmp_path / "[ab].jsonl"), f"../{tmp_path.name}/c.jsonl"])
+    assert list(map(str, found)) == ["b.jsonl", "a.jsonl", "c.jsonl"]
+
+
+def test_a_file_named_like_a_pattern_is_that_file(tmp_path):
+    (tmp_path / "x[1].jsonl").write_text("")
+    assert expand([str(tmp_path / "x[1].jsonl")]) == [tmp_path / "x[1].jsonl"]
+    (tmp_path / "x1.jsonl").write_text("")
+    assert expand([str(tmp_path / "x[1].jsonl")]) == [tmp_path / "x[1].jsonl"]
+    assert expand([str(tmp_path / "x[12].jsonl")]) == [tmp_path / "x1.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [([""], "an empty name"), (["h.jsonl", ""], "an empty name"), ([], "an empty name")]
+    + [([name], f"No file matches '{name}'") for name in (".", "/", "..")]
+    + [(["h/**.csv"], r"(is no pattern of files|No file matches)")],  # by the version of Python
+)
+def test_patterns_without_a_name(tmp_path, monkeypatch, patterns, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "h.jsonl").write_text("")
+    with pytest.raises(BundleError, match=message):
+        expand(patterns)
+
+
 BAD_LINES = [
     ("{", "not JSON"),
     ("[1]", "wanted an object with 'user_id' and 'history'"),
