@@ -15,7 +15,8 @@ def read_categories(path: Path) -> dict[str, str]:
     """Reads a csv or tsv file without a header (or with one: it names an item that no bundle has).
 
     Args:
-      path: a line an item: id, category; further columns are ignored.
+      path: a line an item: id, category; further columns are ignored. With tabs, without quoting, when
+        it ends in .tsv or .tsv.gz; else csv.
 
     Returns:
       Item id -> category.
@@ -23,10 +24,15 @@ def read_categories(path: Path) -> dict[str, str]:
     Raises:
       BundleError: the file is missing, cannot be read, or has one column.
     """
-    separator = "\t" if path.suffixes[:1] == [".tsv"] else ","
+    is_tsv = path.name.lower().removesuffix(".gz").endswith(".tsv")
     try:
         table = pl.read_csv(
-            path, separator=separator, has_header=False, infer_schema=False, truncate_ragged_lines=True
+            path,
+            separator="\t" if is_tsv else ",",
+            quote_char=None if is_tsv else '"',
+            has_header=False,
+            infer_schema=False,
+            truncate_ragged_lines=True,
         )
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BundleError(f"{path} cannot be read as csv or tsv: {error}.") from error

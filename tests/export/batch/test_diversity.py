@@ -1,5 +1,7 @@
 """Controllable aggregation: the twin searches every candidate at every choice."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,22 @@ def test_an_answer_is_cut_to_k_and_what_has_no_category_is_for_itself(tmp_path):
     assert diversify(answer, categories, 2, 0.0).items == ["a", "b"]
     popular = Recommendation(["a", "b", "d"], [0.0, 0.0, 0.0], 0, True, "v")
     assert diversify(popular, categories, 2, 1.0).items == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "categories"),
+    [
+        ("item.categories.tsv", "i1\tA, B\r\ni2\tC\r\n", {"i1": "A, B", "i2": "C"}),
+        ("my.tsv.of.categories.csv", "i1,A\tB\ni2,C\n", {"i1": "A\tB", "i2": "C"}),
+        ("categories.v1.TSV.gz", "i1\tA\n", {"i1": "A"}),
+        ("categories.tsv", '"q" i2\tB\ni3"\t"C\n', {'"q" i2': "B", 'i3"': '"C'}),
+        ("categories.csv", '"i,1",A\n', {"i,1": "A"}),
+    ],
+)
+def test_the_last_extension_tells_tabs_from_commas(tmp_path, name, text, categories):
+    content = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert read_categories(tmp_path / name) == categories
 
 
 @pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a\nb\n", "has one column")])
