@@ -107,6 +107,8 @@ def _to_file(paths: list[Path], output: Path, settings: Settings) -> None:
     for name in ("format", "jobs"):
         if FLAGS[name].present:
             raise BundleError(f"--{name} is for a directory of shards: --output={output}/ with a slash.")
+    if output.resolve() in {path.resolve() for path in paths}:
+        raise BundleError(f"The output would replace the input {output}; give another file.")
     writer = RecommendationWriter(output, overwrite=FLAGS.overwrite)
     from export.batch.answering import Answering, write_answers  # these load TensorFlow
     from export.remote_tower import RemoteTower

@@ -315,6 +315,9 @@ GOOD = '{"user_id": "u", "history": ["a"]}\n'
         (GOOD, ["--k=0"], "flag --k=0"),
         (GOOD, ["--k=51"], "it must be from 1 to 50"),
         (GOOD, ["--output={}/taken.jsonl"], "--overwrite to replace it"),
+        (GOOD, ["--output={0}/h.jsonl", "--overwrite"], "would replace the input"),
+        (GOOD, ["--output={0}/../{0.name}/h.jsonl", "--overwrite"], "would replace the input"),
+        (GOOD, ["--input={0}/link.jsonl", "--output={0}/h.jsonl", "--overwrite"], "would replace the input"),
         (GOOD, ["--output={}/out.xml"], ".jsonl or .parquet"),
         (GOOD, ["--input={}/nothing*"], "No file matches"),
         (GOOD, ["--bundle={}"], "is not a bundle"),
@@ -335,6 +338,7 @@ GOOD = '{"user_id": "u", "history": ["a"]}\n'
 def test_bad_input_ends_with_2_and_leaves_nothing(bundle, tmp_path, content, flags, message):
     (tmp_path / "h.jsonl").write_text(content)
     (tmp_path / "taken.jsonl").write_text("precious")
+    (tmp_path / "link.jsonl").symlink_to("h.jsonl")
     before = toy.files_of(tmp_path)
     defaults = [
         f"--bundle={bundle}",
@@ -347,4 +351,5 @@ def test_bad_input_ends_with_2_and_leaves_nothing(bundle, tmp_path, content, fla
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert toy.files_of(tmp_path) == before
+    assert (tmp_path / "h.jsonl").read_text() == content
     assert (tmp_path / "taken.jsonl").read_text() == "precious"
