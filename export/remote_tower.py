@@ -1,6 +1,7 @@
 """The user tower on TensorFlow Serving, asked through its PredictionService (gRPC)."""
 
 import re
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,11 @@ from export.errors import BundleError, TowerBusyError, TowerError, TowerTimeoutE
 from export.layout import MODEL_NAME
 from export.runtime import tf
 
-# An answer of 2,048 users with four vectors of 256 numbers takes 8 MiB; gRPC's own limit is 4.
+# Histories in one request. With batching a server refuses a request of more than its `max_batch_size`, which
+# is this number in `export/serving/batching.config`.
+MOST_TOGETHER = 128
+_ATTEMPTS = 3
+# gRPC's own limit of an answer is 4 MiB, which 128 users with sixteen vectors of 512 numbers exceed.
 _MOST_BYTES = 64 * 2**20
 
 
@@ -48,20 +53,44 @@ class RemoteTower:
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
-        """Asks the server.
+        """Asks the server, in as many requests as its limit makes necessary.
+
+        Args:
+          histories: B lists of item ids, oldest first.
+          timeout: seconds for all of that.
 
         Raises:
           TowerBusyError: the server sheds load.
           TowerTimeoutError: it has not answered within `timeout` seconds.
-          TowerError: it cannot be reached, or has no such model.
+          TowerError: it cannot be reached, has no such model, or answers by turns with vectors of
+            different shapes.
         """
+        ends = None if timeout is None else time.monotonic() + timeout
+        starts = range(0, max(1, len(histories)), MOST_TOGETHER)
+        chunks = [histories[start : start + MOST_TOGETHER] for start in starts]
+        for _ in range(_ATTEMPTS):
+            parts = [self._ask(chunk, timeout, ends) for chunk in chunks]
+            # In a roll-out they may be of two versions, whose vectors need not go into one array.
+            if len({part.user_vectors.shape[1:] for part in parts}) == 1:
+                return TowerAnswer(*map(np.concatenate, zip(*parts, strict=True)))
+        raise TowerError(
+            f"{self._address} answers by turns with vectors of different shapes; ask again later."
+        )
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()
+
+    def _ask(
+        self, histories: Sequence[Sequence[str]], timeout: float | None, ends: float | None
+    ) -> TowerAnswer:
         request = self._request()
         request.model_spec.name = self._model_name
         request.model_spec.signature_name = "examples"
         examples = np.array([_example(history) for history in histories], dtype=object)
         request.inputs["examples"].CopyFrom(tf.make_tensor_proto(examples, tf.string, [len(histories)]))
         try:
-            response = self._stub.Predict(request, timeout=timeout)
+            response = self._stub.Predict(request, timeout=None if ends is None else ends - time.monotonic())
         except self._grpc.RpcError as error:
             raise self._meaning(error, timeout) from error
         missing = [name for name in TowerAnswer._fields if name not in response.outputs]
@@ -74,10 +103,6 @@ class RemoteTower:
         if {len(values) for values in answer} != {len(histories)}:
             raise TowerError(f"{self._address} answers {len(answer.version)} of {len(histories)} histories.")
         return answer
-
-    def close(self) -> None:
-        """Ends the connection."""
-        self._channel.close()
 
     def _meaning(self, error, timeout: float | None) -> TowerError:
         code, details = error.code(), error.details()

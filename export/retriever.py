@@ -11,7 +11,7 @@ import numpy as np
 from export.answers import Influence, Recommendation, Tower, TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
-from export.errors import BundleError
+from export.errors import BundleError, TowerError
 from export.item_index import check_k
 from export.local_tower import LocalTower
 
@@ -164,6 +164,12 @@ class Retriever:
         left_out = catalogue.ids(np.unique(catalogue.known(catalogue.rows(history))[-num_read:]))
         variants = [history, *([item for item in history if item != one] for one in left_out)]
         answer = self._tower(variants, timeout)
+        if len(_versions(answer)) > 1:  # a newer one came between two requests to a tower elsewhere
+            answer = self._tower(variants, timeout)
+        if len(_versions(answer)) > 1:
+            raise TowerError(
+                "Versions of the tower answer by turns, and an explanation is of one; ask again."
+            )
         catalogue = self._open(_versions(answer)[0])  # a newer version may have come in between
         rows_of = [catalogue.rows(variant) for variant in variants]
         known = [catalogue.known(rows) for rows in rows_of]

@@ -1,7 +1,7 @@
 """A stand-in for TensorFlow Serving: SavedModels behind its own protos (gRPC) and its REST shape.
 
-Nothing here comes from `export`. It answers as the documentation of TensorFlow Serving says; batching,
-versions and monitoring of the real server are not imitated.
+Nothing here comes from `export`. It answers as the documentation of TensorFlow Serving says; of its batching
+only the limit of a request, and neither versions nor monitoring of the real server are imitated.
 """
 
 import contextlib
@@ -18,12 +18,16 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 
 class ModelServer(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers from the versions in turn, as during a roll-out; `fault` is a gRPC status to fail with."""
+    """Answers from the versions in turn, as during a roll-out; `fault` is a gRPC status to fail with.
+
+    `max_batch_size` is that of a server with batching.
+    """
 
     def __init__(self, *directories, name="user_tower"):
         self.models = [tf.saved_model.load(str(directory)) for directory in directories]
         self.name = name
         self.fault = None
+        self.max_batch_size = None
         self.delay = 0.0
         self.calls = 0
 
@@ -34,6 +38,10 @@ class ModelServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         if request.model_spec.name != self.name:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found: {request.model_spec.name}")
         inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
+        size = max(len(value) for value in inputs.values())
+        if self.max_batch_size is not None and size > self.max_batch_size:
+            message = f"Task size {size} is larger than maximum input batch size {self.max_batch_size}"
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
         response = predict_pb2.PredictResponse()
         for name, value in self.answer(request.model_spec.signature_name, inputs).items():
             response.outputs[name].CopyFrom(tf.make_tensor_proto(value))

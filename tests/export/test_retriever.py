@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.errors import BundleError, MissingVersionError
+from export.errors import BundleError, MissingVersionError, TowerError
 from export.index_options import IndexOptions
 from export.publication import Model
 from export.publish import publish
@@ -151,3 +151,24 @@ def test_a_tower_elsewhere_must_answer_a_version_of_the_bundle(both, tmp_path):
         tower.version = version
         with pytest.raises(MissingVersionError, match=f"answers version '{version}', which is not in"):
             retriever.recommend([[IDS[0]]], 3)
+
+
+def test_an_explanation_is_of_one_version(both):
+    class InSeveralRequests:
+        mixed = 0  # so many answers are of two versions
+
+        def __call__(self, histories, timeout=None):
+            answer = both[0]._tower(histories)
+            if len(histories) > 1 and self.mixed:
+                self.mixed -= 1
+                answer.version[0] = b"older"
+            return answer
+
+    tower = InSeveralRequests()
+    retriever = Retriever(tower, both[0]._catalogues)
+    history = [IDS[2], IDS[30], IDS[5]]
+    tower.mixed = 1
+    assert retriever.explain(history, 10) == both[0].explain(history, 10)
+    tower.mixed = 2
+    with pytest.raises(TowerError, match="an explanation is of one"):
+        retriever.explain(history, 10)

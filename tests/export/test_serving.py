@@ -1,6 +1,7 @@
 """The exported tower behind the protocols of a model server, and in a host without Python."""
 
 import json
+import re
 import shutil
 import subprocess
 import urllib.request
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.errors import TowerError
+from export.errors import TowerError, TowerTimeoutError
 from export.remote_tower import RemoteTower
 from export.user_tower import export_user_tower
 from tests.export import toy
@@ -61,6 +62,57 @@ def test_over_grpc_the_client_gets_what_the_tower_answers(server):
         assert answer.version.tolist() == [VERSION.encode()] * 4
         with pytest.raises(TowerError, match="NOT_FOUND, Servable not found: other"):
             RemoteTower(address, "other")(HISTORIES)
+
+
+def batching_limit():
+    """The `max_batch_size` that is shipped; its proto is in no package."""
+    text = (Path(__file__).parents[2] / "export" / "serving" / "batching.config").read_text()
+    (limit,) = re.findall(r"(?m)^max_batch_size \{ value: (\d+) \}$", text)
+    return int(limit)
+
+
+@pytest.mark.parametrize("more", [0, 1, 150])
+def test_a_server_that_batches_as_the_shipped_one_is_never_asked_for_more(directory, more):
+    server = ModelServer(directory)
+    server.max_batch_size = batching_limit()
+    random = np.random.default_rng(more)
+    histories = [random.choice(IDS, 1 + n % 4).tolist() for n in range(server.max_batch_size + more)]
+    with over_grpc(server) as address:
+        answer = RemoteTower(address)(histories, timeout=60)
+    np.testing.assert_allclose(answer.user_vectors, [vector(one) for one in histories], atol=1e-5)
+    assert answer.num_known.tolist() == [1 + n % 4 for n in range(len(histories))]
+    assert answer.version.tolist() == [VERSION.encode()] * len(histories)
+    assert server.calls == -(-len(histories) // server.max_batch_size)
+
+
+def test_the_timeout_is_for_all_requests_together(directory):
+    server = ModelServer(directory)
+    server.delay = 0.5
+    histories = [[IDS[0]]] * (5 * batching_limit())
+    with over_grpc(server) as address, pytest.raises(TowerTimeoutError, match=r"within 1\.200 s"):
+        RemoteTower(address)(histories, timeout=1.2)
+
+
+def test_a_roll_out_to_vectors_of_another_shape_between_two_requests(directory, tmp_path):
+    export_user_tower(
+        tmp_path / "2",
+        item_embeddings=toy.embeddings(NUM_ITEMS, DIMENSION + 1),
+        user_tower=TOWER,
+        item_ids=IDS,
+        max_history=MAX_HISTORY,
+        version="4567",
+        warm_up_histories=[[1, 2]],
+    )
+    server = ModelServer(directory, tmp_path / "2")
+    old, new = server.models
+    histories = [[IDS[0]]] * (batching_limit() + 1)
+    with over_grpc(server) as address:
+        with pytest.raises(TowerError, match="vectors of different shapes"):
+            RemoteTower(address)(histories, timeout=60)  # they answer by turns
+        server.models, server.calls = [old, new, new, new], 0
+        answer = RemoteTower(address)(histories, timeout=60)
+    assert answer.user_vectors.shape == (len(histories), DIMENSION + 1)
+    assert set(answer.version.tolist()) == {b"4567"}
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "string_ids"])
