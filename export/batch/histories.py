@@ -9,6 +9,7 @@ import csv
 import gzip
 import json
 import sys
+import zlib
 from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -107,7 +108,7 @@ def read_histories(
                     if on_bad_row is None:
                         raise
                     on_bad_row(error)
-        except (EOFError, OSError, pl.exceptions.PolarsError) as error:
+        except (EOFError, OSError, zlib.error, pl.exceptions.PolarsError) as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
 
 

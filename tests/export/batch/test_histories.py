@@ -195,6 +195,7 @@ def test_a_bad_row_of_a_table(tmp_path):
         ("h.csv", b"user_id,history,\xff\nu1,a,b\n", "line 1: not UTF-8"),
         ("h.jsonl.gz", gzip.compress(JSON_LINES.encode(), mtime=0)[:-9], "cannot be read"),
         ("h.jsonl.gz", JSON_LINES.encode(), "cannot be read"),
+        ("h.jsonl.gz", gzip.compress(b"", mtime=0)[:10] + b"\xff" * 20, "cannot be read"),
         ("h.parquet", b"PAR1 but not really PAR1", "cannot be read"),
     ],
 )
