@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from causerec_tf.settings import PRECISIONS, TOWERS, Settings
+from causerec_tf.user_towers import user_tower
 from export.errors import BundleError
 from export.user_tower import export_user_tower
 from tests.export import toy
@@ -183,6 +185,28 @@ def test_the_ids_travel_as_a_file_and_not_in_the_graph(exported):
     asset = (directory / "assets" / "item_ids.txt").read_bytes().decode()
     assert asset.split("\n")[:-1] == IDS
     assert IDS[-1].encode() not in (directory / "saved_model.pb").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "precision", [pytest.param(p, marks=[pytest.mark.long] * (p == "float32")) for p in PRECISIONS]
+)
+@pytest.mark.parametrize("name", TOWERS)
+def test_every_tower_is_exported_in_every_precision(tmp_path, name, precision):
+    tower = user_tower(
+        Settings(tower=name, precision=precision, embedding_dim=DIMENSION, max_history=MAX_HISTORY)
+    )
+    rng = np.random.default_rng(0)
+    for variable in tower.trainable_variables:
+        variable.assign_add(rng.normal(0.0, 0.3, variable.shape).astype(np.float32))
+    histories = [rng.integers(1, NUM_ITEMS + 1, length).tolist() for length in (1, 2, 3, 5, 5, 5)]
+    loaded = tf.saved_model.load(str(export(tmp_path / "1", tower, histories=histories)))
+    vectors = loaded.signatures["serving_default"](item_ids=padded(histories))["user_vectors"].numpy()
+    # bfloat16 has 8 significant bits, and is rounded elsewhere when one operation follows the other.
+    atol = 1e-5 if precision == "float32" else 2.0**-5 * np.abs(vectors).max()
+    padded_BL = padded(histories).numpy()
+    np.testing.assert_allclose(
+        vectors, tower(tf.constant(TABLE[padded_BL]), tf.constant(padded_BL != 0)), atol=atol
+    )
 
 
 class ForgetfulTower(toy.OrderTower):
