@@ -93,13 +93,17 @@ def _publish_run(bundle: Path) -> Any:
 
 
 def _note_updates(bundle: Path) -> None:
-    """Says that a run's items replace those of an updated index."""
+    """Says that a run's items replace those of an updated index, where the bundle can tell."""
     from export.item_index import read_description
     from export.layout import index_directory, read_tower, tower_directory, tower_numbers
 
     for number in tower_numbers(bundle)[-1:]:
-        place = index_directory(bundle, read_tower(tower_directory(bundle, number))["version"])
-        if "update" in read_description(place):
+        try:
+            version = read_tower(tower_directory(bundle, number))["version"]
+            description = read_description(index_directory(bundle, version))
+        except BundleError:  # publishing is what mends a version that cannot be read
+            return
+        if "update" in description:
             print(
                 f"note: the items of version {number} were changed by export/update_index.py; the new version"
                 " has those of the run alone. Apply what still holds again."

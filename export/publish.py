@@ -85,31 +85,33 @@ def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
     """Publishes the version before the latest again, under a higher number.
 
     Its fingerprint stays, so the index that it had is found again. A second roll-back goes one
-    version further back, not forth again. Nothing is removed.
+    version further back, not forth again. A version that no longer tells its fingerprint is passed over:
+    nobody could load it. Nothing is removed.
 
     Raises:
-      BundleError: there is no earlier version, or its index is gone.
+      BundleError: there is no earlier version, its index is gone, or the latest version cannot be read.
     """
     resolve_number(bundle, None)  # nothing is made where there is no bundle
     with nullcontext() if dry_run else locked(bundle):
         numbers = tower_numbers(bundle)
-        towers = {number: read_tower(tower_directory(bundle, number)) for number in numbers}
+        latest = read_tower(tower_directory(bundle, numbers[-1]))
         # A copy stands where its original stood, or a second roll-back would undo the first.
-        latest_origin = towers[numbers[-1]].get("origin", numbers[-1])
-        current = towers[numbers[-1]]["version"]
-        earlier = [n for n in numbers if n < latest_origin and towers[n]["version"] != current]
+        latest_origin = latest.get("origin", numbers[-1])
+        useless = (None, latest["version"])
+        earlier = [n for n in numbers if n < latest_origin and version_of(bundle, n) not in useless]
         if not earlier:
             raise BundleError(
                 f"{bundle} keeps no version earlier than {latest_origin}; it has {numbers}. A larger"
                 " --keep when publishing lets you go further back."
             )
         source, number = earlier[-1], numbers[-1] + 1
-        fingerprint = towers[source]["version"]
+        description = read_tower(tower_directory(bundle, source))
+        fingerprint = description["version"]
         index = ItemIndex.load(index_directory(bundle, fingerprint)).description
         if not dry_run:
             made = bundle / TOWERS / f".copying-{number}"
             shutil.copytree(tower_directory(bundle, source), made)
-            description = towers[source] | {"origin": towers[source].get("origin", source)}
+            description = {"origin": source} | description
             path = made / TOWER_EXTRA / TOWER_DESCRIPTION
             path.write_text(json.dumps(description, indent=2) + "\n")
             commit(made, tower_directory(bundle, number))
@@ -128,7 +130,10 @@ def _planned(bundle: Path, fingerprint: str, keep: int) -> Publication:
     numbers = tower_numbers(bundle)
     number = _next_number(bundle, fingerprint)
     place = index_directory(bundle, fingerprint)
-    index = ItemIndex.load(place).description if place.is_dir() else None
+    try:
+        index = ItemIndex.load(place).description if place.is_dir() else None
+    except BundleError:  # it would be built again
+        index = None
     if number is None:
         return Publication(numbers[-1], fingerprint, "unchanged", index, index is not None)
     kept = [*numbers, number][-keep:]

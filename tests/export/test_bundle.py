@@ -75,6 +75,22 @@ def test_a_run_is_published_and_the_histories_of_its_validation_users_warm_it_up
     assert histories == [[[2, 0, 0, 0]], [[8, 9, 10, 11]]]
 
 
+def test_a_damaged_version_is_mended_by_publishing_the_run_again(tmp_path):
+    flags = ["--run=runs/toy", f"--bundle={tmp_path}/b"]
+    assert run(*flags, code=WITH_A_STAND_IN).returncode == 0
+    (tmp_path / "b" / "user_tower" / "1" / "assets.extra" / "tower.json").unlink()
+    again = run(*flags, code=WITH_A_STAND_IN)
+    assert again.returncode == 0, again.stderr
+    assert f"published: {tmp_path}/b/user_tower/2" in again.stdout
+    [index] = (tmp_path / "b" / "item_index").iterdir()
+    (index / "index.json").unlink()
+    planned = run(*flags, "--dry_run", code=WITH_A_STAND_IN)
+    assert planned.returncode == 0, planned.stderr
+    again = run(*flags, code=WITH_A_STAND_IN)
+    assert again.returncode == 0, again.stderr
+    assert (index / "index.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

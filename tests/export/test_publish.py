@@ -211,6 +211,40 @@ def test_a_damaged_index_is_built_again(two_versions):
     assert Retriever.load(bundle).version == second
 
 
+def test_a_tower_without_its_description_is_published_again(two_versions):
+    bundle, (_, second) = two_versions
+    (bundle / "user_tower" / "2" / "assets.extra" / "tower.json").unlink()
+    with pytest.raises(BundleError, match="publish the run again"):
+        Retriever.load(bundle)
+    again = put(bundle, 1)
+    assert (again.action, again.number, again.index_reused) == ("published", 3, True)
+    assert Retriever.load(bundle).version == second
+
+
+def test_a_dry_run_over_a_damaged_index_tells_that_it_would_be_built(two_versions):
+    bundle, (_, second) = two_versions
+    (bundle / "item_index" / second / "index.json").unlink()
+    planned = put(bundle, 1, dry_run=True)
+    assert (planned.action, planned.index, planned.index_reused) == ("unchanged", None, False)
+
+
+def test_a_roll_back_passes_over_damaged_versions(two_versions):
+    bundle, (first, second) = two_versions
+    put(bundle, 2, keep=9)
+    (bundle / "user_tower" / "1" / "assets.extra" / "tower.json").write_text("")
+    assert roll_back(bundle, dry_run=True).fingerprint == second
+    (bundle / "user_tower" / "2" / "assets.extra" / "tower.json").unlink()
+    with pytest.raises(BundleError, match="keeps no version earlier than 3"):
+        roll_back(bundle)
+    path = bundle / "user_tower" / "1" / "assets.extra" / "tower.json"
+    path.write_text(json.dumps({"version": first}))
+    back = roll_back(bundle)
+    assert (back.number, back.fingerprint) == (4, first)
+    (bundle / "user_tower" / "4" / "assets.extra" / "tower.json").unlink()
+    with pytest.raises(BundleError, match=r"4/assets\.extra/tower\.json cannot be read"):
+        roll_back(bundle)
+
+
 def test_a_moved_bundle_loads(two_versions, tmp_path):
     bundle, (_, second) = two_versions
     (tmp_path / "other").mkdir()
