@@ -1,6 +1,7 @@
 """What goes into a publication, what comes out, and the fingerprint that ties it together."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +81,9 @@ class Publication:
 
 
 def fingerprint_of(model: Model, options: IndexOptions) -> str:
-    """Hashes all that decides an answer: tower variables, vectors, ids, and how they are searched.
+    """Hashes all that decides an answer: tower variables, vectors, ids, names, and how they are searched.
+
+    Without names it is what it was before names were part of it.
 
     Returns:
       16 hexadecimal digits.
@@ -94,4 +97,6 @@ def fingerprint_of(model: Model, options: IndexOptions) -> str:
         digest.update(np.ascontiguousarray(array).tobytes())
     digest.update("\n".join(model.item_ids).encode())
     digest.update(f"\n{model.max_history} {options}".encode())
+    if model.item_names is not None:
+        digest.update(json.dumps(list(model.item_names)).encode())
     return digest.hexdigest()[:16]

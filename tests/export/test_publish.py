@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -92,12 +93,37 @@ def test_the_fingerprint_covers_all_that_decides_an_answer():
         {"item_ids": [*base.item_ids[:-2], base.item_ids[-1], base.item_ids[-2]]},
         {"max_history": 5},
         {"user_tower": toy.MeanTower(DIMENSION, seed=9)},
+        {"item_names": ["a name"] * NUM_ITEMS},
+        {"item_names": [*["a name"] * (NUM_ITEMS - 1), "another"]},
     ]
     assert len({fingerprint(**change) for change in changes}) == len(changes)
-    assert fingerprint() == fingerprint(item_names=["a name"] * NUM_ITEMS)
     # Part of every fingerprint: with another text, each published model would be a new one.
     options = "IndexOptions(target_recall=0.99, k=50, method='auto', memory='full')"
     assert str(IndexOptions()) == options
+
+
+def test_names_that_are_added_or_corrected_later_are_published(two_versions):
+    bundle, (_, unnamed) = two_versions
+    wrong = [f"name of {item}" for item in toy.item_ids(NUM_ITEMS)]
+    right = ["Lindgren, É.", *wrong[1:]]
+
+    def put_named(names):
+        named = dataclasses.replace(model(1), item_names=names)
+        return publish(bundle, named, queries=QUERIES, warm_up_histories=[[1, 2]], keep=9)
+
+    assert put_named(wrong).action == "published"
+    assert Retriever.load(bundle).name_of("é") == "name of é"
+    corrected = put_named(right)
+    assert (corrected.action, corrected.number, corrected.index_reused) == ("published", 4, False)
+    latest = Retriever.load(bundle)
+    assert (latest.version, latest.name_of("é")) == (corrected.fingerprint, "Lindgren, É.")
+    assert put_named(right).action == "unchanged"
+    # The versions before keep the names that they had, also in their own index.
+    assert Retriever.load(bundle, version=3).name_of("é") == "name of é"
+    before = Retriever.load(bundle, version=2)
+    assert (before.version, before.name_of("é")) == (unnamed, "é")
+    answers = [one.recommend([["é", "0"]], 5)[0] for one in (before, latest)]
+    assert answers[0].items == answers[1].items
 
 
 def test_the_tower_answers_its_fingerprint(two_versions):
