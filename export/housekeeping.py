@@ -7,7 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from export.errors import BundleError
-from export.layout import INDEXES, TOWERS, index_directory, read_tower, tower_directory, tower_numbers
+from export.layout import (
+    INDEXES,
+    TOWERS,
+    beside,
+    index_directory,
+    left_aside,
+    read_tower,
+    tower_directory,
+    tower_numbers,
+)
 
 # Versions that stay in a bundle unless the caller says otherwise, the newest included.
 VERSIONS_KEPT = 3
@@ -61,18 +70,21 @@ def unnamed_indexes(bundle: Path, named: set[str | None]) -> list[str]:
     indexes = bundle / INDEXES
     if None in named or not indexes.is_dir():
         return []
-    names = {entry.name for entry in indexes.iterdir() if not entry.name.startswith(".")}
+    names = {one.name for one in indexes.iterdir() if one.is_dir() and not one.name.startswith(".")}
     return sorted(names - named)
 
 
 def _remove(directory: Path) -> None:
     # Out of sight first: nobody may find a directory of which half is gone.
-    hidden = directory.with_name(f".removing-{directory.name}")
+    hidden = beside(directory, "removing")
     directory.rename(hidden)
     shutil.rmtree(hidden)
 
 
 def _clear(bundle: Path) -> None:
     for part in (TOWERS, INDEXES):
-        for left in (bundle / part).glob(".*"):
-            shutil.rmtree(left)
+        for left in left_aside(bundle / part):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()

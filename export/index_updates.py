@@ -14,7 +14,7 @@ from export.index_building import build_index, measured
 from export.index_changes import Changes
 from export.index_options import IndexOptions
 from export.item_index import ItemIndex, read_description
-from export.layout import commit, index_directory, link_or_copy, resolve_number, tower_directory
+from export.layout import beside, commit, index_directory, link_or_copy, resolve_number, tower_directory
 from export.publication import Publication
 from export.recall import kth_best_scores
 from export.recall_curve import PICTURE, draw_curve
@@ -81,11 +81,11 @@ def _update(bundle: Path, update: Update, keep: int, dry_run: bool) -> Publicati
     description = _whole(place)
     reused = description is not None
     if description is None:
-        made = place.with_name(f".updating-{fingerprint}")
+        made = beside(place, "updating")
         make = _make_rebuilt if update.rebuild else _make_changed
         description = make(made, catalogue, source, fingerprint, {"of": before, "digest": digest})
         commit(made, place)
-    made = tower_directory(bundle, number).with_name(f".relabelling-{number}")
+    made = beside(tower_directory(bundle, number), "relabelling")
     copy_under(tower_directory(bundle, latest), made, fingerprint)
     commit(made, tower_directory(bundle, number))
     return Publication(number, fingerprint, action, description, reused, *collect(bundle, keep))
@@ -98,7 +98,7 @@ def _whole(place: Path) -> dict[str, Any] | None:
     try:
         return ItemIndex.load(place).description
     except BundleError:
-        place.rename(place.with_name(f".damaged-{place.name}"))
+        place.rename(beside(place, "damaged"))
         return None
 
 

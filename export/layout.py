@@ -3,14 +3,15 @@
     <bundle>/user_tower/<number>/        a SavedModel; the highest number is served
     <bundle>/item_index/<fingerprint>/   the index that belongs to it
 
-A name that starts with a dot is work in progress or rubbish, and is never read.
+A name that starts with a dot is never read: it is work in progress or what that left (`beside`), or somebody
+else's.
 """
 
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from export.errors import BundleError
 
@@ -21,6 +22,8 @@ MODEL_NAME = TOWERS
 # TensorFlow Serving reads its warm-up file from here and ignores what else lies in it.
 TOWER_EXTRA = "assets.extra"
 TOWER_DESCRIPTION = "tower.json"
+# Why a directory of ours stands beside its place, under a name that is never read.
+Aside = Literal["building", "copying", "damaged", "exporting", "relabelling", "removing", "updating"]
 
 
 def tower_directory(bundle: Path, number: int) -> Path:
@@ -73,6 +76,16 @@ def read_tower(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} cannot be read ({error!r}); publish the run again.") from error
     return description
+
+
+def beside(place: Path, aside: Aside) -> Path:
+    """Where a tower or an index lies before it has its name, or after it lost it."""
+    return place.with_name(f".{aside}-{place.name}")
+
+
+def left_aside(directory: Path) -> list[Path]:
+    """Lists what lies in a directory under a name that `beside` gives."""
+    return [path for aside in get_args(Aside) for path in directory.glob(f".{aside}-*")]
 
 
 def commit(made: Path, place: Path) -> None:

@@ -22,7 +22,7 @@ from export.item_index import ItemIndex
 from export.layout import (
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
-    TOWERS,
+    beside,
     commit,
     index_directory,
     read_tower,
@@ -109,7 +109,7 @@ def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
         fingerprint = description["version"]
         index = ItemIndex.load(index_directory(bundle, fingerprint)).description
         if not dry_run:
-            made = bundle / TOWERS / f".copying-{number}"
+            made = beside(tower_directory(bundle, number), "copying")
             shutil.copytree(tower_directory(bundle, source), made)
             description = {"origin": source} | description
             path = made / TOWER_EXTRA / TOWER_DESCRIPTION
@@ -157,9 +157,9 @@ def _publish_index(
         try:
             return ItemIndex.load(place).description, True
         except BundleError:
-            place.rename(place.with_name(f".damaged-{fingerprint}"))
+            place.rename(beside(place, "damaged"))
     index = build_index(model.item_vectors, queries=queries, options=options)
-    made = place.with_name(f".building-{fingerprint}")
+    made = beside(place, "building")
     index.save(
         made,
         fingerprint=fingerprint,
@@ -181,7 +181,7 @@ def _publish_tower(
     warm_up_histories: Sequence[Sequence[int]],
 ) -> None:
     place = tower_directory(bundle, number)
-    made = place.with_name(f".exporting-{number}")
+    made = beside(place, "exporting")
     export_user_tower(
         made,
         item_embeddings=model.item_embeddings,

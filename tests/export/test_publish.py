@@ -223,6 +223,27 @@ def test_killed_between_index_and_tower_the_rest_is_cleared_by_the_rerun(two_ver
     assert towers(bundle) == [1, 2, 3]
 
 
+def test_what_others_put_into_a_bundle_stays_and_is_in_nobodys_way(two_versions):
+    bundle, (first, _) = two_versions
+    (bundle / "elsewhere").mkdir()
+    strange = [bundle / part / ".DS_Store" for part in ("user_tower", "item_index")]
+    strange += [bundle / "item_index" / "Thumbs.db", bundle / "user_tower" / ".snapshot" / "hourly"]
+    ours = [bundle / "user_tower" / ".exporting-3", bundle / "item_index" / ".building-0123"]
+    linked = bundle / "item_index" / ".damaged-0123"
+    for path in [*strange, ours[0]]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    ours[1].mkdir()
+    (ours[1] / "part").write_text("")
+    linked.symlink_to(bundle / "elsewhere")
+    third = put(bundle, 2, keep=2)
+    assert (third.number, third.removed_indexes) == (3, [first])
+    assert roll_back(bundle).number == 4
+    assert all(path.is_file() for path in strange)
+    assert not any(path.exists() for path in ours) and not linked.is_symlink()
+    assert (bundle / "elsewhere").is_dir()
+
+
 def test_only_one_process_publishes_at_a_time(tmp_path):
     with locked(tmp_path / "b"), pytest.raises(BundleError, match="Another process"):
         put(tmp_path / "b")
