@@ -1,5 +1,7 @@
 """Files and directories come whole or not at all: each is written beside its place and renamed into it."""
 
+import fcntl
+import glob
 import json
 import os
 import shutil
@@ -44,7 +46,8 @@ def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None
 def directory_written_beside(directory: str | Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
     """Gives a new directory to write in, which takes its place when the block ends well.
 
-    Whatever ends the block otherwise, nothing of it is left, and what was in its place stays.
+    Whatever ends the block otherwise, nothing of it is left, and what was in its place stays. What a kill
+    left is cleared by the next one for the same place.
 
     Args:
       directory: the place; see `check_output` for the rest.
@@ -55,17 +58,18 @@ def directory_written_beside(directory: str | Path, *, marker: str, overwrite: b
       InputError: something is there that may not be replaced.
     """
     directory = Path(directory).absolute()
+    _clear_after_kills(directory)
     check_output(directory, marker=marker, overwrite=overwrite)
     directory.parent.mkdir(parents=True, exist_ok=True)
     beside = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir()
-        yield beside
-        check_output(directory, marker=marker, overwrite=overwrite)  # it may have appeared meanwhile
-        _move(beside, directory)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    with _locked(beside):
+        try:
+            yield beside
+            check_output(directory, marker=marker, overwrite=overwrite)  # it may have appeared meanwhile
+            _move(beside, directory)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager
@@ -116,6 +120,37 @@ def read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise InputError(f"{path} holds {type(value).__name__}, wanted a JSON object: it is no record.")
     return value
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Holds a directory's lock, which ends with the process, even if killed.
+
+    Raises:
+      BlockingIOError: another process has it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear_after_kills(directory: Path) -> None:
+    """Removes what processes that live no longer began beside a place, and puts back what they took away."""
+    begun = sorted(directory.parent.glob(f".{glob.escape(directory.name)}.partial-*"))
+    for beside in begun:
+        try:
+            with _locked(beside):
+                shutil.rmtree(beside)
+        except BlockingIOError:
+            return  # its process lives, and may be between the two renames
+    for old in sorted(directory.parent.glob(f".{glob.escape(directory.name)}.old-*")):
+        if directory.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(directory)
 
 
 def _move(beside: Path, directory: Path) -> None:

@@ -47,8 +47,14 @@ def indispensable(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray)
       The support of every position.
 
     Raises:
-      InputError: a target is no item of the catalogue.
+      InputError: the shapes are others, or a target is no item of the catalogue.
     """
+    history_BL, target_B = np.asarray(history_BL), np.asarray(target_B)
+    if history_BL.ndim != 2 or target_B.shape != history_BL.shape[:1]:
+        raise InputError(
+            f"history has shape {list(history_BL.shape)} and target {list(target_B.shape)}; wanted [B, L] and"
+            " [B], numbers of items: row b is the history of user b, padded with 0 on the right."
+        )
     if ((target_B < 1) | (target_B > model.num_items)).any():
         raise InputError(f"a recommended item is not one of 1 to {model.num_items}.")
     mask_BL = history_BL != 0

@@ -111,6 +111,8 @@ class Steps:
 
 def main() -> None:
     """Reads the flags and prepares."""
+    if FLAGS["input"].present and not any(FLAGS.input):
+        raise InputError("--input is empty: name the log's files, or leave it out for a generated world.")
     steps = Steps()
     if beam_flags.is_asked(InputError):
         _prepare_by_beam(steps)

@@ -1,11 +1,12 @@
-"""Trains a retriever on a prepared dataset and measures it on the test users.
+r"""Trains a retriever on a prepared dataset and measures it on the test users.
 
     python pipelines/train.py --flagfile=configs/quickstart.flags
 
 The same command goes on from where a stopped run was, and prints the record of a finished one. A finished run
 whose record lacks something that this version writes is measured again, not trained again.
 
-    python pipelines/train.py --warm_start=runs/yesterday --dataset=datasets/today --run=runs/today
+    python pipelines/train.py --flagfile=configs/recommended.flags --warm_start=runs/yesterday \
+        --dataset=datasets/today --run=runs/today
 
 starts from the towers of an earlier run; docs/warm_start.md. `--strategy` trains on several devices or
 machines; docs/distributed_training.md.

@@ -1,6 +1,9 @@
 """Files and directories come whole or not at all, whatever interrupts their writing."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -56,6 +59,49 @@ def test_an_interrupted_directory_leaves_nothing_and_spoils_nothing(tmp_path, ov
         raise KeyboardInterrupt
     assert names(tmp_path) == (["made"] if overwrite else [])
     assert not overwrite or (place / "kind.json").read_text() == "old"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from causerec_tf import files
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+place, moment = Path(sys.argv[1]), sys.argv[2]
+if moment == "moving":
+    rename = Path.rename
+    Path.rename = lambda path, to: killed() if ".partial-" in path.name else rename(path, to)
+with files.directory_written_beside(place, marker="kind.json", overwrite=True) as beside:
+    (beside / "kind.json").write_text("half")
+    if moment == "writing":
+        killed()
+"""
+
+
+@pytest.mark.parametrize("moment", ["writing", "moving"])
+def test_what_a_kill_left_is_cleared_by_the_next_and_what_it_took_away_comes_back(tmp_path, moment):
+    place = tmp_path / "made"
+    directory_of(place, "old")
+    directory_of(tmp_path / "made.partial-1", "another's")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(place), moment], check=False)
+    assert done.returncode == -signal.SIGKILL and len(names(tmp_path)) == 3
+    with pytest.raises(InputError, match="exists already"):
+        directory_of(place, "new")
+    assert names(tmp_path) == ["made", "made.partial-1"]
+    assert (place / "kind.json").read_text() == "old"
+
+
+def test_the_work_of_a_process_that_lives_is_left_alone(tmp_path):
+    place = tmp_path / "made"
+    with (
+        pytest.raises(InputError, match="exists already"),
+        files.directory_written_beside(place, marker="kind.json", overwrite=False) as beside,
+    ):
+        subprocess.run([sys.executable, "-c", KILLED, str(place), "never"], check=True)
+        assert beside.is_dir() and (place / "kind.json").read_text() == "half"
+    assert names(tmp_path) == ["made"]
 
 
 @pytest.mark.parametrize("there", [False, True])

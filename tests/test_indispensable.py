@@ -63,7 +63,9 @@ def test_removing_what_carries_the_list_replaces_more_than_chance():
         indispensable.removal(model, users, 6)
 
 
-def test_a_target_outside_the_catalogue_is_refused():
+def test_other_shapes_and_a_target_outside_the_catalogue_are_refused():
     model = CauseRec(Settings(embedding_dim=8), 30)
+    with pytest.raises(InputError, match=r"has shape \[3\] and target \[\]; wanted \[B, L\] and \[B\]"):
+        indispensable.indispensable(model, [1, 2, 3], 5)
     with pytest.raises(InputError, match="not one of 1 to 30"):
         indispensable.indispensable(model, HISTORY, np.array([0, 1, 2]))

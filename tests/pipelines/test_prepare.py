@@ -122,6 +122,7 @@ def test_item_lists_with_original_ids_the_last_events_and_a_share(tmp_path):
         (["--input=LOG", "--format=item_lists"], "line 1: column 1 holds 'user_id,item_id,timestamp'"),
         (["--input=LOG,tfds:movielens/1m-ratings"], "tfds:NAME stands alone"),
         (["--input=LOG", "--training_share=0"], "training_share is 0.0; it must be above 0"),
+        (["--input="], "--input is empty: name the log's files, or leave it out"),
         (["--input=none-*.csv"], "no file matches 'none-*.csv'"),
         (["--input=LOG", "--user_column=who"], "no column 'who'. Columns found: 'user_id', 'item_id'"),
         (["--input=LOG", "--min_user_count=6"], "no user is left of 200 interactions"),
