@@ -149,13 +149,16 @@ class CauseRec(tfrs.Model):
         if replica.num_replicas_in_sync > 1:
             seed = tf.random.fold_in(seed, replica.replica_id_in_sync_group)
         needed = [history_BL, target_B, drawn.ids_S]
-        changes = self._replace_items(history_BL, mask_BL, target_B, seed)
-        if changes is not None:
-            needed.append(changes.substitutes_BCR)
+        if self.item_synthesis is not None:
+            candidates_P = self.item_synthesis.draw_candidates(seed)
+            needed.append(candidates_P)
         vectors_UD, places = self.item_tower.look_up_once(*needed)
         target_BD, negative_SD = tf.gather(vectors_UD, places[1]), tf.gather(vectors_UD, places[2])
-        if changes is not None:
-            changes = changes._replace(substitutes_BCR=places[3])
+        changes = None
+        if self.item_synthesis is not None:
+            scores_BL = self._scores(tf.gather(vectors_UD, places[0]), target_BD, seed)
+            changes = self.item_synthesis(history_BL, mask_BL, target_B, scores_BL, candidates_P, seed)
+            changes = changes.naming(places[3])
 
         if self.interest_synthesis is not None:
             vectors, exists_BC = self._encode_on_interests(
@@ -195,13 +198,6 @@ class CauseRec(tfrs.Model):
             num_sampled=self.settings.num_sampled,
             seed=self._seed(_Draw.NEGATIVES, step),
         )
-
-    def _replace_items(self, history_BL, mask_BL, target_B, seed) -> synthesis.Replacements | None:
-        """What the counterfactuals on the item level change, or None where there are none."""
-        if self.item_synthesis is None:
-            return None
-        scores_BL = self._scores(self.item_tower(history_BL), self.item_tower(target_B), seed)
-        return self.item_synthesis(history_BL, mask_BL, target_B, scores_BL, seed)
 
     def _scores(self, concepts_BLD, target_BD, seed) -> tf.Tensor:
         """What tells the indispensable concepts from the dispensable ones, float [B, L]."""

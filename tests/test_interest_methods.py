@@ -55,14 +55,19 @@ def batch(size=6):
 
 
 class Watched:
-    """A synthesis layer that remembers what it made."""
+    """A synthesis layer that remembers what it made, with items by their ids."""
 
     def __init__(self, layer):
-        self.layer, self.made = layer, None
+        self.layer, self.made, self.candidates = layer, None, None
+
+    def draw_candidates(self, seed):
+        self.candidates = self.layer.draw_candidates(seed)
+        return self.candidates
 
     def __call__(self, *arguments):
-        self.made = self.layer(*arguments)
-        return self.made
+        changes = self.layer(*arguments)
+        self.made = changes if self.candidates is None else changes.naming(self.candidates)
+        return changes
 
 
 def loss_with_changes(model, inputs):
@@ -185,8 +190,9 @@ def test_items_as_interests_by_mean_equal_those_written_out_with_their_gradients
     history, mask = inputs["history"], inputs["history"] != 0
     model.item_synthesis.memory.enqueue(tf.range(40, NUM_ITEMS + 1))
     scores = tf.random.stateless_normal(history.shape, [1, 2])
-    changes = model.item_synthesis(history, mask, inputs["target"], scores, tf.constant([3, 4]))
-    written = synthesis.apply(history, changes)
+    candidates, seed = model.item_synthesis.draw_candidates(tf.constant([5, 6])), tf.constant([3, 4])
+    changes = model.item_synthesis(history, mask, inputs["target"], scores, candidates, seed)
+    written = synthesis.apply(history, changes.naming(candidates))
 
     def one_by_one(*_):
         return tf.stack([model.encode(one) for one in tf.unstack(written, axis=1)], axis=1)
@@ -198,8 +204,8 @@ def test_items_as_interests_by_mean_equal_those_written_out_with_their_gradients
         encoding.encode_items_as_interests_written_out,
     ):
         with tf.GradientTape() as tape:
-            vectors, (places, substitutes) = model.item_tower.look_up_once(history, changes.substitutes_BCR)
-            placed = changes._replace(substitutes_BCR=substitutes)
+            vectors, (places, candidate_places) = model.item_tower.look_up_once(history, candidates)
+            placed = changes.naming(candidate_places)
             encoded = encode(model.user_tower, vectors, places, mask, placed)
             total = tf.reduce_sum(tf.sin(encoded))
         gradients = tape.gradient(total, model.trainable_variables)

@@ -46,14 +46,14 @@ def test_both_encodings_agree_with_their_gradients():
     model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
     history = inputs["history"]
     scores = tf.random.stateless_normal(history.shape, [1, 2])
-    replacements = model.item_synthesis(history, history != 0, inputs["target"], scores, tf.constant([3, 4]))
+    candidates, seed = model.item_synthesis.draw_candidates(tf.constant([5, 6])), tf.constant([3, 4])
+    changes = model.item_synthesis(history, history != 0, inputs["target"], scores, candidates, seed)
+    replacements = changes.naming(candidates)
 
     def with_(encode):
-        vectors, (history_places, substitutes) = model.item_tower.look_up_once(
-            history, replacements.substitutes_BCR
-        )
-        changes = replacements._replace(substitutes_BCR=substitutes)
-        return encode(model.user_tower, vectors, history_places, history != 0, changes)
+        vectors, (history_places, candidate_places) = model.item_tower.look_up_once(history, candidates)
+        placed = changes.naming(candidate_places)
+        return encode(model.user_tower, vectors, history_places, history != 0, placed)
 
     def slowly():
         written = synthesis.apply(history, replacements)
@@ -105,9 +105,10 @@ def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower
     made = []
     synthesise = model.item_synthesis.call
 
-    def keep(*arguments):
-        made.append(synthesise(*arguments))
-        return made[-1]
+    def keep(history, mask, target, scores, candidates, seed):
+        changes = synthesise(history, mask, target, scores, candidates, seed)
+        made.append(changes.naming(candidates))
+        return changes
 
     model.item_synthesis.call = keep
     loss = float(model.compute_loss(inputs, training=True))
@@ -149,8 +150,10 @@ def test_the_lot_decides_without_a_look_at_any_vector(scores):
         model = make(method="item", concept_scores=scores)
         model.item_tower.table.assign(tf.random.stateless_normal(model.item_tower.table.shape, [seed, 0]))
         model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
-        history = inputs["history"]
-        made = model._replace_items(history, history != 0, inputs["target"], tf.constant([3, 4]))
+        history, target, step = inputs["history"], inputs["target"], tf.constant([3, 4])
+        scored = model._scores(model.item_tower(history), model.item_tower(target), step)
+        candidates = model.item_synthesis.draw_candidates(step)
+        made = model.item_synthesis(history, history != 0, target, scored, candidates, step)
         chosen.append(np.where(made.replaced_BCR, made.positions_BCR, -1))
     assert np.array_equal(*chosen) == (scores == "random")
 

@@ -1,7 +1,7 @@
 """The synthesis of counterfactual histories on the item and on the interest level (3.3.2 and 3.3.3).
 
 Shapes: B examples, L history positions, K interest concepts, d vector size, C = M + N counterfactual
-histories (the M positives first), R replacements at most in one of them.
+histories (the M positives first), R replacements at most in one of them, P candidates of a step.
 """
 
 from typing import NamedTuple
@@ -14,9 +14,9 @@ from causerec_tf.counterfactual.memory import ConceptMemory
 # How many substitutes are drawn for a position before it is given up and keeps its item.
 CANDIDATES_PER_POSITION = 3
 # How many items of the memory are candidates in a step. The batch shares them, as it shares the negatives of
-# the softmax: each candidate is still a uniform draw from the memory, and the step touches thousands of rows
-# of the item table less.
-SUBSTITUTES_A_STEP = 4096
+# the softmax: each candidate is still a uniform draw from the memory, the step touches thousands of rows of
+# the item table less, and they can be looked up before anything is chosen.
+CANDIDATES_A_STEP = 4096
 
 
 class Replacements(NamedTuple):
@@ -24,7 +24,8 @@ class Replacements(NamedTuple):
 
     Attributes:
       positions_BCR: int32 [B, C, R], positions in the history, or among the interests.
-      substitutes_BCR: int32 [B, C, R], the items put there, or float [B, C, R, d], the interests.
+      substitutes_BCR: int32 [B, C, R], which of the candidates are put there, or what `naming` made of that:
+        item ids, or places; or float [B, C, R, d], interests.
       replaced_BCR: bool [B, C, R], which of these replacements take place. The positions of those are
         distinct within a history; the others mean nothing.
     """
@@ -38,6 +39,10 @@ class Replacements(NamedTuple):
         """Which counterfactual histories had something replaced, bool [B, C]."""
         return tf.reduce_any(self.replaced_BCR, axis=-1)
 
+    def naming(self, candidates_P: tf.Tensor) -> "Replacements":
+        """The same with each substitute named by what stands at its number in `candidates_P`, int32 [P]."""
+        return self._replace(substitutes_BCR=tf.gather(candidates_P, self.substitutes_BCR))
+
 
 class ItemSynthesis(tf.keras.layers.Layer):
     """Makes M counterfactually positive and N counterfactually negative histories of each, item by item.
@@ -45,8 +50,9 @@ class ItemSynthesis(tf.keras.layers.Layer):
     A positive has a share of its dispensable concepts replaced, a negative a share of its indispensable
     ones: `ceil(replacement_rate * size of the half)` positions, drawn uniformly without replacement and
     independently for each history. Substitutes come from a first-in-first-out memory of the items of
-    earlier batches; those of this batch are enqueued afterwards. Each history is made from the original
-    one. Where nothing could be replaced (an empty half, an empty memory), the history does not exist.
+    earlier batches, P of which are the candidates of a step; those of this batch are enqueued afterwards.
+    Each history is made from the original one. Where nothing could be replaced (an empty half, an empty
+    memory), the history does not exist.
     """
 
     def __init__(
@@ -73,12 +79,24 @@ class ItemSynthesis(tf.keras.layers.Layer):
         self.replacement_rate = replacement_rate
         self.memory = ConceptMemory(memory_size)
 
+    def draw_candidates(self, seed: tf.Tensor) -> tf.Tensor:
+        """Draws what may come in, from the items of earlier batches.
+
+        Args:
+          seed: int [2], of this step's draws.
+
+        Returns:
+          int32 [P], item ids, with repeats; padding from an empty memory.
+        """
+        return self.memory.draw([CANDIDATES_A_STEP], tf.random.fold_in(seed, 3))
+
     def call(
         self,
         history_BL: tf.Tensor,
         mask_BL: tf.Tensor,
         target_B: tf.Tensor,
         scores_BL: tf.Tensor,
+        candidates_P: tf.Tensor,
         seed: tf.Tensor,
     ) -> Replacements:
         """Chooses positions and substitutes, then remembers the batch.
@@ -88,10 +106,12 @@ class ItemSynthesis(tf.keras.layers.Layer):
           mask_BL: bool [B, L], which are real.
           target_B: int32 [B], the target items: never used as substitutes.
           scores_BL: float [B, L], of the concepts (equation 5).
+          candidates_P: int32 [P], of `draw_candidates`.
           seed: int [2], of this step's draws.
 
         Returns:
-          The replacements of the M + N histories, positives first.
+          The replacements of the M + N histories, positives first; their substitutes are numbers among the
+          candidates.
         """
         seeds = tf.random.split(seed, 2)
         positions_BCR, chosen_BCR = positions.choose(
@@ -103,30 +123,25 @@ class ItemSynthesis(tf.keras.layers.Layer):
         )
         original_BCR = tf.gather(history_BL, positions_BCR, batch_dims=1)
         substitutes_BCR, found_BCR = self._choose_substitutes(
-            original_BCR, target_B[:, tf.newaxis, tf.newaxis], seeds[1]
+            original_BCR, target_B[:, tf.newaxis, tf.newaxis], candidates_P, seeds[1]
         )
         self.memory.enqueue(tf.boolean_mask(history_BL, mask_BL))
         return Replacements(positions_BCR, substitutes_BCR, chosen_BCR & found_BCR)
 
-    def _choose_substitutes(self, original_BCR, target_B11, seed) -> tuple[tf.Tensor, tf.Tensor]:
+    def _choose_substitutes(
+        self, original_BCR, target_B11, candidates_P, seed
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes the first candidate that is neither the original nor the target; says if there was one."""
-        seeds = tf.random.split(seed, 2)
-        pool_P = self.memory.draw([SUBSTITUTES_A_STEP], seeds[0])
         shape = tf.concat([[CANDIDATES_PER_POSITION], tf.shape(original_BCR)], axis=0)
-        candidates_TBCR = tf.gather(
-            pool_P, tf.random.stateless_uniform(shape, seeds[1], maxval=SUBSTITUTES_A_STEP, dtype=tf.int32)
-        )
-        substitutes_BCR = original_BCR
+        drawn_TBCR = tf.random.stateless_uniform(shape, seed, maxval=tf.size(candidates_P), dtype=tf.int32)
+        substitutes_BCR = tf.zeros_like(original_BCR)
         found_BCR = tf.fill(tf.shape(original_BCR), False)
-        for candidate_BCR in tf.unstack(candidates_TBCR):
+        for number_BCR, item_BCR in zip(
+            tf.unstack(drawn_TBCR), tf.unstack(tf.gather(candidates_P, drawn_TBCR)), strict=True
+        ):
             # An empty memory gives padding, which fits nowhere.
-            fits_BCR = (
-                (candidate_BCR != original_BCR)
-                & (candidate_BCR != target_B11)
-                & (candidate_BCR != 0)
-                & ~found_BCR
-            )
-            substitutes_BCR = tf.where(fits_BCR, candidate_BCR, substitutes_BCR)
+            fits_BCR = (item_BCR != original_BCR) & (item_BCR != target_B11) & (item_BCR != 0) & ~found_BCR
+            substitutes_BCR = tf.where(fits_BCR, number_BCR, substitutes_BCR)
             found_BCR |= fits_BCR
         return substitutes_BCR, found_BCR
 

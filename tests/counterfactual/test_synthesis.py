@@ -32,7 +32,9 @@ def histories(seed=0):
 
 
 def synthesise(layer, inputs, seed=(7, 8)):
-    replacements = layer(*(tf.constant(value) for value in inputs), tf.constant(seed))
+    candidates = layer.draw_candidates(tf.constant(seed))
+    replacements = layer(*(tf.constant(value) for value in inputs), candidates, tf.constant(seed))
+    replacements = replacements.naming(candidates)
     return replacements, synthesis.apply(tf.constant(inputs[0]), replacements).numpy()
 
 

@@ -168,9 +168,10 @@ def test_counterfactual_histories_are_encoded_as_if_one_by_one(name):
     history = tf.constant(ids * histories()[1], tf.int32)
     scores = tf.random.stateless_normal(history.shape, [1, 2])
     target = tf.constant([3, 4, 5, 6])
-    changes = model.item_synthesis(history, history != 0, target, scores, tf.constant([3, 4]))
-    vectors, (history_places, substitutes) = model.item_tower.look_up_once(history, changes.substitutes_BCR)
-    placed = changes._replace(substitutes_BCR=substitutes)
+    candidates, seed = model.item_synthesis.draw_candidates(tf.constant([5, 6])), tf.constant([3, 4])
+    changes = model.item_synthesis(history, history != 0, target, scores, candidates, seed)
+    vectors, (history_places, candidate_places) = model.item_tower.look_up_once(history, candidates)
+    placed, changes = changes.naming(candidate_places), changes.naming(candidates)
     together = encoding.encode_written_out(
         model.user_tower, vectors, history_places, history != 0, placed
     ).numpy()
