@@ -304,7 +304,7 @@ def explain_non_finite(message: str, settings: Settings) -> NonFiniteLossError:
     return NonFiniteLossError(
         f"{report}. The likely cause is too large a step: lower --learning_rate (now"
         f" {settings.learning_rate}), raise --temperature (now {settings.temperature}) or lower the"
-        f" weight of the part that grew ({weights}). The last checkpoint is from before this step."
+        f" weight of the part that grew ({weights}). Checkpoints, if any, are from before this step."
     )
 
 

@@ -155,6 +155,12 @@ def _refuse_control_characters(
 def missing_column(path: Path | str, name: str, found: list[str]) -> InputError:
     """The error of a file that lacks a column."""
     names = ", ".join(map(repr, found)) or "none"
+    separated = len(found) == 1 and next((mark for mark in ";|" if mark in found[0]), None)
+    if separated:
+        return InputError(
+            f"{path} seems to be separated by {separated!r}; csv files are read by commas, tsv files by tabs."
+            " Write it in one of these."
+        )
     return InputError(
         f"{path} has no column {name!r}. Columns found: {names}."
         " Name yours with --user_column, --item_column and --time_column; for a csv or tsv file"

@@ -51,7 +51,10 @@ class RecommendationWriter:
           BundleError: the extension is another, the file exists, or there is no such directory.
         """
         if path.suffix not in (".jsonl", ".parquet"):
-            raise BundleError(f"{path} ends in {path.suffix!r}; the output is .jsonl or .parquet.")
+            raise BundleError(
+                f"{path} ends in {path.suffix!r}; the output is .jsonl or .parquet, or a directory of"
+                " shards, whose name ends in /."
+            )
         if path.is_dir():
             raise BundleError(f"{path} is a directory; give the name of a file.")
         if path.exists() and not overwrite:

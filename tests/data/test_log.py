@@ -253,6 +253,7 @@ def test_files_that_cannot_be_used(tmp_path):
     skip = {"on_bad_row": "skip"}
     fails("1 rows, none of them usable", tmp_path / "a.csv", HEADER + "a,,\n", **skip)
     fails("Columns found: 'user', 'item'", tmp_path / "a.csv", "user,item\na,b\n")
+    fails("seems to be separated by ';'", tmp_path / "a.csv", "user_id;item_id;timestamp\na;x;1\n")
     fails("no column 'item_id'", tmp_path / "a.jsonl", '{"user_id": 1, "timestamp": 1}\n')
     fails(r"extension '.txt' .* Say --format=csv\|tsv", tmp_path / "a.txt.gz", "x")
     fails(r"extension '.json' .* Say --format", tmp_path / "a.json", "[]")
