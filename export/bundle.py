@@ -123,7 +123,11 @@ def _print(bundle: Path, publication: Any) -> None:
             f" recall@{index['k']} {recall} against exact search on {index['queries']:,} users;"
             f" {index['memory']} vectors, {index['searched_bytes'] / 1e6:,.1f} MB to search"
         )
-    print(publication.outcome(bundle, dry_run=FLAGS.dry_run, unchanged="is this very model already"))
+    unchanged = "is this very model already"
+    if not publication.index_reused:
+        built = "would be" if FLAGS.dry_run else "was"
+        unchanged += f"; its index, missing or damaged, {built} built again"
+    print(publication.outcome(bundle, dry_run=FLAGS.dry_run, unchanged=unchanged))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ class LocalTower:
           BundleError: it cannot be loaded, or does not belong to the catalogue.
         """
         description = read_tower(directory)
+        if not {"dimension", "max_history"} <= description.keys():
+            raise BundleError(f"{directory} is not described in full; publish the run again.")
         if description["dimension"] != catalogue.dimension:
             raise BundleError(
                 f"The tower {directory} gives {description['dimension']} dimensions, its index has"
@@ -40,7 +42,7 @@ class LocalTower:
         try:
             self._model = tf.saved_model.load(str(directory))
             versions = set(self([[]]).version.tolist())
-        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, tf.errors.OpError) as error:
             raise BundleError(f"{directory} cannot be loaded ({error}); publish again.") from error
         if versions != {catalogue.version.encode()}:
             raise BundleError(

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from export.catalogue import Catalogue
 from export.errors import BundleError
 from export.housekeeping import VERSIONS_KEPT, collect, locked, unnamed_indexes, version_of
 from export.index_building import build_index, measuring_queries
 from export.index_options import IndexOptions
-from export.item_index import ItemIndex
+from export.item_index import ItemIndex, read_description
 from export.layout import (
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
@@ -30,6 +31,7 @@ from export.layout import (
     tower_directory,
     tower_numbers,
 )
+from export.local_tower import LocalTower
 from export.publication import Model, Publication, fingerprint_of
 from export.recall_curve import PICTURE, draw_curve
 from export.user_tower import export_user_tower
@@ -46,6 +48,9 @@ def publish(
     dry_run: bool = False,
 ) -> Publication:
     """Publishes a model under the next version number, unless the latest version is this model.
+
+    A latest version that is this model and cannot be used is mended: a damaged index is built again in its
+    place, a damaged tower is published under the next number.
 
     Args:
       bundle: the bundle's directory, made when it does not exist.
@@ -69,9 +74,9 @@ def publish(
     options = options or IndexOptions()
     fingerprint = fingerprint_of(model, options)
     if dry_run:
-        return _planned(bundle, fingerprint, keep)
+        return _planned(bundle, fingerprint, model, keep)
     with locked(bundle):
-        number = _next_number(bundle, fingerprint)
+        number = _next_number(bundle, fingerprint, model)
         index, reused = _publish_index(bundle, fingerprint, model, queries, options)
         if number is None:
             latest = tower_numbers(bundle)[-1]
@@ -118,22 +123,41 @@ def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
     return Publication(number, fingerprint, "rolled back", index, True)
 
 
-def _next_number(bundle: Path, fingerprint: str) -> int | None:
-    """Gives the number to publish under, or None when the latest version is this very model."""
+def _next_number(bundle: Path, fingerprint: str, model: Model) -> int | None:
+    """Gives the number to publish under, or None when the latest version is this very model, and whole."""
     numbers = tower_numbers(bundle)
     if not numbers:
         return 1
-    return None if version_of(bundle, numbers[-1]) == fingerprint else numbers[-1] + 1
+    is_latest = version_of(bundle, numbers[-1]) == fingerprint
+    if is_latest and _answers(tower_directory(bundle, numbers[-1]), fingerprint, model):
+        return None
+    return numbers[-1] + 1
 
 
-def _planned(bundle: Path, fingerprint: str, keep: int) -> Publication:
-    numbers = tower_numbers(bundle)
-    number = _next_number(bundle, fingerprint)
-    place = index_directory(bundle, fingerprint)
+def _answers(tower: Path, fingerprint: str, model: Model) -> bool:
+    """Tells whether a published tower can be loaded as retrieval does, whatever has become of its index."""
+    items = {"items": len(model.item_ids), "dimension": model.item_vectors.shape[1]}
+    catalogue = Catalogue(ItemIndex(None, {"fingerprint": fingerprint} | items), model.item_ids)
     try:
-        index = ItemIndex.load(place).description if place.is_dir() else None
-    except BundleError:  # it would be built again
-        index = None
+        LocalTower(tower, catalogue)
+    except BundleError:
+        return False
+    return True
+
+
+def _whole_index(place: Path) -> dict[str, Any] | None:
+    """The description of an index that can be used, or None: it is missing, damaged or another's."""
+    try:
+        Catalogue.load(place)
+    except BundleError:
+        return None
+    return read_description(place)
+
+
+def _planned(bundle: Path, fingerprint: str, model: Model, keep: int) -> Publication:
+    numbers = tower_numbers(bundle)
+    number = _next_number(bundle, fingerprint, model)
+    index = _whole_index(index_directory(bundle, fingerprint))
     if number is None:
         return Publication(numbers[-1], fingerprint, "unchanged", index, index is not None)
     kept = [*numbers, number][-keep:]
@@ -153,11 +177,11 @@ def _publish_index(
     bundle: Path, fingerprint: str, model: Model, queries: np.ndarray, options: IndexOptions
 ) -> tuple[dict[str, Any], bool]:
     place = index_directory(bundle, fingerprint)
+    whole = _whole_index(place)
+    if whole is not None:
+        return whole, True
     if place.is_dir():
-        try:
-            return ItemIndex.load(place).description, True
-        except BundleError:
-            place.rename(beside(place, "damaged"))
+        place.rename(beside(place, "damaged"))
     index = build_index(model.item_vectors, queries=queries, options=options)
     made = beside(place, "building")
     index.save(

@@ -268,6 +268,55 @@ def test_a_tower_without_its_description_is_published_again(two_versions):
     assert Retriever.load(bundle).version == second
 
 
+def lost_variables(tower):
+    for path in (tower / "variables").iterdir():
+        path.unlink()
+
+
+def flipped_bit(tower):
+    path = tower / "variables" / "variables.data-00000-of-00001"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def lost_graph(tower):
+    (tower / "saved_model.pb").unlink()
+
+
+def shortened_description(tower):
+    path = tower / "assets.extra" / "tower.json"
+    path.write_text(json.dumps({"version": json.loads(path.read_text())["version"]}))
+
+
+@pytest.mark.parametrize("spoil", [lost_variables, flipped_bit, lost_graph, shortened_description])
+def test_a_tower_that_cannot_be_loaded_is_published_again(two_versions, spoil):
+    bundle, (_, second) = two_versions
+    spoil(bundle / "user_tower" / "2")
+    with pytest.raises(BundleError, match="publish"):
+        Retriever.load(bundle)
+    planned, again = put(bundle, 1, dry_run=True), put(bundle, 1)
+    assert (planned.action, planned.number) == ("published", 3)
+    assert (again.action, again.number, again.index_reused) == ("published", 3, True)
+    assert Retriever.load(bundle).version == second
+    assert put(bundle, 1).action == "unchanged"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_indexes_that_were_removed_are_built_again(two_versions, seed):
+    bundle, _ = two_versions
+    shutil.rmtree(bundle / "item_index")
+    again = put(bundle, seed)
+    assert not again.index_reused
+    assert Retriever.load(bundle).version == again.fingerprint
+
+
+def test_the_index_of_another_version_in_its_place_is_built_again(two_versions):
+    bundle, (first, second) = two_versions
+    mismatched_index(bundle, first, second)
+    assert (put(bundle, 1).action, Retriever.load(bundle).version) == ("unchanged", second)
+
+
 def test_a_dry_run_over_a_damaged_index_tells_that_it_would_be_built(two_versions):
     bundle, (_, second) = two_versions
     (bundle / "item_index" / second / "index.json").unlink()
