@@ -182,10 +182,14 @@ class ItemIndex:
             if values is not None and len(values) != self.num_rows:
                 raise BundleError(f"{name} has {len(values)} lines for {self.num_rows} rows.")
         directory.mkdir(parents=True)
+        known: dict[str, str] = {}
         if unchanged_in is not None:
-            own = {DESCRIPTION, IDS, NAMES, CHANGES}
-            for name in read_description(unchanged_in)["bytes"].keys() - own:
+            source = read_description(unchanged_in)
+            shared = source["bytes"].keys() - {DESCRIPTION, IDS, NAMES, CHANGES}
+            for name in shared:
                 link_or_copy(unchanged_in / name, directory / name)
+            # As they were written: what has been damaged since must not be taken for whole here.
+            known = {name: value for name, value in source.get("sha256", {}).items() if name in shared}
         else:
             self.searcher.serialize(str(directory), relative_path=True)
             if item_vectors is not None and self.description["memory"] != "full":
@@ -204,6 +208,7 @@ class ItemIndex:
             "fingerprint": fingerprint,
             "ids_sha256": hashlib.sha256(ids).hexdigest(),
             "bytes": sizes,
+            "sha256": {name: known.get(name) or _sha256(directory / name) for name in sizes},
             "searched_bytes": sum(size for name, size in sizes.items() if name not in _OURS),
         }
         (directory / DESCRIPTION).write_text(json.dumps(self.description, indent=2) + "\n")
@@ -212,14 +217,20 @@ class ItemIndex:
     def load(cls, directory: Path) -> "ItemIndex":
         """Opens what `save` wrote, wherever it lies now.
 
+        Every byte of its files is compared with what was written, but for an index of an earlier release,
+        which tells their sizes alone.
+
         Raises:
-          BundleError: it is missing, incomplete, or of a later format.
+          BundleError: it is missing, incomplete, damaged, or of a later format.
         """
         description = read_description(directory)
+        digests = description.get("sha256", {})
         for name, size in description["bytes"].items():
             file = directory / name
             if not file.is_file() or file.stat().st_size != size:
                 raise BundleError(f"{file} is missing or not {size} bytes long; publish again.")
+            if name in digests and _sha256(file) != digests[name]:
+                raise BundleError(f"{file} has changed since the index was saved; publish again.")
         try:
             assets = (directory / "scann_assets.pbtxt").read_text()
             native = scann.scann_pybind.ScannNumpy(str(directory), assets)
@@ -244,6 +255,8 @@ def read_description(directory: Path) -> dict[str, Any]:
         raise BundleError(f"{path} cannot be read ({error}); is {directory} an index?") from error
     if not isinstance(description, dict) or description.get("format") not in _FORMATS:
         raise BundleError(f"{path} is not of format 1 or 2, those that this version reads.")
+    if not isinstance(description.get("bytes"), dict):
+        raise BundleError(f"{path} does not tell the sizes of its files; publish again.")
     return {"memory": "full"} | description  # it was not written when there was but one
 
 
@@ -276,6 +289,11 @@ def read_names(directory: Path) -> list[str] | None:
     """Reads the R names of an index, or None when it was saved without."""
     path = directory / NAMES
     return path.read_bytes().decode().split("\n")[:-1] if path.is_file() else None
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _lines(values: Sequence[str]) -> bytes:

@@ -176,6 +176,49 @@ def test_a_truncated_file_is_an_error(tmp_path, name):
         ItemIndex.load(tmp_path / "a")
 
 
+def save_small(directory):
+    index = build_index(VECTORS[:50], queries=QUERIES, options=IndexOptions())
+    index.save(
+        directory, fingerprint="f", item_ids=toy.item_ids(50), item_names=toy.item_ids(50), queries=QUERIES
+    )
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["dataset.npy", "scann_config.pb", "ids.txt", "names.txt", "queries.npy"])
+def test_a_flipped_bit_is_an_error(tmp_path, name):
+    save_small(tmp_path / "a")
+    flip(tmp_path / "a" / name)
+    with pytest.raises(BundleError, match=rf"{name} has changed since the index was saved; publish again"):
+        ItemIndex.load(tmp_path / "a")
+
+
+def test_damage_after_loading_is_not_taken_for_whole_in_a_copy_that_shares_the_file(tmp_path):
+    save_small(tmp_path / "a")
+    loaded = ItemIndex.load(tmp_path / "a")
+    flip(tmp_path / "a" / "dataset.npy")
+    loaded.save(tmp_path / "b", fingerprint="g", item_ids=toy.item_ids(50), unchanged_in=tmp_path / "a")
+    with pytest.raises(BundleError, match=r"b/dataset\.npy has changed"):
+        ItemIndex.load(tmp_path / "b")
+
+
+def test_an_index_of_an_earlier_release_has_no_digests_and_opens(tmp_path):
+    save_small(tmp_path / "a")
+    path = tmp_path / "a" / "index.json"
+    description = json.loads(path.read_text())
+    del description["sha256"]
+    path.write_text(json.dumps(description))
+    assert ItemIndex.load(tmp_path / "a").num_items == 50
+    del description["bytes"]
+    path.write_text(json.dumps(description))
+    with pytest.raises(BundleError, match="sizes of its files; publish again"):
+        ItemIndex.load(tmp_path / "a")
+
+
 def test_changed_ids_and_foreign_descriptions_are_errors(tmp_path):
     index = build_index(VECTORS[:50], queries=QUERIES, options=IndexOptions())
     index.save(tmp_path / "a", fingerprint="f", item_ids=toy.item_ids(50))

@@ -268,6 +268,18 @@ def test_a_tower_without_its_description_is_published_again(two_versions):
     assert Retriever.load(bundle).version == second
 
 
+def test_an_index_with_a_flipped_bit_is_built_again(two_versions):
+    bundle, (_, second) = two_versions
+    path = bundle / "item_index" / second / "dataset.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match="publish again"):
+        Retriever.load(bundle)
+    assert not put(bundle, 1).index_reused
+    assert Retriever.load(bundle).version == second
+
+
 def lost_variables(tower):
     for path in (tower / "variables").iterdir():
         path.unlink()
