@@ -76,6 +76,7 @@ def _publish_run(bundle: Path) -> Any:
         item_ids=item_ids,
         max_history=max_history,
         item_names=item_names if item_names != item_ids else None,
+        similarity=trained.settings.similarity,
     )
     users = evaluation_users(trained.dataset.read("validation"), max_history)
     return publish.publish(

@@ -142,7 +142,11 @@ def _make_rebuilt(
         memory=old["memory"],
     )
     index = build_index(vectors, queries=catalogue.queries, options=options)
-    index.description |= {"vocabulary_size": before.vocabulary_size, "update": update}
+    index.description |= {
+        "similarity": old["similarity"],
+        "vocabulary_size": before.vocabulary_size,
+        "update": update,
+    }
     index.changes = Changes(
         num_rows=len(catalogue.ids),
         row_of_slot=rows,

@@ -257,7 +257,8 @@ def read_description(directory: Path) -> dict[str, Any]:
         raise BundleError(f"{path} is not of format 1 or 2, those that this version reads.")
     if not isinstance(description.get("bytes"), dict):
         raise BundleError(f"{path} does not tell the sizes of its files; publish again.")
-    return {"memory": "full"} | description  # it was not written when there was but one
+    # Neither was written when there was but one, or nothing depended on it.
+    return {"memory": "full", "similarity": "dot"} | description
 
 
 def read_vectors(directory: Path, changes: Changes) -> np.ndarray:

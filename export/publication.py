@@ -26,6 +26,8 @@ class Model:
       item_ids: V ids, most popular first.
       max_history: how many items the tower reads.
       item_names: V names for people, or None.
+      similarity: "dot", or "cosine" where user and item vectors have length one: items that are added
+        later are then brought to it.
     """
 
     item_embeddings: np.ndarray
@@ -34,6 +36,7 @@ class Model:
     item_ids: Sequence[str]
     max_history: int
     item_names: Sequence[str] | None = None
+    similarity: str = "dot"
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Publication:
 def fingerprint_of(model: Model, options: IndexOptions) -> str:
     """Hashes all that decides an answer: tower variables, vectors, ids, names, and how they are searched.
 
-    Without names it is what it was before names were part of it.
+    Without names, and for the inner product, it is what it was before these were part of it.
 
     Returns:
       16 hexadecimal digits.
@@ -99,4 +102,6 @@ def fingerprint_of(model: Model, options: IndexOptions) -> str:
     digest.update(f"\n{model.max_history} {options}".encode())
     if model.item_names is not None:
         digest.update(json.dumps(list(model.item_names)).encode())
+    if model.similarity != "dot":
+        digest.update(f"\n{model.similarity}".encode())
     return digest.hexdigest()[:16]

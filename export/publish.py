@@ -183,6 +183,7 @@ def _publish_index(
     if place.is_dir():
         place.rename(beside(place, "damaged"))
     index = build_index(model.item_vectors, queries=queries, options=options)
+    index.description["similarity"] = model.similarity
     made = beside(place, "building")
     index.save(
         made,

@@ -22,7 +22,8 @@ class Update:
 
     Attributes:
       upsert_ids: N ids, new or known; a withdrawn item comes back.
-      upsert_vectors: float32 [N, d], in the space of the index, finite.
+      upsert_vectors: float32 [N, d], in the space of the index, finite, and short enough that float32 holds
+        their squared length. Where the similarity is the cosine they are brought to length one.
       upsert_names: N names for people, or None: a new item is then named by its id.
       delete_ids: ids that are to be withdrawn.
       rebuild: build the index anew from what is then in it.
@@ -60,7 +61,8 @@ class UpdatedCatalogue:
         """Carries out an update; raises BundleError before anything has changed."""
         row_of = {item_id: row for row, item_id in enumerate(self.ids)}
         withdrawn = set(self.changes.withdrawn_rows.tolist())
-        upserts = _checked_vectors(update, self.vectors.shape[1])
+        similarity = self.index.description["similarity"]
+        upserts = _checked_vectors(update, self.vectors.shape[1], similarity)
         _check_deletes(update, {item for item, row in row_of.items() if row not in withdrawn})
 
         new = [item_id for item_id in update.upsert_ids if item_id not in row_of]
@@ -94,7 +96,8 @@ class UpdatedCatalogue:
         return np.setdiff1d(np.arange(len(self.ids)), self.changes.withdrawn_rows, assume_unique=True)
 
 
-def _checked_vectors(update: Update, dimension: int) -> np.ndarray:
+def _checked_vectors(update: Update, dimension: int, similarity: str) -> np.ndarray:
+    """The vectors [N, d] as they are to be searched."""
     count = len(update.upsert_ids)
     if not count:
         return np.zeros((0, dimension), np.float32)
@@ -107,9 +110,24 @@ def _checked_vectors(update: Update, dimension: int) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise BundleError(f"The vector of {update.upsert_ids[bad[0]]!r} holds a value that is not finite.")
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    long = np.flatnonzero(lengths**2 > np.finfo(np.float32).max)
+    if len(long):
+        raise BundleError(
+            f"The vector of {update.upsert_ids[long[0]]!r} has the length {lengths[long[0]]:.3g}, and a"
+            " search would overflow; wanted one whose square float32 holds."
+        )
     if update.upsert_names is not None and len(update.upsert_names) != count:
         raise BundleError(f"upsert_names has {len(update.upsert_names)} names for {count} ids.")
     check_ids(update.upsert_ids)
+    if similarity == "cosine":
+        zero = np.flatnonzero(lengths == 0)
+        if len(zero):
+            raise BundleError(
+                f"The vector of {update.upsert_ids[zero[0]]!r} is zero and has no direction: this bundle's"
+                " similarity is the cosine, of vectors of length one."
+            )
+        return (vectors / lengths[:, None]).astype(np.float32)
     return vectors
 
 

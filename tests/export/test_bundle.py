@@ -1,5 +1,6 @@
 """The publishing command in processes of its own, with a stand-in for the trained run."""
 
+import json
 import os
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def load_trained(directory):
             user_tower=tower,
             encode=lambda history: tower(tf.gather(table, history), history != 0),
         ),
-        settings=types.SimpleNamespace(max_history=4),
+        settings=types.SimpleNamespace(max_history=4, similarity="cosine"),
         is_finished=True,
         dataset=types.SimpleNamespace(
             item_ids=lambda: toy.item_ids(40),
@@ -61,6 +62,8 @@ def test_a_run_is_published_and_the_histories_of_its_validation_users_warm_it_up
     assert done.returncode == 0, done.stderr
     assert "exact search of 40 items, recall@40 1.0000 against exact search on 2 users" in done.stdout
     assert f"published: {tmp_path}/b/user_tower/1" in done.stdout
+    [index] = (tmp_path / "b" / "item_index").glob("*/index.json")
+    assert json.loads(index.read_text())["similarity"] == "cosine"
     path = tmp_path / "b" / "user_tower" / "1" / "assets.extra" / "tf_serving_warmup_requests"
     requests = [
         prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request

@@ -178,6 +178,25 @@ def test_a_withdrawn_item_still_counts_in_histories_and_never_as_a_fallback(exac
     assert after.recommend([[]], 3)[0].items == [IDS[1], IDS[2], IDS[4]]
 
 
+def test_where_the_similarity_is_the_cosine_new_vectors_are_brought_to_length_one(tmp_path):
+    unit = TABLE[1:] / np.linalg.norm(TABLE[1:], axis=1, keepdims=True)
+    model = Model(TABLE, toy.MeanTower(DIMENSION), unit, IDS, MAX_HISTORY, similarity="cosine")
+    options = IndexOptions(method="exact", k=20)
+    publish(tmp_path / "b", model, queries=QUERIES, warm_up_histories=[], options=options)
+    nothing = Update(["long", "none"], np.stack([5 * NEW[0], 0 * NEW[0]]))
+    with pytest.raises(BundleError, match="vector of 'none' is zero and has no direction"):
+        update_index(tmp_path / "b", nothing)
+    catalogue = dict(zip(IDS, unit, strict=True))
+    # As well after a rebuild as before it, and with lengths whose squares float32 does not hold.
+    steps = [Update(["long"], 5 * NEW[:1]), Update(rebuild=True), Update(["short"], 1e-30 * NEW[1:2])]
+    for step in steps:
+        update_index(tmp_path / "b", step)
+        for item in step.upsert_ids:
+            vector = NEW[["long", "short"].index(item)].astype(np.float64)
+            catalogue[item] = vector / np.sqrt((vector**2).sum())
+        assert_same(tmp_path / "b", catalogue)
+
+
 NOT_FINITE = NEW[:2].copy()
 NOT_FINITE[1, 3] = np.nan
 
@@ -186,6 +205,10 @@ NOT_FINITE[1, 3] = np.nan
     ("update", "message"),
     [
         ({"upsert_vectors": NOT_FINITE}, "vector of 'new 1' holds a value that is not finite"),
+        (
+            {"upsert_vectors": np.full((2, 8), 3e38)},
+            r"vector of 'new 0' has the length 8.49e\+38, and a",
+        ),
         ({"upsert_vectors": NEW[:2, :5]}, r"is \[2, 5\] for 2 ids; wanted \[2, 8\]"),
         ({"upsert_vectors": NEW[:1]}, r"is \[1, 8\] for 2 ids"),
         ({"upsert_ids": ["a", "a"]}, "holds an id twice"),

@@ -93,6 +93,7 @@ def test_the_fingerprint_covers_all_that_decides_an_answer():
         {"item_ids": [*base.item_ids[:-2], base.item_ids[-1], base.item_ids[-2]]},
         {"max_history": 5},
         {"user_tower": toy.MeanTower(DIMENSION, seed=9)},
+        {"similarity": "cosine"},
         {"item_names": ["a name"] * NUM_ITEMS},
         {"item_names": [*["a name"] * (NUM_ITEMS - 1), "another"]},
     ]
