@@ -199,7 +199,8 @@ def _failure(status: int, message: str) -> JSONResponse:
 
 def _told(error: dict) -> str:
     """One finding of the framework: where, what was wanted, what was got."""
-    place = ".".join(str(part) for part in error["loc"] if part not in ("body", "query")) or "body"
+    source, *parts = error["loc"]  # the source is "query", the address, or "body"
+    place = ".".join(map(str, parts)) or source
     wanted = error["msg"].removeprefix("Value error, ")
     reason = error.get("ctx", {}).get("error")
     if error["type"] == "json_invalid":
@@ -209,6 +210,8 @@ def _told(error: dict) -> str:
     if error["type"] == "value_error":
         return f"{place}: {wanted}."
     if error["type"] == "missing":
+        if source == "query":
+            return f"{place}: missing in the address."
         return f"{place}: missing; wanted it in the JSON of the body."
     return f"{place}: got {error['input']!r:.100}; {wanted[:1].lower()}{wanted[1:]}."
 

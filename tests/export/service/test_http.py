@@ -123,6 +123,19 @@ def test_a_malformed_request_is_refused_with_what_was_got_and_wanted(client, pat
     assert message in response.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("/items", "query: missing in the address."),
+        ("/items?query=a&limit=0", "limit: got '0'; input should be greater than"),
+    ],
+)
+def test_a_malformed_address_is_refused_with_what_was_got_and_wanted(client, address, message):
+    response = client.get(address)
+    assert response.status_code == 422, response.text
+    assert message in response.json()["error"]
+
+
 def test_a_body_without_its_length_is_limited_too(client):
     parts = (b" " * 1000 for _ in range(25))
     response = client.post("/recommend", content=parts, headers={"Content-Type": "application/json"})
