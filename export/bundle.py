@@ -13,6 +13,7 @@ from causerec_tf.errors import InputError
 from export.errors import BundleError
 from export.housekeeping import VERSIONS_KEPT
 from export.index_options import MEMORIES, METHODS, IndexOptions
+from export.layout import check_place
 from pipelines import command
 
 FLAGS = flags.FLAGS
@@ -44,9 +45,13 @@ flags.DEFINE_bool("dry_run", False, "Say what would be done, and write nothing."
 
 def main() -> None:
     """Publishes or rolls back, and says what was done."""
+    if not FLAGS.bundle:
+        raise BundleError("--bundle is empty; give the directory of the bundle.")
     bundle = Path(FLAGS.bundle)
     if FLAGS.rollback == (FLAGS.run is not None):
         raise BundleError("Give either --run=DIR to publish it, or --rollback.")
+    if not FLAGS.rollback:
+        check_place(bundle)  # before the run is read, which takes a while
     from export import publish  # loads TensorFlow: the flags first
 
     if FLAGS.rollback:

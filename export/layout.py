@@ -46,6 +46,24 @@ def tower_numbers(bundle: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
+def check_place(bundle: Path) -> None:
+    """Raises BundleError unless a bundle is there or can be made there.
+
+    What starts with a dot counts for nothing.
+    """
+    there = next((place for place in [bundle, *bundle.parents] if place.exists()), bundle)
+    if there.exists() and not there.is_dir():
+        raise BundleError(f"{there} is a file; a bundle is a directory. Give another --bundle.")
+    if there != bundle or any((bundle / part).is_dir() for part in (TOWERS, INDEXES)):
+        return
+    others = sorted(entry.name for entry in bundle.iterdir() if not entry.name.startswith("."))
+    if others:
+        raise BundleError(
+            f"{bundle} is not a bundle: it has no {TOWERS} and holds {others[0]!r}. Give an empty"
+            " directory, or one that does not exist, as --bundle."
+        )
+
+
 def resolve_number(bundle: Path, number: int | None) -> int:
     """Gives the number of the tower to load: the latest, or the one asked for.
 

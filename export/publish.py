@@ -24,6 +24,7 @@ from export.layout import (
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
     beside,
+    check_place,
     commit,
     index_directory,
     read_tower,
@@ -62,8 +63,9 @@ def publish(
       dry_run: tells what would be done, and writes nothing.
 
     Raises:
-      BundleError: the pieces do not fit, the reloaded tower answers something else, or another
-        process is publishing into this bundle. Nothing new is visible then.
+      BundleError: the pieces do not fit, the directory is something else than a bundle, the reloaded
+        tower answers something else, or another process is publishing into this bundle. Nothing new is
+        visible then.
     """
     if keep < 1:
         raise BundleError(f"keep is {keep}; at least the version just published is kept.")
@@ -71,6 +73,7 @@ def publish(
         raise BundleError(
             f"item_vectors is {list(model.item_vectors.shape)} for {len(model.item_ids)} item ids."
         )
+    check_place(bundle)
     options = options or IndexOptions()
     fingerprint = fingerprint_of(model, options)
     if dry_run:

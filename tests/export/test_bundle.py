@@ -101,6 +101,26 @@ def test_a_damaged_version_is_mended_by_publishing_the_run_again(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("", "--bundle is empty"),
+        ("{}/shop.csv", "shop.csv is a file; a bundle is a directory"),
+        ("{}/shop.csv/b", "shop.csv is a file; a bundle is a directory"),
+        ("{}/shop", "shop is not a bundle: it has no user_tower and holds 'train.tfrecord'"),
+    ],
+)
+def test_a_place_that_is_something_else_ends_with_2(tmp_path, place, message):
+    (tmp_path / "shop").mkdir()
+    files = [tmp_path / "shop.csv", tmp_path / "shop" / "train.tfrecord"]
+    for path in files:
+        path.write_text("")
+    done = run("--run=runs/toy", f"--bundle={place.format(tmp_path)}", "--dry_run", code=WITH_A_STAND_IN)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.is_file()] == sorted(files)
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         ([], "Give either --run=DIR"),

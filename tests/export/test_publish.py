@@ -405,6 +405,20 @@ def test_what_is_not_a_bundle_is_refused(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_nothing_is_published_into_a_directory_that_is_something_else(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / ".DS_Store").write_text("")
+    (tmp_path / "b" / "notes").mkdir()
+    for dry_run in (True, False):
+        with pytest.raises(BundleError, match="is not a bundle: it has no user_tower and holds 'notes'"):
+            put(tmp_path / "b", dry_run=dry_run)
+        with pytest.raises(BundleError, match="DS_Store is a file"):
+            put(tmp_path / "b" / ".DS_Store" / "c", dry_run=dry_run)
+    assert toy.files_of(tmp_path / "b") == {".DS_Store", "notes"}
+    (tmp_path / "b" / "notes").rmdir()
+    assert put(tmp_path / "b", dry_run=True).number == 1  # what starts with a dot counts for nothing
+
+
 def test_keep_below_one_is_refused(tmp_path):
     with pytest.raises(BundleError, match="keep is 0"):
         put(tmp_path / "b", keep=0)
