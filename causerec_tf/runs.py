@@ -25,6 +25,9 @@ from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
 
+# What a start that was killed before it wrote the flagfile may have left.
+_BEFORE_FLAGS = ("dataset.txt", ".dataset.txt.tmp", ".flags.txt.tmp")
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -72,12 +75,33 @@ class RunDirectory:
         checkpoints.check_list(self.checkpoints)
         return tf.train.latest_checkpoint(self.checkpoints) is not None
 
+    def check_place(self) -> None:
+        """Checks that the directory is a run's, or may become one: what others have made is left alone.
+
+        Raises:
+          InputError: files are there, and no run.
+        """
+        if self.flags.exists() or not self.path.exists():
+            return
+        if self.checkpoints.exists():
+            raise InputError(
+                f"{self.path} has checkpoints but no {self.flags.name}, so that nobody knows of what settings"
+                " they are. Choose another --run, or remove the directory."
+            )
+        others = sorted(path.name for path in self.path.iterdir() if path.name not in _BEFORE_FLAGS)
+        if others:
+            raise InputError(
+                f"{self.path} is not empty and no run: it has {others[0]} but no {self.flags.name}. Choose"
+                " another --run: a directory that is not there yet, or is empty."
+            )
+
     def start(self, settings: Settings, dataset: Dataset) -> None:
         """Makes the directory, or checks that the run found there is this one.
 
         Raises:
-          InputError: another run is there: other settings, or another dataset.
+          InputError: another run is there, of other settings or another dataset, or files that are no run.
         """
+        self.check_place()
         if self.flags.exists():
             found = Settings.from_flagfile(self.flags)
             # Where the run and its dataset lie may be spelled otherwise; the fingerprint is what counts.
@@ -93,11 +117,6 @@ class RunDirectory:
                 )
             self.check_dataset(dataset)
             return
-        if self.checkpoints.exists():
-            raise InputError(
-                f"{self.path} has checkpoints but no {self.flags.name}, so that nobody knows of what settings"
-                " they are. Choose another --run, or remove the directory."
-            )
         self.path.mkdir(parents=True, exist_ok=True)
         files.write_text(self.path / "dataset.txt", dataset.fingerprint + "\n")
         files.write_text(self.flags, settings.to_flagfile())

@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import flags
 
+from causerec_tf.errors import InputError
 from causerec_tf.settings import Settings
 
 # They are the flags of the script that calls `define`, and stand in its --help.
@@ -38,10 +39,12 @@ def read(flag_values: flags.FlagValues) -> Settings:
     """The settings that parsed flags ask for.
 
     Raises:
-      InputError: a value is out of bounds.
+      InputError: a value is out of bounds, or the dataset or the run has no name.
     """
-    values: dict[str, Any] = {one.name: flag_values[one.name].value for one in dataclasses.fields(Settings)}
-    return Settings(**values)
+    for name in _REQUIRED:
+        if not flag_values[name].value:  # a path that is empty is the working directory
+            raise InputError(f"--{name}= names nothing: wanted a directory.")
+    return _settings(flag_values)
 
 
 def parse(arguments: list[str]) -> Settings:
@@ -59,4 +62,9 @@ def parse(arguments: list[str]) -> Settings:
     left = values(["settings", *arguments])
     if len(left) > 1:
         raise flags.Error(f"unexpected argument {left[1]!r}: every setting is a flag, --name=value.")
-    return read(values)
+    return _settings(values)
+
+
+def _settings(flag_values: flags.FlagValues) -> Settings:
+    values: dict[str, Any] = {one.name: flag_values[one.name].value for one in dataclasses.fields(Settings)}
+    return Settings(**values)

@@ -48,6 +48,8 @@ def main() -> None:
     task = strategies.read_task(settings.strategy)
     dataset = open_dataset(settings.dataset)
     run = runs.RunDirectory(Path(settings.run))
+    if task is None or task.is_chief:  # the others may look while it is being made
+        run.check_place()
     kept = files.read_json(run.metrics) if run.metrics.exists() else None
     missing = run.missing(kept, test=FLAGS.test)
     if missing:

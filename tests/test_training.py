@@ -114,6 +114,21 @@ def test_checkpoints_without_their_settings_are_refused(tmp_path, dataset):
         train(tmp_path / "run", dataset, epochs=1)
 
 
+def test_a_run_starts_in_a_directory_that_is_empty_or_its_own(tmp_path, dataset):
+    settings = settings_of(tmp_path / "run", dataset)
+    run = runs.RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    # Killed before it had its flagfile.
+    for name in (".dataset.txt.tmp", "dataset.txt", ".flags.txt.tmp"):
+        (run.path / name).write_text("ha")
+    run.start(settings, dataset)
+    run.check_dataset(dataset)
+    run.flags.unlink()
+    (run.path / "notes.txt").write_text("somebody's own")
+    with pytest.raises(InputError, match=r"run is not empty and no run: it has notes\.txt but no flags\.txt"):
+        run.start(settings, dataset)
+
+
 def test_several_steps_an_execution_are_the_same_steps(tmp_path, dataset):
     one, _ = train(tmp_path / "one", dataset, epochs=1)
     with pytest.raises(Stop):

@@ -109,11 +109,22 @@ def test_a_finished_run_is_measured_again_for_what_its_record_lacks(tmp_path, tr
         (["--dataset=world", "--run=r", "--replacement_rate=1.5"], "--replacement_rate=1.5: wanted more"),
         (["--dataset=world", "--run=r", "again"], "unexpected argument 'again'"),
         (["--dataset=nowhere", "--run=r"], "nowhere is no dataset: it has no dataset.json"),
+        (["--dataset=world", "--run="], "--run= names nothing: wanted a directory"),
+        (["--dataset=", "--run=r"], "--dataset= names nothing: wanted a directory"),
     ],
 )
 def test_flags_that_cannot_be_are_refused(tmp_path, arguments, message):
     scripts.assert_refused(scripts.run(TRAIN, *arguments, cwd=tmp_path), message)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_no_run_is_left_alone(tmp_path, trained):
+    """Such as the dataset's, which --overwrite of pipelines/prepare.py would remove with the run in it."""
+    shutil.copytree(trained.dataset, tmp_path / "world")
+    before = scripts.files_of(tmp_path)
+    done = scripts.run(TRAIN, *scripts.flags(dataset=tmp_path / "world", run=tmp_path / "world"))
+    scripts.assert_refused(done, "world is not empty and no run: it has dataset.json", "Choose another --run")
+    assert scripts.files_of(tmp_path) == before
 
 
 @pytest.mark.parametrize("damage", ["truncated", pytest.param("changed", marks=pytest.mark.long)])
