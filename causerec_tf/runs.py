@@ -179,11 +179,19 @@ class TrainedRun:
     is_finished: bool
 
 
-def load_trained(directory: Path | str) -> TrainedRun:
+def load_trained(
+    directory: Path | str,
+    dataset: Path | str | None = None,
+    *,
+    if_elsewhere: str = "name its place with --dataset",
+) -> TrainedRun:
     """Loads the best epoch of a run.
 
     Args:
       directory: of the run.
+      dataset: where the run's dataset is; None for the place in the run's flagfile, which, if relative, is
+        relative to the working directory.
+      if_elsewhere: what an error advises where that place has no such dataset.
 
     Returns:
       The model with its settings and dataset.
@@ -194,11 +202,20 @@ def load_trained(directory: Path | str) -> TrainedRun:
     """
     run = RunDirectory(Path(directory))
     settings = Settings.from_flagfile(run.flags)
-    dataset = open_dataset(settings.dataset)
-    run.check_dataset(dataset)
-    model = CauseRec(settings, dataset.num_items)
+    try:
+        opened = open_dataset(dataset or settings.dataset)
+        run.check_dataset(opened)
+    except InputError as error:
+        if dataset:
+            raise
+        relative = "" if Path(settings.dataset).is_absolute() else ", relative to the working directory"
+        raise InputError(
+            f"{error}\nThe place {settings.dataset} stands in {run.flags}{relative}. If the run's dataset is"
+            f" elsewhere, {if_elsewhere}."
+        ) from error
+    model = CauseRec(settings, opened.num_items)
     restore_best(model, run)
-    return TrainedRun(model, settings, dataset, run.metrics.exists())
+    return TrainedRun(model, settings, opened, run.metrics.exists())
 
 
 def restore_best(model: CauseRec, run: RunDirectory, epoch: int | None = None) -> None:

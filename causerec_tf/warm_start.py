@@ -80,7 +80,8 @@ def read(settings: Settings, dataset: Dataset) -> WarmStart:
             " give the new run a directory of its own."
         )
     check_settings(Settings.from_flagfile(runs.RunDirectory(source).flags), settings)
-    earlier = runs.load_trained(source)
+    # --dataset is that of the new run.
+    earlier = runs.load_trained(source, if_elsewhere="correct that line")
     _check_split(earlier.dataset, dataset, source)
     rows = rows_of(earlier.dataset.item_ids(), dataset.item_ids())
     is_kept = rows > 0

@@ -19,6 +19,7 @@ from pipelines import command
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run", None, "Directory of the trained run to publish.")
+flags.DEFINE_string("dataset", None, "Where the run's dataset is, if not where it was trained from.")
 flags.DEFINE_string("bundle", None, "Directory of the bundle; made when it does not exist.", required=True)
 flags.DEFINE_float(
     "target_recall",
@@ -68,7 +69,7 @@ def _publish_run(bundle: Path) -> Any:
     from export import publish
     from export.publication import Model
 
-    trained = load_trained(FLAGS.run)
+    trained = load_trained(FLAGS.run, FLAGS.dataset)
     _note_updates(bundle)
     if not trained.is_finished:
         print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")

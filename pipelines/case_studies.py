@@ -18,6 +18,7 @@ from pipelines import command, report, several_runs
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("runs", None, "Directories of trained runs on one dataset, comma-separated.", required=True)
+flags.DEFINE_string("dataset", None, "Where that dataset is, if not where they were trained from.")
 flags.DEFINE_string("output", None, "Directory to make.", required=True)
 flags.DEFINE_string("user", None, "Id of the test user on the card; else the first that is drawn.")
 flags.DEFINE_integer("num_users", 6, "Users in the t-SNE picture.", lower_bound=2, upper_bound=10)
@@ -42,7 +43,7 @@ def main() -> None:
     from pipelines import case_study_card
     from pipelines import case_study_pictures as pictures
 
-    trained = several_runs.load(FLAGS.runs)
+    trained = several_runs.load(FLAGS.runs, FLAGS.dataset)
     first = trained[names[0]]
     test = first.dataset.read("test")
     users = {name: evaluation_users(test, one.settings.max_history) for name, one in trained.items()}

@@ -14,6 +14,7 @@ from pipelines import command, report
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run", None, "Directory of a trained run.", required=True)
+flags.DEFINE_string("dataset", None, "Where the run's dataset is, if not where it was trained from.")
 flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
 flags.DEFINE_bool(
     "exclude_seen", False, "Leave the items of a user's history out of the lists and of the targets."
@@ -30,7 +31,7 @@ def main() -> None:
     from causerec_tf import evaluation, records
     from causerec_tf.runs import load_trained
 
-    trained = load_trained(FLAGS.run)
+    trained = load_trained(FLAGS.run, FLAGS.dataset)
     if not trained.is_finished:
         print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")
     settings, dataset = trained.settings, trained.dataset

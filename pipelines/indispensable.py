@@ -14,6 +14,7 @@ from pipelines import command, report
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run", None, "Directory of a trained run.", required=True)
+flags.DEFINE_string("dataset", None, "Where the run's dataset is, if not where it was trained from.")
 flags.DEFINE_string("output", None, "Where to write the record, as JSON.", required=True)
 flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
 flags.DEFINE_integer("remove", 3, "How many items of each history to remove.", lower_bound=1)
@@ -31,7 +32,7 @@ def main() -> None:
     from causerec_tf.data.holdout import evaluation_users
     from causerec_tf.runs import load_trained
 
-    trained = load_trained(FLAGS.run)
+    trained = load_trained(FLAGS.run, FLAGS.dataset)
     settings, dataset = trained.settings, trained.dataset
     users = evaluation_users(dataset.read(FLAGS.split), settings.max_history)
     answers = indispensable.removal(trained.model, users, FLAGS.remove, seed=FLAGS.seed)

@@ -18,6 +18,7 @@ from pipelines import command, pictures, report, several_runs
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("runs", None, "Directories of trained runs on one dataset, comma-separated.", required=True)
+flags.DEFINE_string("dataset", None, "Where that dataset is, if not where they were trained from.")
 flags.DEFINE_string("output", None, "Directory to make.", required=True)
 flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
 flags.DEFINE_list("rates", ["0.1", "0.2", "0.3", "0.4", "0.5"], "Clicks, as shares of the history's items.")
@@ -42,7 +43,7 @@ def main() -> None:
     from causerec_tf.data.holdout import evaluation_users
     from pipelines import robustness_page, robustness_picture
 
-    trained = several_runs.load(FLAGS.runs)
+    trained = several_runs.load(FLAGS.runs, FLAGS.dataset)
     dataset = next(iter(trained.values())).dataset
     sequences = dataset.read(FLAGS.split)
     frequencies = np.bincount(dataset.read("train").items, minlength=dataset.num_items + 1)[1:]

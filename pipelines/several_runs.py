@@ -24,11 +24,12 @@ def names_of(runs: Sequence[str]) -> list[str]:
     return names
 
 
-def load(runs: Sequence[str]) -> dict[str, "TrainedRun"]:
+def load(runs: Sequence[str], dataset: str | None = None) -> dict[str, "TrainedRun"]:
     """Loads runs, and says which of them are not finished.
 
     Args:
       runs: their directories.
+      dataset: where their dataset is; None for the place in the flagfile of each.
 
     Returns:
       Name -> run.
@@ -40,7 +41,7 @@ def load(runs: Sequence[str]) -> dict[str, "TrainedRun"]:
 
     from causerec_tf.runs import load_trained
 
-    trained = {name: load_trained(run) for name, run in zip(names, runs, strict=True)}
+    trained = {name: load_trained(run, dataset) for name, run in zip(names, runs, strict=True)}
     first = trained[names[0]]
     for name, one in trained.items():
         if one.dataset.fingerprint != first.dataset.fingerprint:

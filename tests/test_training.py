@@ -177,6 +177,29 @@ def test_a_broken_checkpoint_is_named(tmp_path, dataset):
         runs.load_trained(tmp_path / "nothing")
 
 
+def test_a_dataset_that_was_moved_is_named_anew(tmp_path, dataset, monkeypatch):
+    shutil.copytree(dataset.directory, tmp_path / "world")
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "shop"
+    settings = dataclasses.replace(settings_of("runs/shop", dataset, epochs=1), dataset="world")
+    runs.RunDirectory(run).start(settings, sequences.open_dataset("world"))
+    trained, _ = training.train(settings, dataset, runs.RunDirectory(run))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    with pytest.raises(InputError, match=r"world is no dataset") as error:
+        runs.load_trained("../runs/shop")
+    assert str(error.value).endswith(
+        "The place world stands in ../runs/shop/flags.txt, relative to the working directory. If the run's"
+        " dataset is elsewhere, name its place with --dataset."
+    )
+    loaded = runs.load_trained("../runs/shop", "../world")
+    assert loaded.dataset.directory.samefile(tmp_path / "world")
+    np.testing.assert_array_equal(loaded.model.item_embeddings(), trained.item_embeddings())
+    write_world(tmp_path / "another", num_users=40, num_items=20, num_interests=2)
+    with pytest.raises(InputError, match="was trained on"):
+        runs.load_trained("../runs/shop", "../another")
+
+
 def stop_after_two_checkpoints(run, dataset):
     with pytest.raises(Stop):
         train(run, dataset, [StopAt(8)])

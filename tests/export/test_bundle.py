@@ -20,8 +20,8 @@ from tests.export import toy
 table, tower = toy.embeddings(40, 6), toy.MeanTower(6)
 items = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], np.int32)
 
-def load_trained(directory):
-    assert str(directory) == "runs/toy"
+def load_trained(directory, dataset):
+    assert (str(directory), dataset) == ("runs/toy", None)
     return types.SimpleNamespace(
         model=types.SimpleNamespace(
             item_embeddings=lambda: table,

@@ -89,6 +89,20 @@ def test_bad_input_ends_with_two_and_leaves_all_as_it_was(tmp_path, flags, messa
     assert (tmp_path / "there.json").read_text() == "mine"
 
 
+def test_a_run_is_measured_from_another_directory(tmp_path, trained):
+    """Its flagfile has relative paths, as the README's commands write them."""
+    shutil.copytree(trained.run, tmp_path / "run")
+    text = (tmp_path / "run" / "flags.txt").read_text()
+    (tmp_path / "run" / "flags.txt").write_text(text.replace(str(trained.dataset), "datasets/world"))
+    done = scripts.run(EVALUATE, "--run=run", cwd=tmp_path)
+    scripts.assert_refused(done, "is no dataset", "stands in run/flags.txt", "name its place with --dataset")
+    done = scripts.run(EVALUATE, "--run=run", f"--dataset={trained.dataset}", "--output=r.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((trained.run / "metrics.json").read_text(encoding="utf-8"))
+    record = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert record["test"] == pytest.approx(kept["test"], abs=1e-6)
+
+
 @pytest.mark.long
 def test_a_run_is_measured_on_its_own_dataset_only(tmp_path, trained):
     """The dataset was prepared again in its place, or is gone, or no epoch is finished."""
