@@ -8,6 +8,13 @@ import tensorflow as tf
 
 from causerec_tf.errors import InputError
 
+START_AGAIN = (
+    "Remove its files and the file `checkpoint` beside them and run pipelines/train.py again, or choose"
+    " another --run."
+)
+# TensorFlow turns what its reader meets into Python's own kinds of error, IndexError for a short file.
+_UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, IndexError)
+
 _logger = logging.getLogger(__name__)
 
 
@@ -39,24 +46,39 @@ def check_list(directory: Path) -> None:
         )
 
 
-def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+def restore(checkpoint: tf.train.Checkpoint, path: str, remedy: str = START_AGAIN) -> None:
     """Reads a checkpoint.
 
     Args:
       checkpoint: what to fill.
       path: of the checkpoint, without the ending of its files.
+      remedy: what an error advises.
 
     Raises:
       InputError: its files are damaged, or are of another model.
     """
     try:
         checkpoint.restore(path).assert_existing_objects_matched()
-    # TensorFlow turns what its reader meets into Python's own kinds of error, IndexError for a short file.
-    except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
-        raise InputError(
-            f"the checkpoint {path} cannot be read: {error}\nRemove its files and the file `checkpoint`"
-            " beside them and run pipelines/train.py again, or choose another --run."
-        ) from error
+    except _UNREADABLE as error:
+        raise InputError(f"the checkpoint {path} cannot be read: {error}\n{remedy}") from error
+
+
+def check_whole(path: str, remedy: str) -> None:
+    """Reads a checkpoint to its last byte, by its checksums, without a model to put it into.
+
+    Args:
+      path: of the checkpoint, without the ending of its files.
+      remedy: what an error advises.
+
+    Raises:
+      InputError: its files are damaged or missing.
+    """
+    try:
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except _UNREADABLE as error:
+        raise InputError(f"the checkpoint {path} cannot be read: {error}\n{remedy}") from error
 
 
 def restore_last(manager: tf.train.CheckpointManager) -> None:

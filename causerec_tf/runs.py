@@ -232,8 +232,38 @@ def restore_best(model: CauseRec, run: RunDirectory, epoch: int | None = None) -
     checkpoints.check_list(run.best)
     latest = tf.train.latest_checkpoint(run.best) if epoch is None else str(run.best / f"ckpt-{epoch}")
     if latest is None:
+        check_best(run, finished=run.metrics.exists())
         raise InputError(f"{run.path} has no finished epoch yet: let pipelines/train.py finish one.")
-    checkpoints.restore(towers(model), latest)
+    checkpoints.restore(towers(model), latest, _without_best(run))
+
+
+def check_best(run: RunDirectory, *, finished: bool, epoch: int = 0) -> None:
+    """Checks that the best epoch's checkpoint is there and whole, where the run needs it at its end.
+
+    Args:
+      run: its directory.
+      finished: whether training has ended.
+      epoch: the number of the best epoch so far, by the checkpoint that training goes on from; 0 for none.
+
+    Raises:
+      InputError: it is missing or damaged. Nothing else of the run has those towers.
+    """
+    if not finished and not epoch:
+        return
+    checkpoints.check_list(run.best)
+    latest = tf.train.latest_checkpoint(run.best)
+    if latest is None:
+        raise InputError(f"{run.best} has lost the checkpoint of the best epoch.\n{_without_best(run)}")
+    if not finished and int(latest.rpartition("-")[2]) > epoch:
+        return  # the run was set back: what was better then will be, and is written again
+    checkpoints.check_whole(latest, _without_best(run))
+
+
+def _without_best(run: RunDirectory) -> str:
+    return (
+        "The towers of the best epoch are nowhere else. Remove the whole directory"
+        f" {run.path} and run pipelines/train.py again, or train under another --run."
+    )
 
 
 def towers(model: CauseRec) -> tf.train.Checkpoint:

@@ -180,6 +180,9 @@ def _train(settings, dataset, run, warm_start, distribution, callbacks, on_start
             "validation": _validate(model, validation_users, distribution)
         }
         manager.save()  # from here on the run needs no other one
+    if distribution.is_chief and progress.best is not None:
+        # Not after days of training, when it is wanted.
+        runs.check_best(run, finished=progress.is_finished(settings), epoch=progress.best.number)
     on_start(progress)
 
     best = tf.train.CheckpointManager(runs.towers(model), run.best, max_to_keep=2)

@@ -69,6 +69,7 @@ def main() -> None:
         run.start(settings, dataset)
     if kept is not None:
         if not missing:
+            runs.check_best(run, finished=True)
             print(f"{run.path} is finished: this is its record, {run.metrics}.")
             report.print_record(kept)
             return

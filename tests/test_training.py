@@ -171,7 +171,7 @@ def test_a_broken_checkpoint_is_named(tmp_path, dataset):
     train(tmp_path / "run", dataset, epochs=1)
     for part in (tmp_path / "run" / "best").glob("*.data*"):
         part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"cannot be read[\s\S]*Remove the whole directory \S*run and run"):
         runs.load_trained(tmp_path / "run")
     with pytest.raises(InputError, match="not the directory of a run"):
         runs.load_trained(tmp_path / "nothing")
@@ -198,6 +198,24 @@ def test_a_dataset_that_was_moved_is_named_anew(tmp_path, dataset, monkeypatch):
     write_world(tmp_path / "another", num_users=40, num_items=20, num_interests=2)
     with pytest.raises(InputError, match="was trained on"):
         runs.load_trained("../runs/shop", "../another")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone"])
+def test_a_run_without_its_best_epoch_does_not_go_on(tmp_path, dataset, damage):
+    run = tmp_path / "run"
+    steps = windows.num_batches(dataset, FAST.batch_size)
+    with pytest.raises(Stop):
+        train(run, dataset, [StopAt(steps + 4)])
+    if damage == "gone":
+        shutil.rmtree(run / "best")
+    else:
+        for part in (run / "best").glob("*.data*"):
+            part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"best epoch[\s\S]*Remove the whole directory"):
+        train(run, dataset, [StopAt(1)])
+    shutil.rmtree(run)  # do as it says
+    with pytest.raises(Stop):
+        train(run, dataset, [StopAt(1)])
 
 
 def stop_after_two_checkpoints(run, dataset):

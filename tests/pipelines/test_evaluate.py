@@ -105,7 +105,7 @@ def test_a_run_is_measured_from_another_directory(tmp_path, trained):
 
 @pytest.mark.long
 def test_a_run_is_measured_on_its_own_dataset_only(tmp_path, trained):
-    """The dataset was prepared again in its place, or is gone, or no epoch is finished."""
+    """The dataset was prepared again in its place, or is gone, or the best epoch is."""
     run = tmp_path / "run"
     shutil.copytree(trained.run, run)
     flags = (run / "flags.txt").read_text()
@@ -117,5 +117,5 @@ def test_a_run_is_measured_on_its_own_dataset_only(tmp_path, trained):
 
     (run / "flags.txt").write_text(flags)
     shutil.rmtree(run / "best")
-    scripts.assert_refused(scripts.run(EVALUATE, *arguments), "has no finished epoch yet")
+    scripts.assert_refused(scripts.run(EVALUATE, *arguments), "has lost the checkpoint of the best epoch")
     assert not (tmp_path / "record.json").exists()

@@ -63,6 +63,16 @@ def test_the_same_command_prints_the_record_and_computes_nothing(trained):
     assert scripts.files_of(trained.run) == before
 
 
+def test_a_finished_run_without_its_best_epoch_is_told(tmp_path, trained):
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run)
+    for part in (run / "best").glob("*.data*"):
+        part.write_bytes(part.read_bytes()[:100])
+    done = scripts.run(TRAIN, f"--flagfile={trained.flagfile}", f"--run={run}")
+    scripts.assert_refused(done, "cannot be read", f"Remove the whole directory {run} and run")
+    assert "is finished" not in done.stdout
+
+
 @pytest.mark.long
 def test_a_finished_run_is_measured_again_for_what_its_record_lacks(tmp_path, trained):
     """As an earlier version left it; first as a trial, which must not look at the test users."""
