@@ -4,8 +4,9 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,7 +36,7 @@ class Epoch:
 
     Attributes:
       number: from 1.
-      losses: means of the loss parts over the steps of this process.
+      losses: means of the loss parts over its steps, those before a stop too.
       validation: metrics of the validation users.
       examples: trained on in this process (fewer than the epoch's if it was resumed).
       seconds: that took, without validation.
@@ -50,6 +51,28 @@ class Epoch:
     is_best: bool
 
 
+@dataclass(frozen=True)
+class LossSums:
+    """The loss parts of the steps of an epoch under way.
+
+    Attributes:
+      sums: of each part.
+      steps: how many are in the sums.
+    """
+
+    sums: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+
+    def plus(self, means: Mapping[str, Any], steps: int) -> "LossSums":
+        """With further steps, of which the means are known."""
+        sums = {name: self.sums.get(name, 0.0) + steps * float(mean) for name, mean in means.items()}
+        return LossSums(sums, self.steps + steps)
+
+    def means(self) -> dict[str, float]:
+        """The mean of each part."""
+        return {name: value / self.steps for name, value in self.sums.items()}
+
+
 @dataclass
 class Progress(tf.train.experimental.PythonState):
     """Where a run is; it is saved in each checkpoint and so agrees with the variables there.
@@ -59,12 +82,14 @@ class Progress(tf.train.experimental.PythonState):
       batch: batches of the next epoch that are done.
       epochs: what the finished epochs gave.
       warm_start: what the run started from, for its record; None if from nothing.
+      losses: of the batches of the next epoch that are done, when it was last saved.
     """
 
     epoch: int = 0
     batch: int = 0
     epochs: list[Epoch] = field(default_factory=list)
     warm_start: dict | None = None
+    losses: LossSums = field(default_factory=LossSums)
 
     @property
     def best(self) -> Epoch | None:
@@ -84,6 +109,7 @@ class Progress(tf.train.experimental.PythonState):
                 "batch": self.batch,
                 "epochs": [dataclasses.asdict(epoch) for epoch in self.epochs],
                 "warm_start": self.warm_start,
+                "losses": dataclasses.asdict(self.losses),
             }
         )
 
@@ -93,6 +119,7 @@ class Progress(tf.train.experimental.PythonState):
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         self.warm_start = state.get("warm_start")
+        self.losses = LossSums(**state.get("losses", {}))  # earlier versions did not keep them
 
 
 def check_users(dataset: Dataset) -> None:
@@ -205,7 +232,7 @@ def _train(settings, dataset, run, warm_start, distribution, callbacks, on_start
             # epoch's end again and writes the same towers again.
             best.save(checkpoint_number=epoch.number)
         progress.epochs.append(epoch)
-        progress.epoch, progress.batch = epoch.number, 0
+        progress.epoch, progress.batch, progress.losses = epoch.number, 0, LossSums()
         manager.save()
         _summarise(writer, int(model.optimizer.iterations.numpy()), "validation", epoch.validation)
         on_epoch(epoch)
@@ -279,6 +306,7 @@ def _train_epoch(fit, settings, dataset: Dataset, progress: Progress, callbacks,
     """Trains what is left of the next epoch."""
     batches = distribution.batches(dataset, settings, epoch=progress.epoch, skip_batches=progress.batch)
     examples = dataset.num_training_windows - progress.batch * settings.batch_size
+    before, steps = progress.losses, num_batches(dataset, settings.batch_size) - progress.batch
     started = time.monotonic()
     try:
         losses = fit(batches, progress, callbacks)
@@ -295,6 +323,7 @@ def _train_epoch(fit, settings, dataset: Dataset, progress: Progress, callbacks,
             " or prepare it again, and give the same command: the run goes on from its last checkpoint."
         ) from error
     seconds = time.monotonic() - started
+    losses = before.plus(losses, steps).means()
     return Epoch(progress.epoch + 1, losses, {}, examples, seconds, is_best=False)
 
 
@@ -332,13 +361,14 @@ class _Keeper(tf.keras.callbacks.Callback):
         self._steps_an_epoch = steps_an_epoch
 
     def on_train_begin(self, logs=None) -> None:
-        self._start = self._progress.batch
+        self._start, self._before = self._progress.batch, self._progress.losses
 
     def on_train_batch_end(self, batch, logs=None) -> None:
         before, now = self._progress.batch, self._start + batch + 1
         self._progress.batch = now
         # The epoch's end is saved after its validation. Saved before, nothing would be left to resume.
         if _passes_multiple(before, now, self._checkpoint_steps) and now < self._steps_an_epoch:
+            self._progress.losses = self._before.plus(logs, now - self._start)
             self._manager.save()
         if _passes_multiple(before, now, STEPS_BETWEEN_SUMMARIES):
             _summarise(self._writer, int(self._optimizer.iterations.numpy()), "training", logs)

@@ -1,6 +1,7 @@
 """A run from start to end on generated worlds: it learns, it goes on after a stop, it refuses a mix-up."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -66,6 +67,15 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, meth
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
     for ours, theirs in zip(stopped_progress.epochs, whole_progress.epochs, strict=True):
         assert ours.validation == pytest.approx(theirs.validation, abs=1e-6)
+        assert ours.losses == pytest.approx(theirs.losses, rel=1e-5)
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_losses():
+    progress = training.Progress(batch=5)
+    state = json.loads(progress.serialize())
+    del state["losses"]
+    progress.deserialize(json.dumps(state))
+    assert progress.losses.plus({"matching": 2.0}, 3).means() == {"matching": 2.0}
 
 
 @pytest.mark.parametrize("method", [pytest.param("base", marks=pytest.mark.long), "item"])
