@@ -14,6 +14,23 @@ import numpy as np
 from causerec_tf.errors import InputError
 
 
+def check_no_file(directory: str | Path, flag: str) -> None:
+    """Checks that no file stands where a directory shall be made or filled.
+
+    Args:
+      directory: where it shall be.
+      flag: that names the place, such as `--output`.
+
+    Raises:
+      InputError: the place, or one above it, is a file.
+    """
+    directory = Path(directory)
+    places = (directory, *directory.parents)
+    file = next((place for place in places if place.exists() and not place.is_dir()), None)
+    if file is not None:
+        raise InputError(f"{directory} cannot be made, since {file} is a file. Choose another {flag}.")
+
+
 def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None:
     """Checks that a directory may be written.
 
@@ -26,10 +43,8 @@ def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None
       InputError: something is there that may not be replaced.
     """
     directory = Path(directory)
-    file = next((parent for parent in directory.parents if parent.exists() and not parent.is_dir()), None)
-    if file is not None:
-        raise InputError(f"{directory} cannot be made, since {file} is a file. Choose another --output.")
     if not os.path.lexists(directory):
+        check_no_file(directory, "--output")
         return
     if not overwrite:
         raise InputError(

@@ -79,8 +79,9 @@ class RunDirectory:
         """Checks that the directory is a run's, or may become one: what others have made is left alone.
 
         Raises:
-          InputError: files are there, and no run.
+          InputError: files are there, and no run; or the place is a file itself.
         """
+        files.check_no_file(self.path, "--run")
         if self.flags.exists() or not self.path.exists():
             return
         if self.checkpoints.exists():

@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from causerec_tf.files import write_text
+from causerec_tf.files import check_no_file, write_text
 from pipelines import command, pictures
 from pipelines.comparison.plan import Plan, PlannedRun, read_plan
 
@@ -30,6 +30,8 @@ def main() -> None:
     """Reads the plan, trains what is missing, writes table and picture."""
     output = Path(FLAGS.output)
     plan = read_plan(Path(FLAGS.plan), Path(FLAGS.runs))
+    for flag, place in (("--output", FLAGS.output), ("--runs", FLAGS.runs)):
+        check_no_file(place, flag)
 
     # TensorFlow takes seconds to import: a wrong plan should not wait for it.
     from causerec_tf.data.sequences import open_dataset

@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from causerec_tf.files import write_text
+from causerec_tf.files import check_no_file, write_text
 from causerec_tf.settings import CHOSEN_BY
 from pipelines import command, report, tuning
 from pipelines.comparison.plan import PlannedRun
@@ -34,6 +34,8 @@ def main() -> None:
     """Makes every trial that is missing, writes the page after each system."""
     plan = tuning.read_plan(Path(FLAGS.plan))
     output = Path(FLAGS.output)
+    for flag, place in (("--output", FLAGS.output), ("--runs", FLAGS.runs)):
+        check_no_file(place, flag)
     output.mkdir(parents=True, exist_ok=True)
 
     # TensorFlow takes seconds to import: a wrong plan should not wait for it.

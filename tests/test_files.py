@@ -46,6 +46,15 @@ def test_a_directory_below_a_file_cannot_be_made(tmp_path):
         files.check_output(tmp_path / "file" / "made", marker="kind.json", overwrite=True)
 
 
+def test_a_file_where_a_directory_should_be_is_named_with_its_flag(tmp_path):
+    (tmp_path / "shop.csv").write_text("")
+    for place in (tmp_path / "shop.csv", tmp_path / "shop.csv" / "run"):
+        with pytest.raises(InputError, match=r"since .*shop\.csv is a file\. Choose another --run\."):
+            files.check_no_file(place, "--run")
+    files.check_no_file(tmp_path / "nothing", "--run")
+    files.check_no_file(tmp_path, "--run")
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_an_interrupted_directory_leaves_nothing_and_spoils_nothing(tmp_path, overwrite):
     place = tmp_path / "made"

@@ -174,6 +174,10 @@ def open_dataset(directory: str | Path) -> Dataset:
         raise InputError(
             f"{directory} is no dataset: it has no {INFO_FILE}. Make one with pipelines/prepare.py."
         ) from error
+    except NotADirectoryError as error:
+        raise InputError(
+            f"{directory} is no dataset: wanted a directory that pipelines/prepare.py has made."
+        ) from error
     except (OSError, ValueError) as error:
         raise _damaged(str(directory / INFO_FILE), str(error)) from error
     dataset = Dataset(directory, info)

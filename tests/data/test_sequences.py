@@ -233,6 +233,8 @@ def test_damage_is_named(tmp_path, rows):
         open_dataset(tmp_path / "shop")
     with pytest.raises(InputError, match=r"is no dataset: it has no dataset\.json"):
         open_dataset(tmp_path)
+    with pytest.raises(InputError, match=r"dataset\.json is no dataset: wanted a directory"):
+        open_dataset(tmp_path / "shop" / "dataset.json")
 
 
 def test_an_unknown_split_is_named(tmp_path, rows):

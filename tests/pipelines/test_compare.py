@@ -298,6 +298,15 @@ def test_the_script_refuses_a_plan_before_anything_runs(tmp_path):
     assert scripts.files_of(tmp_path) == before
 
 
+def test_the_script_refuses_a_file_for_its_output_before_anything_runs(tmp_path):
+    write_plan(tmp_path)
+    (tmp_path / "shop.csv").write_text("a log")
+    before = scripts.files_of(tmp_path)
+    done = compare(tmp_path, f"--output={tmp_path / 'shop.csv'}")
+    scripts.assert_refused(done, "shop.csv is a file. Choose another --output")
+    assert scripts.files_of(tmp_path) == before
+
+
 STAND_IN = """
 import os, sys, time
 seed = next(one for one in sys.argv if one.startswith("--seed="))

@@ -131,7 +131,10 @@ def test_flags_that_cannot_be_are_refused(tmp_path, arguments, message):
 def test_a_directory_that_is_no_run_is_left_alone(tmp_path, trained):
     """Such as the dataset's, which --overwrite of pipelines/prepare.py would remove with the run in it."""
     shutil.copytree(trained.dataset, tmp_path / "world")
+    (tmp_path / "shop.csv").write_text("a log")
     before = scripts.files_of(tmp_path)
+    done = scripts.run(TRAIN, *scripts.flags(dataset=tmp_path / "world", run=tmp_path / "shop.csv"))
+    scripts.assert_refused(done, "shop.csv is a file. Choose another --run")
     done = scripts.run(TRAIN, *scripts.flags(dataset=tmp_path / "world", run=tmp_path / "world"))
     scripts.assert_refused(done, "world is not empty and no run: it has dataset.json", "Choose another --run")
     assert scripts.files_of(tmp_path) == before
