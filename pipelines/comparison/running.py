@@ -15,6 +15,7 @@ from pipelines.comparison.plan import PlannedRun
 
 _TRAIN = Path(__file__).parents[1] / "train.py"
 _SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_TO_END = 30.0  # between the signal to a process and the one that it cannot put off
 _LINES_OF_A_FAILURE = 8
 # As pipelines/progress.py prints it: above a bar, that is behind the carriage return that wiped the bar away.
 _EPOCH = re.compile(r"(?:^|\r)epoch (\d+)/(\d+) ", re.MULTILINE)
@@ -115,8 +116,17 @@ def train_all(
         for training in running:
             training.process.terminate()
         for training in running:
-            training.process.wait()
+            _wait_or_kill(training.process)
     return failures
+
+
+def _wait_or_kill(process: subprocess.Popen) -> None:
+    """Ends a process for good; a run that is killed goes on from its last checkpoint all the same."""
+    try:
+        process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def seconds_left(

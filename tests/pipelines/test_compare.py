@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -375,3 +378,14 @@ def test_the_time_left_goes_by_runs_of_the_same_kind(tmp_path):
     assert running.seconds_left(runs, [], {"base-paper": [10.0, 20.0]}, 1) == pytest.approx(4 * 15)
     met = {"base-paper": [10.0, 20.0], "causerec_item.light-paper": [40.0]}
     assert running.seconds_left(runs, [], met, 2) == pytest.approx((2 * 15 + 2 * 40) / 2)
+
+
+def test_a_process_that_does_not_end_when_told_is_killed(monkeypatch):
+    monkeypatch.setattr(running, "_SECONDS_TO_END", 0.2)
+    ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    deaf = f"{ignore}; print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()  # it is deaf from here on
+        process.terminate()
+        running._wait_or_kill(process)
+        assert process.returncode == -signal.SIGKILL
