@@ -104,9 +104,10 @@ def _measure(scores: Callable, dataset, split: str) -> dict[str, dict[str, float
             scores_BV = scores(block)
             if exclude_seen:
                 scores_BV[block.nonzero()] = -np.inf
-            top_BK = np.argpartition(-scores_BV, k, axis=1)[:, :k]
-            order_BK = np.argsort(-np.take_along_axis(scores_BV, top_BK, axis=1), axis=1, kind="stable")
-            best[first : first + _USERS_AT_ONCE] = np.take_along_axis(top_BK, order_BK, axis=1) + 1
+            order_BK = np.argsort(-scores_BV, axis=1, kind="stable")[:, :k]
+            is_left_out_BK = np.isneginf(np.take_along_axis(scores_BV, order_BK, axis=1))
+            rows = slice(first, first + len(scores_BV))
+            best[rows, : order_BK.shape[1]] = np.where(is_left_out_BK, 0, order_BK + 1)
         return best
 
     return {

@@ -1,10 +1,15 @@
-"""The yardstick's models against their formulas written out with dense matrices."""
+"""The yardstick: its models against their formulas written out with dense matrices, and its script."""
+
+import json
 
 import numpy as np
 import pytest
 import scipy.sparse
 
 from benchmarks.linear_models import Ease, ItemNeighbours
+from tests.pipelines import scripts
+
+SCRIPT = "benchmarks/yardstick.py"
 
 
 @pytest.fixture
@@ -37,3 +42,27 @@ def test_neighbours_sum_the_cosines_with_the_items_of_the_history(world):
         scipy.sparse.csr_matrix(histories_BV)
     )
     np.testing.assert_allclose(scores_BV, histories_BV @ cosines_VV, atol=1e-6)
+
+
+def test_the_script_chooses_on_validation_users_and_measures_the_choice_alone_on_test_users(tmp_path):
+    scripts.write_world(tmp_path / "world")
+    done = scripts.run(
+        SCRIPT, f"--dataset={tmp_path / 'world'}", "--l2=1,100", f"--output={tmp_path / 'records'}"
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "records" / "world.json").read_text(encoding="utf-8"))
+    neighbours, *eases = record["rows"]
+    assert [row["l2"] for row in eases] == [1, 100]
+    scores = [row["validation"]["seen_items_kept"]["recall@50"] for row in eases]
+    measured = ["test" in row for row in eases]
+    assert measured == [score == max(scores) for score in scores] and sum(measured) == 1
+    # Fifty of 120 items by chance have a recall of .42.
+    for row in (neighbours, eases[measured.index(True)]):
+        for policy in ("seen_items_kept", "seen_items_left_out"):
+            assert 0.6 < row["test"][policy]["recall@50"] <= 1
+
+
+@pytest.mark.parametrize("l2", ["much", "0", ""])
+def test_a_weight_that_cannot_be_is_told(tmp_path, l2):
+    done = scripts.run(SCRIPT, f"--dataset={tmp_path}", f"--l2={l2}")
+    assert done.returncode == 2 and "--l2=" in done.stderr
