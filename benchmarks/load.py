@@ -17,7 +17,7 @@ from benchmarks.open_load import Found, ask
 from benchmarks.report import Measure, Result
 from benchmarks.serving import publish_generated, serving
 from export.item_index import read_ids
-from export.layout import index_directory
+from export.publishing.layout import index_directory
 from export.retriever import Retriever
 
 K = 20

@@ -25,7 +25,7 @@ sys.path[0] = str(ROOT)
 from benchmarks import peer_packages  # noqa: E402
 from causerec_tf.errors import InputError  # noqa: E402
 from causerec_tf.files import write_arrays  # noqa: E402
-from pipelines import command  # noqa: E402
+from pipelines.command_line import command  # noqa: E402
 
 FLAGS = flags.FLAGS
 

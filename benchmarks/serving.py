@@ -21,8 +21,8 @@ import tensorflow as tf
 from benchmarks import pictures, rounds
 from benchmarks.http_load import load
 from benchmarks.report import Measure, Result
-from export.publication import Model
-from export.publish import publish
+from export.publishing.publication import Model
+from export.publishing.publish import publish
 from export.retriever import Retriever
 
 ROOT = Path(__file__).resolve().parents[1]

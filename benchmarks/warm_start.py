@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 from causerec_tf.errors import InputError  # noqa: E402
-from pipelines import command, settings_flags  # noqa: E402
+from pipelines.command_line import command, settings_flags  # noqa: E402
 
 FLAGS = flags.FLAGS
 

@@ -23,7 +23,7 @@ sys.path[0] = str(ROOT)
 from benchmarks.linear_models import Ease, ItemNeighbours  # noqa: E402
 from causerec_tf.errors import InputError  # noqa: E402
 from causerec_tf.settings import CHOSEN_BY  # noqa: E402
-from pipelines import command, report  # noqa: E402
+from pipelines.command_line import command, report  # noqa: E402
 
 FLAGS = flags.FLAGS
 

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf import checkpoints, evaluation, runs, strategies
-from causerec_tf.asynchronous import AsynchronousTrainer
+from causerec_tf import checkpoints, evaluation, runs
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.windows import num_batches
+from causerec_tf.distributed import strategies
+from causerec_tf.distributed.asynchronous import AsynchronousTrainer
+from causerec_tf.distributed.strategies import Distribution
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.optimizers import SparseAdam
 from causerec_tf.settings import CHOSEN_BY, Settings
-from causerec_tf.strategies import Distribution
 from causerec_tf.warm_start import WarmStart
 
 STEPS_BETWEEN_SUMMARIES = 100

@@ -11,10 +11,10 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from export.errors import BundleError
-from export.housekeeping import VERSIONS_KEPT
-from export.index_options import MEMORIES, METHODS, IndexOptions
-from export.layout import check_place
-from pipelines import command
+from export.index.options import MEMORIES, METHODS, IndexOptions
+from export.publishing.housekeeping import VERSIONS_KEPT
+from export.publishing.layout import check_place
+from pipelines.command_line import command
 
 FLAGS = flags.FLAGS
 
@@ -53,7 +53,7 @@ def main() -> None:
         raise BundleError("Give either --run=DIR to publish it, or --rollback.")
     if not FLAGS.rollback:
         check_place(bundle)  # before the run is read, which takes a while
-    from export import publish  # loads TensorFlow: the flags first
+    from export.publishing import publish  # loads TensorFlow: the flags first
 
     if FLAGS.rollback:
         publication = publish.roll_back(bundle, dry_run=FLAGS.dry_run)
@@ -66,8 +66,8 @@ def _publish_run(bundle: Path) -> Any:
     from causerec_tf import evaluation
     from causerec_tf.data.holdout import evaluation_users
     from causerec_tf.runs import load_trained
-    from export import publish
-    from export.publication import Model
+    from export.publishing import publish
+    from export.publishing.publication import Model
 
     trained = load_trained(FLAGS.run, FLAGS.dataset)
     _note_updates(bundle)
@@ -102,7 +102,7 @@ def _publish_run(bundle: Path) -> Any:
 def _note_updates(bundle: Path) -> None:
     """Says that a run's items replace those of an updated index, where the bundle can tell."""
     from export.item_index import read_description
-    from export.layout import index_directory, read_tower, tower_directory, tower_numbers
+    from export.publishing.layout import index_directory, read_tower, tower_directory, tower_numbers
 
     for number in tower_numbers(bundle)[-1:]:
         try:
@@ -118,7 +118,7 @@ def _note_updates(bundle: Path) -> None:
 
 
 def _print(bundle: Path, publication: Any) -> None:
-    from export.recall_curve import format_curve
+    from export.index.recall_curve import format_curve
 
     index = publication.index
     if index is not None:

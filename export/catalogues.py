@@ -9,7 +9,7 @@ from pathlib import Path
 
 from export.catalogue import Catalogue
 from export.errors import MissingVersionError
-from export.layout import index_directory
+from export.publishing.layout import index_directory
 
 _KEPT = 3
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from export.errors import BundleError
-from export.index_changes import CHANGES, Changes
-from export.layout import link_or_copy
+from export.index.changes import CHANGES, Changes
+from export.publishing.layout import link_or_copy
 from export.runtime import scann
 
 DESCRIPTION = "index.json"

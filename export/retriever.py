@@ -13,7 +13,7 @@ from export.catalogue import Catalogue
 from export.catalogues import Catalogues
 from export.errors import BundleError, TowerError
 from export.item_index import check_k
-from export.local_tower import LocalTower
+from export.towers.local import LocalTower
 
 
 class Retriever:

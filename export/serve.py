@@ -13,7 +13,7 @@ from absl import flags
 
 from export.errors import BundleError
 from export.service.options import Options
-from pipelines import command
+from pipelines.command_line import command
 
 FLAGS = flags.FLAGS
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from absl import flags
 
 from export.errors import BundleError
-from export.housekeeping import VERSIONS_KEPT
-from pipelines import command
+from export.publishing.housekeeping import VERSIONS_KEPT
+from pipelines.command_line import command
 
 FLAGS = flags.FLAGS
 
@@ -26,11 +26,11 @@ def main() -> None:
     """Updates the latest version, and says what was measured."""
     if not (FLAGS.upsert or FLAGS.delete or FLAGS.rebuild):
         raise BundleError("Give --upsert=FILE, --delete=FILE or --rebuild.")
-    from export.update_files import read_deletes, read_upserts
+    from export.index.update_files import read_deletes, read_upserts
 
     upserts = read_upserts(Path(FLAGS.upsert)) if FLAGS.upsert else None
     deletes = read_deletes(Path(FLAGS.delete)) if FLAGS.delete else []
-    from export.index_updates import Update, update_index  # loads TensorFlow: the files first
+    from export.index.updates import Update, update_index  # loads TensorFlow: the files first
 
     changes = {"delete_ids": deletes, "rebuild": FLAGS.rebuild}
     if upserts is not None:
@@ -48,7 +48,7 @@ def _print(publication, num_upserts: int, num_deletes: int) -> None:
     print(f"{num_upserts:,} items to upsert, {num_deletes:,} to delete")
     if index is not None:
         if publication.action == "rebuilt":
-            from export.recall_curve import format_curve
+            from export.index.recall_curve import format_curve
 
             print(format_curve(index))
         print(_measured(index))

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from export.errors import BundleError
-from export.layout import MODEL_NAME, TOWER_DESCRIPTION, TOWER_EXTRA
+from export.publishing.layout import MODEL_NAME, TOWER_DESCRIPTION, TOWER_EXTRA
 from export.runtime import tf
-from export.tower_requests import padded_histories, tower_requests, write_warm_up
+from export.towers.requests import padded_histories, tower_requests, write_warm_up
 
 WARM_UP = "tf_serving_warmup_requests"
 _TOLERANCE = 1e-5

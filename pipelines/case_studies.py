@@ -13,7 +13,7 @@ from absl import flags
 
 from causerec_tf import files
 from causerec_tf.errors import InputError
-from pipelines import command, report, several_runs
+from pipelines.command_line import command, report, several_runs
 
 FLAGS = flags.FLAGS
 
@@ -40,8 +40,8 @@ def main() -> None:
 
     from causerec_tf import case_studies, evaluation, records
     from causerec_tf.data.holdout import evaluation_users
-    from pipelines import case_study_card
-    from pipelines import case_study_pictures as pictures
+    from pipelines.studies import case_study_card
+    from pipelines.studies import case_study_pictures as pictures
 
     trained = several_runs.load(FLAGS.runs, FLAGS.dataset)
     first = trained[names[0]]

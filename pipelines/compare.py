@@ -14,7 +14,7 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_no_file, write_text
-from pipelines import command, pictures
+from pipelines.command_line import command, pictures
 from pipelines.comparison.plan import Plan, PlannedRun, read_plan
 
 FLAGS = flags.FLAGS

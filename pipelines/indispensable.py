@@ -9,7 +9,7 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from causerec_tf.files import write_json
-from pipelines import command, report
+from pipelines.command_line import command, report
 
 FLAGS = flags.FLAGS
 

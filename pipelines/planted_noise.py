@@ -13,7 +13,7 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from causerec_tf.files import write_json
-from pipelines import command, report, settings_flags
+from pipelines.command_line import command, report, settings_flags
 
 FLAGS = flags.FLAGS
 

@@ -24,7 +24,7 @@ from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
-from pipelines import beam_flags, command
+from pipelines.command_line import beam_flags, command
 
 FLAGS = flags.FLAGS
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from causerec_tf.errors import InputError
-from pipelines import command
+from pipelines.command_line import command
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -80,7 +80,7 @@ def _write_histories() -> None:
 
 def _print_summary(seconds: float) -> None:
     from export.item_index import ItemIndex
-    from export.layout import index_directory, read_tower, resolve_number, tower_directory
+    from export.publishing.layout import index_directory, read_tower, resolve_number, tower_directory
 
     kept = json.loads((_ROOT / _RUN / "metrics.json").read_text(encoding="utf-8"))
     served = json.loads((_ROOT / _SERVED).read_text(encoding="utf-8"))

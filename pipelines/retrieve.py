@@ -23,8 +23,8 @@ from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
 from export.errors import BundleError
-from pipelines import beam_flags, command
-from pipelines.retrieval_progress import Progress
+from pipelines.command_line import beam_flags, command
+from pipelines.command_line.retrieval_progress import Progress
 
 FLAGS = flags.FLAGS
 
@@ -111,8 +111,8 @@ def _to_file(paths: list[Path], output: Path, settings: Settings) -> None:
         raise BundleError(f"The output would replace the input {output}; give another file.")
     writer = RecommendationWriter(output, overwrite=FLAGS.overwrite)
     from export.batch.answering import Answering, write_answers  # these load TensorFlow
-    from export.remote_tower import RemoteTower
     from export.retriever import Retriever
+    from export.towers.remote import RemoteTower
 
     tower = RemoteTower(FLAGS.tower_address) if FLAGS.tower_address else None
     retriever = Retriever.load(FLAGS.bundle, tower=tower)

@@ -13,7 +13,7 @@ from absl import flags
 
 from causerec_tf import files
 from causerec_tf.errors import InputError
-from pipelines import command, pictures, report, several_runs
+from pipelines.command_line import command, pictures, report, several_runs
 
 FLAGS = flags.FLAGS
 
@@ -41,7 +41,7 @@ def main() -> None:
 
     from causerec_tf import disturbances, records, robustness
     from causerec_tf.data.holdout import evaluation_users
-    from pipelines import robustness_page, robustness_picture
+    from pipelines.studies import robustness_page, robustness_picture
 
     trained = several_runs.load(FLAGS.runs, FLAGS.dataset)
     dataset = next(iter(trained.values())).dataset

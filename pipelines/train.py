@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from pipelines import command, report, settings_flags
+from pipelines.command_line import command, report, settings_flags
 
 FLAGS = flags.FLAGS
 
@@ -37,11 +37,12 @@ def main() -> None:
     settings = settings_flags.read(FLAGS)
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
-    from causerec_tf import evaluation, files, records, runs, servers, strategies, training, warm_start
+    from causerec_tf import evaluation, files, records, runs, training, warm_start
     from causerec_tf.data.sequences import open_dataset
     from causerec_tf.data.windows import num_batches
-    from pipelines.profiling import StepProfile
-    from pipelines.progress import ProgressBar
+    from causerec_tf.distributed import servers, strategies
+    from pipelines.command_line.profiling import StepProfile
+    from pipelines.command_line.progress import ProgressBar
 
     command.keep_freed_memory()
     started = time.monotonic()

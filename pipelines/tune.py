@@ -15,7 +15,8 @@ from absl import flags
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_no_file, write_text
 from causerec_tf.settings import CHOSEN_BY
-from pipelines import command, report, tuning
+from pipelines.command_line import command, report
+from pipelines.comparison import tuning
 from pipelines.comparison.plan import PlannedRun
 
 FLAGS = flags.FLAGS

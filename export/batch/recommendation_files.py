@@ -12,7 +12,7 @@ import polars as pl
 
 from export.answers import Recommendation
 from export.errors import BundleError
-from export.layout import to_disk
+from export.publishing.layout import to_disk
 
 _SCHEMA: dict[str, Any] = {
     "user_id": pl.String,

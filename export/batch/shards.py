@@ -18,7 +18,7 @@ from typing import Any
 
 from export.batch.histories import stem
 from export.errors import BundleError
-from export.layout import (
+from export.publishing.layout import (
     index_directory,
     link_or_copy,
     read_tower,

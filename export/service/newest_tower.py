@@ -6,8 +6,8 @@ from pathlib import Path
 
 from export.answers import TowerAnswer
 from export.catalogues import Catalogues
-from export.layout import read_tower, resolve_number, tower_directory
-from export.local_tower import LocalTower
+from export.publishing.layout import read_tower, resolve_number, tower_directory
+from export.towers.local import LocalTower
 
 _AFTER_FAILURE = 30.0
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from export.answers import Influence, Recommendation, TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
-from export.layout import TOWER_EXTRA, resolve_number, tower_directory
-from export.remote_tower import RemoteTower
+from export.publishing.layout import TOWER_EXTRA, resolve_number, tower_directory
 from export.retriever import Retriever
 from export.service.logs import LOGGER
 from export.service.metrics import Metrics
 from export.service.newest_tower import Follower, IndexAhead, NewestTower
 from export.service.options import Options
 from export.service.work_queue import WorkQueue
-from export.tower_requests import read_warm_up
+from export.towers.remote import RemoteTower
+from export.towers.requests import read_warm_up
 from export.user_tower import WARM_UP
 
 _EXPLANATIONS_WAITING = 8

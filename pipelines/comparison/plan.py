@@ -14,7 +14,7 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from causerec_tf.settings import RECIPES, Settings
-from pipelines import settings_flags
+from pipelines.command_line import settings_flags
 
 MEASURES = ("test", "validation")
 PAPER_METRICS = tuple(f"{name}@{k}" for name in ("recall", "ndcg_target_order", "hr") for k in (20, 50))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from export.errors import BundleError
-from export.index_building import build_index
-from export.index_options import IndexOptions
+from export.index.building import build_index
+from export.index.options import IndexOptions
+from export.index.recall import kth_best_scores, recall_at_k
+from export.index.recall_curve import format_curve
 from export.item_index import ItemIndex, read_ids, read_names
-from export.recall import kth_best_scores, recall_at_k
-from export.recall_curve import format_curve
 from tests.export import toy
 
 RNG = np.random.default_rng(3)

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from export.errors import BundleError, MissingVersionError, TowerError
-from export.index_options import IndexOptions
-from export.publication import Model
-from export.publish import publish
+from export.index.options import IndexOptions
+from export.publishing.publication import Model
+from export.publishing.publish import publish
 from export.retriever import Retriever
 from tests.export import toy
 

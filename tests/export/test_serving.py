@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from export.errors import TowerError, TowerTimeoutError
-from export.remote_tower import RemoteTower
+from export.towers.remote import RemoteTower
 from export.user_tower import export_user_tower
 from tests.export import toy
 from tests.export.model_server import ModelServer, over_grpc, over_rest

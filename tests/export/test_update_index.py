@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from export.errors import BundleError
-from export.update_files import read_deletes, read_upserts
+from export.index.update_files import read_deletes, read_upserts
 from tests.export import toy
 
 ROOT = Path(__file__).parents[2]

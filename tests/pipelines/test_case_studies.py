@@ -16,8 +16,8 @@ from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.data.sequences import open_dataset
 from causerec_tf.errors import InputError
-from pipelines.case_study_card import card_text
-from pipelines.case_study_pictures import draw_card
+from pipelines.studies.case_study_card import card_text
+from pipelines.studies.case_study_pictures import draw_card
 from tests.pipelines import scripts
 
 SCRIPT = "pipelines/case_studies.py"

@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 import tensorflow as tf
 
-from export.publication import Model
-from export.publish import publish
+from export.publishing.publication import Model
+from export.publishing.publish import publish
 from export.retriever import Retriever
 from tests.export import toy
 from tests.export.model_server import ModelServer, over_grpc

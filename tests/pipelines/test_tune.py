@@ -6,7 +6,7 @@ import pytest
 
 from causerec_tf.errors import InputError
 from causerec_tf.settings import Settings
-from pipelines import tuning
+from pipelines.comparison import tuning
 from tests.pipelines import scripts
 
 PLAN = """

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from export.publication import Model
-from export.publish import publish
+from export.publishing.publication import Model
+from export.publishing.publish import publish
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 50, 6, 4

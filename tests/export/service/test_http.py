@@ -15,7 +15,7 @@ import grpc
 from fastapi.testclient import TestClient
 
 from export.errors import BundleError, TowerError
-from export.index_updates import Update, update_index
+from export.index.updates import Update, update_index
 from export.service.app import create_app
 from export.service.options import Options
 from export.service.service import Service

@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("uvicorn", reason="the extra `service` is not installed")
 
 from export.errors import BundleError
-from export.layout import read_tower, tower_directory, tower_numbers
-from export.publish import roll_back
+from export.publishing.layout import read_tower, tower_directory, tower_numbers
+from export.publishing.publish import roll_back
 from tests.export.service.shop import IDS, Version
 from tests.export.service.test_process import entries, started
 

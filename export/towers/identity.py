@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import BundleError
-from export.layout import TOWER_DESCRIPTION, TOWER_EXTRA, link_or_copy, read_tower
+from export.publishing.layout import TOWER_DESCRIPTION, TOWER_EXTRA, link_or_copy, read_tower
 from export.runtime import tf
-from export.tower_requests import tower_requests
+from export.towers.requests import tower_requests
 
 _GRAPH = "saved_model.pb"
 # TensorFlow's own checksums of the graph; optional, and no longer true.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.robustness_page import title
+from pipelines.studies.robustness_page import title
 
 _MEASURES = {"recall@50": "Recall@50", "overlap@50": "overlap with the clean top 50"}
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from export.errors import BundleError
-from export.index_options import MEMORIES, METHODS, IndexOptions
+from export.index.options import MEMORIES, METHODS, IndexOptions
+from export.index.recall import kth_best_scores, recall_at_k
 from export.item_index import ItemIndex
-from export.recall import kth_best_scores, recall_at_k
 from export.runtime import scann
 
 # Up to here exhaustive search takes an eighth of a millisecond a query (64 dimensions, one thread):

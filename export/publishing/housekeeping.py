@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from export.errors import BundleError
-from export.layout import (
+from export.publishing.layout import (
     INDEXES,
     TOWERS,
     beside,

@@ -1,12 +1,13 @@
 """pipelines/train.py with what tests of strategies need: a machine of two devices, and a look at the table.
 
-`python -m tests.distributed_training --flags...`, with TWO_DEVICES in the environment for the first.
+`python -m tests.distributed.training_program --flags...`, with TWO_DEVICES in the environment for the first.
 """
 
 import os
 
 from causerec_tf.errors import InputError
-from pipelines import command, train
+from pipelines import train
+from pipelines.command_line import command
 
 
 def arrange():

@@ -16,11 +16,12 @@ import numpy as np
 
 from export.catalogue import Catalogue
 from export.errors import BundleError
-from export.housekeeping import VERSIONS_KEPT, collect, locked, unnamed_indexes, version_of
-from export.index_building import build_index, measuring_queries
-from export.index_options import IndexOptions
+from export.index.building import build_index, measuring_queries
+from export.index.options import IndexOptions
+from export.index.recall_curve import PICTURE, draw_curve
 from export.item_index import ItemIndex, read_description
-from export.layout import (
+from export.publishing.housekeeping import VERSIONS_KEPT, collect, locked, unnamed_indexes, version_of
+from export.publishing.layout import (
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
     beside,
@@ -32,9 +33,8 @@ from export.layout import (
     tower_directory,
     tower_numbers,
 )
-from export.local_tower import LocalTower
-from export.publication import Model, Publication, fingerprint_of
-from export.recall_curve import PICTURE, draw_curve
+from export.publishing.publication import Model, Publication, fingerprint_of
+from export.towers.local import LocalTower
 from export.user_tower import export_user_tower
 
 

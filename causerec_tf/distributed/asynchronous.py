@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from causerec_tf.distributed.strategies import Distribution
 from causerec_tf.model import CauseRec
-from causerec_tf.strategies import Distribution
 
 
 class AsynchronousTrainer:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import BundleError
-from export.layout import MODEL_NAME
+from export.publishing.layout import MODEL_NAME
 from export.runtime import tf
 
 

@@ -12,7 +12,7 @@ from export.answers import TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
 from export.errors import BundleError
-from export.layout import read_tower, resolve_number, tower_directory
+from export.publishing.layout import read_tower, resolve_number, tower_directory
 from export.runtime import tf
 
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from causerec_tf import runs, strategies
+from causerec_tf import runs
 from causerec_tf.data import windows
+from causerec_tf.distributed import strategies
 from causerec_tf.errors import InputError
 from tests.pipelines import scripts
 
-PROGRAM = [sys.executable, "-m", "tests.distributed_training"]
+PROGRAM = [sys.executable, "-m", "tests.distributed.training_program"]
 MINUTES = 600.0  # seconds: at most this long does a test wait for processes
 NUM_ITEMS = 120
 BATCH_SIZE = 236

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import publish as publishing
 from export.errors import BundleError
-from export.housekeeping import locked
-from export.index_options import IndexOptions
-from export.publication import Model
-from export.publish import publish, roll_back
+from export.index.options import IndexOptions
+from export.publishing import publish as publishing
+from export.publishing.housekeeping import locked
+from export.publishing.publication import Model
+from export.publishing.publish import publish, roll_back
 from export.retriever import Retriever
 from tests.export import toy
 
@@ -202,7 +202,7 @@ def test_killed_between_index_and_tower_the_rest_is_cleared_by_the_rerun(two_ver
     script = f"""
         import os
         from pathlib import Path
-        from export import publish
+        from export.publishing import publish
         from tests.export.test_publish import put
 
         def killed(made, place, commit=publish.commit):
@@ -213,7 +213,7 @@ def test_killed_between_index_and_tower_the_rest_is_cleared_by_the_rerun(two_ver
         publish.commit = killed
         put(Path({str(bundle)!r}), 2)
     """
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=root, capture_output=True)
     assert done.returncode == 9
     assert len(indexes(bundle)) == 3

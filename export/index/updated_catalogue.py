@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import BundleError
-from export.index_changes import Changes
+from export.index.changes import Changes
 from export.item_index import ItemIndex, read_ids, read_names, read_queries, read_vectors
 from export.user_tower import check_ids
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from causerec_tf.distributed.strategies import LostTaskError, Task
 from causerec_tf.errors import InputError
-from causerec_tf.strategies import LostTaskError, Task
 
 SECONDS_TO_WAIT_FOR_CHIEF = 600.0
 SECONDS_BETWEEN_LOOKS = 1.0

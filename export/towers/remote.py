@@ -8,7 +8,7 @@ import numpy as np
 
 from export.answers import TowerAnswer
 from export.errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
-from export.layout import MODEL_NAME
+from export.publishing.layout import MODEL_NAME
 from export.runtime import tf
 
 # Histories in one request. With batching a server refuses a request of more than its `max_batch_size`, which

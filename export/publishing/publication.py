@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from export.index_options import IndexOptions
-from export.layout import tower_directory
+from export.index.options import IndexOptions
+from export.publishing.layout import tower_directory
 from export.runtime import tf
 from export.user_tower import TowerLayer
 

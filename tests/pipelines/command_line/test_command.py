@@ -11,7 +11,7 @@ from tests.pipelines import scripts
 
 SCRIPT = """
 import sys
-from pipelines import command
+from pipelines.command_line import command
 def main():
     raise {error}
 command.run(main, bad_input=(ValueError,))

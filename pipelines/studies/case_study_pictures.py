@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from causerec_tf.case_studies import Card, UserMap
-from pipelines.case_study_card import HIT
+from pipelines.studies.case_study_card import HIT
 
 _HIT_COLOUR = "#1b7837"
 _CHARACTERS = 34  # of a name on the card

@@ -9,17 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import BundleError
-from export.housekeeping import VERSIONS_KEPT, collect, locked, version_of
-from export.index_building import build_index, measured
-from export.index_changes import Changes
-from export.index_options import IndexOptions
+from export.index.building import build_index, measured
+from export.index.changes import Changes
+from export.index.options import IndexOptions
+from export.index.recall import kth_best_scores
+from export.index.recall_curve import PICTURE, draw_curve
+from export.index.updated_catalogue import Update, UpdatedCatalogue
 from export.item_index import ItemIndex, read_description
-from export.layout import beside, commit, index_directory, link_or_copy, resolve_number, tower_directory
-from export.publication import Publication
-from export.recall import kth_best_scores
-from export.recall_curve import PICTURE, draw_curve
-from export.tower_identity import copy_under
-from export.updated_catalogue import Update, UpdatedCatalogue
+from export.publishing.housekeeping import VERSIONS_KEPT, collect, locked, version_of
+from export.publishing.layout import (
+    beside,
+    commit,
+    index_directory,
+    link_or_copy,
+    resolve_number,
+    tower_directory,
+)
+from export.publishing.publication import Publication
+from export.towers.identity import copy_under
 
 __all__ = ["Update", "update_index"]
 

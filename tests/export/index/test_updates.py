@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import index_updates
 from export.errors import BundleError
-from export.index_options import IndexOptions
-from export.index_updates import Update, update_index
+from export.index import updates
+from export.index.options import IndexOptions
+from export.index.updates import Update, update_index
 from export.item_index import ItemIndex, read_ids
-from export.layout import read_tower, resolve_number, tower_directory
-from export.publication import Model
-from export.publish import publish, roll_back
+from export.publishing.layout import read_tower, resolve_number, tower_directory
+from export.publishing.publication import Model
+from export.publishing.publish import publish, roll_back
 from export.retriever import Retriever
 from tests.export import toy
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 600, 8, 4
 IDS = toy.item_ids(NUM_ITEMS)
 RNG = np.random.default_rng(1)
@@ -303,7 +303,7 @@ def test_a_failure_leaves_the_last_good_version_and_a_rerun_completes(exact_bund
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(index_updates, step, fail)
+        patch.setattr(updates, step, fail)
         with pytest.raises(OSError, match="no space"):
             update_index(exact_bundle, Update(delete_ids=["é"]))
     assert toy.files_of(exact_bundle / "user_tower") == before
@@ -317,15 +317,15 @@ def test_killed_before_a_rename_the_last_good_version_serves_on(exact_bundle, ki
     script = f"""
         import os
         from pathlib import Path
-        from export import index_updates
+        from export.index import updates
 
-        def killed(made, place, commit=index_updates.commit):
+        def killed(made, place, commit=updates.commit):
             if place.parent.name == {killed_in!r}:
                 os._exit(9)
             commit(made, place)
 
-        index_updates.commit = killed
-        index_updates.update_index(Path({str(exact_bundle)!r}), index_updates.Update(delete_ids=["é"]))
+        updates.commit = killed
+        updates.update_index(Path({str(exact_bundle)!r}), updates.Update(delete_ids=["é"]))
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, capture_output=True)
     assert done.returncode == 9

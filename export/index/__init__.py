@@ -1,0 +1,1 @@
+"""Building an item index, choosing it by measured recall, changing it."""

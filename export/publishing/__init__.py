@@ -1,0 +1,1 @@
+"""How a version gets into a bundle, and out of it: layout, publication, removal."""

@@ -1,0 +1,1 @@
+"""The pages and pictures of robustness.py and case_studies.py."""
