@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    from tests.export.test_publish import put
+    from tests.export.publishing.test_publish import put
 
     bundle = tmp_path_factory.mktemp("published") / "b"
     put(bundle)

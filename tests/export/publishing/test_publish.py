@@ -203,7 +203,7 @@ def test_killed_between_index_and_tower_the_rest_is_cleared_by_the_rerun(two_ver
         import os
         from pathlib import Path
         from export.publishing import publish
-        from tests.export.test_publish import put
+        from tests.export.publishing.test_publish import put
 
         def killed(made, place, commit=publish.commit):
             if place.parent.name == "user_tower":
