@@ -1,1 +1,1 @@
-"""The parts of pipelines/compare.py: the plan, its runs, their results, the page and the picture of them."""
+"""The parts of compare.py and tune.py: plans, their runs, the search, results, the page and the picture."""

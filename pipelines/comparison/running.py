@@ -17,7 +17,8 @@ _TRAIN = Path(__file__).parents[1] / "train.py"
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_TO_END = 30.0  # between the signal to a process and the one that it cannot put off
 _LINES_OF_A_FAILURE = 8
-# As pipelines/progress.py prints it: above a bar, that is behind the carriage return that wiped the bar away.
+# As pipelines/command_line/progress.py prints it: above a bar, that is behind the carriage return that
+# wiped the bar away.
 _EPOCH = re.compile(r"(?:^|\r)epoch (\d+)/(\d+) ", re.MULTILINE)
 
 
