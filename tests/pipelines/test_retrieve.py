@@ -265,7 +265,7 @@ def test_killed_again_and_again_it_leaves_whole_shards_no_process_and_ends_as_if
             command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         try:
-            assert process.wait(random.uniform(2.0, 25.0)) == 0, process.stderr.read().decode()
+            assert process.wait(random.uniform(1.0, 4.0 + attempt)) == 0, process.stderr.read().decode()
             break
         except subprocess.TimeoutExpired:
             victims = [process.pid] if attempt % 2 else sorted(processes_of(mark) - {process.pid})[-1:]

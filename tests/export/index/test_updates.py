@@ -276,11 +276,11 @@ def test_updates_of_a_tree_are_found_as_well_as_after_a_rebuild(tmp_path):
     for step in (update, Update(rebuild=True)):
         index = update_index(tmp_path / "b", step).index
         live = dict(zip(ids[300:], vectors[300:], strict=True))
-        got, wanted = answers(tmp_path / "b", queries[:60], 20), twin_answers(live, queries[:60], 20)
+        got, wanted = answers(tmp_path / "b", queries, 20), twin_answers(live, queries, 20)
         pairs = zip(got, wanted, strict=True)
         recalls.append(np.mean([len({i for i, _ in a} & {i for i, _ in b}) / 20 for a, b in pairs]))
         measured = index["now"]["recall"] if "now" in index else index["recall"]
-        assert measured == pytest.approx(recalls[-1], abs=0.02)  # on all users, and on sixty
+        assert measured == pytest.approx(recalls[-1], abs=0.02)
     assert min(recalls) > 0.93
     assert recalls[0] >= recalls[1] - 0.01  # what lies beside the tree is searched exactly
 
