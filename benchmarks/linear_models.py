@@ -43,8 +43,8 @@ class Ease:
 
         B = I - P diag(1 / P_jj)  with  P = (X^T X + l2 I)^-1
 
-    There are fewer users than items here, so that the inverse of the U x U matrix `K = X X^T + l2 I` is
-    taken instead, by Woodbury's identity `P = (I - X^T K^-1 X) / l2`. Memory: a few times U x U.
+    By Woodbury's identity `P = (I - X^T K^-1 X) / l2` with the U x U matrix `K = X X^T + l2 I`, which is the
+    smaller one where there are fewer users than items. Memory: a few times U x U.
     """
 
     def __init__(self, interactions_UV: scipy.sparse.csr_matrix, l2: float):

@@ -7,7 +7,6 @@
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 
 from export.batch.histories import stem
 from export.errors import BundleError
+from export.publishing.housekeeping import only_one
 from export.publishing.layout import (
     index_directory,
     link_or_copy,
@@ -128,7 +128,7 @@ def opened_job(
         raise BundleError(f"{directory} holds files of something else; give a new or an empty directory.")
     newest = _newest_version(bundle)
     own.mkdir(parents=True, exist_ok=True)
-    with _locked(own, directory):
+    with only_one(own / "lock", f"at work in {directory}"):
         wanted = {"settings": dict(settings), "inputs": _inputs(directory, shards)}
         manifest = _read_manifest(own)
         if manifest is not None and overwrite:
@@ -166,18 +166,6 @@ def opened_job(
                 shutil.rmtree(own / "bundle", ignore_errors=True)
             elif not any(shard.is_finished for shard in shards):
                 _forget(directory, shards)
-
-
-@contextlib.contextmanager
-def _locked(own: Path, directory: Path) -> Iterator[None]:
-    with (own / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, even if killed
-        except BlockingIOError as error:
-            raise BundleError(
-                f"Another process is at work in {directory}; wait until it has ended."
-            ) from error
-        yield
 
 
 def _newest_version(bundle: Path) -> str:

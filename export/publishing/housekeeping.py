@@ -23,17 +23,30 @@ VERSIONS_KEPT = 3
 
 
 @contextmanager
+def only_one(lock_file: Path, does: str) -> Iterator[None]:
+    """Lets one process at a time do something.
+
+    Args:
+      lock_file: which all of them would lock; it stays.
+      does: what they do, for the message, such as "publishing into bundles/shop".
+
+    Raises:
+      BundleError: another process is at it.
+    """
+    with lock_file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, even if killed
+        except BlockingIOError as error:
+            raise BundleError(f"Another process is {does}; wait until it has ended.") from error
+        yield
+
+
+@contextmanager
 def locked(bundle: Path) -> Iterator[None]:
     """Lets one process at a time change the bundle, and clears away what a killed one left."""
     for part in (TOWERS, INDEXES):
         (bundle / part).mkdir(parents=True, exist_ok=True)
-    with (bundle / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, even if killed
-        except BlockingIOError as error:
-            raise BundleError(
-                f"Another process is publishing into {bundle}; wait until it has ended."
-            ) from error
+    with only_one(bundle / ".lock", f"publishing into {bundle}"):
         _clear(bundle)
         try:
             yield
