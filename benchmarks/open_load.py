@@ -144,8 +144,8 @@ async def _ask_all(job: dict[str, Any]) -> Found:
 
     asked = []
     for number in range(count):
-        wait = due[number] - (time.perf_counter() - started)
-        if wait > 0:
+        # Again until it is due: a loop that counts in milliseconds wakes up to half of one early.
+        while (wait := due[number] - (time.perf_counter() - started)) > 0:
             await asyncio.sleep(wait)
         asked.append(asyncio.create_task(one(number)))
     await asyncio.gather(*asked)

@@ -89,7 +89,9 @@ class CauseRec(tfrs.Model):
         if len(self._weights) > 1:
             on_items, on_interests = _counts_by_level(settings)
             if sum(on_items):
-                self.item_synthesis = synthesis.ItemSynthesis(**_synthesis_settings(settings, on_items))
+                self.item_synthesis = synthesis.ItemSynthesis(
+                    **_synthesis_settings(settings, on_items), nearest_of=settings.nearest_of
+                )
             if sum(on_interests):
                 self.interest_synthesis = synthesis.InterestSynthesis(
                     **_synthesis_settings(settings, on_interests), embedding_dim=settings.embedding_dim
@@ -156,8 +158,14 @@ class CauseRec(tfrs.Model):
         target_BD, negative_SD = tf.gather(vectors_UD, places[1]), tf.gather(vectors_UD, places[2])
         changes = None
         if self.item_synthesis is not None:
-            scores_BL = self._scores(tf.gather(vectors_UD, places[0]), target_BD, seed)
-            changes = self.item_synthesis(history_BL, mask_BL, target_B, scores_BL, candidates_P, seed)
+            history_BLD, candidates_PD = (
+                tf.stop_gradient(tf.gather(vectors_UD, place)) for place in (places[0], places[3])
+            )
+            scores_BL = self._scores(history_BLD, target_BD, seed)
+            changes = self.item_synthesis(
+                *(history_BL, mask_BL, target_B, scores_BL, candidates_P, seed),
+                *(history_BLD, candidates_PD),
+            )
             changes = changes.naming(places[3])
 
         if self.interest_synthesis is not None:

@@ -76,6 +76,11 @@ class Settings:
     num_positives: int = _setting(1, "M: counterfactual positives an example.")
     num_negatives: int = _setting(8, "N: counterfactual negatives an example.")
     replacement_rate: float = _setting(0.5, "r_rep: share of a half that is replaced.")
+    nearest_of: int = _setting(
+        1,
+        "An item's substitute is the nearest to it of so many draws from the memory (ours); 1: the paper's,"
+        " any.",
+    )
     memory_size: int = _setting(65536, "Concepts a memory holds: item ids, interests.")
     lambda_co: float = _setting(1.0, "Weight of L_co (equation 9).")
     lambda_ii: float = _setting(1.0, "Weight of L_ii (equation 10).")
@@ -115,7 +120,7 @@ class Settings:
         for name in (
             *("max_history", "embedding_dim", "epochs", "patience", "batch_size"),
             *("num_sampled", "memory_size", "checkpoint_steps", "steps_per_execution", "num_interests"),
-            *("num_concepts", "attention_dim", "targets_ahead"),
+            *("num_concepts", "attention_dim", "targets_ahead", "nearest_of"),
         ):
             self._check(name, getattr(self, name) >= 1, "1 or more")
         for name in ("learning_rate", "temperature"):
@@ -132,6 +137,11 @@ class Settings:
             raise InputError(
                 f"--method={self.method} with --num_positives=0 and --num_negatives=0 has nothing to"
                 " synthesise: raise one of them, or use --method=base."
+            )
+
+        if self.method == "interest" and self.nearest_of > 1:
+            raise InputError(
+                f"--nearest_of={self.nearest_of} with --method=interest: any interest replaces one, wanted 1."
             )
 
     def _check(self, name: str, holds: bool, wanted: str) -> None:

@@ -105,8 +105,8 @@ def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower
     made = []
     synthesise = model.item_synthesis.call
 
-    def keep(history, mask, target, scores, candidates, seed):
-        changes = synthesise(history, mask, target, scores, candidates, seed)
+    def keep(history, mask, target, scores, candidates, *others):
+        changes = synthesise(history, mask, target, scores, candidates, *others)
         made.append(changes.naming(candidates))
         return changes
 
@@ -156,6 +156,32 @@ def test_the_lot_decides_without_a_look_at_any_vector(scores):
         made = model.item_synthesis(history, history != 0, target, scored, candidates, step)
         chosen.append(np.where(made.replaced_BCR, made.positions_BCR, -1))
     assert np.array_equal(*chosen) == (scores == "random")
+
+
+def test_the_nearest_are_found_by_the_item_vectors_of_the_step():
+    """Items i and i + 30 lie in one direction: where all candidates are compared, one replaces the other."""
+    model, inputs, made = make(method="item", nearest_of=1000), batch(), []
+    angles = np.arange(NUM_ITEMS + 1) % 30 * 2 * np.pi / 30
+    table = np.zeros([NUM_ITEMS + 1, model.settings.embedding_dim], np.float32)
+    table[1:, 0], table[1:, 1] = np.cos(angles[1:]), np.sin(angles[1:])
+    model.item_tower.table.assign(table)
+    model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+    synthesise = model.item_synthesis.call
+
+    def keep(history, mask, target, scores, candidates, *others):
+        changes = synthesise(history, mask, target, scores, candidates, *others)
+        made.append(changes.naming(candidates))
+        return changes
+
+    model.item_synthesis.call = keep
+    model.compute_loss(inputs)
+    histories = np.repeat(inputs["history"].numpy()[:, np.newaxis], 5, axis=1)
+    written, targets = synthesis.apply(inputs["history"], made[0]).numpy(), inputs["target"].numpy()
+    twins = np.where(histories > 30, histories - 30, histories + 30)
+    has_twin = (histories > 0) & (twins != targets[:, np.newaxis, np.newaxis])
+    changed = (written != histories) & has_twin
+    assert changed.sum() > 50
+    np.testing.assert_array_equal(written[changed], twins[changed])
 
 
 def test_weights_of_zero_switch_their_parts_off():

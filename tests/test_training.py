@@ -299,6 +299,8 @@ def test_flags_file_makes_the_same_settings(tmp_path, dataset):
         ({"replacement_rate": 1.5}, "at most 1"),
         ({"temperature": 0.0}, "more than 0"),
         ({"method": "item", "num_positives": 0, "num_negatives": 0}, "nothing to synthesise"),
+        ({"method": "interest", "nearest_of": 2}, "nearest_of=2.*wanted 1"),
+        ({"nearest_of": 0}, "nearest_of=0: wanted 1 or more"),
     ],
 )
 def test_settings_out_of_bounds(changes, message):

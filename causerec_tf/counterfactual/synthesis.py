@@ -4,6 +4,7 @@ Shapes: B examples, L history positions, K interest concepts, d vector size, C =
 histories (the M positives first), R replacements at most in one of them, P candidates of a step.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -62,6 +63,7 @@ class ItemSynthesis(tf.keras.layers.Layer):
         num_negatives: int,
         replacement_rate: float,
         memory_size: int,
+        nearest_of: int = 1,
         **kwargs,
     ):
         """Sets the sizes.
@@ -71,12 +73,15 @@ class ItemSynthesis(tf.keras.layers.Layer):
           num_negatives: N.
           replacement_rate: r_rep, the share of a half that is replaced, in (0, 1].
           memory_size: capacity of the concept memory, in item ids.
+          nearest_of: of so many candidates, drawn for each position, the one whose vector has the largest
+            cosine with that of the replaced item becomes its substitute (ours). 1: the paper's, any.
           **kwargs: of the Keras layer.
         """
         super().__init__(**kwargs)
         self.num_positives = num_positives
         self.num_negatives = num_negatives
         self.replacement_rate = replacement_rate
+        self.nearest_of = nearest_of
         self.memory = ConceptMemory(memory_size)
 
     def draw_candidates(self, seed: tf.Tensor) -> tf.Tensor:
@@ -98,6 +103,8 @@ class ItemSynthesis(tf.keras.layers.Layer):
         scores_BL: tf.Tensor,
         candidates_P: tf.Tensor,
         seed: tf.Tensor,
+        history_vectors_BLD: tf.Tensor | None = None,
+        candidate_vectors_PD: tf.Tensor | None = None,
     ) -> Replacements:
         """Chooses positions and substitutes, then remembers the batch.
 
@@ -108,6 +115,8 @@ class ItemSynthesis(tf.keras.layers.Layer):
           scores_BL: float [B, L], of the concepts (equation 5).
           candidates_P: int32 [P], of `draw_candidates`.
           seed: int [2], of this step's draws.
+          history_vectors_BLD: float [B, L, d], of the history's items; only used if `nearest_of` > 1.
+          candidate_vectors_PD: float [P, d], of the candidates; likewise.
 
         Returns:
           The replacements of the M + N histories, positives first; their substitutes are numbers among the
@@ -122,28 +131,43 @@ class ItemSynthesis(tf.keras.layers.Layer):
             seed=seeds[0],
         )
         original_BCR = tf.gather(history_BL, positions_BCR, batch_dims=1)
-        substitutes_BCR, found_BCR = self._choose_substitutes(
-            original_BCR, target_B[:, tf.newaxis, tf.newaxis], candidates_P, seeds[1]
-        )
+        target_B11 = target_B[:, tf.newaxis, tf.newaxis]
+        if self.nearest_of == 1:
+            substitutes_BCR, found_BCR = self._any_substitutes(
+                original_BCR, target_B11, candidates_P, seeds[1]
+            )
+        else:
+            original_BCRD = tf.gather(history_vectors_BLD, positions_BCR, batch_dims=1)
+            substitutes_BCR, found_BCR = self._nearest_substitutes(
+                original_BCR, original_BCRD, target_B11, candidates_P, candidate_vectors_PD, seeds[1]
+            )
         self.memory.enqueue(tf.boolean_mask(history_BL, mask_BL))
         return Replacements(positions_BCR, substitutes_BCR, chosen_BCR & found_BCR)
 
-    def _choose_substitutes(
-        self, original_BCR, target_B11, candidates_P, seed
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _any_substitutes(self, original_BCR, target_B11, candidates_P, seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes the first candidate that is neither the original nor the target; says if there was one."""
-        shape = tf.concat([[CANDIDATES_PER_POSITION], tf.shape(original_BCR)], axis=0)
-        drawn_TBCR = tf.random.stateless_uniform(shape, seed, maxval=tf.size(candidates_P), dtype=tf.int32)
         substitutes_BCR = tf.zeros_like(original_BCR)
         found_BCR = tf.fill(tf.shape(original_BCR), False)
-        for number_BCR, item_BCR in zip(
-            tf.unstack(drawn_TBCR), tf.unstack(tf.gather(candidates_P, drawn_TBCR)), strict=True
-        ):
-            # An empty memory gives padding, which fits nowhere.
-            fits_BCR = (item_BCR != original_BCR) & (item_BCR != target_B11) & (item_BCR != 0) & ~found_BCR
+        for number_BCR, item_BCR in _draw(CANDIDATES_PER_POSITION, candidates_P, original_BCR, seed):
+            fits_BCR = _fits(item_BCR, original_BCR, target_B11) & ~found_BCR
             substitutes_BCR = tf.where(fits_BCR, number_BCR, substitutes_BCR)
             found_BCR |= fits_BCR
         return substitutes_BCR, found_BCR
+
+    def _nearest_substitutes(
+        self, original_BCR, original_BCRD, target_B11, candidates_P, candidate_vectors_PD, seed
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Takes, of the candidates that fit, the nearest to the original; says if there was one."""
+        # The original's length changes no order.
+        directions_PD = tf.math.l2_normalize(candidate_vectors_PD, axis=-1)
+        substitutes_BCR = tf.zeros_like(original_BCR)
+        nearest_BCR = tf.fill(tf.shape(original_BCR), float("-inf"))
+        for number_BCR, item_BCR in _draw(self.nearest_of, candidates_P, original_BCR, seed):
+            nearness_BCR = tf.reduce_sum(original_BCRD * tf.gather(directions_PD, number_BCR), axis=-1)
+            nearer_BCR = _fits(item_BCR, original_BCR, target_B11) & (nearness_BCR > nearest_BCR)
+            substitutes_BCR = tf.where(nearer_BCR, number_BCR, substitutes_BCR)
+            nearest_BCR = tf.where(nearer_BCR, nearness_BCR, nearest_BCR)
+        return substitutes_BCR, nearest_BCR > float("-inf")
 
 
 class InterestSynthesis(tf.keras.layers.Layer):
@@ -207,6 +231,18 @@ class InterestSynthesis(tf.keras.layers.Layer):
         seen_BKD = tf.stop_gradient(tf.boolean_mask(interests_BKD, has_interests_B))
         self.memory.enqueue(tf.reshape(seen_BKD, [-1, interests_BKD.shape[2]]))
         return Replacements(positions_BCR, substitutes_BCRD, replaced_BCR)
+
+
+def _draw(times: int, candidates_P, original_BCR, seed) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Draws a candidate for each replacement, again and again: its number, and its item."""
+    shape = tf.concat([[times], tf.shape(original_BCR)], axis=0)
+    drawn_TBCR = tf.random.stateless_uniform(shape, seed, maxval=tf.size(candidates_P), dtype=tf.int32)
+    return zip(tf.unstack(drawn_TBCR), tf.unstack(tf.gather(candidates_P, drawn_TBCR)), strict=True)
+
+
+def _fits(item_BCR, original_BCR, target_B11) -> tf.Tensor:
+    # An empty memory gives padding, which fits nowhere.
+    return (item_BCR != original_BCR) & (item_BCR != target_B11) & (item_BCR != 0)
 
 
 def apply(history_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:

@@ -139,3 +139,50 @@ def test_padding_is_deleted_without_a_trace():
         for c in range(M + N):
             changed = np.flatnonzero(written[b, c] != padded[0][b])
             assert set(changed) <= set(dispensable if c < M else indispensable)
+
+
+# Six directions of a plane, at other distances from zero: a long vector is not near for being long.
+ANGLES = np.array([0.0, 10.0, 25.0, 45.0, 70.0, 100.0])
+VECTORS = np.stack([np.cos(np.radians(ANGLES)), np.sin(np.radians(ANGLES))], axis=1)
+VECTORS = (VECTORS * [[1.0], [0.3], [9.0], [0.5], [20.0], [3.0]]).astype(np.float32)
+
+
+def replace_first(nearest_of, memory, target, seed):
+    """What takes the place of item 1 in the history of it alone, and whether anything does."""
+    layer = synthesis.ItemSynthesis(
+        num_positives=0, num_negatives=1, replacement_rate=1.0, memory_size=60, nearest_of=nearest_of
+    )
+    layer.memory.enqueue(tf.constant(memory, tf.int32))
+    candidates = layer.draw_candidates(tf.constant(seed))
+    vectors = tf.gather(np.concatenate([[[0, 0]], VECTORS]).astype(np.float32), candidates)
+    replacements = layer(
+        *(tf.constant([[1]]), tf.constant([[True]]), tf.constant([target]), tf.constant([[0.0]])),
+        *(candidates, tf.constant(seed), tf.constant(VECTORS[:1])[tf.newaxis], vectors),
+    ).naming(candidates)
+    return replacements.substitutes_BCR.numpy().ravel()[0], replacements.exists_BC.numpy().item()
+
+
+@pytest.mark.parametrize(
+    ("memory", "target", "want"),
+    [
+        ([6, 5, 4, 3, 2], 9, 2),
+        ([6, 5, 4, 3], 9, 3),
+        ([1, 2, 6, 5], 9, 2),  # the item itself would be the nearest
+        ([6, 5, 4, 3, 2], 2, 3),  # the target would
+        ([6], 9, 6),
+    ],
+)
+def test_the_nearest_of_many_draws_by_the_cosine_takes_the_place(memory, target, want):
+    # That 200 draws miss one of five has a probability of 4e-20.
+    assert replace_first(200, memory, target, (3, 4)) == (want, True)
+
+
+@pytest.mark.parametrize("memory", [[], [1], [2], [1, 2]])
+def test_none_of_many_draws_takes_the_place_where_none_fits(memory):
+    assert not replace_first(50, memory, 2, (3, 4))[1]
+
+
+def test_so_many_candidates_are_compared_as_the_setting_says():
+    nearest = sum(replace_first(2, [2, 3, 4, 5, 6], 9, (seed, 5))[0] == 2 for seed in range(400))
+    share = 1 - (4 / 5) ** 2  # of two draws of five, at least one is the nearest
+    assert abs(nearest - 400 * share) < 5 * math.sqrt(400 * share * (1 - share))
