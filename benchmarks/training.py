@@ -21,6 +21,18 @@ from causerec_tf.training import compiled_model
 
 METHODS = ("base", "item")
 MIXED = "_bfloat16"  # after the name of a system whose products are in mixed precision
+# The tuned recipe of Yelp2018 (configs/tuned), without and with positives that near substitutes make.
+TUNED = {
+    "recipe": "tuned",
+    "tower": "youtube_dnn",
+    "max_history": 50,
+    "similarity": "cosine",
+    "temperature": 0.15,
+}
+NEAR = {
+    **{"method": "item", "lambda_co": 0.0, "lambda_ii": 0.0, "lambda_cm": 1.0},
+    **{"num_positives": 1, "num_negatives": 0, "replacement_rate": 1.0, "nearest_of": 16},
+}
 PEERS = {
     "tfrs_adam": peers.two_tower_adam,
     "tfrs_adam_shared_table": peers.two_tower_adam_shared_table,
@@ -52,7 +64,8 @@ class Scale:
 def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -> Result:
     """Measures the towers with and without CauseRec-Item, the peers, the pipeline and the machine.
 
-    The paper's tower is also measured in mixed precision, which tells whether this machine has it.
+    The paper's tower is also measured in mixed precision, which tells whether this machine has it, and the
+    tuned recipe with and without its positives.
 
     Args:
       dataset: to train on.
@@ -74,10 +87,15 @@ def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str]
         models[settings.system + MIXED] = partial(compiled_model, settings, dataset.num_items)
     for name, peer in PEERS.items():
         models[name] = partial(peer, dataset.num_items, scale.settings.embedding_dim)
+    tuned = dataclasses.replace(scale.settings, **TUNED)
+    longer = log.first_batches(dataset, tuned, scale.batches)
+    models["tuned_base"] = partial(compiled_model, tuned, dataset.num_items)
+    models["tuned_near"] = partial(compiled_model, dataclasses.replace(tuned, **NEAR), dataset.num_items)
     blocks: dict[str, Callable[[], object]] = {}
     for name, make in models.items():
         say(f"warming {name} up")
-        stepper = stepping.Stepper(make(), batches, warm_up=scale.warm_up)
+        read = longer if name.startswith("tuned") else batches
+        stepper = stepping.Stepper(make(), read, warm_up=scale.warm_up)
         blocks[name] = partial(stepper.run, scale.steps)
     blocks["pipeline"] = partial(_read_epoch, dataset, scale.settings)
 
@@ -121,6 +139,9 @@ def _add_ratios(
     for tower in towers:
         base, item = (Settings(method=method, tower=tower).system for method in METHODS)
         result.ratios[f"{item}_step_over_{base}"] = rounds.quotients(speeds[base], speeds[item])
+    result.ratios["tuned_near_step_over_tuned_base"] = rounds.quotients(
+        speeds["tuned_base"], speeds["tuned_near"]
+    )
     for system in ("base", "causerec_item"):
         result.ratios[f"{system}{MIXED}_over_{system}"] = rounds.quotients(
             speeds[system + MIXED], speeds[system]

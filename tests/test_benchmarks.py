@@ -19,6 +19,7 @@ RATIOS = {
         "base_over_tfrs",
         "causerec_item_step_over_base",
         "causerec_item_comirec_sa_step_over_comirec_sa",
+        "tuned_near_step_over_tuned_base",
     },
     "evaluation": {"numpy_over_ours"},
     "growth": {"step_10m_over_100k"},
