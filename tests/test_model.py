@@ -41,6 +41,19 @@ def batch(seed=0, size=16):
     return {"history": tf.constant(history, tf.int32), "target": tf.constant(target, tf.int32)}
 
 
+def kept_changes(model):
+    """A list to which each step adds what its synthesis replaces, by item ids."""
+    made, synthesise = [], model.item_synthesis.call
+
+    def keep(history, mask, target, scores, candidates, *others):
+        changes = synthesise(history, mask, target, scores, candidates, *others)
+        made.append(changes.naming(candidates))
+        return changes
+
+    model.item_synthesis.call = keep
+    return made
+
+
 def test_both_encodings_agree_with_their_gradients():
     model, inputs = make(method="item"), batch()
     model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
@@ -102,15 +115,7 @@ def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower
     inputs = batch()
     model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
     history, target = inputs["history"], inputs["target"]
-    made = []
-    synthesise = model.item_synthesis.call
-
-    def keep(history, mask, target, scores, candidates, *others):
-        changes = synthesise(history, mask, target, scores, candidates, *others)
-        made.append(changes.naming(candidates))
-        return changes
-
-    model.item_synthesis.call = keep
+    made = kept_changes(model)
     loss = float(model.compute_loss(inputs, training=True))
 
     table = model.item_tower.table.numpy()
@@ -160,20 +165,13 @@ def test_the_lot_decides_without_a_look_at_any_vector(scores):
 
 def test_the_nearest_are_found_by_the_item_vectors_of_the_step():
     """Items i and i + 30 lie in one direction: where all candidates are compared, one replaces the other."""
-    model, inputs, made = make(method="item", nearest_of=1000), batch(), []
+    model, inputs = make(method="item", nearest_of=1000), batch()
     angles = np.arange(NUM_ITEMS + 1) % 30 * 2 * np.pi / 30
     table = np.zeros([NUM_ITEMS + 1, model.settings.embedding_dim], np.float32)
     table[1:, 0], table[1:, 1] = np.cos(angles[1:]), np.sin(angles[1:])
     model.item_tower.table.assign(table)
     model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
-    synthesise = model.item_synthesis.call
-
-    def keep(history, mask, target, scores, candidates, *others):
-        changes = synthesise(history, mask, target, scores, candidates, *others)
-        made.append(changes.naming(candidates))
-        return changes
-
-    model.item_synthesis.call = keep
+    made = kept_changes(model)
     model.compute_loss(inputs)
     histories = np.repeat(inputs["history"].numpy()[:, np.newaxis], 5, axis=1)
     written, targets = synthesis.apply(inputs["history"], made[0]).numpy(), inputs["target"].numpy()
