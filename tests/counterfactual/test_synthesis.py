@@ -186,3 +186,35 @@ def test_so_many_candidates_are_compared_as_the_setting_says():
     nearest = sum(replace_first(2, [2, 3, 4, 5, 6], 9, (seed, 5))[0] == 2 for seed in range(400))
     share = 1 - (4 / 5) ** 2  # of two draws of five, at least one is the nearest
     assert abs(nearest - 400 * share) < 5 * math.sqrt(400 * share * (1 - share))
+
+
+@pytest.mark.parametrize("nearest_of", [3, 16, 1024, 5000])
+def test_each_position_gets_the_nearest_that_fits_of_its_own_candidates(nearest_of):
+    """Against a loop over the positions: the i-th, of all histories, has the i-th block of candidates."""
+    layer = synthesis.ItemSynthesis(
+        num_positives=M, num_negatives=N, replacement_rate=0.5, memory_size=600, nearest_of=nearest_of
+    )
+    layer.memory.enqueue(tf.range(1, 41))
+    table = np.random.default_rng(1).normal(size=[41, 8]).astype(np.float32)
+    history, mask, target, scores = histories()
+    history, target = history % 40 + mask, target % 40 + 1  # targets and originals are often candidates
+    seed = tf.constant([7, 8])
+    candidates = layer.draw_candidates(seed).numpy()
+    inputs = (tf.constant(value) for value in (history, mask, target, scores, candidates))
+    made = layer(*inputs, seed, tf.constant(table[history]), tf.constant(table[candidates]))
+    positions, substitutes, replaced = (value.numpy() for value in made)
+
+    directions = table / np.linalg.norm(table, axis=1, keepdims=True)
+    num_blocks = len(candidates) // nearest_of
+    checked = 0
+    for i, (b, c, r) in enumerate(np.ndindex(replaced.shape)):
+        if not replaced[b, c, r]:
+            continue
+        original = history[b, positions[b, c, r]]
+        block = i % num_blocks
+        those = candidates[block * nearest_of : (block + 1) * nearest_of]
+        fitting = those[(those != original) & (those != target[b])]
+        want = fitting[(directions[fitting] @ table[original]).argmax()]
+        assert candidates[substitutes[b, c, r]] == want
+        checked += 1
+    assert checked > 1000
