@@ -27,6 +27,7 @@ _CHUNKS_PER_BUFFER = 16
 _WINDOWS_PER_BLOCK = 1 << 15  # histories are gathered for so many windows at once, for the same end
 _SHARDS_AT_ONCE = 16
 _USERS_PER_TURN = 64
+_BATCHES_AHEAD = 4
 
 _PURPOSE_SHARDS, _PURPOSE_USERS, _PURPOSE_WINDOWS, _PURPOSE_TARGETS = range(4)
 
@@ -140,7 +141,11 @@ def training_batches(
     left = max(0, math.ceil(num_windows / batch_size) - skip_batches)
     # Keras asks for the length; a dataset that does not hold what it says it does is found out here.
     counted = windows.skip(skip_batches).apply(tf.data.experimental.assert_cardinality(left))
-    return counted.prefetch(tf.data.AUTOTUNE)
+    # Autotuning, which has nothing here to tune, would keep the iterator from closing at the end of an epoch for
+    # as long as its thread happens to sleep: up to a minute (RootDataset::Iterator waits for OptimizeLoop).
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return counted.prefetch(_BATCHES_AHEAD).with_options(options)
 
 
 def num_batches(dataset: Dataset, batch_size: int) -> int:
