@@ -18,21 +18,17 @@ from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.windows import training_batches
 from causerec_tf.settings import Settings
 from causerec_tf.training import compiled_model
+from pipelines.command_line import settings_flags
 
+ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("base", "item")
 MIXED = "_bfloat16"  # after the name of a system whose products are in mixed precision
-# The tuned recipe of Yelp2018 (configs/tuned), without and with positives that near substitutes make.
+# The tuned recipe of Yelp2018, without and with positives that near substitutes make.
 TUNED = {
-    "recipe": "tuned",
-    "tower": "youtube_dnn",
-    "max_history": 50,
-    "similarity": "cosine",
-    "temperature": 0.15,
+    "tuned_base": Path("configs/tuned/yelp2018_youtube_dnn.flags"),
+    "tuned_near": Path("configs/tuned/yelp2018_causerec_item_near.flags"),
 }
-NEAR = {
-    **{"method": "item", "lambda_co": 0.0, "lambda_ii": 0.0, "lambda_cm": 1.0},
-    **{"num_positives": 1, "num_negatives": 0, "replacement_rate": 1.0, "nearest_of": 16},
-}
+SIZES = ("batch_size", "num_sampled", "embedding_dim", "memory_size")  # of a measurement, whatever the recipe
 PEERS = {
     "tfrs_adam": peers.two_tower_adam,
     "tfrs_adam_shared_table": peers.two_tower_adam_shared_table,
@@ -87,14 +83,13 @@ def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str]
         models[settings.system + MIXED] = partial(compiled_model, settings, dataset.num_items)
     for name, peer in PEERS.items():
         models[name] = partial(peer, dataset.num_items, scale.settings.embedding_dim)
-    tuned = dataclasses.replace(scale.settings, **TUNED)
-    longer = log.first_batches(dataset, tuned, scale.batches)
-    models["tuned_base"] = partial(compiled_model, tuned, dataset.num_items)
-    models["tuned_near"] = partial(compiled_model, dataclasses.replace(tuned, **NEAR), dataset.num_items)
+    tuned = {name: _settings_of(flagfile, scale.settings) for name, flagfile in TUNED.items()}
+    longer = log.first_batches(dataset, tuned["tuned_base"], scale.batches)
+    models |= {name: partial(compiled_model, one, dataset.num_items) for name, one in tuned.items()}
     blocks: dict[str, Callable[[], object]] = {}
     for name, make in models.items():
         say(f"warming {name} up")
-        read = longer if name.startswith("tuned") else batches
+        read = longer if name in TUNED else batches
         stepper = stepping.Stepper(make(), read, warm_up=scale.warm_up)
         blocks[name] = partial(stepper.run, scale.steps)
     blocks["pipeline"] = partial(_read_epoch, dataset, scale.settings)
@@ -129,6 +124,12 @@ def draw(result: Result, directory: Path) -> None:
     """Draws examples/s of all systems."""
     systems = [one for one in result.measures if one.unit == "examples/s"]
     pictures.draw_bars(directory / "training.png", "Training, median and range of rounds", systems)
+
+
+def _settings_of(flagfile: Path, scale: Settings) -> Settings:
+    """The settings of a flagfile at the sizes of the measurement."""
+    sizes = [f"--{name}={getattr(scale, name)}" for name in SIZES]
+    return settings_flags.parse([f"--flagfile={ROOT / flagfile}", *sizes])
 
 
 def _add_ratios(

@@ -141,8 +141,8 @@ def training_batches(
     left = max(0, math.ceil(num_windows / batch_size) - skip_batches)
     # Keras asks for the length; a dataset that does not hold what it says it does is found out here.
     counted = windows.skip(skip_batches).apply(tf.data.experimental.assert_cardinality(left))
-    # Autotuning, which has nothing here to tune, would keep the iterator from closing at the end of an epoch for
-    # as long as its thread happens to sleep: up to a minute (RootDataset::Iterator waits for OptimizeLoop).
+    # Autotuning has nothing here to tune, and an iterator that was read to its end does not close before the
+    # autotuner's thread wakes up, which it does every minute at the latest (TensorFlow 2.20).
     options = tf.data.Options()
     options.autotune.enabled = False
     return counted.prefetch(_BATCHES_AHEAD).with_options(options)
