@@ -149,6 +149,12 @@ def test_skip_batches_equals_dropping_the_first(dataset, skip):
     assert same(batches(dataset, skip_batches=skip), batches(dataset)[skip:])
 
 
+def test_nothing_keeps_the_input_open_after_its_last_batch(dataset):
+    """Under autotuning an iterator that was read to its end closes up to a minute later (windows.py)."""
+    made = windows.training_batches(dataset, batch_size=8, max_history=3, seed=1, epoch=0)
+    assert made.options().autotune.enabled is False
+
+
 def test_windows_of_a_user_are_spread(tmp_path):
     # 64 users with items of their own: the targets of a batch show whose windows it holds.
     users = map(str, range(1000))
