@@ -115,24 +115,33 @@ def _figures(plan: Plan, summaries: Sequence[Summary], pop: Mapping[str, float])
 
 
 def _tests(plan: Plan, summaries: Sequence[Summary]) -> str:
-    rows = []
-    for summary in summaries:
-        if summary.row.system == plan.baseline:
-            continue
-        name = [f"`{summary.row.system}`", summary.row.recipe]
-        if not summary.comparisons:
-            rows.append([*name, "", "no seed done of both yet", *([""] * 6)])
-        for metric, one in summary.comparisons.items():
-            rows.append([*name, _title(metric), *_test_cells(one)])
-    heads = ["system", "recipe", "metric", "seeds", "difference", "relative"]
+    heads = ["metric", "seeds", "difference", "relative"]
     heads += ["95 % interval", "p, bootstrap", "p, t over users", "p, t over seeds"]
-    return (
+    rows: list[list[str]] = []
+    of_controls: list[list[str]] = []
+    for summary in summaries:
+        system, name = summary.row.system, [f"`{summary.row.system}`", summary.row.recipe]
+        if system != plan.baseline:
+            rows += _test_rows(name, summary.comparisons[plan.baseline])
+        if system in plan.controls:
+            control = plan.controls[system]
+            of_controls += _test_rows([*name, f"`{control}`"], summary.comparisons[control])
+    text = (
         f"## Against `{plan.baseline}` of the same recipe and seeds\n\n"
         f"The difference of the means; its interval and p-value by the paired bootstrap over users"
         f" ({comparison.RESAMPLES:,} draws, the users' differences averaged over the seeds); the two-sided"
         " p-values of the paired t-test over users, one for each seed, and over the means of the seeds. No"
-        f" p-value is corrected for the number of rows.\n\n" + _table(heads, rows)
+        f" p-value is corrected for the number of rows.\n\n" + _table(["system", "recipe", *heads], rows)
     )
+    if not of_controls:
+        return text
+    return f"{text}\n## Against controls\n\n" + _table(["system", "recipe", "control", *heads], of_controls)
+
+
+def _test_rows(name: list[str], comparisons: Mapping[str, comparison.Comparison]) -> list[list[str]]:
+    if not comparisons:
+        return [[*name, "", "no seed done of both yet", *([""] * 6)]]
+    return [[*name, _title(metric), *_test_cells(one)] for metric, one in comparisons.items()]
 
 
 def _test_cells(one: comparison.Comparison) -> list[str]:

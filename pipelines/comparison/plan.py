@@ -79,6 +79,7 @@ class Plan:
     Attributes:
       dataset: directory of the dataset.
       baseline: the system that every row is tested against.
+      controls: system -> a second one that its rows are tested against.
       measure: whose users the table shows, `test` or `validation`.
       rows: of the table, in the plan's order.
       paper: figures to lay beside ours, if any.
@@ -86,6 +87,7 @@ class Plan:
 
     dataset: str
     baseline: str
+    controls: Mapping[str, str]
     measure: str
     rows: tuple[Row, ...]
     paper: Paper | None
@@ -108,14 +110,14 @@ def read_plan(path: Path, runs: Path) -> Plan:
 
     Raises:
       InputError: a key, a flag or a value that cannot be, a file that is missing, two rows that would make
-        the same record or the same row of the table, or a baseline that no row is of.
+        the same record or the same row of the table, or a baseline or control that no row is of.
     """
     table = load_table(path)
     check_table(
         table,
         str(path),
         required={"dataset": str, "baseline": str, "rows": list},
-        optional={"flags": dict, "measure": str, "paper": str},
+        optional={"controls": dict, "flags": dict, "measure": str, "paper": str},
     )
     measure = table.get("measure", MEASURES[0])
     if measure not in MEASURES:
@@ -127,12 +129,17 @@ def read_plan(path: Path, runs: Path) -> Plan:
         where = f"{path}, row {number}"
         for run in _runs_of(entry, where, table["dataset"], table.get("flags", {}), runs):
             _add(rows, run, where)
-    if table["baseline"] not in {row.system for row in rows.values()}:
-        systems = ", ".join(dict.fromkeys(row.system for row in rows.values()))
-        raise InputError(f"{path}: baseline = {table['baseline']!r}: wanted one of its rows, {systems}.")
+    systems, controls = dict.fromkeys(row.system for row in rows.values()), table.get("controls", {})
+    for key, system in (
+        ("baseline", table["baseline"]),
+        *(("controls", system) for pair in controls.items() for system in pair),
+    ):
+        if system not in systems:
+            raise InputError(f"{path}: {key} = {system!r}: wanted one of its rows, {', '.join(systems)}.")
     return Plan(
         dataset=table["dataset"],
         baseline=table["baseline"],
+        controls=controls,
         measure=measure,
         rows=tuple(
             dataclasses.replace(row, runs=tuple(sorted(row.runs, key=lambda run: run.settings.seed)))

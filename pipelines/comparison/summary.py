@@ -1,4 +1,4 @@
-"""The rows of the table: what the seeds of a row gave, and the comparison with the baseline."""
+"""The rows of the table: what the seeds of a row gave, and the comparisons with other rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +18,15 @@ class Summary:
       row: of the plan.
       measure: whose users count, `test` or `validation`.
       results: seed -> result, of the runs that are done.
-      comparisons: metric -> comparison with the baseline of the same recipe; empty for the baseline
-        itself, where no seed is done of both, or where validation users are compared.
+      comparisons: what it is tested against, the baseline and its control -> metric -> comparison with that
+        system of the same recipe. No metrics for the system itself, where no seed is done of both, or where
+        validation users are compared.
     """
 
     row: Row
     measure: str
     results: Mapping[int, Result]
-    comparisons: Mapping[str, comparison.Comparison]
+    comparisons: Mapping[str, Mapping[str, comparison.Comparison]]
 
     @property
     def name(self) -> str:
@@ -54,12 +55,14 @@ def summarise(plan: Plan, done: Mapping[str, Result]) -> list[Summary]:
     summaries = []
     for row in plan.rows:
         ours = found[row.system, row.recipe]
-        theirs = found.get((plan.baseline, row.recipe), {})
-        comparable = plan.measure == "test" and row.system != plan.baseline and set(ours) & set(theirs)
-        comparisons = {
-            metric: comparison.compare(_of_users(ours, metric), _of_users(theirs, metric))
-            for metric in (TESTED_METRICS if comparable else ())
-        }
+        comparisons = {}
+        for system in {plan.baseline, plan.controls.get(row.system, plan.baseline)}:
+            theirs = found.get((system, row.recipe), {})
+            comparable = plan.measure == "test" and row.system != system and set(ours) & set(theirs)
+            comparisons[system] = {
+                metric: comparison.compare(_of_users(ours, metric), _of_users(theirs, metric))
+                for metric in (TESTED_METRICS if comparable else ())
+            }
         summaries.append(Summary(row, plan.measure, ours, comparisons))
     return summaries
 

@@ -207,6 +207,26 @@ def test_results_of_other_settings_or_data_are_refused(compared, tmp_path):
     assert results.load(tmp_path / "out", run, dataset, "test") is None
 
 
+def test_a_row_is_tested_against_its_control_too(compared):
+    """Turned around, base against the row that is tested against it, every difference has the other sign."""
+    from causerec_tf.data.sequences import open_dataset
+    from pipelines.comparison import page, results, summary
+
+    place, _ = compared
+    plan = plans.read_plan(place / "plan.toml", place / "runs")
+    plan = dataclasses.replace(plan, controls={"base": "causerec_item.light"})
+    dataset = open_dataset(place / "world")
+    done = {run.name: results.load(place / "out", run, dataset, "test") for run in plan.runs}
+    text = page.write(plan, dataset, summary.summarise(plan, done), command="c", picture=None)
+    before, after = text.split("## Against controls")
+    row = next(line for line in before.splitlines() if line.startswith("| `causerec_item.light` | paper | R"))
+    turned = next(line for line in after.splitlines() if line.startswith("| `base` | paper | `causerec_item"))
+    row, turned = ([cell.strip() for cell in line.strip("|").split("|")] for line in (row, turned))
+    assert turned[3:5] == ["Recall@50", row[3]]
+    assert float(turned[5]) == -float(row[4]) != 0
+    assert turned[9:] == row[8:]  # the t-tests have two sides
+
+
 def test_trials_are_compared_on_validation_users_alone(compared):
     from causerec_tf.data.sequences import open_dataset
     from pipelines.comparison import page, results, summary
@@ -234,6 +254,14 @@ def test_trials_are_compared_on_validation_users_alone(compared):
         (
             ('baseline = "base"', 'baseline = "mind"'),
             "baseline = 'mind': wanted one of its rows, base, causerec",
+        ),
+        (
+            ("baseline =", "controls = {{ mind = 'base' }}\nbaseline ="),
+            "controls = 'mind': wanted one of its rows, base, causerec",
+        ),
+        (
+            ("baseline =", "controls = {{ base = 'mind' }}\nbaseline ="),
+            "controls = 'mind': wanted one of its rows, base, causerec",
         ),
         (
             ("baseline =", 'measure = "train"\nbaseline ='),
