@@ -20,7 +20,7 @@ class SparseAdam(tf.keras.optimizers.Adam):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = 0.001,
         *,
         beta_1: float = 0.9,
         beta_2: float = 0.99,
@@ -32,7 +32,7 @@ class SparseAdam(tf.keras.optimizers.Adam):
         """Sets the constants; `beta_2` and `epsilon` default to the paper's.
 
         Args:
-          learning_rate: step size.
+          learning_rate: step size, or what gives it for the number of steps taken.
           beta_1: decay of the first moment.
           beta_2: decay of the second moment.
           epsilon: added to the root of the second moment.

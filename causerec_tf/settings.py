@@ -12,6 +12,7 @@ TOWERS = ("mean", "youtube_dnn", "gru4rec", "sasrec", "mind", "comirec_sa", "com
 SIMILARITIES = ("dot", "cosine")
 CONCEPT_SCORES = ("target", "random")
 SAMPLERS = ("uniform", "log_uniform", "full")
+SCHEDULES = ("constant", "linear")
 PRECISIONS = ("float32", "mixed_bfloat16")
 RECIPES = ("paper", "tuned")
 STRATEGIES = ("one_device", "mirrored", "multi_worker", "parameter_server")
@@ -60,6 +61,11 @@ class Settings:
     patience: int = _setting(3, "Epochs without a better validation Recall@50 before stopping.")
     batch_size: int = _setting(1024, "Examples a step.")
     learning_rate: float = _setting(0.005, "Adam's step size.")
+    learning_rate_schedule: str = _setting(
+        "constant",
+        "linear: it falls to 0 over all --epochs, also where patience ends the run before.",
+        SCHEDULES,
+    )
     weight_decay: float = _setting(1e-5, "L2 in the gradient, on touched rows.")
     sampler: str = _setting(
         "uniform",

@@ -190,7 +190,8 @@ def _train(settings, dataset, run, warm_start, distribution, callbacks, on_start
     check_users(dataset)
     distribution.check_agreement(dataset.fingerprint + settings.to_flagfile())
     validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
-    model = compiled_model(settings, dataset.num_items, distribution)
+    steps = num_batches(dataset, settings.batch_size)
+    model = compiled_model(settings, dataset.num_items, distribution, num_steps=settings.epochs * steps)
 
     progress = Progress()
     checkpoints.check_list(run.checkpoints)
@@ -220,7 +221,6 @@ def _train(settings, dataset, run, warm_start, distribution, callbacks, on_start
         writer = tf.summary.create_file_writer(str(run.events))
     else:
         writer = tf.summary.create_noop_writer()
-    steps = num_batches(dataset, settings.batch_size)
     keeper = _Keeper(manager, progress, model.optimizer, writer, settings.checkpoint_steps, steps)
     fit = _fitter(model, settings, dataset, distribution)
     while not progress.is_finished(settings):
@@ -243,19 +243,30 @@ def _train(settings, dataset, run, warm_start, distribution, callbacks, on_start
     return model, progress
 
 
-def compiled_model(settings: Settings, num_items: int, distribution: Distribution | None = None) -> CauseRec:
+def compiled_model(
+    settings: Settings,
+    num_items: int,
+    distribution: Distribution | None = None,
+    *,
+    num_steps: int | None = None,
+) -> CauseRec:
     """A new model with its optimiser, every variable made.
 
     Args:
       settings: of the run.
       num_items: V, the catalogue's size without padding.
       distribution: whose variables they are; None for one device.
+      num_steps: of the whole run, which a schedule of the learning rate goes by; None where no run is trained
+        to its end: the rate stays.
     """
     distribution = distribution or strategies.one_device()
+    rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = settings.learning_rate
+    if settings.learning_rate_schedule == "linear" and num_steps is not None:
+        rate = tf.keras.optimizers.schedules.PolynomialDecay(rate, num_steps, end_learning_rate=0.0)
     with distribution.strategy.scope():
         model = CauseRec(settings, num_items)
         optimizer = SparseAdam(
-            settings.learning_rate,
+            rate,
             l2=settings.weight_decay,
             # Each item is looked up once, but by each replica.
             distinct_rows=distribution.num_replicas == 1,

@@ -48,6 +48,20 @@ def test_without_weight_decay_it_is_keras_adam_when_every_row_is_touched():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
+def test_a_schedule_gives_the_rate_of_each_step():
+    start = rng.normal(size=[4, 3]).astype(np.float32)
+    table, twin = tf.Variable(start), reference.Adam(start, **CONSTANTS)
+    falling = tf.keras.optimizers.schedules.PolynomialDecay(0.05, 4, end_learning_rate=0.0)
+    optimizer = SparseAdam(**CONSTANTS | {"learning_rate": falling})
+    for rate in (0.05, 0.0375, 0.025, 0.0125):
+        gradients = rng.normal(size=[2, 3]).astype(np.float32)
+        slices = tf.IndexedSlices(tf.constant(gradients), tf.constant([2, 0]), tf.constant([4, 3]))
+        optimizer.apply_gradients([(slices, table)])
+        twin.constants = (rate, *twin.constants[1:])
+        twin.update([2, 0], gradients)
+    np.testing.assert_allclose(table, twin.table, rtol=1e-4, atol=1e-6)
+
+
 def test_distinct_rows_are_taken_as_they_are():
     start = rng.normal(size=[5, 3]).astype(np.float32)
     plain, promised = tf.Variable(start), tf.Variable(start)

@@ -56,18 +56,37 @@ class StopAt(tf.keras.callbacks.Callback):
             raise Stop
 
 
-@pytest.mark.parametrize("method", [pytest.param("base", marks=pytest.mark.long), "item"])
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, method):
-    whole, whole_progress = train(tmp_path / "whole", dataset, method=method)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"method": "base"}, marks=pytest.mark.long),
+        {"method": "item", "learning_rate_schedule": "linear"},
+    ],
+)
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, changes):
+    whole, whole_progress = train(tmp_path / "whole", dataset, **changes)
     for batches in (5, 60):  # after a checkpoint in the first epoch, and in the second
         with pytest.raises(Stop):
-            train(tmp_path / "stopped", dataset, [StopAt(batches)], method=method)
-    stopped, stopped_progress = train(tmp_path / "stopped", dataset, method=method)
+            train(tmp_path / "stopped", dataset, [StopAt(batches)], **changes)
+    stopped, stopped_progress = train(tmp_path / "stopped", dataset, **changes)
     for ours, theirs in zip(stopped.trainable_variables, whole.trainable_variables, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
     for ours, theirs in zip(stopped_progress.epochs, whole_progress.epochs, strict=True):
         assert ours.validation == pytest.approx(theirs.validation, abs=1e-6)
         assert ours.losses == pytest.approx(theirs.losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_the_learning_rate_falls_to_zero_over_all_epochs(tmp_path, dataset, schedule):
+    steps, rates = windows.num_batches(dataset, FAST.batch_size), []
+
+    class Note(tf.keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    train(tmp_path / "run", dataset, [Note()], learning_rate=0.01, learning_rate_schedule=schedule)
+    falling = [0.01 * (1 - step / (2 * steps)) for step in range(2 * steps)]
+    assert rates == pytest.approx(falling if schedule == "linear" else [0.01] * (2 * steps), rel=1e-4)
 
 
 def test_a_checkpoint_of_an_earlier_version_has_no_losses():
