@@ -21,8 +21,8 @@ def arrange():
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     make = training.compiled_model
 
-    def make_and_tell(*arguments):
-        model = make(*arguments)
+    def make_and_tell(*arguments, **named):
+        model = make(*arguments, **named)
         for part in getattr(model.item_tower.table, "variables", []):
             print("part of the table:", part.device, part.shape.as_list(), flush=True)
         return model
