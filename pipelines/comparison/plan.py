@@ -129,7 +129,7 @@ def read_plan(path: Path, runs: Path) -> Plan:
         where = f"{path}, row {number}"
         for run in _runs_of(entry, where, table["dataset"], table.get("flags", {}), runs):
             _add(rows, run, where)
-    systems, controls = dict.fromkeys(row.system for row in rows.values()), table.get("controls", {})
+    systems, controls = [*dict.fromkeys(row.system for row in rows.values())], table.get("controls", {})
     for key, system in (
         ("baseline", table["baseline"]),
         *(("controls", system) for pair in controls.items() for system in pair),

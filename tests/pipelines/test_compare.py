@@ -264,6 +264,10 @@ def test_trials_are_compared_on_validation_users_alone(compared):
             "controls = 'mind': wanted one of its rows, base, causerec",
         ),
         (
+            ("baseline =", "controls = {{ base = ['base'] }}\nbaseline ="),
+            r"controls = \['base'\]: wanted one of its rows, base, causerec",
+        ),
+        (
             ("baseline =", 'measure = "train"\nbaseline ='),
             "measure = 'train': wanted one of test, validation",
         ),
