@@ -209,6 +209,33 @@ def replace(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
     return ItemLists(items, histories.row_splits)
 
 
+def remove(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
+    """Shorter histories: the items that `replace` would overwrite are gone, and nothing stands in their place.
+
+    What `replace` costs beyond this is what the foreign items do; the rest is for want of the true ones.
+
+    Args:
+      histories: oldest first.
+      clicks: whose places are positions; their items are not looked at.
+      rate: share of the items that goes, in [0, 1]; a history keeps at least one.
+
+    Returns:
+      Lists of the same users, oldest first.
+
+    Raises:
+      InputError: the rate is out of bounds.
+    """
+    click_rows, taken = _taken(histories, clicks, rate)
+    # The click that a history's last item would fall to is the one of its last number.
+    last = np.zeros(len(taken), bool)
+    last[clicks.row_splits[1:][np.diff(clicks.row_splits) > 0] - 1] = True
+    taken &= ~last
+    stays = np.ones(len(histories.items), bool)
+    stays[histories.row_splits[click_rows[taken]] + clicks.places[taken]] = False
+    rows, _ = histories.rows_and_positions()
+    return ItemLists(histories.items[stays], row_splits(np.bincount(rows[stays], minlength=len(histories))))
+
+
 def _random(seed: int, draw: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, draw, stream])
 

@@ -31,7 +31,7 @@ class Condition:
     """One kind of disturbance at one rate.
 
     Attributes:
-      kind: `insertion`, `replacement`, `popular` or `attack`.
+      kind: `insertion`, `replacement`, `removal`, `popular` or `attack`.
       band: of the attacked items, as in `disturbances.BANDS`; None for the other kinds.
       rate: clicks, as a share of the history's items.
       values: name -> float64 [users], the mean over the draws: the metrics, the overlap with the clean list
@@ -176,6 +176,7 @@ def _all_draws(
     yield _Draws("insertion", None, random, disturbances.insert)
     replacing = [disturbances.replacements(users, num_items, seed=seed, draw=one) for one in numbers]
     yield _Draws("replacement", None, replacing, disturbances.replace)
+    yield _Draws("removal", None, replacing, disturbances.remove)
     popular = [disturbances.popular_insertions(users, frequencies, seed=seed, draw=one) for one in numbers]
     yield _Draws("popular", None, popular, disturbances.insert)
     for band, items in attacked.items():

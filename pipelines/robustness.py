@@ -52,7 +52,7 @@ def main() -> None:
         raise InputError(f"{dataset.directory} has no {FLAGS.split} user with two events or more.")
 
     systems, attacked, first = {}, {}, None
-    num_conditions = (3 + len(disturbances.BANDS)) * len(rates)
+    num_conditions = (4 + len(disturbances.BANDS)) * len(rates)
     for name, one in trained.items():
         users = evaluation_users(sequences, one.settings.max_history)
         with tqdm(total=num_conditions, desc=name, disable=None) as bar:

@@ -112,6 +112,20 @@ def test_kinds_share_their_places_and_a_higher_rate_adds_to_a_lower(users):
         assert all(y == x for x, y, old in zip(a, b, before, strict=True) if x != old)
 
 
+@pytest.mark.parametrize("rate", RATES)
+def test_removal_takes_what_replacement_overwrites_and_leaves_one(users, rate):
+    clicks = of_kind("replacement", users)
+    replaced = rows_of(disturbances.replace(users.seen, clicks, rate))
+    removed = rows_of(disturbances.remove(users.seen, clicks, rate))
+    for number, (before, overwritten, after) in enumerate(
+        zip(rows_of(users.seen), replaced, removed, strict=True)
+    ):
+        stays = [old for old, new in zip(before, overwritten, strict=True) if new == old]
+        # Where a rate takes all, the position that it takes last is left.
+        last_taken = before[clicks.places[clicks.row_splits[number + 1] - 1]]
+        assert after == (stays or [last_taken])
+
+
 def test_places_are_uniform_and_popular_items_are_popular(users):
     gaps = of_kind("insertion", users).places[users.seen.row_splits[6] :]  # of 200 histories of 12
     counts = np.bincount(gaps, minlength=13)

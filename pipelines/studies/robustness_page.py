@@ -3,6 +3,7 @@
 _KINDS = {
     "insertion": "random insertion",
     "replacement": "random replacement",
+    "removal": "removal",
     "popular": "popular insertion",
     "attack": "attack",
 }
