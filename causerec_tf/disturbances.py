@@ -210,7 +210,7 @@ def replace(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
 
 
 def remove(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
-    """Shorter histories: the items that `replace` would overwrite are gone, and nothing stands in their place.
+    """Shorter histories: the items that `replace` would overwrite go, and nothing takes their place.
 
     What `replace` costs beyond this is what the foreign items do; the rest is for want of the true ones.
 

@@ -35,7 +35,13 @@ def test_conditions_equal_the_definitions_and_every_system_meets_the_same_clicks
     other = CauseRec(Settings(embedding_dim=4, max_history=3, seed=1), NUM_ITEMS)
     beside = robustness.measure(other, some_users(3), frequencies, rates=(0.4,), num_draws=2, seed=9)
     assert got.digest == beside.digest and got.attacked == beside.attacked
-    assert [one.kind for one in got.conditions] == ["insertion", "replacement", "removal", "popular", *["attack"] * 4]
+    assert [one.kind for one in got.conditions] == [
+        "insertion",
+        "replacement",
+        "removal",
+        "popular",
+        *["attack"] * 4,
+    ]
 
     band, condition = "10 to 50 %", got.conditions[6]
     assert condition.band == band

@@ -1,5 +1,6 @@
 """Counterfactual histories: where they differ, how often, by what; and when they do not exist."""
 
+import functools
 import math
 from fractions import Fraction
 
@@ -32,10 +33,21 @@ def histories(seed=0):
 
 
 def synthesise(layer, inputs, seed=(7, 8)):
-    candidates = layer.draw_candidates(tf.constant(seed))
-    replacements = layer(*(tf.constant(value) for value in inputs), candidates, tf.constant(seed))
-    replacements = replacements.naming(candidates)
-    return replacements, synthesis.apply(tf.constant(inputs[0]), replacements).numpy()
+    replacements, written = graph_of(layer)([tf.constant(value) for value in inputs], tf.constant(seed))
+    return replacements, written.numpy()
+
+
+@functools.cache
+def graph_of(layer):
+    """As in a training step, and fast enough for hundreds of draws."""
+
+    @tf.function
+    def synthesise_in_graph(inputs, seed):
+        candidates = layer.draw_candidates(seed)
+        replacements = layer(*inputs, candidates, seed).naming(candidates)
+        return replacements, synthesis.apply(inputs[0], replacements)
+
+    return synthesise_in_graph
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.4, 0.5, 0.6, 0.8, 1.0])

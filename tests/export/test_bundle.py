@@ -1,18 +1,17 @@
 """The publishing command in processes of its own, with a stand-in for the trained run."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.pipelines import scripts
 
 ROOT = Path(__file__).parents[2]
 
 # Publishes a toy run: `load_trained` is the only door between the training library and the export.
 WITH_A_STAND_IN = """
-import runpy, types
+import runpy, sys, types
 import numpy as np
 import causerec_tf, tensorflow as tf
 from tests.export import toy
@@ -42,16 +41,13 @@ def load_trained(directory, dataset):
 
 runs = types.ModuleType("causerec_tf.runs")
 runs.load_trained = load_trained
-import sys
-sys.modules["causerec_tf.runs"] = runs
+sys.modules["causerec_tf.runs"] = causerec_tf.runs = runs
 runpy.run_path("export/bundle.py", run_name="__main__")
 """
 
 
 def run(*arguments, code=None):
-    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
-    command = [sys.executable, *(("-c", code) if code else ("export/bundle.py",)), *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return scripts.run_code(code, *arguments) if code else scripts.run("export/bundle.py", *arguments)
 
 
 def test_a_run_is_published_and_the_histories_of_its_validation_users_warm_it_up(tmp_path):

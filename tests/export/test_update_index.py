@@ -1,10 +1,7 @@
 """The updating command in processes of its own."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ import pytest
 from export.errors import BundleError
 from export.index.update_files import read_deletes, read_upserts
 from tests.export import toy
+from tests.pipelines import scripts
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,9 +32,7 @@ def bundle(published, tmp_path):
 
 
 def run(*arguments):
-    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
-    command = [sys.executable, "export/update_index.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return scripts.run("export/update_index.py", *arguments, cwd=ROOT)
 
 
 def test_files_are_applied_and_what_was_measured_is_printed(bundle, tmp_path):

@@ -1,14 +1,17 @@
-"""A script in a process that has imported TensorFlow before it begins.
+"""Scripts in processes that have imported TensorFlow before they begin.
 
-A process of `CONTEXT` is forked from one that has done the imports and nothing else: what follows, the script
-itself, is what a new Python would run, only that it starts in a tenth of a second instead of ten. For tests
-that start a script dozens of times.
+A process of `CONTEXT` is forked from one that has done the imports and nothing else: what follows, the
+script itself, is what a new Python would run, only that it starts in a tenth of a second instead of several.
+What the imports themselves do is the matter of tests/test_package.py and tests/test_end_to_end.py, which
+begin anew.
 """
 
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -28,14 +31,53 @@ def start(script, *arguments, log):
     Returns:
       The process: `kill()`, `join()`, and `exitcode`, which is None as long as it runs.
     """
-    process = CONTEXT.Process(target=_run, args=(str(ROOT / script), [*map(str, arguments)], str(log)))
+    return _start([str(ROOT / script), *map(str, arguments)], (log, log), str(Path.cwd()), dict(os.environ))
+
+
+def run(*command, cwd, env, timeout):
+    """Runs `script, *arguments`, or `"-c", code, *arguments`, to its end.
+
+    Returns:
+      What `subprocess.run` would, with text.
+
+    Raises:
+      subprocess.TimeoutExpired: it took longer than `timeout` seconds, and is killed.
+    """
+    command = [*map(str, command)]
+    with tempfile.TemporaryDirectory() as place:
+        streams = [Path(place, name) for name in ("stdout", "stderr")]
+        process = _start(command, streams, str(cwd or Path.cwd()), dict(env))
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(command, timeout)
+        texts = [stream.read_text(encoding="utf-8") for stream in streams]
+    return subprocess.CompletedProcess(command, process.exitcode, *texts)
+
+
+def _start(command, streams, cwd, environment):
+    process = CONTEXT.Process(target=_run, args=(command, [*map(str, streams)], cwd, environment))
     process.start()
     return process
 
 
-def _run(script, arguments, log):
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(file, stream)
-    sys.argv = [script, *arguments]
-    runpy.run_path(script, run_name="__main__")
+def _run(command, streams, cwd, environment):
+    """In the new process: what Python does with such a command line."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    for number, stream in enumerate(streams, start=1):
+        file = os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+    first, *rest = command
+    if first == "-c":
+        code, *arguments = rest
+        sys.argv = ["-c", *arguments]
+        sys.path.insert(0, "")
+        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = command
+        sys.path.insert(0, str(Path(first).parent))
+        runpy.run_path(first, run_name="__main__")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tests import worlds
+from tests.pipelines import forked
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +34,17 @@ def environment():
 
 
 def run(script, *arguments, cwd=None, timeout=300):
+    """Runs a script to its end, in a process that has imported TensorFlow before."""
+    return forked.run(ROOT / script, *arguments, cwd=cwd, env=environment(), timeout=timeout)
+
+
+def run_code(code, *arguments, timeout=300):
+    """Runs `python -c` at the root in such a process."""
+    return forked.run("-c", code, *arguments, cwd=ROOT, env=environment(), timeout=timeout)
+
+
+def run_anew(script, *arguments, cwd=None, timeout=300):
+    """Runs a script in a new Python, as a user does."""
     return subprocess.run(
         command(script, *arguments),
         cwd=cwd,

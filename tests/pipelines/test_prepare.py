@@ -12,6 +12,7 @@ import time
 import pytest
 
 from tests import reference_data
+from tests.pipelines import scripts
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "pipelines" / "prepare.py"
 DATA = pathlib.Path(os.environ.get("CAUSEREC_DATA", SCRIPT.parents[2] / "shared" / "data"))
@@ -21,8 +22,7 @@ LOG = "user_id,item_id,timestamp\n" + "".join(
 
 
 def run(*arguments):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return scripts.run(SCRIPT, *arguments, timeout=120)
 
 
 def info_of(directory):

@@ -21,6 +21,7 @@ from export.publishing.publish import publish
 from export.retriever import Retriever
 from tests.export import toy
 from tests.export.model_server import ModelServer, over_grpc
+from tests.pipelines import scripts
 
 ROOT = Path(__file__).parents[2]
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 50, 6, 4
@@ -50,10 +51,8 @@ def bundle(tmp_path_factory):
     return place
 
 
-def run(*arguments, code=None):
-    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
-    command = [sys.executable, *(("-c", code) if code else ("pipelines/retrieve.py",)), *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+def run(*arguments):
+    return scripts.run("pipelines/retrieve.py", *arguments, cwd=ROOT)
 
 
 def expected(history, k):
@@ -72,14 +71,13 @@ def test_from_json_lines_without_the_training_library_or_keras(bundle, tmp_path)
         for user, history in histories.items():
             file.write(json.dumps({"user_id": user, "history": history}) + "\n")
     output = tmp_path / "out.jsonl"
-    done = run(
-        f"--bundle={bundle}",
-        f"--input={tmp_path}/*.jsonl",
-        f"--output={output}",
-        "--k=10",
-        "--show=2",
-        "--explain",
-        code=AND_THEN_LIST_MODULES,
+    flags = [f"--bundle={bundle}", f"--input={tmp_path}/*.jsonl", f"--output={output}"]
+    done = subprocess.run(
+        [sys.executable, "-c", AND_THEN_LIST_MODULES, *flags, "--k=10", "--show=2", "--explain"],
+        cwd=ROOT,
+        env=scripts.environment(),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "imported: ['scann', 'tensorflow']" in done.stdout
