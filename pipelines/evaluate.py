@@ -10,14 +10,24 @@ from absl import flags
 from causerec_tf.errors import InputError
 from causerec_tf.files import write_arrays, write_json
 from pipelines.command_line import command, report
+from pipelines.studies import disturbed, robustness_page
 
 FLAGS = flags.FLAGS
+
+# Those that pipelines/robustness.py takes unless told otherwise.
+_DRAWS, _SEED_OF_DRAWS = 3, 0
 
 flags.DEFINE_string("run", None, "Directory of a trained run.", required=True)
 flags.DEFINE_string("dataset", None, "Where the run's dataset is, if not where it was trained from.")
 flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
 flags.DEFINE_bool(
     "exclude_seen", False, "Leave the items of a user's history out of the lists and of the targets."
+)
+flags.DEFINE_list(
+    "disturbed",
+    None,
+    "Rates of disturbance: measure with foreign clicks in the histories, too. docs/robustness.md;"
+    " pipelines/robustness.py has several runs side by side, and pictures.",
 )
 flags.DEFINE_string("output", None, "Where to write the record, as JSON.")
 flags.DEFINE_string("per_user", None, "Where to write the figures of each user, as .npz.")
@@ -27,6 +37,12 @@ flags.DEFINE_bool("overwrite", False, "Replace an --output or --per_user that ex
 def main() -> None:
     """Evaluates, prints, writes the record and the users' figures if asked to."""
     output, per_user = _free_path("output"), _free_path("per_user")
+    rates = disturbed.rates_of("disturbed", FLAGS.disturbed) if FLAGS.disturbed is not None else []
+    if rates and FLAGS.exclude_seen:
+        raise InputError(
+            "--disturbed with --exclude_seen: an item that was clicked is left out then, whether the click"
+            " belongs there or not. Leave one of the two flags out."
+        )
 
     from causerec_tf import evaluation, records
     from causerec_tf.runs import load_trained
@@ -47,6 +63,8 @@ def main() -> None:
         "versions": records.versions(),
     }
     report.print_record(record)
+    if rates:
+        record["disturbed"] = _disturbed(trained, rates)
     if per_user is not None:
         per_user.parent.mkdir(parents=True, exist_ok=True)
         write_arrays(per_user, measured.per_user)
@@ -55,6 +73,19 @@ def main() -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_json(output, record)
         print(f"record: {output}")
+
+
+def _disturbed(trained, rates: list[float]) -> dict:
+    """Measures with disturbed histories, prints what is lost, and gives it for the record."""
+    result = disturbed.measure(trained, FLAGS.run, FLAGS.split, rates, num_draws=_DRAWS, seed=_SEED_OF_DRAWS)
+    conditions = [one.record() for one in result.conditions]
+    print(robustness_page.summary(conditions))
+    return {
+        "seed": _SEED_OF_DRAWS,
+        "draws": _DRAWS,
+        "conditions": conditions,
+        "clicks_sha256": result.digest,
+    }
 
 
 def _free_path(flag: str) -> Path | None:

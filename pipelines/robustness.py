@@ -6,7 +6,6 @@ Every run meets the same clicks. It writes `robustness.json`, `robustness.md` an
 docs/robustness.md says what is in them.
 """
 
-import functools
 from pathlib import Path
 
 from absl import flags
@@ -14,6 +13,7 @@ from absl import flags
 from causerec_tf import files
 from causerec_tf.errors import InputError
 from pipelines.command_line import command, pictures, report, several_runs
+from pipelines.studies import disturbed
 
 FLAGS = flags.FLAGS
 
@@ -34,41 +34,20 @@ def main() -> None:
     output = Path(FLAGS.output)
     files.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
     several_runs.names_of(FLAGS.runs)
-    rates = _rates(FLAGS.rates)
+    rates = disturbed.rates_of("rates", FLAGS.rates)
 
-    import numpy as np
-    from tqdm import tqdm
-
-    from causerec_tf import disturbances, records, robustness
-    from causerec_tf.data.holdout import evaluation_users
+    from causerec_tf import records
     from pipelines.studies import robustness_page, robustness_picture
 
     trained = several_runs.load(FLAGS.runs, FLAGS.dataset)
     dataset = next(iter(trained.values())).dataset
-    sequences = dataset.read(FLAGS.split)
-    frequencies = np.bincount(dataset.read("train").items, minlength=dataset.num_items + 1)[1:]
-    num_users = dataset.info["counts"]["evaluation_users"][FLAGS.split]
-    if not num_users:
-        raise InputError(f"{dataset.directory} has no {FLAGS.split} user with two events or more.")
+    users = {f"{FLAGS.split}_users": dataset.info["counts"]["evaluation_users"][FLAGS.split]}
 
     systems, attacked, first = {}, {}, None
-    num_conditions = (4 + len(disturbances.BANDS)) * len(rates)
     for name, one in trained.items():
-        users = evaluation_users(sequences, one.settings.max_history)
-        with tqdm(total=num_conditions, desc=name, disable=None) as bar:
-            result = robustness.measure(
-                one.model,
-                users,
-                frequencies,
-                rates=rates,
-                num_draws=FLAGS.draws,
-                seed=FLAGS.seed,
-                on_condition=functools.partial(_advance, bar),
-            )
+        result = disturbed.measure(one, name, FLAGS.split, rates, num_draws=FLAGS.draws, seed=FLAGS.seed)
         attacked, first = result.attacked, first or result
-        head = records.head(
-            one.settings, dataset, exclude_seen=False, users={f"{FLAGS.split}_users": len(users)}
-        )
+        head = records.head(one.settings, dataset, exclude_seen=False, users=users)
         systems[name] = head | {"is_finished": one.is_finished} | result.record(beside=first)
 
     vocabulary = dataset.item_ids()
@@ -93,20 +72,6 @@ def main() -> None:
             robustness_picture.draw(beside / picture, record)
     print(page)
     print(f"record, table, picture: {output}")
-
-
-def _advance(bar, _condition) -> None:
-    bar.update()
-
-
-def _rates(given: list[str]) -> list[float]:
-    try:
-        rates = [float(rate) for rate in given]
-    except ValueError as error:
-        raise InputError(f"--rates={','.join(given)}: wanted numbers above 0, at most 1.") from error
-    if not rates or not all(0 < rate <= 1 for rate in rates) or len(set(rates)) < len(rates):
-        raise InputError(f"--rates={','.join(given)}: wanted different numbers above 0, at most 1.")
-    return rates
 
 
 if __name__ == "__main__":

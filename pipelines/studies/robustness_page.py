@@ -1,4 +1,4 @@
-"""The page of disturbed histories: a table for each system."""
+"""The page of disturbed histories, a table for each system; and one system's figures for the terminal."""
 
 _KINDS = {
     "insertion": "random insertion",
@@ -14,6 +14,22 @@ def title(condition: dict) -> str:
     """What a condition's kind is called, with the band of its attacked items."""
     name = _KINDS[condition["kind"]]
     return f"{name}, {condition['band']}" if "band" in condition else name
+
+
+def summary(conditions: list[dict]) -> str:
+    """One system's figures.
+
+    Args:
+      conditions: records of `causerec_tf.robustness.Condition`.
+
+    Returns:
+      Lines of a table for the terminal.
+    """
+    lines = [f"{'disturbed histories':28}{'rate':>6}  {'recall@50':18}change"]
+    for one in conditions:
+        recall, change = one["values"]["recall@50"], one["change"]["recall@50"]
+        lines.append(f"{title(one):28}{one['rate']:6g}  {_figure(recall):18}{_figure(change, signed=True)}")
+    return "\n".join(lines)
 
 
 def write(record: dict, *, picture: str | None) -> str:

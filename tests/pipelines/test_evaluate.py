@@ -79,6 +79,8 @@ def test_a_record_for_each_split_and_policy(tmp_path, trained, split, flags):
         (["--run=r", "--split=train"], "--split=train"),
         (["--run=r", "--output=there.json"], "there.json exists: choose another --output"),
         (["--run=r", "--per_user=there.json"], "there.json exists: choose another --per_user"),
+        (["--run=r", "--disturbed=0.3,2"], "--disturbed=0.3,2: wanted different numbers above 0, at most 1"),
+        (["--run=r", "--disturbed=0.3", "--exclude_seen"], "--disturbed with --exclude_seen"),
         (["--run=r"], "is missing: r is not the directory of a run"),
     ],
 )
@@ -87,6 +89,21 @@ def test_bad_input_ends_with_two_and_leaves_all_as_it_was(tmp_path, flags, messa
     scripts.assert_refused(scripts.run(EVALUATE, *flags, cwd=tmp_path), message)
     assert [path.name for path in tmp_path.iterdir()] == ["there.json"]
     assert (tmp_path / "there.json").read_text() == "mine"
+
+
+def test_disturbed_histories_are_measured_as_the_script_for_several_runs_does(tmp_path, trained):
+    flags = [f"--run={trained.run}", "--split=validation", f"--output={tmp_path / 'record.json'}"]
+    done = scripts.run(EVALUATE, *flags, "--disturbed=0.2,0.5")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+    several = [f"--runs={trained.run}", "--split=validation", f"--output={tmp_path / 'several'}"]
+    assert scripts.run("pipelines/robustness.py", *several, "--rates=0.2,0.5").returncode == 0
+    wanted = json.loads((tmp_path / "several" / "robustness.json").read_text(encoding="utf-8"))
+    [system] = wanted["systems"].values()
+    assert record["disturbed"]["clicks_sha256"] == system["clicks_sha256"]
+    for ours, theirs in zip(record["disturbed"]["conditions"], system["conditions"], strict=True):
+        assert ours == {name: value for name, value in theirs.items() if name != "change_minus_first"}
+        assert f"{ours['values']['recall@50']['mean']:.4f}" in done.stdout
 
 
 def test_a_run_is_measured_from_another_directory(tmp_path, trained):

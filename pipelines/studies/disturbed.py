@@ -1,0 +1,79 @@
+"""Disturbed histories for the scripts: rates as a flag says them, and the measurement with its progress."""
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from causerec_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from causerec_tf.robustness import Robustness
+    from causerec_tf.runs import TrainedRun
+
+
+def rates_of(flag: str, given: Sequence[str]) -> list[float]:
+    """Reads the rates of a flag.
+
+    Args:
+      flag: its name, for the message.
+      given: its values.
+
+    Returns:
+      Different numbers above 0, at most 1.
+
+    Raises:
+      InputError: they are not.
+    """
+    try:
+        rates = [float(rate) for rate in given]
+    except ValueError as error:
+        raise InputError(f"--{flag}={','.join(given)}: wanted numbers above 0, at most 1.") from error
+    if not rates or not all(0 < rate <= 1 for rate in rates) or len(set(rates)) < len(rates):
+        raise InputError(f"--{flag}={','.join(given)}: wanted different numbers above 0, at most 1.")
+    return rates
+
+
+def measure(
+    trained: "TrainedRun", name: str, split: str, rates: Sequence[float], *, num_draws: int, seed: int
+) -> "Robustness":
+    """Measures a run on users whose histories are disturbed, with a progress bar.
+
+    Args:
+      trained: the run.
+      name: of the bar.
+      split: `test` or `validation`.
+      rates: of disturbance.
+      num_draws: of each kind, and attacked items of each band.
+      seed: of the draws.
+
+    Returns:
+      Clean figures and every condition.
+
+    Raises:
+      InputError: the split has no user to measure.
+    """
+    import numpy as np
+    from tqdm import tqdm
+
+    from causerec_tf import disturbances, robustness
+    from causerec_tf.data.holdout import evaluation_users
+
+    dataset = trained.dataset
+    if not dataset.info["counts"]["evaluation_users"][split]:
+        raise InputError(f"{dataset.directory} has no {split} user with two events or more.")
+    users = evaluation_users(dataset.read(split), trained.settings.max_history)
+    frequencies = np.bincount(dataset.read("train").items, minlength=dataset.num_items + 1)[1:]
+    with tqdm(total=(4 + len(disturbances.BANDS)) * len(rates), desc=name, disable=None) as bar:
+        return robustness.measure(
+            trained.model,
+            users,
+            frequencies,
+            rates=rates,
+            num_draws=num_draws,
+            seed=seed,
+            on_condition=functools.partial(_advance, bar),
+        )
+
+
+def _advance(bar, _condition) -> None:
+    bar.update()
