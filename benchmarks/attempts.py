@@ -6,6 +6,8 @@ reads docs/results/research/attempts.csv and draws attempts.png beside it.
 """
 
 import csv
+import itertools
+import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -20,39 +22,35 @@ LABELS = {
 }
 
 
-def draw(record: Path, picture: Path, datasets: tuple[str, ...] = ("yelp2018_tenth", "beauty")) -> None:
+def draw(record: Path, picture: Path) -> None:
     """Draws a panel for each dataset: a point for each trial, a step for the best base so far.
 
     Args:
       record: CSV with the columns number, dataset, kind and recall@50.
       picture: where the PNG goes.
-      datasets: that get a panel.
     """
     with record.open(encoding="utf-8", newline="") as file:
         trials = list(csv.DictReader(file))
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    panels = figure.subplots(1, len(datasets), squeeze=False)
-    for axes, dataset in zip(panels[0], datasets, strict=True):
-        of_dataset = [trial for trial in trials if trial["dataset"] == dataset]
+    datasets = list(dict.fromkeys(trial["dataset"] for trial in trials))
+    figure = Figure(figsize=(11, 4 * math.ceil(len(datasets) / 2)), layout="constrained")
+    panels = figure.subplots(math.ceil(len(datasets) / 2), 2, squeeze=False)
+    for axes, dataset in zip(panels.flat, datasets, strict=False):
+        of_dataset = [
+            (trial["kind"], float(trial["recall@50"])) for trial in trials if trial["dataset"] == dataset
+        ]
         for kind, colour in COLOURS.items():
-            points = [
-                (int(trial["number"]), float(trial["recall@50"]))
-                for trial in of_dataset
-                if trial["kind"] == kind
-            ]
+            points = [(place, recall) for place, (one, recall) in enumerate(of_dataset, 1) if one == kind]
             if points:
                 axes.scatter(*zip(*points, strict=True), color=colour, label=LABELS[kind])
-        best, curve = 0.0, []
-        for trial in of_dataset:
-            if trial["kind"] == "base":
-                best = max(best, float(trial["recall@50"]))
-            curve.append((int(trial["number"]), best))
-        axes.step(*zip(*curve, strict=True), where="post", color=COLOURS["base"], label="best base so far")
+        of_bases = [recall if kind == "base" else 0.0 for kind, recall in of_dataset]
+        best = list(itertools.accumulate(of_bases, max))
+        places = range(1, len(best) + 1)
+        axes.step(places, best, where="post", color=COLOURS["base"], label="best base so far")
         axes.set_title(dataset)
-        axes.set_xlabel("trial")
+        axes.set_xlabel("trial on this dataset")
         axes.set_ylabel("Recall@50 of validation users")
         # Trials that failed outright would flatten the rest; their figures are in the record.
-        axes.set_ylim(bottom=0.75 * best)
+        axes.set_ylim(bottom=0.75 * best[-1])
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     figure.savefig(picture, dpi=110)
 
