@@ -15,6 +15,8 @@ _TITLES = {"recall": "Recall", "ndcg": "NDCG", "hr": "HR", "ndcg_target_order": 
 _MISSED = "▼"
 # Says whose users a record measured; the page says it itself.
 _COUNTS_OF_USERS = ("test_users", "validation_users")
+# What a model makes of the same histories: recipes may differ in it.
+_OF_THE_MODEL = ("max_history",)
 
 
 def write(
@@ -73,12 +75,14 @@ def _header(plan: Plan, dataset: Dataset, summaries: Sequence[Summary], command:
 
 def _protocol(summaries: Sequence[Summary]) -> list[str]:
     """A line for each part of the protocol; a part that is not the same for all says who has what."""
-    who_has: dict[str, dict[str, list[str]]] = {}
+    # part -> value -> who has it; the keys of a dict, to name each once and in order
+    who_has: dict[str, dict[str, dict[str, None]]] = {}
     for summary in summaries:
         for seed, result in summary.results.items():
             for part, value in result.record["protocol"].items():
                 if part not in _COUNTS_OF_USERS:
-                    who_has.setdefault(part, {}).setdefault(str(value), []).append(f"{summary.name}-{seed}")
+                    who = summary.name if part in _OF_THE_MODEL else f"{summary.name}-{seed}"
+                    who_has.setdefault(part, {}).setdefault(str(value), {})[who] = None
     if not who_has:
         return ["- not known before a run is done"]
     lines = []
@@ -88,7 +92,9 @@ def _protocol(summaries: Sequence[Summary]) -> list[str]:
             lines.append(f"- {title}: {next(iter(values))}")
         else:
             each = "; ".join(f"{value} in {', '.join(names)}" for value, names in values.items())
-            lines.append(f"- **{title} differs, these rows cannot be compared**: {each}")
+            if part not in _OF_THE_MODEL:
+                title = f"**{title} differs, these rows cannot be compared**"
+            lines.append(f"- {title}: {each}")
     return lines
 
 
@@ -121,13 +127,14 @@ def _tests(plan: Plan, summaries: Sequence[Summary]) -> str:
     of_controls: list[list[str]] = []
     for summary in summaries:
         system, name = summary.row.system, [f"`{summary.row.system}`", summary.row.recipe]
-        if system != plan.baseline:
-            rows += _test_rows(name, summary.comparisons[plan.baseline])
+        baseline = plan.baselines[summary.row.recipe]
+        if system != baseline:
+            rows += _test_rows(name, summary.comparisons[baseline])
         if system in plan.controls:
             control = plan.controls[system]
             of_controls += _test_rows([*name, f"`{control}`"], summary.comparisons[control])
     text = (
-        f"## Against `{plan.baseline}` of the same recipe and seeds\n\n"
+        f"## Against {_baselines(plan)} of the same recipe and seeds\n\n"
         f"The difference of the means; its interval and p-value by the paired bootstrap over users"
         f" ({comparison.RESAMPLES:,} draws, the users' differences averaged over the seeds); the two-sided"
         " p-values of the paired t-test over users, one for each seed, and over the means of the seeds. No"
@@ -136,6 +143,13 @@ def _tests(plan: Plan, summaries: Sequence[Summary]) -> str:
     if not of_controls:
         return text
     return f"{text}\n## Against controls\n\n" + _table(["system", "recipe", "control", *heads], of_controls)
+
+
+def _baselines(plan: Plan) -> str:
+    names = set(plan.baselines.values())
+    if len(names) == 1:
+        return f"`{names.pop()}`"
+    return " and ".join(f"`{system}` ({recipe})" for recipe, system in plan.baselines.items())
 
 
 def _test_rows(name: list[str], comparisons: Mapping[str, comparison.Comparison]) -> list[list[str]]:

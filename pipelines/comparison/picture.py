@@ -34,7 +34,7 @@ def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary])
             spread = comparison.spread(values) or 0.0
             axis.errorbar(sum(values) / len(values), place, xerr=spread, fmt="o", capsize=3, color=colour)
             axis.plot(values, [place] * len(values), "|", color=colour, markersize=10)
-            if summary.row.system == plan.baseline:
+            if summary.row.system == plan.baselines[summary.row.recipe]:
                 axis.axvline(sum(values) / len(values), color=colour, linewidth=0.8, linestyle=":")
         axis.set_xlabel(metric)
         axis.locator_params(axis="x", nbins=5)
@@ -45,7 +45,7 @@ def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary])
     axes[0].invert_yaxis()
     figure.suptitle(
         f"{dataset.name}, {plan.measure} users: mean, seeds and their standard deviation;"
-        f" dotted: {plan.baseline}"
+        f" dotted: {', '.join(dict.fromkeys(plan.baselines.values()))}"
     )
     with file_written_beside(path) as beside:
         figure.savefig(beside, format="png", dpi=120)

@@ -19,7 +19,8 @@ from pipelines.command_line import settings_flags
 MEASURES = ("test", "validation")
 PAPER_METRICS = tuple(f"{name}@{k}" for name in ("recall", "ndcg_target_order", "hr") for k in (20, 50))
 
-_KINDS: dict[type, str] = {str: "a string", int: "a whole number", list: "a list", dict: "a table"}
+_KINDS: dict[Any, str] = {str: "a string", int: "a whole number", list: "a list", dict: "a table"}
+_KINDS[str | dict] = "a string or a table"
 # A row's keys say these, so that its flags cannot say something else.
 _KEYS_OF_A_ROW = {
     **{"recipe": "recipe", "variant": "variant", "seed": "seeds"},
@@ -78,7 +79,7 @@ class Plan:
 
     Attributes:
       dataset: directory of the dataset.
-      baseline: the system that every row is tested against.
+      baselines: recipe -> the system that the rows of this recipe are tested against.
       controls: system -> a second one that its rows are tested against.
       measure: whose users the table shows, `test` or `validation`.
       rows: of the table, in the plan's order.
@@ -86,7 +87,7 @@ class Plan:
     """
 
     dataset: str
-    baseline: str
+    baselines: Mapping[str, str]
     controls: Mapping[str, str]
     measure: str
     rows: tuple[Row, ...]
@@ -116,7 +117,7 @@ def read_plan(path: Path, runs: Path) -> Plan:
     check_table(
         table,
         str(path),
-        required={"dataset": str, "baseline": str, "rows": list},
+        required={"dataset": str, "baseline": str | dict, "rows": list},
         optional={"controls": dict, "flags": dict, "measure": str, "paper": str},
     )
     measure = table.get("measure", MEASURES[0])
@@ -129,16 +130,17 @@ def read_plan(path: Path, runs: Path) -> Plan:
         where = f"{path}, row {number}"
         for run in _runs_of(entry, where, table["dataset"], table.get("flags", {}), runs):
             _add(rows, run, where)
-    systems, controls = [*dict.fromkeys(row.system for row in rows.values())], table.get("controls", {})
+    baselines = _baselines_of(table["baseline"], [*dict.fromkeys(recipe for _, recipe in rows)], str(path))
+    systems, controls = [*dict.fromkeys(system for system, _ in rows)], table.get("controls", {})
     for key, system in (
-        ("baseline", table["baseline"]),
+        *(("baseline", system) for system in baselines.values()),
         *(("controls", system) for pair in controls.items() for system in pair),
     ):
         if system not in systems:
             raise InputError(f"{path}: {key} = {system!r}: wanted one of its rows, {', '.join(systems)}.")
     return Plan(
         dataset=table["dataset"],
-        baseline=table["baseline"],
+        baselines=baselines,
         controls=controls,
         measure=measure,
         rows=tuple(
@@ -147,6 +149,18 @@ def read_plan(path: Path, runs: Path) -> Plan:
         ),
         paper=_read_paper(Path(table["paper"])) if "paper" in table else None,
     )
+
+
+def _baselines_of(baseline: str | dict, recipes: Sequence[str], where: str) -> dict[str, str]:
+    """Recipe -> baseline, of one for all recipes or a table that names one for each."""
+    if isinstance(baseline, str):
+        return dict.fromkeys(recipes, baseline)
+    if set(baseline) != set(recipes):
+        raise InputError(
+            f"{where}: baseline has the recipes {', '.join(baseline)}: wanted those of its rows,"
+            f" {', '.join(recipes)}."
+        )
+    return baseline
 
 
 def _runs_of(entry: Any, where: str, dataset: str, common: dict, runs: Path) -> list[PlannedRun]:
@@ -264,9 +278,9 @@ def load_table(path: Path) -> dict:
         raise InputError(f"{path} cannot be read as TOML: {error}.") from error
 
 
-def check_table(table: Any, where: str, *, required: dict[str, type], optional: dict[str, type]) -> None:
+def check_table(table: Any, where: str, *, required: Mapping[str, Any], optional: Mapping[str, Any]) -> None:
     """Checks that a table has the keys it must have, no others, and values of the right kind."""
-    known = required | optional
+    known = {**required, **optional}
     if not isinstance(table, dict):
         raise InputError(f"{where} is {table!r}: wanted a table with {', '.join(known)}.")
     if unknown := [key for key in table if key not in known]:

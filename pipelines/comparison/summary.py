@@ -56,7 +56,8 @@ def summarise(plan: Plan, done: Mapping[str, Result]) -> list[Summary]:
     for row in plan.rows:
         ours = found[row.system, row.recipe]
         comparisons = {}
-        for system in {plan.baseline, plan.controls.get(row.system, plan.baseline)}:
+        baseline = plan.baselines[row.recipe]
+        for system in {baseline, plan.controls.get(row.system, baseline)}:
             theirs = found.get((system, row.recipe), {})
             comparable = plan.measure == "test" and row.system != system and set(ours) & set(theirs)
             comparisons[system] = {

@@ -227,6 +227,27 @@ def test_a_row_is_tested_against_its_control_too(compared):
     assert turned[9:] == row[8:]  # the t-tests have two sides
 
 
+def test_each_recipe_has_its_baseline(compared):
+    """The same results as two recipes, their baselines turned around: differences change their sign."""
+    from causerec_tf.data.sequences import open_dataset
+    from pipelines.comparison import page, results, summary
+
+    place, _ = compared
+    plan = plans.read_plan(place / "plan.toml", place / "runs")
+    tuned = [dataclasses.replace(row, recipe="tuned") for row in plan.rows]
+    plan = dataclasses.replace(
+        plan, rows=(*plan.rows, *tuned), baselines={"paper": "base", "tuned": "causerec_item.light"}
+    )
+    dataset = open_dataset(place / "world")
+    done = {run.name: results.load(place / "out", run, dataset, "test") for run in plan.runs}
+    text = page.write(plan, dataset, summary.summarise(plan, done), command="c", picture=None)
+    tests = text.split("## Against `base` (paper) and `causerec_item.light` (tuned) of the same recipe")[1]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in tests.splitlines()]
+    found = {tuple(row[:2]): row[4] for row in rows if len(row) > 4 and row[2] == "Recall@50"}
+    assert set(found) == {("`causerec_item.light`", "paper"), ("`base`", "tuned")}
+    assert float(found["`causerec_item.light`", "paper"]) == -float(found["`base`", "tuned"]) != 0
+
+
 def test_trials_are_compared_on_validation_users_alone(compared):
     from causerec_tf.data.sequences import open_dataset
     from pipelines.comparison import page, results, summary
@@ -242,9 +263,11 @@ def test_trials_are_compared_on_validation_users_alone(compared):
     for absent in ("Against", "Beside the paper", "| pop |"):
         assert absent not in text
 
-    done[NAMES[0]].record["protocol"]["max_history"] = 7
+    done[NAMES[0]].record["protocol"]["candidates"] = "ten of them"
+    done[NAMES[1]].record["protocol"]["max_history"] = 7
     text = page.write(plan, dataset, summary.summarise(plan, done), command="c", picture=None)
-    assert f"**max history differs, these rows cannot be compared**: 7 in {NAMES[0]}; 20 in" in text
+    assert f"**candidates differs, these rows cannot be compared**: ten of them in {NAMES[0]}; the " in text
+    assert "- max history: 20 in base-paper, causerec_item.light-paper; 7 in base-paper\n" in text
 
 
 @pytest.mark.parametrize(
@@ -266,6 +289,15 @@ def test_trials_are_compared_on_validation_users_alone(compared):
         (
             ("baseline =", "controls = {{ base = ['base'] }}\nbaseline ="),
             r"controls = \['base'\]: wanted one of its rows, base, causerec",
+        ),
+        (
+            ('baseline = "base"', 'baseline = {{ tuned = "base" }}'),
+            "baseline has the recipes tuned: wanted those of its rows, paper",
+        ),
+        (('baseline = "base"', "baseline = 1"), "baseline = 1: wanted a string or a table"),
+        (
+            ('baseline = "base"', 'baseline = {{ paper = "mind" }}'),
+            "baseline = 'mind': wanted one of its rows, base, causerec",
         ),
         (
             ("baseline =", 'measure = "train"\nbaseline ='),
