@@ -129,7 +129,6 @@ class ComiRecDRTower(tf.keras.layers.Layer):
         *,
         num_interests: int,
         max_history: int,
-        by_position: bool = True,
         seed: int = 0,
         **kwargs,
     ):
@@ -139,7 +138,6 @@ class ComiRecDRTower(tf.keras.layers.Layer):
           embedding_dim: d, of the concepts and of the user vectors.
           num_interests: K.
           max_history: how many positions have a transformation; later ones are not read.
-          by_position: whether each position has its own transformation, or all share that of the interest.
           seed: of the initial weights.
           **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the transformations.
         """
@@ -147,18 +145,13 @@ class ComiRecDRTower(tf.keras.layers.Layer):
         self.embedding_dim = embedding_dim
         self.num_interests = num_interests
         self.max_history = max_history
-        self.by_position = by_position
         self._seed = seed
 
     def build(self, input_shape) -> None:
         """Makes every weight, so that a checkpoint finds them before the first call."""
         self._transformations = self.add_weight(
             name="transformations",
-            shape=[
-                self.max_history if self.by_position else 1,
-                self.embedding_dim,
-                self.num_interests * self.embedding_dim,
-            ],
+            shape=[self.max_history, self.embedding_dim, self.num_interests * self.embedding_dim],
             initializer=tf.keras.initializers.RandomNormal(
                 stddev=self.embedding_dim**-0.5, seed=seed_of(self._seed, 0)
             ),
@@ -178,13 +171,10 @@ class ComiRecDRTower(tf.keras.layers.Layer):
         batch_size, length = tf.unstack(tf.shape(mask_BL))
         # The weights are read in the precision of the products.
         concepts_BLD = tf.cast(concepts_BLD, self.compute_dtype)
-        if self.by_position:
-            weights_LDE = positions.from_oldest(tf.convert_to_tensor(self._transformations), length)
-            votes_BLE = tf.einsum("bld,lde->ble", concepts_BLD, weights_LDE)
-        else:
-            votes_BLE = tf.matmul(concepts_BLD, self._transformations[0])
+        weights_LDW = positions.from_oldest(tf.convert_to_tensor(self._transformations), length)
+        votes_BLW = tf.einsum("bld,ldw->blw", concepts_BLD, weights_LDW)
         shape = [batch_size, length, self.num_interests, self.embedding_dim]
-        votes_BLKD = tf.reshape(tf.cast(votes_BLE, tf.float32), shape)
+        votes_BLKD = tf.reshape(tf.cast(votes_BLW, tf.float32), shape)
         logits_BKL = tf.zeros([1, self.num_interests, length])
         return route(tf.transpose(votes_BLKD, [0, 2, 1, 3]), mask_BL, logits_BKL)
 

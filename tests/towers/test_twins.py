@@ -85,15 +85,14 @@ def test_mind():
     assert_equal_to(twin, tower)
 
 
-@pytest.mark.parametrize("by_position", [True, False])
-def test_comirec_dr(by_position):
-    tower, (weights,) = made(ComiRecDRTower(D, num_interests=K, max_history=9, by_position=by_position))
+def test_comirec_dr():
+    tower, (weights,) = made(ComiRecDRTower(D, num_interests=K, max_history=9))
 
     def twin(concepts):
         votes = np.empty([K, len(concepts), D])
         for k in range(K):
             for place, concept in enumerate(concepts):
-                votes[k, place] = concept @ weights[place if by_position else 0][:, k * D : (k + 1) * D]
+                votes[k, place] = concept @ weights[place][:, k * D : (k + 1) * D]
         return reference.routing(votes, np.zeros([K, len(concepts)]))
 
     assert_equal_to(twin, tower)
@@ -107,32 +106,33 @@ def test_comirec_sa():
 
 def test_no_gradient_passes_through_the_routing_logits():
     """With the weights of the last iteration held fixed by the twin, differences give the gradient."""
-    tower, (weights,) = made(ComiRecDRTower(D, num_interests=K, max_history=3, by_position=False))
+    tower, (weights,) = made(ComiRecDRTower(D, num_interests=K, max_history=3))
     concepts = CONCEPTS[:1, :3]
     with tf.GradientTape() as tape:
         capsules = tower(tf.constant(concepts), tf.ones([1, 3], tf.bool))
         total = tf.reduce_sum(tf.sin(capsules))
-    gradient = tape.gradient(total, tower.trainable_variables[0]).numpy()[0]
+    gradient = tape.gradient(total, tower.trainable_variables[0]).numpy()
 
-    def votes_of(matrix):
-        return np.stack([concepts[0] @ matrix[:, k * D : (k + 1) * D] for k in range(K)])
+    def votes_of(weights):
+        by_place = [concept @ matrix for concept, matrix in zip(concepts[0], weights, strict=True)]
+        return np.stack(np.split(np.stack(by_place), K, axis=1))
 
     logits = np.zeros([K, 3])
-    votes = votes_of(weights[0])
+    votes = votes_of(weights)
     for _ in range(2):
         routed = np.exp(logits) / np.exp(logits).sum(axis=0)
         now = [reference.squash(routed[k] @ votes[k]) for k in range(K)]
         logits += np.array([votes[k] @ now[k] for k in range(K)])
     routed = np.exp(logits) / np.exp(logits).sum(axis=0)
 
-    def loss(matrix):
-        votes = votes_of(matrix)
+    def loss(weights):
+        votes = votes_of(weights)
         return sum(np.sin(reference.squash(routed[k] @ votes[k])).sum() for k in range(K))
 
-    for place in [(0, 0), (2, 7), (5, 17)]:
-        step = np.zeros_like(weights[0])
+    for place in [(0, 0, 0), (1, 2, 7), (2, 5, 17)]:
+        step = np.zeros_like(weights)
         step[place] = 1e-6
-        slope = (loss(weights[0] + step) - loss(weights[0] - step)) / 2e-6
+        slope = (loss(weights + step) - loss(weights - step)) / 2e-6
         np.testing.assert_allclose(gradient[place], slope, rtol=1e-3, atol=1e-5)
 
 
