@@ -11,7 +11,6 @@ from causerec_tf.data.ragged import ItemLists
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
-from causerec_tf.settings import Settings
 
 CUTOFFS = (20, 50)
 VECTORS_PER_BLOCK = 256  # users ranked at once, divided by the vectors that each of them has
@@ -36,14 +35,11 @@ class Measured(NamedTuple):
     per_user: dict[str, np.ndarray]
 
 
-def evaluate(
-    model: CauseRec, settings: Settings, dataset: Dataset, split: str, *, exclude_seen: bool
-) -> Measured:
+def evaluate(model: CauseRec, dataset: Dataset, split: str, *, exclude_seen: bool) -> Measured:
     """The model and POP on the users of a split.
 
     Args:
       model: the trained model.
-      settings: of its run.
       dataset: it was trained on.
       split: `validation` or `test`.
       exclude_seen: leave out the items of a user's history, of the lists and of the targets.
@@ -54,7 +50,7 @@ def evaluate(
     Raises:
       InputError: no user of the split has two events, or with `exclude_seen` a target that is new.
     """
-    users = evaluation_users(dataset.read(split), settings.max_history)
+    users = evaluation_users(dataset.read(split), model.settings.max_history)
     if exclude_seen:
         users = users.with_unseen_targets()
     if len(users) == 0:

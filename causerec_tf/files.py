@@ -31,6 +31,21 @@ def check_no_file(directory: str | Path, flag: str) -> None:
         raise InputError(f"{directory} cannot be made, since {file} is a file. Choose another {flag}.")
 
 
+def check_free(file: str | Path, flag: str, *, overwrite: bool) -> None:
+    """Checks that a file may be written.
+
+    Args:
+      file: to be written.
+      flag: that names it, such as `--output`.
+      overwrite: whether one that is there may be replaced.
+
+    Raises:
+      InputError: something is there and may not be replaced.
+    """
+    if Path(file).exists() and not overwrite:
+        raise InputError(f"{file} exists: choose another {flag}, or add --overwrite.")
+
+
 def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None:
     """Checks that a directory may be written.
 

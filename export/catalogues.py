@@ -31,12 +31,6 @@ class Catalogues:
         # Whoever asks for an open catalogue does not wait for one that is being opened.
         self._opening = threading.Lock()
 
-    @property
-    def versions(self) -> list[str]:
-        """The versions that are held in memory."""
-        with self._lock:
-            return list(self._opened)
-
     def get(self, version: str) -> Catalogue:
         """Gives a version's catalogue, from memory or from the bundle.
 

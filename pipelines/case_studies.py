@@ -13,7 +13,7 @@ from absl import flags
 
 from causerec_tf import files
 from causerec_tf.errors import InputError
-from pipelines.command_line import command, report, several_runs
+from pipelines.command_line import command, report, trained_runs
 
 FLAGS = flags.FLAGS
 
@@ -36,14 +36,14 @@ def main() -> None:
     _check_installed("scikit-learn", "matplotlib")
     output = Path(FLAGS.output)
     files.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
-    names = several_runs.names_of(FLAGS.runs)
+    names = trained_runs.names_of(FLAGS.runs)
 
     from causerec_tf import case_studies, evaluation, records
     from causerec_tf.data.holdout import evaluation_users
     from pipelines.studies import case_study_card
     from pipelines.studies import case_study_pictures as pictures
 
-    trained = several_runs.load(FLAGS.runs, FLAGS.dataset)
+    trained = trained_runs.load(FLAGS.runs, FLAGS.dataset)
     first = trained[names[0]]
     test = first.dataset.read("test")
     users = {name: evaluation_users(test, one.settings.max_history) for name, one in trained.items()}

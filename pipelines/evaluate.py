@@ -3,13 +3,14 @@
 python pipelines/evaluate.py --run=runs/quickstart --split=test --exclude_seen
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
 
 from causerec_tf.errors import InputError
-from causerec_tf.files import write_arrays, write_json
-from pipelines.command_line import command, report
+from causerec_tf.files import check_free, write_arrays, write_json
+from pipelines.command_line import command, report, trained_runs
 from pipelines.studies import disturbed, robustness_page
 
 FLAGS = flags.FLAGS
@@ -36,7 +37,9 @@ flags.DEFINE_bool("overwrite", False, "Replace an --output or --per_user that ex
 
 def main() -> None:
     """Evaluates, prints, writes the record and the users' figures if asked to."""
-    output, per_user = _free_path("output"), _free_path("per_user")
+    for flag, file in (("--output", FLAGS.output), ("--per_user", FLAGS.per_user)):
+        if file:
+            check_free(file, flag, overwrite=FLAGS.overwrite)
     rates = disturbed.rates_of("disturbed", FLAGS.disturbed) if FLAGS.disturbed is not None else []
     if rates and FLAGS.exclude_seen:
         raise InputError(
@@ -45,15 +48,10 @@ def main() -> None:
         )
 
     from causerec_tf import evaluation, records
-    from causerec_tf.runs import load_trained
 
-    trained = load_trained(FLAGS.run, FLAGS.dataset)
-    if not trained.is_finished:
-        print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")
+    trained = trained_runs.load_one(FLAGS.run, FLAGS.dataset)
     settings, dataset = trained.settings, trained.dataset
-    measured = evaluation.evaluate(
-        trained.model, settings, dataset, FLAGS.split, exclude_seen=FLAGS.exclude_seen
-    )
+    measured = evaluation.evaluate(trained.model, dataset, FLAGS.split, exclude_seen=FLAGS.exclude_seen)
     users = {f"{FLAGS.split}_users": measured.num_users}
     record = records.head(settings, dataset, exclude_seen=FLAGS.exclude_seen, users=users) | {
         "is_finished": trained.is_finished,
@@ -65,14 +63,12 @@ def main() -> None:
     report.print_record(record)
     if rates:
         record["disturbed"] = _disturbed(trained, rates)
-    if per_user is not None:
-        per_user.parent.mkdir(parents=True, exist_ok=True)
-        write_arrays(per_user, measured.per_user)
-        print(f"users:  {per_user}")
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, record)
-        print(f"record: {output}")
+    if FLAGS.per_user:
+        _write(Path(FLAGS.per_user), write_arrays, measured.per_user)
+        print(f"users:  {FLAGS.per_user}")
+    if FLAGS.output:
+        _write(Path(FLAGS.output), write_json, record)
+        print(f"record: {FLAGS.output}")
 
 
 def _disturbed(trained, rates: list[float]) -> dict:
@@ -88,14 +84,9 @@ def _disturbed(trained, rates: list[float]) -> dict:
     }
 
 
-def _free_path(flag: str) -> Path | None:
-    """The path that a flag names, if any; nothing may be there, but with --overwrite."""
-    name = FLAGS[flag].value
-    if not name:
-        return None
-    if Path(name).exists() and not FLAGS.overwrite:
-        raise InputError(f"{name} exists: choose another --{flag}, or add --overwrite.")
-    return Path(name)
+def _write(path: Path, write: Callable, value: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, value)
 
 
 if __name__ == "__main__":

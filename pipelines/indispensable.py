@@ -8,8 +8,8 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from causerec_tf.files import write_json
-from pipelines.command_line import command, report
+from causerec_tf.files import check_free, write_json
+from pipelines.command_line import command, report, trained_runs
 
 FLAGS = flags.FLAGS
 
@@ -25,14 +25,12 @@ flags.DEFINE_bool("overwrite", False, "Replace an --output that exists.")
 def main() -> None:
     """Loads, removes, measures, writes."""
     output = Path(FLAGS.output)
-    if output.exists() and not FLAGS.overwrite:
-        raise InputError(f"{output} exists: choose another --output, or add --overwrite.")
+    check_free(output, "--output", overwrite=FLAGS.overwrite)
 
     from causerec_tf import indispensable, records
     from causerec_tf.data.holdout import evaluation_users
-    from causerec_tf.runs import load_trained
 
-    trained = load_trained(FLAGS.run, FLAGS.dataset)
+    trained = trained_runs.load_one(FLAGS.run, FLAGS.dataset)
     settings, dataset = trained.settings, trained.dataset
     users = evaluation_users(dataset.read(FLAGS.split), settings.max_history)
     answers = indispensable.removal(trained.model, users, FLAGS.remove, seed=FLAGS.seed)

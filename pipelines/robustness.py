@@ -12,7 +12,7 @@ from absl import flags
 
 from causerec_tf import files
 from causerec_tf.errors import InputError
-from pipelines.command_line import command, pictures, report, several_runs
+from pipelines.command_line import command, pictures, report, trained_runs
 from pipelines.studies import disturbed
 
 FLAGS = flags.FLAGS
@@ -33,13 +33,13 @@ def main() -> None:
     """Loads the runs, disturbs, measures, writes."""
     output = Path(FLAGS.output)
     files.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
-    several_runs.names_of(FLAGS.runs)
+    trained_runs.names_of(FLAGS.runs)
     rates = disturbed.rates_of("rates", FLAGS.rates)
 
     from causerec_tf import records
     from pipelines.studies import robustness_page, robustness_picture
 
-    trained = several_runs.load(FLAGS.runs, FLAGS.dataset)
+    trained = trained_runs.load(FLAGS.runs, FLAGS.dataset)
     dataset = next(iter(trained.values())).dataset
     users = {f"{FLAGS.split}_users": dataset.info["counts"]["evaluation_users"][FLAGS.split]}
 

@@ -111,7 +111,7 @@ def main() -> None:
     exclude_seen = False  # as the paper; pipelines/evaluate.py measures the other policy
     test = None
     if FLAGS.test:
-        test = evaluation.evaluate(model, settings, dataset, "test", exclude_seen=exclude_seen)
+        test = evaluation.evaluate(model, dataset, "test", exclude_seen=exclude_seen)
         files.write_arrays(run.test_users, test.per_user)
     record = records.run_record(
         settings,

@@ -100,7 +100,7 @@ def test_a_checkpoint_of_an_earlier_version_has_no_losses():
 def test_learns_the_generated_world(tmp_path, dataset, method):
     model, progress = train(tmp_path / "run", dataset, method=method, epochs=6)
     settings = settings_of("", dataset, method=method)
-    test = evaluation.evaluate(model, settings, dataset, "test", exclude_seen=False)
+    test = evaluation.evaluate(model, dataset, "test", exclude_seen=False)
     record = records.run_record(settings, dataset, progress, test, exclude_seen=False, command="")
     # 240 items, 12 interests: popularity finds a twelfth of what an oracle of interests finds.
     assert record["test"]["recall@20"] > 1.8 * record["pop"]["recall@20"]
@@ -112,7 +112,7 @@ def test_learns_the_generated_world(tmp_path, dataset, method):
 def test_finds_nothing_where_there_is_nothing(tmp_path):
     dataset = prepare(tmp_path / "noise", learnable=False)
     model, _ = train(tmp_path / "run", dataset, method="item")
-    measured = evaluation.evaluate(model, settings_of("", dataset), dataset, "test", exclude_seen=False)
+    measured = evaluation.evaluate(model, dataset, "test", exclude_seen=False)
     # 20 of 240 items at random: recall 1/12, with some 90 users of 6 targets a deviation of .012.
     assert measured.model["recall@20"] == pytest.approx(20 / 240, abs=0.045)
 

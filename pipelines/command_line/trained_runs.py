@@ -1,4 +1,4 @@
-"""Trained runs that are laid side by side: their names, and that they belong together."""
+"""Loading trained runs, also several to be laid side by side: their names, and that they belong together."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +24,24 @@ def names_of(runs: Sequence[str]) -> list[str]:
     return names
 
 
+def load_one(run: str, dataset: str | None = None) -> "TrainedRun":
+    """Loads a run, and says so if it is not finished.
+
+    Args:
+      run: its directory.
+      dataset: where its dataset is; None for the place in its flagfile.
+
+    Raises:
+      InputError: it cannot be loaded.
+    """
+    from causerec_tf.runs import load_trained
+
+    trained = load_trained(run, dataset)
+    if not trained.is_finished:
+        print(f"note: {run} is not finished; this is its best epoch so far")
+    return trained
+
+
 def load(runs: Sequence[str], dataset: str | None = None) -> dict[str, "TrainedRun"]:
     """Loads runs, and says which of them are not finished.
 
@@ -38,10 +56,7 @@ def load(runs: Sequence[str], dataset: str | None = None) -> dict[str, "TrainedR
       InputError: a run is given twice, cannot be loaded, or was trained on another dataset than the first.
     """
     names = names_of(runs)
-
-    from causerec_tf.runs import load_trained
-
-    trained = {name: load_trained(run, dataset) for name, run in zip(names, runs, strict=True)}
+    trained = {name: load_one(run, dataset) for name, run in zip(names, runs, strict=True)}
     first = trained[names[0]]
     for name, one in trained.items():
         if one.dataset.fingerprint != first.dataset.fingerprint:
@@ -50,6 +65,4 @@ def load(runs: Sequence[str], dataset: str | None = None) -> dict[str, "TrainedR
                 f" on {first.dataset.directory} ({first.dataset.fingerprint[:16]}): give runs that were"
                 " trained on the same dataset."
             )
-        if not one.is_finished:
-            print(f"note: {name} is not finished; this is its best epoch so far")
     return trained
