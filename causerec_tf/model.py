@@ -5,7 +5,7 @@ a step, C = M + N counterfactual histories, E = 1 + C encoded histories, I vecto
 """
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,33 +154,35 @@ class CauseRec(tfrs.Model):
         if self.item_synthesis is not None:
             candidates_P = self.item_synthesis.draw_candidates(seed)
             needed.append(candidates_P)
-        vectors_UD, places = self.item_tower.look_up_once(*needed)
-        target_BD, negative_SD = tf.gather(vectors_UD, places[1]), tf.gather(vectors_UD, places[2])
+        # Where the items of each stand among the distinct vectors.
+        vectors_UD, (places_BL, places_B, places_S, *places) = self.item_tower.look_up_once(*needed)
+        target_BD, negative_SD = tf.gather(vectors_UD, places_B), tf.gather(vectors_UD, places_S)
         changes = None
         if self.item_synthesis is not None:
+            (places_P,) = places
             history_BLD, candidates_PD = (
-                tf.stop_gradient(tf.gather(vectors_UD, place)) for place in (places[0], places[3])
+                tf.stop_gradient(tf.gather(vectors_UD, place)) for place in (places_BL, places_P)
             )
-            scores_BL = self._scores(history_BLD, target_BD, seed)
             changes = self.item_synthesis(
-                *(history_BL, mask_BL, target_B, scores_BL, candidates_P, seed),
-                *(history_BLD, candidates_PD),
-            )
-            changes = changes.naming(places[3])
+                history_BL,
+                mask_BL,
+                target_B,
+                scores_BL=self._scores(history_BLD, target_BD, seed),
+                candidates_P=candidates_P,
+                seed=seed,
+                history_vectors_BLD=history_BLD,
+                candidate_vectors_PD=candidates_PD,
+            ).naming(places_P)
 
         if self.interest_synthesis is not None:
-            vectors, exists_BC = self._encode_on_interests(
-                vectors_UD, places[0], mask_BL, changes, target_BD, seed
-            )
+            encoded = self._encode_on_interests(vectors_UD, places_BL, mask_BL, changes, target_BD, seed)
         elif changes is not None:
-            vectors, exists_BC = self._encode_on_items(vectors_UD, places[0], mask_BL, changes)
+            encoded = self._encode_on_items(vectors_UD, places_BL, mask_BL, changes)
         else:
-            vectors = self.user_tower(tf.gather(vectors_UD, places[0]), mask_BL)[:, tf.newaxis]
-            exists_BC = None
+            encoded = _Encoded(self.user_tower(tf.gather(vectors_UD, places_BL), mask_BL))
 
         target_BD, negative_SD = self._matched(target_BD), self._matched(negative_SD)
-        encoded = self._split(vectors, exists_BC)
-        parts_B = {} if exists_BC is None else self._contrasts(target_BD, encoded)
+        parts_B = {} if encoded.positives is None else self._contrasts(target_BD, encoded)
         parts_B |= self._matchings(encoded, target_BD, negative_SD, target_B, drawn)
         return self._total(*_means_and_shares(parts_B))
 
@@ -213,18 +215,19 @@ class CauseRec(tfrs.Model):
             return tf.random.stateless_uniform(tf.shape(concepts_BLD)[:2], tf.random.fold_in(seed, 2))
         return concepts.scores(concepts_BLD, target_BD)
 
-    def _encode_on_items(self, vectors_UD, history_BL, mask_BL, changes) -> tuple[tf.Tensor, tf.Tensor]:
-        """Vectors of histories and counterfactuals, [B, E, d] or [B, E, I, d], and which of these exist."""
+    def _encode_on_items(self, vectors_UD, history_BL, mask_BL, changes) -> _Encoded:
+        """Histories, given by their items' places, and counterfactuals on the item level."""
+        counts = [self.settings.num_positives, self.settings.num_negatives]
         if not self.settings.reads_interests:
             encoded = encoding.encode_items(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
-            return encoded, changes.exists_BC
-        user = self.user_tower(tf.gather(vectors_UD, history_BL), mask_BL)[:, tf.newaxis]
+            return _split(encoded, changes.exists_BC, counts)
+        user = self.user_tower(tf.gather(vectors_UD, history_BL), mask_BL)
         others = encoding.encode_items_as_interests(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
-        return tf.concat([user, others], axis=1), changes.exists_BC
+        return _Encoded(user, *_by_sign(others, changes.exists_BC, counts))
 
     def _encode_on_interests(
         self, vectors_UD, history_BL, mask_BL, item_changes, target_BD, seed
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> _Encoded:
         """The same with counterfactuals on the interest level, and on both (CauseRec-H)."""
         assert self.interest_synthesis is not None
         tower, has_interests_B = self.user_tower, tf.reduce_any(mask_BL, axis=1)
@@ -233,18 +236,14 @@ class CauseRec(tfrs.Model):
         scores_BK = self._scores(interests_BKD, target_BD, seed)
         changes = self.interest_synthesis(interests_BKD, has_interests_B, scores_BK, seed)
         vectors = encoding.encode_interests(tower.encoder, interests_BKD, has_interests_B, changes)
+        item_counts, interest_counts = _counts_by_level(self.settings)
+        on_interests = _split(vectors, changes.exists_BC, interest_counts)
         if item_changes is None:
-            return vectors, changes.exists_BC
-        of_items = encoding.encode_items_as_interests(tower, vectors_UD, history_BL, mask_BL, item_changes)
-        (items_M, items_N), (interests_M, interests_N) = _counts_by_level(self.settings)
-        user, positives, others = tf.split(vectors, [1, interests_M, interests_N], axis=1)
-        item_positives, item_others = tf.split(of_items, [items_M, items_N], axis=1)
-        exist_M, exist_N = tf.split(changes.exists_BC, [interests_M, interests_N], axis=1)
-        item_exist_M, item_exist_N = tf.split(item_changes.exists_BC, [items_M, items_N], axis=1)
-        return (
-            tf.concat([user, item_positives, positives, item_others, others], axis=1),
-            tf.concat([item_exist_M, exist_M, item_exist_N, exist_N], axis=1),
-        )
+            return on_interests
+        vectors = encoding.encode_items_as_interests(tower, vectors_UD, history_BL, mask_BL, item_changes)
+        on_items = _by_sign(vectors, item_changes.exists_BC, item_counts)
+        both = (tf.concat(pair, axis=1) for pair in zip(on_items, on_interests[1:], strict=True))
+        return _Encoded(on_interests.user, *both)
 
     def _matched(self, item_vectors: tf.Tensor) -> tf.Tensor:
         """Item vectors as users are matched with them."""
@@ -259,14 +258,6 @@ class CauseRec(tfrs.Model):
         if self.settings.tower == "mind":
             return losses.label_aware_attention(user, target_BD, self.settings.attention_power)
         return losses.nearest_interest(user, target_BD)
-
-    def _split(self, vectors, exists_BC) -> _Encoded:
-        """Takes [B, E, d] or [B, E, I, d] apart once: each slice's gradient is as large as the whole."""
-        if exists_BC is None:
-            return _Encoded(tf.squeeze(vectors, axis=1))
-        counts = [self.settings.num_positives, self.settings.num_negatives]
-        user, *others = tf.split(vectors, [1, *counts], axis=1)
-        return _Encoded(tf.squeeze(user, axis=1), *others, *tf.split(exists_BC, counts, axis=1))
 
     def _contrasts(self, target_BD, encoded: _Encoded) -> dict[str, tf.Tensor]:
         """L_co, L_ii and L_cn of each example, those that have a weight."""
@@ -354,6 +345,17 @@ class CauseRec(tfrs.Model):
         streams = len(_Draw)
         number = tf.cast(step, tf.int64) * streams + int(draw)
         return tf.stack([tf.constant(self.settings.seed, tf.int64), number])
+
+
+def _split(vectors: tf.Tensor, exists_BC: tf.Tensor, counts: Sequence[int]) -> _Encoded:
+    """Takes [B, E, d] or [B, E, I, d] apart at once: a slice's gradient is as large as the whole."""
+    user, *others = tf.split(vectors, [1, *counts], axis=1)
+    return _Encoded(tf.squeeze(user, axis=1), *others, *tf.split(exists_BC, counts, axis=1))
+
+
+def _by_sign(vectors: tf.Tensor, exists_BC: tf.Tensor, counts: Sequence[int]) -> list[tf.Tensor]:
+    """Positives and negatives of [B, C, d] or [B, C, I, d], then which of both exist."""
+    return [*tf.split(vectors, counts, axis=1), *tf.split(exists_BC, counts, axis=1)]
 
 
 def _means_and_shares(parts_B: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:

@@ -37,50 +37,50 @@ def main() -> None:
     settings = settings_flags.read(FLAGS)
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
-    from causerec_tf import evaluation, files, records, runs, training, warm_start
+    from causerec_tf import files, runs, training, warm_start
     from causerec_tf.data.sequences import open_dataset
     from causerec_tf.data.windows import num_batches
     from causerec_tf.distributed import servers, strategies
-    from pipelines.command_line.profiling import StepProfile
-    from pipelines.command_line.progress import ProgressBar
 
     command.keep_freed_memory()
     started = time.monotonic()
     task = strategies.read_task(settings.strategy)
+    is_chief = task is None or task.is_chief
     dataset = open_dataset(settings.dataset)
     run = runs.RunDirectory(Path(settings.run))
-    if task is None or task.is_chief:  # the others may look while it is being made
+    if is_chief:  # the others may look while it is being made
         run.check_place()
     kept = files.read_json(run.metrics) if run.metrics.exists() else None
     missing = run.missing(kept, test=FLAGS.test)
-    if missing:
-        # Before there is a directory of the run, and before hours of training meet it.
-        dataset.verify()
-        training.check_users(dataset)
-        if settings.strategy == "parameter_server" and task is not None and not task.is_chief:
-            servers.serve(task, is_finished=run.metrics.exists)
-            return
-        # Before TensorFlow computes anything.
-        distribution = strategies.start(settings, dataset.num_items, task)
+    if kept is not None and not missing:
+        if is_chief:
+            run.start(settings, dataset)
+        runs.check_best(run, finished=True)
+        print(f"{run.path} is finished: this is its record, {run.metrics}.")
+        report.print_record(kept)
+        return
+
+    # Before there is a directory of the run, and before hours of training meet it.
+    dataset.verify()
+    training.check_users(dataset)
+    if settings.strategy == "parameter_server" and task is not None and not is_chief:
+        servers.serve(task, is_finished=run.metrics.exists)
+        return
+    # Before TensorFlow computes anything.
+    distribution = strategies.start(settings, dataset.num_items, task)
     source = None
-    if settings.warm_start and missing and not run.has_checkpoint:
+    if settings.warm_start and not run.has_checkpoint:
         source = warm_start.read(settings, dataset)
         print(_describe(source.about))
-    if task is None or task.is_chief:
+    if is_chief:
         run.start(settings, dataset)
     if kept is not None:
-        if not missing:
-            runs.check_best(run, finished=True)
-            print(f"{run.path} is finished: this is its record, {run.metrics}.")
-            report.print_record(kept)
-            return
         if not run.has_checkpoint:
             raise InputError(
                 f"{run.path} is finished, but lacks {', '.join(missing)}, and has no checkpoint to measure"
                 " again. Choose another --run to train it anew."
             )
         print(f"{run.path} is trained, but lacks {', '.join(missing)}: measuring it again.")
-
     steps = num_batches(dataset, settings.batch_size)
     print(
         f"{settings.system} on {dataset.name}: {dataset.num_items:,} items,"
@@ -90,11 +90,29 @@ def main() -> None:
         print("training with the others; the chief reports", flush=True)
         training.train(settings, dataset, run, warm_start=source, distribution=distribution)
         return
+    model, progress = _train(settings, dataset, run, source, distribution, steps)
+    record = _measure(model, progress, dataset, run, distribution)
+    files.write_json(run.metrics, record)
+    print(
+        f"kept epoch {record['best_epoch']} of {record['epochs']};"
+        f" {record['train_examples_per_second']:,.0f} examples/s;"
+        f" {time.monotonic() - started:.0f} s in all"
+    )
+    report.print_record(record)
+    print(f"record: {run.metrics}")
+
+
+def _train(settings, dataset, run, source, distribution, steps: int) -> tuple:
+    """Trains with a progress bar, and alone: the model of the best epoch, and how it went."""
+    from causerec_tf import training
+    from pipelines.command_line.profiling import StepProfile
+    from pipelines.command_line.progress import ProgressBar
+
     bar = ProgressBar(steps, settings.epochs)
     profiles = [StepProfile(run.events)] if FLAGS.profile else []
     try:
         with run.locked():
-            model, progress = training.train(
+            return training.train(
                 settings,
                 dataset,
                 run,
@@ -108,13 +126,19 @@ def main() -> None:
         bar.close()
         for profile in profiles:
             profile.close()
+
+
+def _measure(model, progress, dataset, run, distribution) -> dict:
+    """The record of a trained run; with --test the figures of each test user go into a file of their own."""
+    from causerec_tf import evaluation, files, records
+
     exclude_seen = False  # as the paper; pipelines/evaluate.py measures the other policy
     test = None
     if FLAGS.test:
         test = evaluation.evaluate(model, dataset, "test", exclude_seen=exclude_seen)
         files.write_arrays(run.test_users, test.per_user)
-    record = records.run_record(
-        settings,
+    return records.run_record(
+        model.settings,
         dataset,
         progress,
         test,
@@ -122,14 +146,6 @@ def main() -> None:
         command=report.this_command(),
         distribution=distribution.about,
     )
-    files.write_json(run.metrics, record)
-    print(
-        f"kept epoch {record['best_epoch']} of {record['epochs']};"
-        f" {record['train_examples_per_second']:,.0f} examples/s;"
-        f" {time.monotonic() - started:.0f} s in all"
-    )
-    report.print_record(record)
-    print(f"record: {run.metrics}")
 
 
 def _describe(about: dict) -> str:

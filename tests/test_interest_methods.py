@@ -64,8 +64,8 @@ class Watched:
         self.candidates = self.layer.draw_candidates(seed)
         return self.candidates
 
-    def __call__(self, *arguments):
-        changes = self.layer(*arguments)
+    def __call__(self, *arguments, **others):
+        changes = self.layer(*arguments, **others)
         self.made = changes if self.candidates is None else changes.naming(self.candidates)
         return changes
 

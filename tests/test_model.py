@@ -45,9 +45,9 @@ def kept_changes(model):
     """A list to which each step adds what its synthesis replaces, by item ids."""
     made, synthesise = [], model.item_synthesis.call
 
-    def keep(history, mask, target, scores, candidates, *others):
-        changes = synthesise(history, mask, target, scores, candidates, *others)
-        made.append(changes.naming(candidates))
+    def keep(*arguments, candidates_P, **others):
+        changes = synthesise(*arguments, candidates_P=candidates_P, **others)
+        made.append(changes.naming(candidates_P))
         return changes
 
     model.item_synthesis.call = keep

@@ -138,8 +138,12 @@ class ItemSynthesis(tf.keras.layers.Layer):
             )
         else:
             substitutes_BCR, found_BCR = self._nearest_substitutes(
-                *(positions_BCR, original_BCR, target_B11, candidates_P),
-                *(history_vectors_BLD, candidate_vectors_PD),
+                positions_BCR,
+                original_BCR,
+                target_B11,
+                candidates_P,
+                history_vectors_BLD,
+                candidate_vectors_PD,
             )
         self.memory.enqueue(tf.boolean_mask(history_BL, mask_BL))
         return Replacements(positions_BCR, substitutes_BCR, chosen_BCR & found_BCR)
