@@ -38,7 +38,7 @@ class Comparison(NamedTuple):
       mean: of the system, over users and seeds.
       baseline: mean of the baseline, likewise.
       interval: of the difference, by the bootstrap over users.
-      p_over_users: the t-test's over users, one for each seed.
+      p_over_users: the t-test's over users, one for each seed; None for fewer than two users.
       p_over_seeds: the t-test's over the seeds' means; None for fewer than two seeds.
     """
 
@@ -46,7 +46,7 @@ class Comparison(NamedTuple):
     mean: float
     baseline: float
     interval: Interval
-    p_over_users: tuple[float, ...]
+    p_over_users: tuple[float | None, ...]
     p_over_seeds: float | None
 
     @property
@@ -86,7 +86,10 @@ def compare(ours: Mapping[int, np.ndarray], theirs: Mapping[int, np.ndarray]) ->
         mean=float(system.mean()),
         baseline=float(baseline.mean()),
         interval=paired_bootstrap((system - baseline).mean(axis=0)),
-        p_over_users=tuple(paired_t_test(one, other) for one, other in zip(system, baseline, strict=True)),
+        p_over_users=tuple(
+            paired_t_test(one, other) if len(one) > 1 else None
+            for one, other in zip(system, baseline, strict=True)
+        ),
         p_over_seeds=(paired_t_test(system.mean(axis=1), baseline.mean(axis=1)) if len(seeds) > 1 else None),
     )
 

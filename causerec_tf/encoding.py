@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from causerec_tf.counterfactual import synthesis
 from causerec_tf.counterfactual.synthesis import Replacements
+from causerec_tf.towers import interest_attention
 from causerec_tf.towers.interest_attention import InterestTower
 
 
@@ -127,7 +128,7 @@ def encode_items_as_interests_written_out(
     flat_NL = tf.reshape(synthesis.apply(history_BL, replacements), [-1, history_BL.shape[1]])
     mask_NL = tf.repeat(mask_BL, num_histories, axis=0)
     logits_NLK = tf.gather(attention.logits(vectors_UD), flat_NL)
-    interests_NKD = attention.pool(tf.gather(vectors_UD, flat_NL), logits_NLK, mask_NL)
+    interests_NKD = interest_attention.pool(tf.gather(vectors_UD, flat_NL), logits_NLK, mask_NL)
     vectors = user_tower.encode_interests(interests_NKD, tf.reduce_any(mask_NL, axis=1))
     return tf.reshape(vectors, [-1, num_histories, *vectors.shape[1:]])
 
@@ -147,7 +148,7 @@ def encode_items_as_interests_by_mean(
     attention, num_histories = user_tower.attention, replacements.replaced_BCR.shape[1]
     length, width = history_BL.shape[1], vectors_UD.shape[1]
     written_NL = tf.reshape(synthesis.apply(history_BL, replacements), [-1, length])
-    weights_NLK = attention.weights_of(
+    weights_NLK = interest_attention.weights_of(
         tf.gather(attention.logits(vectors_UD), written_NL), tf.repeat(mask_BL, num_histories, axis=0)
     )
     weights_NL = tf.reduce_mean(weights_NLK, axis=2)

@@ -70,13 +70,6 @@ class CauseRec(tfrs.Model):
           InputError: the full softmax of these settings does not fit a machine.
         """
         super().__init__()
-        if settings.sampler == "full" and settings.batch_size * num_items > _MOST_LOGITS:
-            raise InputError(
-                f"--sampler=full with --batch_size={settings.batch_size} and {num_items:,} items makes"
-                f" {settings.batch_size * num_items:,} logits a step (at most {_MOST_LOGITS:,}): sample with"
-                " --sampler=uniform, or take smaller batches."
-            )
-        self.settings = settings
         self.num_items = num_items
         self.item_tower = ItemTower(num_items, settings.embedding_dim, seed=settings.seed)
         self.user_tower = user_tower(settings)
@@ -84,6 +77,14 @@ class CauseRec(tfrs.Model):
         if settings.method != "base":
             weights |= {name: getattr(settings, f"lambda_{name}") for name in ("co", "ii", "cm", "cn")}
         self._weights = {name: weight for name, weight in weights.items() if weight > 0}
+        num_matched = settings.batch_size * (1 + settings.num_positives * ("cm" in self._weights))
+        if settings.sampler == "full" and num_matched * num_items > _MOST_LOGITS:
+            raise InputError(
+                f"--sampler=full with {num_matched:,} histories a step and {num_items:,} items makes"
+                f" {num_matched * num_items:,} logits (at most {_MOST_LOGITS:,}): sample with"
+                f" --sampler=uniform, or take smaller batches than --batch_size={settings.batch_size}."
+            )
+        self.settings = settings
         self._means = {name: tf.keras.metrics.Mean(name) for name in self._weights}
         self.item_synthesis = self.interest_synthesis = None
         if len(self._weights) > 1:

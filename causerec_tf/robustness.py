@@ -23,7 +23,6 @@ K = 50
 METRICS = (f"recall@{K}", f"ndcg@{K}", f"hr@{K}")
 OVERLAP = f"overlap@{K}"
 EXPOSURE = f"exposure@{K}"
-RATES = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,8 @@ class Robustness:
         """
         if self.digest != beside.digest:
             raise ValueError("the systems met other clicks: measure both on the same users, with one seed.")
+        if _conditions_of(self) != _conditions_of(beside):
+            raise ValueError("the systems met other conditions: measure both at the same rates.")
         conditions = []
         for ours, theirs in zip(self.conditions, beside.conditions, strict=True):
             less = {
@@ -95,6 +96,10 @@ class Robustness:
             "conditions": conditions,
             "clicks_sha256": self.digest,
         }
+
+
+def _conditions_of(one: Robustness) -> list[tuple]:
+    return [(condition.kind, condition.band, condition.rate) for condition in one.conditions]
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,9 @@ def measure(
     users: EvaluationUsers,
     frequencies: np.ndarray,
     *,
-    rates: Sequence[float] = RATES,
-    num_draws: int = 3,
-    seed: int = 0,
+    rates: Sequence[float],
+    num_draws: int,
+    seed: int,
     on_condition: Callable[[Condition], None] = lambda condition: None,
 ) -> Robustness:
     """Measures a model with and without disturbances.

@@ -25,7 +25,10 @@ def _setting(default, help: str, choices: tuple[str, ...] | None = None):
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one training run. Defaults are the paper's, or ours where it is silent.
+    """The settings of one training run.
+
+    Defaults are the paper's for CauseRec-Item, or ours where it is silent. For CauseRec-Interest and
+    CauseRec-H the paper has up to 30 epochs, for CauseRec-H M = 2 and N = 16, half of them on each level.
 
     Raises:
       InputError: a value is out of bounds.

@@ -80,7 +80,9 @@ def main() -> None:
     print(f"{'':24}{'picture':>11}{'before':>11}{'all users':>11}{'catalogue':>11}{'all - first':>20}")
     for name, one in record["relative_distance"].items():
         figures = (one["in_picture"], one["before"], one["all_users"], one["all_users_catalogue"])
-        difference = f"{one['all_users_minus_first']:+.3f} ± {one['standard_error']:.3f}"
+        difference = report.mean_and_error(
+            {"mean": one["all_users_minus_first"], "standard_error": one["standard_error"]}, 3
+        )
         print(f"{name:24}" + "".join(f"{figure:11.3f}" for figure in figures) + f"{difference:>20}")
     print(f"users {', '.join(shown_ids)}, drawn with --seed={FLAGS.seed}: {output}")
 

@@ -15,9 +15,6 @@ from pipelines.studies import disturbed, robustness_page
 
 FLAGS = flags.FLAGS
 
-# Those that pipelines/robustness.py takes unless told otherwise.
-_DRAWS, _SEED_OF_DRAWS = 3, 0
-
 flags.DEFINE_string("run", None, "Directory of a trained run.", required=True)
 flags.DEFINE_string("dataset", None, "Where the run's dataset is, if not where it was trained from.")
 flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
@@ -73,12 +70,14 @@ def main() -> None:
 
 def _disturbed(trained, rates: list[float]) -> dict:
     """Measures with disturbed histories, prints what is lost, and gives it for the record."""
-    result = disturbed.measure(trained, FLAGS.run, FLAGS.split, rates, num_draws=_DRAWS, seed=_SEED_OF_DRAWS)
+    result = disturbed.measure(
+        trained, FLAGS.run, FLAGS.split, rates, num_draws=disturbed.NUM_DRAWS, seed=disturbed.SEED
+    )
     conditions = [one.record() for one in result.conditions]
     print(robustness_page.summary(conditions))
     return {
-        "seed": _SEED_OF_DRAWS,
-        "draws": _DRAWS,
+        "seed": disturbed.SEED,
+        "draws": disturbed.NUM_DRAWS,
         "conditions": conditions,
         "clicks_sha256": result.digest,
     }

@@ -46,7 +46,7 @@ def main() -> None:
     print(f"{FLAGS.remove} items of each history removed{'':8}{'top 50 replaced':>22}{'first item lost':>22}")
     for way, values in answers.items():
         cells = (values["replaced@50"], values["lost@50"])
-        print(f"{way:41}" + "".join(f"{cell['mean']:13.4f} ± {cell['standard_error']:.4f}" for cell in cells))
+        print(f"{way:41}" + "".join(f"{report.mean_and_error(cell, 4):>22}" for cell in cells))
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output, record)
     print(f"record: {output}")

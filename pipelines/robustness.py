@@ -21,9 +21,11 @@ flags.DEFINE_list("runs", None, "Directories of trained runs on one dataset, com
 flags.DEFINE_string("dataset", None, "Where that dataset is, if not where they were trained from.")
 flags.DEFINE_string("output", None, "Directory to make.", required=True)
 flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
-flags.DEFINE_list("rates", ["0.1", "0.2", "0.3", "0.4", "0.5"], "Clicks, as shares of the history's items.")
-flags.DEFINE_integer("draws", 3, "Draws of each kind, and attacked items of each band.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of the draws.", lower_bound=0)
+flags.DEFINE_list("rates", [*disturbed.RATES], "Clicks, as shares of the history's items.")
+flags.DEFINE_integer(
+    "draws", disturbed.NUM_DRAWS, "Draws of each kind, and attacked items of each band.", lower_bound=1
+)
+flags.DEFINE_integer("seed", disturbed.SEED, "Of the draws.", lower_bound=0)
 flags.DEFINE_bool("overwrite", False, "Replace an --output that this script made.")
 
 _MARKER = "robustness.json"

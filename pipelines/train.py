@@ -81,6 +81,11 @@ def main() -> None:
                 " again. Choose another --run to train it anew."
             )
         print(f"{run.path} is trained, but lacks {', '.join(missing)}: measuring it again.")
+    if settings.method == "hierarchical" and 1 in (settings.num_positives, settings.num_negatives):
+        print(
+            f"note: --num_positives={settings.num_positives} and --num_negatives={settings.num_negatives} are"
+            " halved between items and interests, and one of one goes to the items; the paper has 2 and 16"
+        )
     steps = num_batches(dataset, settings.batch_size)
     print(
         f"{settings.system} on {dataset.name}: {dataset.num_items:,} items,"

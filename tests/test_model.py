@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from causerec_tf import encoding
 from causerec_tf.counterfactual import synthesis
-from causerec_tf.model import CauseRec
+from causerec_tf.errors import InputError
+from causerec_tf.model import CauseRec, _Draw
 from causerec_tf.optimizers import SparseAdam
 from causerec_tf.settings import Settings
 from causerec_tf.training import explain_non_finite
@@ -103,15 +104,22 @@ def test_an_empty_memory_gives_the_gradient_of_the_base():
         )
 
 
-@pytest.mark.parametrize("tower", ["mean", "mind", "comirec_sa", "comirec_dr"])
-def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower):
+@pytest.mark.parametrize(
+    ("tower", "sampler"),
+    [
+        *(("mean", sampler) for sampler in ("full", "uniform", "log_uniform")),
+        *((tower, "full") for tower in ("mind", "comirec_sa", "comirec_dr")),
+    ],
+)
+def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower, sampler):
     """Twin: vectors from the tower (tested by itself), losses from NumPy, sums by hand.
 
     Of several vectors the matching losses take MIND's attention for MIND, and otherwise, as the contrasts do
     for each history, the one with the largest inner product with the target.
     """
     weights = {"lambda_co": 0.3, "lambda_ii": 0.7, "lambda_cm": 0.6, "lambda_cn": 0.4}
-    model = make(method="item", sampler="full", tower=tower, attention_power=2.0, **weights)
+    sharp = {"temperature": 0.5, "attention_power": 2.0}
+    model = make(method="item", sampler=sampler, tower=tower, **sharp, **weights)
     inputs = batch()
     model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
     history, target = inputs["history"], inputs["target"]
@@ -122,9 +130,12 @@ def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower
     written = synthesis.apply(history, made[0])
     vectors = np.stack([model.encode(history), *map(model.encode, tf.unstack(written, axis=1))], axis=1)
     exists = made[0].exists_BC.numpy()
+    ids = model._draw_negatives(tf.constant(0)).ids_S.numpy()
+    if sampler == "full":
+        np.testing.assert_array_equal(ids, np.arange(1, NUM_ITEMS + 1))
     want = 0.0
     for b in range(len(target)):
-        ids, wanted = np.arange(1, NUM_ITEMS + 1), table[target[b]]
+        wanted = table[target[b]]
         of_histories = vectors[b]
         if tower != "mean":
             of_histories = np.array([several[np.argmax(several @ wanted)] for several in vectors[b]])
@@ -132,7 +143,19 @@ def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower
         if tower == "mind":
             matched = [reference.label_aware_attention(one, wanted, 2.0) for one in vectors[b, :3]]
         of_user, *of_positives = (
-            reference.sampled_softmax(one[None], wanted[None], table[1:], target[b : b + 1].numpy(), ids)[0]
+            reference.sampled_softmax(
+                one[None],
+                wanted[None],
+                table[ids],
+                target[b : b + 1].numpy(),
+                ids,
+                *(
+                    map(log_expected_count, (target[b : b + 1].numpy(), ids))
+                    if sampler == "log_uniform"
+                    else ()
+                ),
+                t=0.5,
+            )[0]
             for one in matched
         )
         want += of_user
@@ -142,9 +165,39 @@ def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower
         one = of_histories[1:3], of_histories[3:], exists[b, :2], exists[b, 2:]
         want += 0.3 * reference.contrast_with_observation(of_histories[0], *one)
         want += 0.7 * reference.contrast_with_items(wanted, *one)
-        want += 0.4 * reference.rank_over_negatives(of_histories[0], wanted, of_histories[3:], exists[b, 2:])
+        behind = wanted, of_histories[3:], exists[b, 2:]
+        want += 0.4 * reference.rank_over_negatives(of_histories[0], *behind, t=0.5)
     np.testing.assert_allclose(loss, want / len(target), rtol=1e-4)
     assert {0, 2} <= set(exists[:, :2].sum(axis=1))
+
+
+def log_expected_count(ids):
+    """Of 30 draws by Zipf's law in the form P(id) = log((id + 1) / id) / log(V + 1)."""
+    return np.log(SMALL["num_sampled"] * np.log((ids + 1) / ids) / np.log(NUM_ITEMS + 1))
+
+
+def test_every_step_and_every_run_draws_anew_and_a_step_again_the_same():
+    def drawn(seed, step):
+        model = make(method="item", seed=seed)
+        model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+        made = kept_changes(model)
+        model.compute_loss(batch() | {"step": tf.constant(step, tf.int64)}, training=True)
+        return (
+            model._draw_negatives(tf.constant(step, tf.int64)).ids_S.numpy(),
+            made[0].positions_BCR.numpy(),
+            made[0].substitutes_BCR.numpy(),
+        )
+
+    first = drawn(0, 0)
+    for again, one in zip(drawn(0, 0), first, strict=True):
+        np.testing.assert_array_equal(again, one)
+    for other in (drawn(0, 1), drawn(1, 0)):
+        for one, theirs in zip(first, other, strict=True):
+            assert (one != theirs).mean() > 0.2
+    # What one purpose draws says nothing of another's.
+    model = make()
+    seeds = {tuple(model._seed(draw, tf.constant(step)).numpy()) for draw in _Draw for step in range(4)}
+    assert len(seeds) == 4 * len(_Draw)
 
 
 @pytest.mark.parametrize("scores", ["target", "random"])
@@ -283,3 +336,15 @@ def test_the_cosine_is_trained_and_ranked_by_vectors_of_length_one(tower):
     ids = np.arange(1, NUM_ITEMS + 1)
     want = reference.sampled_softmax(unit, items[target - 1], items, target, ids, t=0.1).mean()
     np.testing.assert_allclose(model.compute_loss(inputs, training=True), want, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("changes", "histories"), [({}, "1,024"), ({"lambda_cm": 0.5}, "3,072")])
+def test_a_full_softmax_that_fits_no_machine_is_refused(changes, histories):
+    """L_cm ranks the counterfactual positives, too: two of them make it three times as large."""
+    settings = Settings(**SMALL, method="item", sampler="full", batch_size=1024, **changes)
+    largest = (1 << 28) // int(histories.replace(",", ""))
+    with pytest.raises(
+        InputError, match=f"--sampler=full with {histories} histories a step and {largest + 1:,}"
+    ):
+        CauseRec(settings, largest + 1)
+    CauseRec(settings, largest)

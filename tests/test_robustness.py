@@ -1,5 +1,7 @@
 """Figures under disturbance, against sets and loops."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -43,9 +45,41 @@ def test_conditions_equal_the_definitions_and_every_system_meets_the_same_clicks
         *["attack"] * 4,
     ]
 
+    def ranked(histories, user):
+        history = histories.items[histories.row_splits[user] : histories.row_splits[user + 1]][-6:]
+        vector = model.encode(np.array([[*history, *[0] * (6 - len(history))]], np.int32)).numpy()
+        return reference.top_k(vector, model.item_embeddings()[1:], 50, None)[0]
+
+    clean = evaluation.rank_users(model, users, 50, exclude_seen=False)
+    foreign = {"num_items": NUM_ITEMS, "seed": 9}
+    for condition, clicks, disturb in (
+        (
+            got.conditions[0],
+            functools.partial(disturbances.random_insertions, **foreign),
+            disturbances.insert,
+        ),
+        (got.conditions[1], functools.partial(disturbances.replacements, **foreign), disturbances.replace),
+        (got.conditions[2], functools.partial(disturbances.replacements, **foreign), disturbances.remove),
+        (
+            got.conditions[3],
+            functools.partial(disturbances.popular_insertions, frequencies=frequencies, seed=9),
+            disturbances.insert,
+        ),
+    ):
+        recalls, overlaps = np.zeros(30), np.zeros(30)
+        for draw in (0, 1):
+            histories = disturb(users.seen, clicks(users, draw=draw), 0.4)
+            for user in range(30):
+                best = set(ranked(histories, user))
+                targets = set(users.targets.items[slice(*users.targets.row_splits[user : user + 2])].tolist())
+                recalls[user] += len(best & targets) / len(targets) / 2
+                overlaps[user] += len(best & set(clean[user])) / 50 / 2
+        np.testing.assert_allclose(condition.values["recall@50"], recalls, atol=1e-6)
+        np.testing.assert_allclose(condition.values["overlap@50"], overlaps, atol=1e-6)
+        assert (overlaps < 1).any()
+
     band, condition = "10 to 50 %", got.conditions[6]
     assert condition.band == band
-    clean = evaluation.rank_users(model, users, 50, exclude_seen=False)
     recalls, exposures, gains = ([[] for _ in range(30)] for _ in range(3))
     for draw, item in enumerate(got.attacked[band]):
         pushed = disturbances.insert(users.seen, disturbances.attack(users, item, seed=9, draw=draw), 0.4)
@@ -55,12 +89,10 @@ def test_conditions_equal_the_definitions_and_every_system_meets_the_same_clicks
             targets = users.targets.items[cut_targets].tolist()
             if item in [*users.seen.items[cut].tolist(), *targets]:
                 continue
-            history = pushed.items[pushed.row_splits[user] : pushed.row_splits[user + 1]][-6:]
-            vector = model.encode(np.array([[*history, *[0] * (6 - len(history))]], np.int32)).numpy()
-            ranked = reference.top_k(vector, model.item_embeddings()[1:], 50, None)[0]
-            recalls[user].append(len(set(ranked) & set(targets)) / len(targets))
-            exposures[user].append(item in ranked)
-            gains[user].append(float(item in ranked) - float(item in clean[user]))
+            best = ranked(pushed, user)
+            recalls[user].append(len(set(best) & set(targets)) / len(targets))
+            exposures[user].append(item in best)
+            gains[user].append(float(item in best) - float(item in clean[user]))
     for name, want in (("recall@50", recalls), ("exposure@50", exposures)):
         means = [np.mean(one) if one else np.nan for one in want]
         assert condition.values[name] == pytest.approx(means, nan_ok=True)
@@ -74,9 +106,11 @@ def test_conditions_equal_the_definitions_and_every_system_meets_the_same_clicks
     assert record["change_minus_first"]["recall@50"]["standard_error"] == pytest.approx(error)
     with pytest.raises(ValueError, match="met other clicks"):
         got.record(robustness.measure(model, users, frequencies, rates=(0.4,), num_draws=2, seed=8))
+    with pytest.raises(ValueError, match="other conditions"):
+        got.record(robustness.measure(model, users, frequencies, rates=(0.3,), num_draws=2, seed=9))
 
 
 @pytest.mark.parametrize("rates", [(), (0.0,), (0.1, 1.2), (0.1, 0.1)])
 def test_rates_that_cannot_be(rates):
     with pytest.raises(InputError, match="wanted different ones above 0"):
-        robustness.measure(None, some_users(3), np.ones(NUM_ITEMS), rates=rates)
+        robustness.measure(None, some_users(3), np.ones(NUM_ITEMS), rates=rates, num_draws=1, seed=0)

@@ -14,7 +14,7 @@ class InterestAttention(tf.keras.layers.Layer):
         A = softmax(W_2 tanh(W_1 X^T))^T,   C = A^T X
 
     The softmax runs over the real items. An item's logits depend on nothing but the item: whoever encodes
-    many histories of the same items can compute `logits` once for each of them and hand them to `pool`.
+    many histories of the same items can compute `logits` once for each of them and hand them to `pool` below.
     """
 
     def __init__(self, embedding_dim: int, *, num_concepts: int, attention_dim: int, seed: int = 0, **kwargs):
@@ -49,30 +49,32 @@ class InterestAttention(tf.keras.layers.Layer):
         Returns:
           float [B, K, d]; zeros where no item is real.
         """
-        return self.pool(concepts_BLD, self.logits(concepts_BLD), mask_BL)
+        return pool(concepts_BLD, self.logits(concepts_BLD), mask_BL)
 
     def logits(self, items: tf.Tensor) -> tf.Tensor:
         """`W_2 tanh(W_1 x)` of each item, float [..., d] -> float32 [..., K]."""
         return tf.cast(self._logits(self._hidden(items)), tf.float32)
 
-    def pool(self, concepts_BLD: tf.Tensor, logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """The softmax over the items and the weighted means.
 
-        Args:
-          concepts_BLD: float [B, L, d], the items.
-          logits_BLK: float [B, L, K], their logits.
-          mask_BL: bool [B, L], which of them are real.
+def pool(concepts_BLD: tf.Tensor, logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+    """K means of the items, each weighted by the softmax of its logits over the real ones.
 
-        Returns:
-          float [B, K, d]; zeros where no item is real.
-        """
-        return tf.matmul(self.weights_of(logits_BLK, mask_BL), concepts_BLD, transpose_a=True)
+    Args:
+      concepts_BLD: float [B, L, d], the items.
+      logits_BLK: float [B, L, K], their logits.
+      mask_BL: bool [B, L], which of them are real.
 
-    def weights_of(self, logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """The softmax over the items, float [B, L, K]; zeros for padding, also where all is padding."""
-        mask_BL1 = mask_BL[..., tf.newaxis]
-        weights_BLK = tf.nn.softmax(tf.where(mask_BL1, logits_BLK, logits_BLK.dtype.min), axis=1)
-        return weights_BLK * tf.cast(mask_BL1, tf.float32)
+    Returns:
+      float [B, K, d]; zeros where no item is real.
+    """
+    return tf.matmul(weights_of(logits_BLK, mask_BL), concepts_BLD, transpose_a=True)
+
+
+def weights_of(logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+    """The softmax over the items, float [B, L, K]; zeros for padding, also where all is padding."""
+    mask_BL1 = mask_BL[..., tf.newaxis]
+    weights_BLK = tf.nn.softmax(tf.where(mask_BL1, logits_BLK, logits_BLK.dtype.min), axis=1)
+    return weights_BLK * tf.cast(mask_BL1, tf.float32)
 
 
 class InterestTower(tf.keras.layers.Layer):

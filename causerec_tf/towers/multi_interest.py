@@ -5,8 +5,7 @@ Shapes: B examples, L history positions, d vector size, K interests, d_a width o
 
 import tensorflow as tf
 
-from causerec_tf.towers import positions
-from causerec_tf.towers.interest_attention import InterestAttention
+from causerec_tf.towers import interest_attention, positions
 from causerec_tf.towers.seeds import seed_of
 
 
@@ -34,14 +33,20 @@ class SelfAttentiveMultiInterestTower(tf.keras.layers.Layer):
         self.num_interests = num_interests
         self.max_history = max_history
         self._seed = seed
-        # Its own seed: an attention over interest concepts may stand in front of this tower.
-        self._attention = InterestAttention(
-            embedding_dim,
-            num_concepts=num_interests,
-            attention_dim=4 * embedding_dim,
-            seed=seed_of(seed, 0),
+        self._hidden = tf.keras.layers.Dense(
+            4 * embedding_dim,
+            activation="tanh",
+            use_bias=False,
+            kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, 0)),
+            name="hidden",
             dtype=self.dtype_policy,
-            name="attention",
+        )
+        self._logits = tf.keras.layers.Dense(
+            num_interests,
+            use_bias=False,
+            kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, 1)),
+            name="logits",
+            dtype=self.dtype_policy,
         )
 
     def build(self, input_shape) -> None:
@@ -49,10 +54,11 @@ class SelfAttentiveMultiInterestTower(tf.keras.layers.Layer):
         self._positions = self.add_weight(
             name="positions",
             shape=[self.max_history, self.embedding_dim],
-            initializer=tf.keras.initializers.GlorotUniform(seed_of(self._seed, 1)),
+            initializer=tf.keras.initializers.GlorotUniform(seed_of(self._seed, 2)),
             experimental_autocast=False,
         )
-        self._attention.build(None)
+        self._hidden.build([None, None, self.embedding_dim])
+        self._logits.build([None, None, 4 * self.embedding_dim])
         super().build(input_shape)
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
@@ -66,4 +72,5 @@ class SelfAttentiveMultiInterestTower(tf.keras.layers.Layer):
           float32 [B, K, d]; zeros where no concept is real.
         """
         placed_BLD = concepts_BLD + positions.from_oldest(self._positions, tf.shape(mask_BL)[1])
-        return self._attention.pool(concepts_BLD, self._attention.logits(placed_BLD), mask_BL)
+        logits_BLK = tf.cast(self._logits(self._hidden(placed_BLD)), tf.float32)
+        return interest_attention.pool(concepts_BLD, logits_BLK, mask_BL)

@@ -19,6 +19,16 @@ def print_record(record: dict) -> None:
         print(f"{name:16}" + "".join(f"{figures[column]:11.4f}" for column in _COLUMNS))
 
 
+def mean_and_error(measured: dict, decimals: int) -> str:
+    """`.1234 ± .0056` of what `comparison.mean_and_standard_error` gives; words where it gives nothing."""
+    if measured["mean"] is None:
+        return "no user"
+    error = measured["standard_error"]
+    return f"{measured['mean']:.{decimals}f}" + (
+        " (one user)" if error is None else f" ± {error:.{decimals}f}"
+    )
+
+
 def this_command() -> str:
     """The command that runs this script, to be written into a record."""
     return shlex.join(["python", *sys.argv])

@@ -160,6 +160,7 @@ def _test_rows(name: list[str], comparisons: Mapping[str, comparison.Comparison]
 
 def _test_cells(one: comparison.Comparison) -> list[str]:
     relative = "" if one.relative is None else f"{one.relative:+.1%}"
+    over_users = ("one user" if p is None else _p_value(p) for p in one.p_over_users)
     over_seeds = "one seed" if one.p_over_seeds is None else _p_value(one.p_over_seeds)
     return [
         ", ".join(str(seed) for seed in one.seeds),
@@ -167,7 +168,7 @@ def _test_cells(one: comparison.Comparison) -> list[str]:
         relative,
         f"{_signed(one.interval.low)} to {_signed(one.interval.high)}",
         _p_value(one.interval.p_value),
-        ", ".join(_p_value(p) for p in one.p_over_users),
+        ", ".join(over_users),
         over_seeds,
     ]
 

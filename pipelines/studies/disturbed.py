@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from causerec_tf.robustness import Robustness
     from causerec_tf.runs import TrainedRun
 
+# What the scripts take unless told otherwise.
+RATES = ("0.1", "0.2", "0.3", "0.4", "0.5")
+NUM_DRAWS = 3
+SEED = 0
+
 
 def rates_of(flag: str, given: Sequence[str]) -> list[float]:
     """Reads the rates of a flag.
