@@ -4,6 +4,7 @@ Shape legend: B requests, K vectors a user, V items, R rows (V and the withdrawn
 F fetched items.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,13 +90,20 @@ class Catalogue:
     def find(self, text: str, limit: int) -> list[str]:
         """The ids of the most popular items whose id or name contains a text; upper and lower case alike."""
         wanted = text.casefold()
-        names = self._item_ids if self._names is None else self._names
         found = (
-            item_id
-            for item_id, name in zip(self._item_ids, names, strict=True)
-            if wanted in name.casefold() or wanted in item_id.casefold()
+            item_id for item_id, folded in zip(self._item_ids, self._folded, strict=True) if wanted in folded
         )
         return list(itertools.islice(found, limit))
+
+    @functools.cached_property
+    def _folded(self) -> list[str]:
+        """What is searched for a text: R times name and id without upper case, made at the first search."""
+        if self._names is None:
+            return [item_id.casefold() for item_id in self._item_ids]
+        # Both are lines of a file, so the end of a line keeps them apart.
+        return [
+            f"{name}\n{item_id}".casefold() for name, item_id in zip(self._names, self._item_ids, strict=True)
+        ]
 
     def most_popular(self, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The answer for a user of whom nothing is known: k rows that are not in `seen`, and zeros."""

@@ -5,6 +5,7 @@ python export/serve.py --bundle=bundles/shop --host=0.0.0.0 --tower_address=towe
 """
 
 import dataclasses
+import os
 import signal
 import socket
 from pathlib import Path
@@ -38,6 +39,12 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("timeout_ms", Options.timeout_ms, "Time for a request that names none.", 1)
 flags.DEFINE_integer("max_timeout_ms", Options.max_timeout_ms, "The longest time that a request may name.", 1)
 flags.DEFINE_integer("max_body_bytes", Options.max_body_bytes, "The largest request.", 1)
+flags.DEFINE_float(
+    "max_body_seconds", Options.max_body_seconds, "How long the body of a request may take to arrive.", 0.05
+)
+flags.DEFINE_integer(
+    "max_connections", 1_000, "Connections, idle ones too, beyond which a request gets status 503.", 1
+)
 flags.DEFINE_float("poll_seconds", Options.poll_seconds, "How often to look for a newer version.", 0.05)
 flags.DEFINE_integer("drain_seconds", 30, "How long a stopping service waits for requests under way.", 1)
 flags.DEFINE_bool("log_requests", True, "Write a line for every request.")
@@ -69,7 +76,11 @@ def main() -> None:
     service = Service(Options(**named | {"bundle": Path(FLAGS.bundle)}))
     app = create_app(service, log_requests=FLAGS.log_requests, page=FLAGS.page)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=FLAGS.drain_seconds
+        app,
+        log_config=None,
+        access_log=False,
+        limit_concurrency=FLAGS.max_connections + 1,  # it refuses at its limit, not beyond it
+        timeout_graceful_shutdown=FLAGS.drain_seconds,
     )
     # The server handles both while it runs: no new connections, an answer to all that is under way. Then it
     # raises them again, which would look like a failure.
@@ -82,6 +93,9 @@ def main() -> None:
     LOGGER.info("serving", extra={"fields": about})
     uvicorn.Server(config).run(sockets=[listening])
     LOGGER.info("stopped")
+    if not service.close(seconds=0.0):
+        # A thread that is loading a version, in native code, would not survive the end of the interpreter.
+        os._exit(0)
 
 
 def _bound(host: str, port: int) -> socket.socket:

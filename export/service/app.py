@@ -1,5 +1,6 @@
 """The web application: paths, and which failure becomes which status."""
 
+import reprlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import field_validator
 from starlette.exceptions import HTTPException
 
 from export.answers import Recommendation
@@ -17,6 +19,7 @@ from export.errors import BundleError, TowerBusyError, TowerError, TowerTimeoutE
 from export.service.body_limit import BodyLimit
 from export.service.logs import LOGGER
 from export.service.messages import (
+    MOST_ERRORS,
     BatchRecommended,
     BatchRequest,
     Explained,
@@ -29,12 +32,12 @@ from export.service.messages import (
     Scored,
 )
 from export.service.observation import Observation
-from export.service.service import Question, Service
+from export.service.service import Lookup, Question, Service
 from export.service.work_queue import DeadlineError, QueueFullError
 
 _PAGE = Path(__file__).with_name("page.html")
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Failure} for status in (400, 413, 422, 429, 503, 504)
+    status: {"model": Failure} for status in (400, 408, 413, 422, 429, 503, 504)
 }
 _STATUS: dict[type[Exception], int] = {
     QueueFullError: 429,
@@ -44,7 +47,6 @@ _STATUS: dict[type[Exception], int] = {
     TowerError: 503,
     BundleError: 503,  # a request has been checked by then: what cannot be used is the bundle
 }
-_ERRORS_TOLD = 3
 
 
 def create_app(service: Service, *, log_requests: bool = True, page: bool = True) -> FastAPI:
@@ -68,7 +70,11 @@ def create_app(service: Service, *, log_requests: bool = True, page: bool = True
         # The documentation page of the framework loads its scripts from elsewhere; it works where that does.
         redoc_url=None,
     )
-    app.add_middleware(BodyLimit, most_bytes=service.options.max_body_bytes)
+    app.add_middleware(
+        BodyLimit,
+        most_bytes=service.options.max_body_bytes,
+        most_seconds=service.options.max_body_seconds,
+    )
     app.add_middleware(Observation, metrics=service.metrics, log_requests=log_requests)
     _add_failures(app)
     _add_operations(app, service)
@@ -79,6 +85,19 @@ def create_app(service: Service, *, log_requests: bool = True, page: bool = True
 
 
 def _add_recommendations(app: FastAPI, service: Service) -> None:
+    most = service.options.max_batch
+
+    class LimitedBatchRequest(BatchRequest):
+        """Several histories, at most --max_batch, answered in their order."""
+
+        @field_validator("histories", mode="before")
+        @classmethod
+        def _counted(cls, histories: Any) -> Any:
+            """Counts the histories before any of them is read."""
+            if isinstance(histories, list) and not 1 <= len(histories) <= most:
+                raise ValueError(f"{len(histories)} of them; wanted 1 to {most}")
+            return histories
+
     @app.post("/recommend", responses=_FAILURES)
     async def recommend(request: RecommendRequest) -> Recommended:
         """Recommends for one history."""
@@ -87,11 +106,8 @@ def _add_recommendations(app: FastAPI, service: Service) -> None:
         return _recommended(answers)[0]
 
     @app.post("/recommend/batch", responses=_FAILURES)
-    async def recommend_batch(request: BatchRequest) -> BatchRecommended:
+    async def recommend_batch(request: LimitedBatchRequest) -> BatchRecommended:
         """Recommends for several histories at once."""
-        most = service.options.max_batch
-        if not 1 <= len(request.histories) <= most:
-            raise HTTPException(422, f"histories: {len(request.histories)} of them; wanted 1 to {most}.")
         k = _checked_k(request.k, service)
         questions = [Question(history, k, request.exclude_seen) for history in request.histories]
         answers = await service.recommend(questions, _seconds(request.timeout_ms, service))
@@ -128,11 +144,11 @@ def _add_page(app: FastAPI, service: Service) -> None:
             version=answer.version,
         )
 
-    @app.get("/items")
-    def items(query: str = Query(max_length=200), limit: int = Query(10, ge=1, le=100)) -> list[Named]:
+    @app.get("/items", responses=_FAILURES)
+    async def items(query: str = Query(max_length=200), limit: int = Query(10, ge=1, le=100)) -> list[Named]:
         """Finds items whose id or name contains a text, the most popular first."""
-        catalogue = service.catalogue
-        return [_named(catalogue, item) for item in catalogue.find(query, limit)]
+        found = await service.find(Lookup(query, limit), _seconds(None, service))
+        return [_named(found.catalogue, item) for item in found.items]
 
     @app.get("/examples")
     def examples() -> list[list[Named]]:
@@ -150,16 +166,19 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     @app.get("/readyz", responses={503: {"model": Failure}})
     async def readyz() -> Readiness:
         """Tower and index answer. Send requests only while this does not fail."""
-        question = Question([], 1, True)
+        # Busy is not broken: taken out of the balancer, it would leave its load to the others.
         try:
-            version = (await service.recommend([question], _seconds(None, service)))[0].version
+            await service.recommend([Question([], 1, True)], _seconds(None, service))
         except (QueueFullError, TowerBusyError):
-            # Busy is not broken: taken out of the balancer, it would leave its load to the others.
-            version = service.catalogue.version
+            pass
+        except DeadlineError:
+            if not service.waiting:
+                raise
+        catalogue = service.catalogue
         return Readiness(
             ready=True,
-            version=version,
-            items=service.catalogue.num_items,
+            version=catalogue.version,
+            items=catalogue.num_items,
             max_k=service.options.max_k,
         )
 
@@ -185,7 +204,7 @@ def _add_failures(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return _failure(422, " ".join(_told(one) for one in error.errors()[:_ERRORS_TOLD]))
+        return _failure(422, " ".join(_told(one) for one in error.errors()[:MOST_ERRORS]))
 
     @app.exception_handler(Exception)
     async def unforeseen(_request: Request, _error: Exception) -> JSONResponse:
@@ -193,7 +212,9 @@ def _add_failures(app: FastAPI) -> None:
 
 
 def _failure(status: int, message: str) -> JSONResponse:
-    headers = {"Retry-After": "1"} if status in (429, 503) else None
+    headers = {"Retry-After": "1"} if status in (429, 503) else {}
+    if status == 408:
+        headers["Connection"] = "close"  # or the server would go on reading the rest
     return JSONResponse({"error": _encodable(message)}, status, headers)
 
 
@@ -213,7 +234,7 @@ def _told(error: dict) -> str:
         if source == "query":
             return f"{place}: missing in the address."
         return f"{place}: missing; wanted it in the JSON of the body."
-    return f"{place}: got {error['input']!r:.100}; {wanted[:1].lower()}{wanted[1:]}."
+    return f"{place}: got {reprlib.repr(error['input'])}; {wanted[:1].lower()}{wanted[1:]}."
 
 
 def _checked_k(k: int, service: Service) -> int:

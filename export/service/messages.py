@@ -1,10 +1,14 @@
 """What goes over the wire: the JSON of requests and answers, checked by pydantic."""
 
+import itertools
+import reprlib
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
 DEFAULT_K = 20
+# Errors in one refusal. Each is made on the event loop, where every other request waits for it.
+MOST_ERRORS = 3
 
 
 def _item_ids(history: Any) -> Any:
@@ -13,7 +17,7 @@ def _item_ids(history: Any) -> Any:
         raise ValueError("wanted a list of item ids, oldest first")
     for number, item in enumerate(history):
         if type(item) not in (str, int):
-            raise ValueError(f"item {number} is {item!r:.50}; wanted a string or an integer")
+            raise ValueError(f"item {number} is {reprlib.repr(item)}; wanted a string or an integer")
     return [str(item) for item in history]
 
 
@@ -36,6 +40,16 @@ class _Request(BaseModel):
         description="Milliseconds in which an answer is of use; --timeout_ms if absent.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_unknown(cls, body: Any) -> Any:
+        """Leaves only the first unknown fields to be refused: each is an error of its own."""
+        if not isinstance(body, dict):
+            return body
+        known = [name for name in cls.model_fields if name in body]
+        unknown = (name for name in body if name not in cls.model_fields)
+        return {name: body[name] for name in [*known, *itertools.islice(unknown, MOST_ERRORS)]}
+
 
 class RecommendRequest(_Request):
     """One history."""
@@ -46,7 +60,7 @@ class RecommendRequest(_Request):
 class BatchRequest(_Request):
     """Several histories, answered in their order."""
 
-    histories: list[History] = Field(examples=[[["35462", "31094"], []]])
+    histories: Annotated[list[History], FailFast()] = Field(examples=[[["35462", "31094"], []]])
 
 
 class Recommended(BaseModel):

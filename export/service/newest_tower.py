@@ -98,7 +98,12 @@ class Follower(threading.Thread):
             if number is not None:
                 self._on_change(number)
 
-    def stop(self) -> None:
-        """Ends the thread, after a look that has begun."""
+    def stop(self, seconds: float) -> bool:
+        """Ends the thread, and tells whether it has ended.
+
+        Args:
+          seconds: how long to wait for a look that has begun; the loading of a version cannot be stopped.
+        """
         self._stopped.set()
-        self.join()
+        self.join(seconds)
+        return not self.is_alive()

@@ -22,6 +22,7 @@ class Options:
       timeout_ms: of a request that names none.
       max_timeout_ms: the longest that a request may name.
       max_body_bytes: of a request.
+      max_body_seconds: from a request's head to the end of its body.
       poll_seconds: between two looks for a newer version.
     """
 
@@ -36,4 +37,5 @@ class Options:
     timeout_ms: int = 1_000
     max_timeout_ms: int = 60_000
     max_body_bytes: int = 2**20
+    max_body_seconds: float = 10.0
     poll_seconds: float = 2.0

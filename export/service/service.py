@@ -1,5 +1,6 @@
-"""The service without its web framework: a bundle, a tower, two queues, and limits."""
+"""The service without its web framework: a bundle, a tower, three queues, and limits."""
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from export.answers import Influence, Recommendation, TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
+from export.errors import TowerError
 from export.publishing.layout import TOWER_EXTRA, resolve_number, tower_directory
 from export.retriever import Retriever
 from export.service.logs import LOGGER
@@ -19,6 +21,8 @@ from export.towers.requests import read_warm_up
 from export.user_tower import WARM_UP
 
 _EXPLANATIONS_WAITING = 8
+_EXPLANATION_ATTEMPTS = 2
+_LOOKUPS_WAITING = 8
 _EXAMPLES = 20
 
 
@@ -32,8 +36,24 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Lookup:
+    """A text, and how many of the items that contain it are wanted."""
+
+    text: str
+    limit: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """The ids of the items that contain a text, and the catalogue that has their names."""
+
+    items: list[str]
+    catalogue: Catalogue
+
+
+@dataclass(frozen=True)
 class Explanation:
-    """A recommendation, the past items on which it rests, and the catalogue that has their names."""
+    """A recommendation, the past items on which it rests, and the catalogue of both, of one version."""
 
     recommendation: Recommendation
     influences: list[Influence]
@@ -74,7 +94,10 @@ class Service:
         self._explanations = WorkQueue(
             self._explain, most_waiting=_EXPLANATIONS_WAITING, most_together=1, threads=1
         )
-        self.metrics.waiting.set_function(lambda: self._questions.waiting)
+        self._lookups = WorkQueue(
+            self._look_up, most_waiting=_LOOKUPS_WAITING, most_together=1, threads=1, what="lookups"
+        )
+        self.metrics.waiting.set_function(lambda: self.waiting)
         self._follower = Follower(refresh, options.poll_seconds, self._changed, self._failed)
         self._follower.start()
 
@@ -82,6 +105,11 @@ class Service:
     def catalogue(self) -> Catalogue:
         """The items of the version that answered last."""
         return self._retriever.catalogue
+
+    @property
+    def waiting(self) -> int:
+        """How many questions no thread has taken yet."""
+        return self._questions.waiting
 
     async def recommend(self, questions: Sequence[Question], seconds: float) -> list[Recommendation]:
         """Answers within `seconds`.
@@ -106,6 +134,17 @@ class Service:
         """
         return (await self._explanations.ask([question], seconds))[0]
 
+    async def find(self, lookup: Lookup, seconds: float) -> Found:
+        """Finds items by a text within `seconds`.
+
+        A search goes through the whole catalogue, so it has a queue of its own, too.
+
+        Raises:
+          QueueFullError: too many lookups are waiting.
+          DeadlineError: the time is over.
+        """
+        return (await self._lookups.ask([lookup], seconds))[0]
+
     def examples(self) -> list[list[str]]:
         """Histories of real users: those of the newest tower's warm-up file, or none.
 
@@ -116,13 +155,22 @@ class Service:
         path = tower_directory(bundle, resolve_number(bundle, None)) / TOWER_EXTRA / WARM_UP
         return read_warm_up(path)[:_EXAMPLES] if path.is_file() else []
 
-    def close(self) -> None:
-        """Answers what is waiting, then ends the threads."""
-        self._follower.stop()
-        self._questions.close()
-        self._explanations.close()
+    def close(self, seconds: float = 1.0) -> bool:
+        """Answers what is waiting, then ends the threads; more than one call does no harm.
+
+        Args:
+          seconds: how long that may take in all. A thread that still loads a version or waits for a tower
+            by then goes on by itself.
+
+        Returns:
+          Whether all threads have ended.
+        """
+        ends = time.monotonic() + seconds
+        closings = (self._questions.close, self._explanations.close, self._lookups.close, self._follower.stop)
+        ended = [close(max(0.0, ends - time.monotonic())) for close in closings]
         if isinstance(self._tower, RemoteTower):
             self._tower.close()
+        return all(ended)
 
     def _timed_tower(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
         with self.metrics.tower_seconds.time():
@@ -130,25 +178,32 @@ class Service:
 
     def _answer(self, questions: list[Question], seconds: float) -> list[Recommendation]:
         self.metrics.batch_size.observe(len(questions))
-        most = self._retriever.num_items
-        return self._retriever.recommend(
-            [one.history for one in questions],
-            [min(one.k, most) for one in questions],
-            [one.exclude_seen for one in questions],
-            seconds,
-        )
+        # A copy: the version of its last answer, by whose size it checks k, is changed by no other thread.
+        retriever = copy.copy(self._retriever)
+        answers = _recommend(retriever, questions, seconds)
+        self._retriever = retriever
+        return answers
 
     def _explain(self, questions: list[Question], seconds: float) -> list[Explanation]:
         return [self._explain_one(question, seconds) for question in questions]
 
     def _explain_one(self, question: Question, seconds: float) -> Explanation:
         deadline = time.monotonic() + seconds
-        recommendation = self._answer([question], seconds)[0]
-        k = min(question.k, self._retriever.num_items)
-        influences = self._retriever.explain(
-            question.history, k, question.exclude_seen, deadline - time.monotonic()
-        )
-        return Explanation(recommendation, influences, self._retriever.catalogue)
+        retriever = copy.copy(self._retriever)
+        for _ in range(_EXPLANATION_ATTEMPTS):
+            recommendation = _recommend(retriever, [question], deadline - time.monotonic())[0]
+            k = min(question.k, retriever.num_items)
+            influences = retriever.explain(
+                question.history, k, question.exclude_seen, deadline - time.monotonic()
+            )
+            # A newer version may have come between the two.
+            if retriever.version == recommendation.version:
+                return Explanation(recommendation, influences, retriever.catalogue)
+        raise TowerError("Versions of the tower answer by turns, and an explanation is of one; ask again.")
+
+    def _look_up(self, lookups: list[Lookup], _seconds: float) -> list[Found]:
+        catalogue = self.catalogue
+        return [Found(catalogue.find(one.text, one.limit), catalogue) for one in lookups]
 
     def _changed(self, number: int) -> None:
         self.metrics.number.set(number)
@@ -157,3 +212,13 @@ class Service:
     def _failed(self, error: Exception) -> None:
         self.metrics.load_failures.inc()
         LOGGER.error("the newest version cannot be loaded; the one in use stays", exc_info=error)
+
+
+def _recommend(retriever: Retriever, questions: Sequence[Question], seconds: float) -> list[Recommendation]:
+    most = retriever.num_items
+    return retriever.recommend(
+        [one.history for one in questions],
+        [min(one.k, most) for one in questions],
+        [one.exclude_seen for one in questions],
+        seconds,
+    )

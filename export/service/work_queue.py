@@ -5,6 +5,7 @@ to fill, and the busier the service, the larger the batches.
 """
 
 import asyncio
+import contextlib
 import itertools
 import threading
 import time
@@ -25,7 +26,7 @@ class DeadlineError(TimeoutError):
     """The answer was not there in time."""
 
 
-@dataclass
+@dataclass(eq=False)  # two that ask the same are not one
 class _Entry(Generic[Question, Answer]):
     questions: Sequence[Question]
     deadline: float
@@ -43,6 +44,7 @@ class WorkQueue(Generic[Question, Answer]):
         most_waiting: int,
         most_together: int,
         threads: int,
+        what: str = "histories",
     ):
         """Starts the threads.
 
@@ -51,9 +53,10 @@ class WorkQueue(Generic[Question, Answer]):
           most_waiting: questions that may wait; more are refused.
           most_together: questions that are answered in one go; those that are asked together stay so.
           threads: how many of them answer at the same time.
+          what: the questions are, for the message that refuses one.
         """
         self._answer = answer
-        self._most_waiting, self._most_together = most_waiting, most_together
+        self._most_waiting, self._most_together, self._what = most_waiting, most_together, what
         self._entries: deque[_Entry[Question, Answer]] = deque()
         self._waiting = 0
         self._closed = False
@@ -80,8 +83,8 @@ class WorkQueue(Generic[Question, Answer]):
         with self._changed:
             if self._closed or self._waiting + len(questions) > self._most_waiting:
                 raise QueueFullError(
-                    f"{self._waiting} histories are waiting and at most {self._most_waiting} may; ask again"
-                    " in a moment."
+                    f"{self._waiting} {self._what} are waiting and at most {self._most_waiting} may; ask"
+                    " again in a moment."
                 )
             self._entries.append(entry)
             self._waiting += len(questions)
@@ -90,15 +93,32 @@ class WorkQueue(Generic[Question, Answer]):
             async with asyncio.timeout(seconds):
                 return await entry.answered
         except TimeoutError as error:
+            self._forget(entry)
             raise DeadlineError(f"There was no answer within {1e3 * seconds:.0f} ms.") from error
 
-    def close(self) -> None:
-        """Answers what is waiting, then ends the threads."""
+    def close(self, seconds: float) -> bool:
+        """Answers what is waiting, then ends the threads.
+
+        Args:
+          seconds: how long that may take. A thread that is not done by then goes on by itself.
+
+        Returns:
+          Whether all threads have ended.
+        """
+        ends = time.monotonic() + seconds
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, ends - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _forget(self, entry: _Entry[Question, Answer]) -> None:
+        """Frees the places of one that has given up, unless a thread has taken it."""
+        with self._changed:
+            if entry in self._entries:
+                self._entries.remove(entry)
+                self._waiting -= len(entry.questions)
 
     def _work(self) -> None:
         while entries := self._take():
@@ -133,7 +153,8 @@ class WorkQueue(Generic[Question, Answer]):
             rest = iter(answers)
             outcomes = [list(itertools.islice(rest, len(entry.questions))) for entry in entries]
         for entry, outcome in zip(entries, outcomes, strict=True):
-            entry.loop.call_soon_threadsafe(_deliver, entry.answered, outcome)
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever asked
+                entry.loop.call_soon_threadsafe(_deliver, entry.answered, outcome)
 
 
 def _deliver(answered: asyncio.Future, outcome: list | Exception) -> None:

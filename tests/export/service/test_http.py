@@ -1,6 +1,7 @@
 """What a client sees, beside a twin that scores one history at a time."""
 
 import contextlib
+import itertools
 import json
 import shutil
 import threading
@@ -14,11 +15,15 @@ pytest.importorskip("fastapi", reason="the extra `service` is not installed")
 import grpc
 from fastapi.testclient import TestClient
 
+from export.catalogue import Catalogue
+from export.catalogues import Catalogues
 from export.errors import BundleError, TowerError
 from export.index.updates import Update, update_index
+from export.retriever import Retriever
 from export.service.app import create_app
 from export.service.options import Options
-from export.service.service import Service
+from export.service.service import Question, Service
+from export.towers.local import LocalTower
 from tests.export.model_server import ModelServer, over_grpc
 from tests.export.service.shop import IDS, MAX_HISTORY, NUM_ITEMS
 
@@ -97,6 +102,8 @@ def test_defaults_integers_and_a_k_beyond_the_catalogue(client, versions):
         ("/recommend", '{"history": [], "k": "5"}', 422, "k: got '5'; input should be a valid integer"),
         ("/recommend", '{"history": [], "k": NaN}', 422, "k: got nan"),
         ("/recommend", '{"history": [], "kk": 5}', 422, "kk: got 5; extra inputs"),
+        ("/recommend", '{"history": [], "k": [1,1,1,1,1,1,1]}', 422, "k: got [1, 1, 1, 1, 1, 1, ...]; input"),
+        ("/recommend", '{"history": [[1,1,1,1,1,1,1]]}', 422, "item 0 is [1, 1, 1, 1, 1, 1, ...]; wanted"),
         ("/recommend", '{"history": [], "exclude_seen": "no"}', 422, "exclude_seen: got 'no'"),
         (
             "/recommend",
@@ -113,6 +120,8 @@ def test_defaults_integers_and_a_k_beyond_the_catalogue(client, versions):
         ("/recommend", '{"history": ["' + "x" * 20_000 + '"]}', 413, "larger than 20000 bytes"),
         ("/recommend/batch", '{"histories": []}', 422, "histories: 0 of them; wanted 1 to 5"),
         ("/recommend/batch", '{"histories": [[],[],[],[],[],[]]}', 422, "histories: 6 of them"),
+        # Counted before they are read.
+        ("/recommend/batch", '{"histories": [1,1,1,1,1,1]}', 422, "histories: 6 of them; wanted 1 to 5"),
         ("/recommend/batch", '{"histories": [[], [null]]}', 422, "histories.1: item 0 is None"),
         ("/nothing", "{}", 404, "Not Found"),
     ],
@@ -241,6 +250,100 @@ def test_load_beyond_the_queue_is_shed_with_429(bundle, monkeypatch):
         assert client.get("/readyz").status_code == 200  # busy, not broken
         slow.gate.set()
         assert {future.result().status_code for future in [first, *others]} == {200}
+
+
+def test_overload_below_the_limit_is_no_reason_to_be_taken_out(bundle, monkeypatch):
+    with serving(bundle, timeout_ms=100) as (client, service), ThreadPoolExecutor(1) as pool:
+        slow = Slow(service, monkeypatch)
+        # The tower does not answer, though nobody else asks: the first probe holds the thread.
+        assert [client.get("/readyz").status_code for _ in range(2)] == [504, 504]
+        waits = pool.submit(client.post, "/recommend", json={"history": [], "timeout_ms": 9_000})
+        while not service.waiting:
+            time.sleep(0.005)
+        assert client.get("/readyz").status_code == 200
+        slow.gate.set()
+        assert waits.result().status_code == 200
+
+
+def test_lookups_have_a_limit_and_do_not_hold_up_recommendations(bundle, monkeypatch):
+    gate, entered, find = threading.Event(), threading.Event(), Catalogue.find
+
+    def slow(*arguments):
+        entered.set()
+        assert gate.wait(10)
+        return find(*arguments)
+
+    monkeypatch.setattr(Catalogue, "find", slow)
+    with serving(bundle, timeout_ms=9_000) as (client, service), ThreadPoolExecutor(9) as pool:
+
+        def look_up():
+            return client.get("/items", params={"query": "item"})
+
+        first = pool.submit(look_up)
+        assert entered.wait(10)
+        others = [pool.submit(look_up) for _ in range(8)]
+        while service._lookups.waiting < 8:
+            time.sleep(0.005)
+        refused = look_up()
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert "8 lookups are waiting and at most 8 may" in refused.json()["error"]
+        assert client.post("/recommend", json={"history": []}).status_code == 200
+        gate.set()
+        assert {future.result().status_code for future in [first, *others]} == {200}
+
+
+class ByTurns:
+    """The towers of several versions; `turns` are the numbers that answer, again and again."""
+
+    def __init__(self, bundle, *turns):
+        catalogues = Catalogues(bundle)
+        self._towers = {number: LocalTower.load(bundle, number, catalogues) for number in set(turns)}
+        self._turns = itertools.cycle(turns)
+
+    def __call__(self, histories, timeout=None):
+        return self._towers[next(self._turns)](histories, timeout)
+
+
+def test_an_explanation_is_of_one_version_also_when_a_newer_one_comes_between(
+    published, versions, monkeypatch
+):
+    history = [IDS[20], IDS[30]]
+    with serving(published[1]) as (client, service):
+
+        def explain(*turns):
+            monkeypatch.setattr(service, "_tower", ByTurns(published[1], *turns))
+            return client.post("/explain", json={"history": history, "k": 5})
+
+        # One call of the tower for the recommendation, two for what it rests on.
+        answer = explain(1, 2, 2, 2, 2, 2).json()
+        assert answer["version"] == published[2][1]
+        items = versions[1].items(history, 5)
+        assert [one["id"] for one in answer["items"]] == items
+        for one in answer["influences"]:
+            rest = [item for item in history if item != one["id"]]
+            without = [item for item in versions[1].items(rest, NUM_ITEMS) if item not in history][:5]
+            assert one["share"] == pytest.approx(len(set(items) - set(without)) / 5)
+        refused = explain(1, 2, 2)
+        assert refused.status_code == 503
+        assert "an explanation is of one; ask again" in refused.json()["error"]
+
+
+def test_a_smaller_version_that_another_thread_meets_makes_no_k_too_large(bundle, monkeypatch):
+    with serving(bundle, poll_seconds=600) as (client, service):
+        update_index(bundle, Update(delete_ids=[IDS[0]]))
+        recommend = Retriever.recommend
+
+        def overtaken(self, *arguments):
+            """What another thread does between the clipping of k and its check."""
+            monkeypatch.setattr(Retriever, "recommend", recommend)
+            service._tower.refresh()
+            service._answer([Question([], 1, True)], 10.0)
+            return recommend(self, *arguments)
+
+        monkeypatch.setattr(Retriever, "recommend", overtaken)
+        response = client.post("/recommend", json={"history": [], "k": NUM_ITEMS, "timeout_ms": 9_000})
+        assert response.status_code == 200, response.text
+        assert response.json()["items"] == IDS[1:]
 
 
 def test_a_newer_version_is_taken_up_without_a_failed_request(bundle, versions, published):

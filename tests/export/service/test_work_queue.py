@@ -47,7 +47,7 @@ def test_what_waits_is_answered_together_and_in_its_order():
         await asyncio.sleep(0)
         answer.gate.set()
         assert await asyncio.gather(*asked) == [[0], [2], [4, 6], [8, 10, 12], [], [14] * 9, [16]]
-        work.close()
+        assert work.close(10)
         # At most four together, but never less than what one asked.
         assert answer.batches == [[0], [1, 2, 3], [4, 5, 6], [7] * 9, [8]]
 
@@ -69,7 +69,7 @@ def test_more_than_may_wait_is_refused_at_once():
         await asyncio.sleep(0)
         answer.gate.set()
         assert await asyncio.gather(first, second, third) == [[2], [4, 6], [12]]
-        work.close()
+        assert work.close(10)
         with pytest.raises(QueueFullError):
             await work.ask([7], 10)
 
@@ -90,7 +90,7 @@ def test_who_has_given_up_is_told_in_time_and_not_answered_any_more():
         answer.gate.set()
         assert await first == [2]
         assert await work.ask([3], 10) == [6]
-        work.close()
+        assert work.close(10)
         assert answer.batches == [[1], [3]]
 
     asyncio.run(main())
@@ -104,7 +104,7 @@ def test_a_failure_reaches_those_who_asked_and_the_thread_goes_on():
         with pytest.raises(ValueError, match="a bad question"):
             await work.ask(["bad"], 10)
         assert await work.ask([1], 10) == [2]
-        work.close()
+        assert work.close(10)
 
     asyncio.run(main())
 
@@ -119,6 +119,45 @@ def test_several_threads_answer_at_the_same_time():
 
         work = queue(answer, most_together=1, threads=2)
         assert await asyncio.gather(work.ask([1], 10), work.ask([2], 10)) == [[1], [2]]
-        work.close()
+        assert work.close(10)
 
     asyncio.run(main())
+
+
+def test_who_has_given_up_leaves_its_place_to_others():
+    async def main():
+        answer = Doubling()
+        work = queue(answer, most_waiting=1)
+        first = asyncio.create_task(work.ask([1], 10))
+        await asyncio.sleep(0)
+        await taken(work)
+        with pytest.raises(DeadlineError):
+            await work.ask([2], 0.02)
+        assert work.waiting == 0
+        third = asyncio.create_task(work.ask([3], 10))
+        await asyncio.sleep(0)
+        answer.gate.set()
+        assert await asyncio.gather(first, third) == [[2], [6]]
+        assert work.waiting == 0
+        assert work.close(10)
+
+    asyncio.run(main())
+
+
+def test_the_end_does_not_wait_longer_than_it_is_told_for_an_answer_that_does_not_come():
+    answer = Doubling()
+    work = queue(answer, threads=2)
+
+    async def main():
+        with pytest.raises(DeadlineError):
+            await work.ask([1], 0.02)
+        started = time.monotonic()
+        assert not work.close(0.02)
+        assert time.monotonic() - started < 5
+        with pytest.raises(QueueFullError):
+            await work.ask([2], 10)
+
+    asyncio.run(main())
+    # The loop has ended by now: the answer goes nowhere, and its thread ends all the same.
+    answer.gate.set()
+    assert work.close(10)

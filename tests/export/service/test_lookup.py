@@ -1,0 +1,46 @@
+"""The search for items by a text, beside a twin that folds both for every comparison."""
+
+import pytest
+
+from export.catalogue import Catalogue
+from tests.export import toy
+
+IDS = toy.item_ids(40)
+NAMES = [f"Straße {number} ÉTÉ" for number in range(40)]
+
+
+class Counting(list):
+    """A list that counts how often it is gone through."""
+
+    rounds = 0
+
+    def __iter__(self):
+        self.rounds += 1
+        return super().__iter__()
+
+
+def twin(names, text, limit):
+    wanted = text.casefold()
+    found = [
+        item
+        for item, name in zip(IDS, names, strict=True)
+        if wanted in name.casefold() or wanted in item.casefold()
+    ]
+    return found[:limit]
+
+
+@pytest.mark.parametrize("names", [None, NAMES], ids=["ids alone", "names"])
+@pytest.mark.parametrize("text", ["", "ITEM-1", "é", "STRASSE 1", "straße", "été", "a\tb", "no such", "9"])
+def test_finds_what_the_twin_finds(names, text):
+    catalogue = Catalogue(None, IDS, names)
+    for limit in (1, 5, 100):
+        assert catalogue.find(text, limit) == twin(names or IDS, text, limit)
+
+
+def test_names_are_folded_once_and_not_before_the_first_search():
+    names = Counting(NAMES)
+    catalogue = Catalogue(None, IDS, names)
+    assert names.rounds == 0
+    for text in ("strasse", "item", "no such"):
+        catalogue.find(text, 3)
+    assert names.rounds == 1
