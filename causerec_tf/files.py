@@ -50,7 +50,7 @@ def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None
     """Checks that a directory may be written.
 
     Args:
-      directory: where it shall be.
+      directory: where it shall be; a link stands for what it points to.
       marker: a file that is in every directory of its kind; what has it not is never replaced.
       overwrite: whether one of its kind may be replaced.
 
@@ -58,8 +58,8 @@ def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None
       InputError: something is there that may not be replaced.
     """
     directory = Path(directory)
-    if not os.path.lexists(directory):
-        check_no_file(directory, "--output")
+    if not directory.exists():
+        check_no_file(directory.resolve(), "--output")
         return
     if not overwrite:
         raise InputError(
@@ -77,7 +77,8 @@ def directory_written_beside(directory: str | Path, *, marker: str, overwrite: b
     """Gives a new directory to write in, which takes its place when the block ends well.
 
     Whatever ends the block otherwise, nothing of it is left, and what was in its place stays. What a kill
-    left is cleared by the next one for the same place.
+    left is cleared by the next one for the same place. Where the place is a link, all of this happens where
+    it points to, and the link stays.
 
     Args:
       directory: the place; see `check_output` for the rest.
@@ -87,7 +88,7 @@ def directory_written_beside(directory: str | Path, *, marker: str, overwrite: b
     Raises:
       InputError: something is there that may not be replaced.
     """
-    directory = Path(directory).absolute()
+    directory = Path(directory).resolve()
     _clear_after_kills(directory)
     check_output(directory, marker=marker, overwrite=overwrite)
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +179,8 @@ def _clear_after_kills(directory: Path) -> None:
             return  # its process lives, and may be between the two renames
     for old in sorted(directory.parent.glob(f".{glob.escape(directory.name)}.old-*")):
         if directory.exists():
-            shutil.rmtree(old)
+            # A link that was moved away is no directory to empty: what it points to is not ours.
+            old.unlink() if old.is_symlink() else shutil.rmtree(old)
         else:
             old.rename(directory)
 

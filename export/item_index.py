@@ -28,6 +28,7 @@ QUERIES = "queries.npy"
 # 2: with changes.npz, so that a reader of format 1 does not take slots for rows.
 _FORMATS = (1, 2)
 _SCANN_VECTORS = "dataset.npy"
+_PROBE_BYTES = 1 << 20
 _OURS = (DESCRIPTION, IDS, NAMES, VECTORS, QUERIES, CHANGES)
 
 
@@ -177,6 +178,10 @@ class ItemIndex:
             not "full", so that it can be measured and built again. It is not loaded for searching.
           queries: the user vectors on which recall is measured, now and after updates.
           unchanged_in: a saved index with this very searcher and queries: their files are shared by links.
+
+        Raises:
+          BundleError: there are more ids or names than rows, or fewer.
+          OSError: a file cannot be written, as on a full disk.
         """
         for name, values in (("item_ids", item_ids), ("item_names", item_names)):
             if values is not None and len(values) != self.num_rows:
@@ -191,7 +196,7 @@ class ItemIndex:
             # As they were written: what has been damaged since must not be taken for whole here.
             known = {name: value for name, value in source.get("sha256", {}).items() if name in shared}
         else:
-            self.searcher.serialize(str(directory), relative_path=True)
+            self._serialize(directory)
             if item_vectors is not None and self.description["memory"] != "full":
                 np.save(directory / VECTORS, np.asarray(item_vectors, np.float32), allow_pickle=False)
             if queries is not None:
@@ -213,6 +218,13 @@ class ItemIndex:
         }
         (directory / DESCRIPTION).write_text(json.dumps(self.description, indent=2) + "\n")
 
+    def _serialize(self, directory: Path) -> None:
+        try:
+            self.searcher.serialize(str(directory), relative_path=True)
+        except RuntimeError:
+            _check_room(directory)  # to ScaNN a full disk is an I/O error like any other
+            raise
+
     @classmethod
     def load(cls, directory: Path) -> "ItemIndex":
         """Opens what `save` wrote, wherever it lies now.
@@ -227,10 +239,13 @@ class ItemIndex:
         digests = description.get("sha256", {})
         for name, size in description["bytes"].items():
             file = directory / name
-            if not file.is_file() or file.stat().st_size != size:
-                raise BundleError(f"{file} is missing or not {size} bytes long; publish again.")
-            if name in digests and _sha256(file) != digests[name]:
-                raise BundleError(f"{file} has changed since the index was saved; publish again.")
+            try:
+                if file.stat().st_size != size:
+                    raise BundleError(f"{file} is not {size} bytes long; publish again.")
+                if name in digests and _sha256(file) != digests[name]:
+                    raise BundleError(f"{file} has changed since the index was saved; publish again.")
+            except OSError as error:
+                raise BundleError(f"{file} cannot be read ({error}); publish again.") from error
         try:
             assets = (directory / "scann_assets.pbtxt").read_text()
             native = scann.scann_pybind.ScannNumpy(str(directory), assets)
@@ -278,8 +293,12 @@ def read_queries(directory: Path) -> np.ndarray | None:
 
 
 def read_ids(directory: Path) -> list[str]:
-    """Reads the R ids of an index; raises BundleError when they are not those it was saved with."""
-    data = (directory / IDS).read_bytes()
+    """Reads the R ids of an index.
+
+    Raises:
+      BundleError: they cannot be read, or are not those it was saved with.
+    """
+    data = _bytes(directory / IDS)
     description = read_description(directory)
     if hashlib.sha256(data).hexdigest() != description["ids_sha256"]:
         raise BundleError(f"{directory / IDS} has changed since the index was saved; publish again.")
@@ -287,14 +306,37 @@ def read_ids(directory: Path) -> list[str]:
 
 
 def read_names(directory: Path) -> list[str] | None:
-    """Reads the R names of an index, or None when it was saved without."""
-    path = directory / NAMES
-    return path.read_bytes().decode().split("\n")[:-1] if path.is_file() else None
+    """Reads the R names of an index, or None when it was saved without.
+
+    Raises:
+      BundleError: they cannot be read.
+    """
+    if NAMES not in read_description(directory)["bytes"]:
+        return None
+    return _bytes(directory / NAMES).decode().split("\n")[:-1]
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read ({error}); publish again.") from error
 
 
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_room(directory: Path) -> None:
+    """Raises OSError where the disk, or a quota, lets nothing more be written."""
+    probe = directory / "probe"
+    try:
+        probe.write_bytes(bytes(_PROBE_BYTES))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(directory)) from error
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _lines(values: Sequence[str]) -> bytes:

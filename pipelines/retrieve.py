@@ -8,7 +8,6 @@ python pipelines/retrieve.py --bundle=bundles/shop --input=h.jsonl --output=o.js
 """
 
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from export.batch.processes import Step, answer_shards
 from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
+from export.batch.unfinished import unfinished_beside
 from export.errors import BundleError
 from pipelines.command_line import beam_flags, command
 from pipelines.command_line.retrieval_progress import Progress
@@ -178,25 +178,21 @@ def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
         raise BundleError(f"--output={output} exists; with --runner it is a new or an empty directory.")
     with beam_flags.absence_explained(BundleError):
         from export.batch.beam_step import recommend_files
-    output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.parent / f".{output.name}.partial-{os.getpid()}"
     started = time.perf_counter()
-    try:
-        beside.mkdir()
+    output = output.resolve()
+    with unfinished_beside(output) as work:
+        whole = work / "whole"
+        whole.mkdir()
         tally, version = recommend_files(
             [path.absolute() for path in paths],
-            beside.absolute(),
+            whole,
             bundle=Path(FLAGS.bundle).absolute(),
             settings=settings,
             file_format=FLAGS.format,
             runner=FLAGS.runner,
             options=FLAGS.beam_options,
         )
-        if output.is_dir():
-            output.rmdir()
-        beside.rename(output)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        whole.rename(output)  # in the place of an empty directory, too
     _sum_up(tally, version, time.perf_counter() - started)
 
 

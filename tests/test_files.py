@@ -40,6 +40,34 @@ def test_a_directory_is_replaced_only_if_asked_and_only_one_of_its_kind(tmp_path
         directory_of(tmp_path / "made", "new", overwrite=True)
 
 
+def test_where_a_link_points_to_is_written_and_the_link_stays(tmp_path):
+    place, target = tmp_path / "link", tmp_path / "disk" / "made"
+    place.symlink_to(target)
+    directory_of(target, "old")
+    for text in ("new", "newer"):
+        with files.directory_written_beside(place, marker="kind.json", overwrite=True) as beside:
+            assert beside.parent == target.parent
+            (beside / "kind.json").write_text(text)
+        assert place.is_symlink() and (target / "kind.json").read_text() == text
+        assert names(tmp_path) == ["disk", "link"] and names(target.parent) == ["made"]
+    with pytest.raises(InputError, match=r"exists already.*--overwrite"):
+        directory_of(place, "new")
+    (target / "kind.json").unlink()
+    target.rmdir()
+    with files.directory_written_beside(place, marker="kind.json", overwrite=False) as beside:
+        (beside / "kind.json").write_text("from nothing")
+    assert place.is_symlink() and (place / "kind.json").read_text() == "from nothing"
+
+
+def test_a_link_that_was_moved_away_does_not_end_every_later_run(tmp_path):
+    directory_of(tmp_path / "disk", "what it points to")
+    directory_of(tmp_path / "made", "old")
+    (tmp_path / ".made.old-1").symlink_to("disk")
+    directory_of(tmp_path / "made", "new", overwrite=True)
+    assert names(tmp_path) == ["disk", "made"]
+    assert (tmp_path / "disk" / "kind.json").read_text() == "what it points to"
+
+
 def test_a_directory_below_a_file_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"since .*file is a file"):

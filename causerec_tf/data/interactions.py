@@ -145,19 +145,20 @@ def no_usable_rows(paths: Sequence[Path | str], rows_read: int) -> InputError:
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
-    """The files that match: pattern by pattern, sorted within one, none twice.
+    """The files that match: pattern by pattern, sorted within one, none twice under whatever names.
 
     Raises:
       InputError: a pattern matches no file.
     """
-    paths: dict[Path, None] = {}
+    named: dict[Path, Path] = {}  # by what it is, since one file may have several names
     for pattern in patterns:
         matches = [pattern] if Path(pattern).is_file() else sorted(glob.glob(pattern))  # noqa: PTH207
         files = [Path(match) for match in matches if Path(match).is_file()]
         if not files:
             raise InputError(f"no file matches {pattern!r}. Check the path, and quote a glob.")
-        paths.update(dict.fromkeys(files))
-    return list(paths)
+        for file in files:
+            named.setdefault(file.resolve(), file)
+    return list(named.values())
 
 
 def build_sequences(events: pl.DataFrame, *, split_seed: int, num_shards: int) -> SplitSequences:

@@ -24,6 +24,8 @@ from export.errors import BundleError
 
 _TEXT = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": ",", ".tsv": "\t"}
 _PARQUET_ROWS = 8192
+# Far above any history; without it one open quote would hold the rest of its file in memory.
+_MOST_RECORD_BYTES = 64 << 20
 csv.field_size_limit(sys.maxsize)  # a long history is one cell
 
 
@@ -190,10 +192,15 @@ def _delimited(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, li
     again: deque[bytes] = deque()  # lines that go before the others
     record: list[bytes] = []  # the lines of the record under way
     above = 0  # the lines before it
+    held = 0  # its bytes
 
     def following() -> Iterator[str]:
+        nonlocal held
         while line := again.popleft() if again else next(lines, b""):
             record.append(line)
+            held += len(line)
+            if held > _MOST_RECORD_BYTES:
+                raise csv.Error(f"no end within {_MOST_RECORD_BYTES:,} bytes; is a quote open?")
             # Surrogates mark bytes that are not UTF-8 without ending the pass.
             yield line.decode("utf-8", "surrogateescape")
 
@@ -203,6 +210,7 @@ def _delimited(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, li
                 yield above + 1, cells, None if all(map(_is_utf_8, cells)) else "not UTF-8"
                 above += len(record)
                 record.clear()
+                held = 0
             return
         except csv.Error as error:
             yield above + 1, [], f"not readable as CSV ({error})"
@@ -210,6 +218,7 @@ def _delimited(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, li
             above += 1
             again.extendleft(reversed(record[1:]))
             record.clear()
+            held = 0
 
 
 def _read_parquet(path: Path, columns: Columns, on_progress: Callable[[int], None]) -> Iterator[_Raw]:

@@ -1,9 +1,9 @@
 """Writes recommendations to JSON lines or Parquet: beside the output's place, then renamed."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from export.answers import Recommendation
+from export.batch.unfinished import unfinished_beside
 from export.errors import BundleError
 from export.publishing.layout import to_disk
 
@@ -45,7 +46,8 @@ class RecommendationWriter:
         Args:
           path: its extension decides the format, .jsonl or .parquet.
           overwrite: replace a file that is there.
-          work: directory for what is not finished, on the same file system; beside the file when None.
+          work: directory for what is not finished, on the same file system, that is the caller's to clear;
+            beside the file when None.
 
         Raises:
           BundleError: the extension is another, the file exists, or there is no such directory.
@@ -61,12 +63,21 @@ class RecommendationWriter:
             raise BundleError(f"{path} exists; give another name, or --overwrite to replace it.")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._work = work or path.parent
+        self._work = work
         self._parts = 0
 
     def __enter__(self) -> "RecommendationWriter":
-        """Makes the place where the parts are gathered."""
-        self._beside = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=self._work))
+        """Makes the place where the parts are gathered.
+
+        Raises:
+          BundleError: another process writes the same file.
+        """
+        with ExitStack() as stack:
+            work = self._work or stack.enter_context(unfinished_beside(self._path))
+            # Two shards of one directory may have the same name.
+            parts = tempfile.TemporaryDirectory(dir=work, ignore_cleanup_errors=True)
+            self._beside = Path(stack.enter_context(parts))
+            self._clearing = stack.pop_all()
         return self
 
     def write(self, user_ids: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
@@ -89,7 +100,7 @@ class RecommendationWriter:
         traceback: TracebackType | None,
     ) -> None:
         """Renames the finished file into place, or clears away."""
-        try:
+        with self._clearing:
             if kind is None:
                 whole = self._beside / "rows.jsonl"
                 if self._path.suffix == ".parquet":
@@ -98,5 +109,3 @@ class RecommendationWriter:
                     pl.scan_parquet(parts).sink_parquet(whole, maintain_order=True)
                 to_disk(whole)
                 whole.replace(self._path)
-        finally:
-            shutil.rmtree(self._beside, ignore_errors=True)

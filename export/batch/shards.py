@@ -119,7 +119,7 @@ def opened_job(
 
     Raises:
       BundleError: the directory holds something else, another job, or a finished one of an older
-        version; or another process is at work in it.
+        version; or another process is at work in it; or the bundle has no index for that version.
     """
     own = directory / _OWN
     if directory.exists() and not directory.is_dir():
@@ -141,7 +141,11 @@ def opened_job(
                     f"{directory / name} is in the way: this job did not make it. Move it away."
                 )
         if manifest is None:
-            version = _hold(bundle, own, None)
+            try:
+                version = _hold(bundle, own, None)
+            except BaseException:
+                _forget(directory, shards)
+                raise
             _write_manifest(own, {"version": version} | wanted)
         else:
             _check_same(directory, manifest, wanted)
@@ -250,30 +254,42 @@ def _remove(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 def _hold(bundle: Path, own: Path, version: str | None) -> str:
     """Takes hold of a version, the newest one when `version` is None, and gives its fingerprint."""
-    made = own / "bundle.made"
+    made, place = own / "bundle.made", own / "bundle"
+    try:
+        fingerprint = _copy_version(bundle, made, version, own.parent)
+        shutil.rmtree(place, ignore_errors=True)
+        made.rename(place)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return fingerprint
+
+
+def _copy_version(bundle: Path, made: Path, version: str | None, directory: Path) -> str:
+    """Makes a bundle of one version, and gives its fingerprint."""
     while True:
-        number = resolve_number(bundle, None) if version is None else _number_of(bundle, version, own.parent)
+        number = resolve_number(bundle, None) if version is None else _number_of(bundle, version, directory)
         source = tower_directory(bundle, number)
         shutil.rmtree(made, ignore_errors=True)
         try:
             fingerprint = read_tower(source)["version"]
             index = index_directory(bundle, fingerprint)
-            for directory, place in (
+            if not index.is_dir():
+                raise BundleError(
+                    f"{source} answers version {fingerprint}, and {index} is missing. Publish the run again:"
+                    " the index is built in its place."
+                )
+            for part, place in (
                 (source, tower_directory(made, number)),
                 (index, index_directory(made, fingerprint)),
             ):
-                shutil.copytree(directory, place, copy_function=link_or_copy)
+                shutil.copytree(part, place, copy_function=link_or_copy)
         except (OSError, BundleError):
             if source.is_dir():
                 raise
             continue  # it was removed meanwhile: there must be a newer one
         # What is removed is renamed before: still there, it was whole all the time.
         if source.is_dir() and index.is_dir():
-            break
-    place = own / "bundle"
-    shutil.rmtree(place, ignore_errors=True)
-    made.rename(place)
-    return fingerprint
+            return fingerprint
 
 
 def _number_of(bundle: Path, version: str, directory: Path) -> int:

@@ -15,11 +15,11 @@ from export.errors import BundleError
 
 
 class Upserts(NamedTuple):
-    """N ids, their vectors float32 [N, d], and their names or None."""
+    """N ids, their vectors float32 [N, d], and their names, None where there is none; or None altogether."""
 
     ids: list[str]
     vectors: np.ndarray
-    names: list[str] | None
+    names: list[str | None] | None
 
 
 def read_upserts(path: Path) -> Upserts:
@@ -40,13 +40,12 @@ def read_upserts(path: Path) -> Upserts:
     for where, row in rows:
         if len(row["vector"]) != length:
             raise BundleError(f"{where}: the vector has {len(row['vector'])} values, the first has {length}.")
-    names = [row.get("name") for _, row in rows]
+    names = [row["name"] for _, row in rows]
     return Upserts(
         [row["id"] for _, row in rows],
-        np.array([row["vector"] for _, row in rows], np.float32),
-        None if all(name is None for name in names)
-        else [name or row["id"] for name, (_, row) in zip(names, rows, strict=True)],
-    )  # fmt: skip
+        np.stack([row["vector"] for _, row in rows]),
+        names if any(names) else None,
+    )
 
 
 def read_deletes(path: Path) -> list[str]:
@@ -104,4 +103,7 @@ def _checked(where: str, row: Any) -> dict[str, Any]:
         raise BundleError(f"{where}: the vector is {vector!r:.100}; wanted a list of numbers.")
     if name is not None and not isinstance(name, str):
         raise BundleError(f"{where}: the name is {name!r:.100}; wanted a string.")
-    return {"id": item_id, "vector": vector, "name": name}
+    try:
+        return {"id": item_id, "vector": np.array(vector, np.float32), "name": name or None}
+    except OverflowError as error:
+        raise BundleError(f"{where}: the vector holds a number that is too large: {error}.") from error

@@ -24,23 +24,26 @@ class Update:
       upsert_ids: N ids, new or known; a withdrawn item comes back.
       upsert_vectors: float32 [N, d], in the space of the index, finite, and short enough that float32 holds
         their squared length. Where the similarity is the cosine they are brought to length one.
-      upsert_names: N names for people, or None: a new item is then named by its id.
+      upsert_names: N names for people, or None. Where a name is None or empty a known item keeps the one that
+        it has, and a new item is named by its id.
       delete_ids: ids that are to be withdrawn.
       rebuild: build the index anew from what is then in it.
     """
 
     upsert_ids: Sequence[str] = ()
     upsert_vectors: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    upsert_names: Sequence[str] | None = None
+    upsert_names: Sequence[str | None] | None = None
     delete_ids: Sequence[str] = ()
     rebuild: bool = False
 
     def digest(self) -> str:
         """Hashes what is asked for: 16 hexadecimal digits."""
         digest = hashlib.sha256(f"{self.rebuild} {len(self.upsert_ids)} {len(self.delete_ids)}\n".encode())
-        digest.update("\n".join([*self.upsert_ids, *self.delete_ids]).encode())
+        # Half a surrogate pair is refused when the update is checked, not here.
+        digest.update("\n".join([*self.upsert_ids, *self.delete_ids]).encode(errors="surrogatepass"))
         digest.update(np.ascontiguousarray(self.upsert_vectors, np.float32).tobytes())
-        digest.update("\n".join(self.upsert_names or ()).encode())
+        names = (name or "" for name in self.upsert_names or ())
+        digest.update("\n".join(names).encode(errors="surrogatepass"))
         return digest.hexdigest()[:16]
 
 
@@ -72,13 +75,12 @@ class UpdatedCatalogue:
         now_withdrawn = np.union1d(np.setdiff1d(self.changes.withdrawn_rows, rows), deleted)
         if len(now_withdrawn) == len(row_of):
             raise BundleError("The update would withdraw every item; an index holds at least one.")
-        if update.upsert_names is not None:
-            named = dict(zip(update.upsert_ids, update.upsert_names, strict=True))
+        given = zip(update.upsert_ids, update.upsert_names or (), strict=False)
+        named = {item: name for item, name in given if name}
+        if named or self.names is not None:
             old_names = self.names or self.ids
             self.names = [named.get(item, name) for item, name in zip(self.ids, old_names, strict=True)]
-            self.names += [named[item] for item in new]
-        elif self.names is not None:
-            self.names = [*self.names, *new]
+            self.names += [named.get(item, item) for item in new]
         self.ids = [*self.ids, *new]
         self.vectors = np.vstack([self.vectors, np.zeros((len(new), self.vectors.shape[1]), np.float32)])
         self.vectors[rows] = upserts
@@ -120,6 +122,7 @@ def _checked_vectors(update: Update, dimension: int, similarity: str) -> np.ndar
     if update.upsert_names is not None and len(update.upsert_names) != count:
         raise BundleError(f"upsert_names has {len(update.upsert_names)} names for {count} ids.")
     check_ids(update.upsert_ids)
+    _check_utf_8(update.upsert_ids, update.upsert_names or ())
     if similarity == "cosine":
         zero = np.flatnonzero(lengths == 0)
         if len(zero):
@@ -129,6 +132,18 @@ def _checked_vectors(update: Update, dimension: int, similarity: str) -> np.ndar
             )
         return (vectors / lengths[:, None]).astype(np.float32)
     return vectors
+
+
+def _check_utf_8(ids: Sequence[str], names: Sequence[str | None]) -> None:
+    for what, values in (("id", ids), ("name", names)):
+        for text in filter(None, values):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise BundleError(
+                    f"The {what} {text!r:.100} cannot be written: half a surrogate pair has no UTF-8. Mend it"
+                    " where it comes from."
+                ) from error
 
 
 def _check_deletes(update: Update, known: set[str]) -> None:

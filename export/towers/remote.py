@@ -61,9 +61,9 @@ class RemoteTower:
 
         Raises:
           TowerBusyError: the server sheds load.
-          TowerTimeoutError: it has not answered within `timeout` seconds.
-          TowerError: it cannot be reached, has no such model, or answers by turns with vectors of
-            different shapes.
+          TowerTimeoutError: it has not answered within `timeout` seconds, or within a limit of its own.
+          TowerError: it cannot be reached, has no such model, takes no message of this size, or answers by
+            turns with vectors of different shapes.
         """
         ends = None if timeout is None else time.monotonic() + timeout
         starts = range(0, max(1, len(histories)), MOST_TOGETHER)
@@ -107,9 +107,16 @@ class RemoteTower:
     def _meaning(self, error, timeout: float | None) -> TowerError:
         code, details = error.code(), error.details()
         if code == self._grpc.StatusCode.RESOURCE_EXHAUSTED:
+            # gRPC has the same status for what no waiting helps.
+            if "larger than max" in details:
+                return TowerError(
+                    f"A message to or from the tower on {self._address} is too large ({details}). Send"
+                    " shorter histories, or raise the server's limit."
+                )
             return TowerBusyError(f"The tower on {self._address} has too much to do ({details}).")
         if code == self._grpc.StatusCode.DEADLINE_EXCEEDED:
-            return TowerTimeoutError(f"The tower on {self._address} has not answered within {timeout:.3f} s.")
+            limit = "its own time limit" if timeout is None else f"{timeout:.3f} s"
+            return TowerTimeoutError(f"The tower on {self._address} has not answered within {limit}.")
         return TowerError(f"The tower on {self._address} does not answer: {code.name}, {details}")
 
 

@@ -153,6 +153,18 @@ def test_ranges_own_every_line_once(range_bytes, end):
     assert sum(lines) == raw.count(b"\n")
 
 
+def test_a_file_under_several_names_is_found_once(tmp_path, monkeypatch):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
+    from causerec_tf.data.distributed import storage
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "c.csv").symlink_to("a.csv")
+    patterns = ["b.csv", "*.csv", str(tmp_path / "a.csv"), f"../{tmp_path.name}/b.csv"]
+    assert storage.find(patterns) == ["b.csv", "a.csv"]
+
+
 def test_a_bucket_holds_whole_users_of_one_shard():
     users = [f"user{number}" for number in range(500)]
     buckets = blocks.bucket_of(users, 5, 3, 4)

@@ -109,6 +109,16 @@ def test_globs_are_read_in_sorted_order_and_no_file_twice(tmp_path):
     assert log.files == ("01.csv", "02.csv", "10.csv")
 
 
+def test_a_file_under_several_names_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        write(tmp_path / name, f"{HEADER}{name},x,5\n")
+    (tmp_path / "c.csv").symlink_to("a.csv")
+    log = interactions.read_log(["b.csv", "*.csv", str(tmp_path / "a.csv"), f"../{tmp_path.name}/b.csv"])
+    assert log.events["user"].to_list() == ["b.csv", "a.csv"]
+    assert log.files == ("b.csv", "a.csv")
+
+
 def test_a_name_with_glob_characters_is_still_a_file(tmp_path):
     assert len(read(tmp_path / "a[1].csv", HEADER + "a,x,5\n").events) == 1
 

@@ -1,8 +1,12 @@
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from export import item_index
 from export.errors import BundleError
 from export.index.building import build_index
 from export.index.options import IndexOptions
@@ -217,6 +221,45 @@ def test_an_index_of_an_earlier_release_has_no_digests_and_opens(tmp_path):
     path.write_text(json.dumps(description))
     with pytest.raises(BundleError, match="sizes of its files; publish again"):
         ItemIndex.load(tmp_path / "a")
+
+
+def test_what_is_cleared_away_while_it_is_opened_is_an_error_of_the_bundle(tmp_path, monkeypatch):
+    save_small(tmp_path / "a")
+    for name in ("ids.txt", "names.txt"):
+        kept = (tmp_path / "a" / name).rename(tmp_path / name)
+        read = {"ids.txt": read_ids, "names.txt": read_names}[name]
+        with pytest.raises(BundleError, match=rf"{name} cannot be read"):
+            read(tmp_path / "a")
+        with pytest.raises(BundleError, match=rf"{name} cannot be read"):
+            ItemIndex.load(tmp_path / "a")
+        kept.rename(tmp_path / "a" / name)
+
+    def cleared(path, digest=item_index._sha256):
+        path.unlink()
+        return digest(path)
+
+    monkeypatch.setattr(item_index, "_sha256", cleared)
+    with pytest.raises(BundleError, match=r"cannot be read \(.*No such file"):
+        ItemIndex.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_full_disk_is_told_from_what_else_scann_cannot_write(tmp_path, monkeypatch, full):
+    index = build_index(VECTORS[:50], queries=QUERIES, options=IndexOptions())
+
+    def failing(*_arguments, **_keywords):
+        raise RuntimeError("Failed to extract SingleMachineFactoryOptions: I/O error")
+
+    def write(_path, _data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(index.searcher, "serialize", failing)
+    if full:
+        monkeypatch.setattr(Path, "write_bytes", write)
+    message = f"No space left on device: '{tmp_path}/a'" if full else "I/O error"
+    with pytest.raises(OSError if full else RuntimeError, match=message):
+        index.save(tmp_path / "a", fingerprint="f", item_ids=toy.item_ids(50))
+    assert not list((tmp_path / "a").iterdir())
 
 
 def test_changed_ids_and_foreign_descriptions_are_errors(tmp_path):

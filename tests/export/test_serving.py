@@ -7,11 +7,12 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.errors import TowerError, TowerTimeoutError
+from export.errors import TowerBusyError, TowerError, TowerTimeoutError
 from export.towers.remote import RemoteTower
 from export.user_tower import export_user_tower
 from tests.export import toy
@@ -91,6 +92,25 @@ def test_the_timeout_is_for_all_requests_together(directory):
     histories = [[IDS[0]]] * (5 * batching_limit())
     with over_grpc(server) as address, pytest.raises(TowerTimeoutError, match=r"within 1\.200 s"):
         RemoteTower(address)(histories, timeout=1.2)
+
+
+def test_a_time_limit_of_the_server_s_own_is_one_without_any_of_ours(directory):
+    server = ModelServer(directory)
+    server.fault = grpc.StatusCode.DEADLINE_EXCEEDED
+    with over_grpc(server) as address, pytest.raises(TowerTimeoutError, match="within its own time limit"):
+        RemoteTower(address)([[IDS[0]]])
+
+
+def test_a_server_that_is_busy_is_told_from_one_that_takes_no_message_of_this_size(directory):
+    server = ModelServer(directory)
+    with over_grpc(server) as address:
+        tower = RemoteTower(address)
+        with pytest.raises(TowerError, match=r"is too large \(.*\)\. Send shorter histories") as caught:
+            tower([["x" * (5 << 20)]])  # gRPC's servers take 4 MiB unless told otherwise
+        assert not isinstance(caught.value, TowerBusyError)
+        server.fault = grpc.StatusCode.RESOURCE_EXHAUSTED
+        with pytest.raises(TowerBusyError, match="too much to do"):
+            tower([[IDS[0]]])
 
 
 def test_a_roll_out_to_vectors_of_another_shape_between_two_requests(directory, tmp_path):

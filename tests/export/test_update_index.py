@@ -93,7 +93,7 @@ def test_parquet_and_json_lines_read_alike(tmp_path):
     for name in ("u.parquet", "u.jsonl"):
         upserts = read_upserts(tmp_path / name)
         assert upserts.ids == ["5", "6", "7"]
-        assert upserts.names == ["a", "6", "c"]
+        assert upserts.names == ["a", None, "c"]
         np.testing.assert_array_equal(upserts.vectors, vectors)
 
 
@@ -105,6 +105,10 @@ def test_parquet_and_json_lines_read_alike(tmp_path):
         ('{"id": 1.5, "vector": [1, 2]}', "line 2: 1.5 is not an id"),
         ('{"id": "b", "vector": "1 2"}', "line 2: the vector is '1 2'; wanted a list of numbers"),
         ('{"id": "b", "vector": [1, null]}', "wanted a list of numbers"),
+        (
+            f'{{"id": "b", "vector": [1, 1{"0" * 400}]}}',
+            "line 2: the vector holds a number that is too large",
+        ),
         ('{"id": "b", "vector": [1]}', "line 2: the vector has 1 values, the first has 2"),
         ('{"id": "b", "vector": [1, 2], "name": 3}', "line 2: the name is 3"),
     ],

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 import tensorflow as tf
 
+from export.batch.unfinished import unfinished_beside
 from export.publishing.publication import Model
 from export.publishing.publish import publish
 from export.retriever import Retriever
@@ -232,6 +233,16 @@ def test_by_beam_the_answers_are_those_of_the_local_way(bundle, tmp_path, file_f
         assert done.returncode == 2, done.stderr
         assert "error: " in done.stderr and "part.jsonl, line 42: not JSON" in done.stderr
         assert not (tmp_path / "not").exists()
+
+
+def test_by_beam_a_second_job_for_the_same_output_leaves_the_first_its_work(bundle, tmp_path):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
+    write_shards(tmp_path / "in", 1, 1)
+    flags = [f"--bundle={bundle}", f"--input={tmp_path}/in/*/*.jsonl", f"--output={tmp_path}/out/", "--k=5"]
+    with unfinished_beside(tmp_path / "out") as work:
+        (work / "shard").write_text("of the first")
+        scripts.assert_refused(run(*flags, "--runner=DirectRunner"), "Another process is at work on")
+        assert (work / "shard").read_text() == "of the first"
 
 
 def processes_of(word):

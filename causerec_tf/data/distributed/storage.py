@@ -28,16 +28,17 @@ def find(patterns: list[str]) -> list[str]:
     Raises:
       InputError: a pattern matches no file.
     """
-    paths: dict[str, None] = {}
+    named: dict[str, str] = {}  # by what it is, since one file may have several names
     for pattern in patterns:
-        if not is_remote(pattern):
-            paths.update(dict.fromkeys(map(str, find_files([pattern]))))
-            continue
-        matches = sorted(match.path for match in FileSystems.match([pattern])[0].metadata_list)
-        if not matches:
-            raise InputError(f"no file matches {pattern!r}. Check the path, and quote a glob.")
-        paths.update(dict.fromkeys(matches))
-    return list(paths)
+        if is_remote(pattern):
+            matches = sorted(match.path for match in FileSystems.match([pattern])[0].metadata_list)
+            if not matches:
+                raise InputError(f"no file matches {pattern!r}. Check the path, and quote a glob.")
+            named |= {path: path for path in matches}
+        else:
+            for path in find_files([pattern]):
+                named.setdefault(str(path.resolve()), str(path))
+    return list(named.values())
 
 
 def size(path: str) -> int:

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from export.answers import Recommendation
+from export.batch import histories
 from export.batch.histories import Columns, expand, read_histories
 from export.batch.recommendation_files import RecommendationWriter
 from export.errors import BundleError
@@ -168,6 +169,22 @@ def test_a_bad_record_costs_no_other_row(tmp_path, line, message):
     good = [("u1", ["a\nb"]), *((f"v{number}", ["é"]) for number in (0, 1, 2, 0))]
     assert read(path, on_bad_row=skipped.append) == good
     assert [str(error).split(": ")[0] for error in skipped] == [f"{path}, line {n}" for n in (4, 8)]
+
+
+def test_an_open_quote_does_not_hold_the_rest_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(histories, "_MOST_RECORD_BYTES", 1_000)
+    users = [f"v{number}" for number in range(10_000)]
+    path = tmp_path / "h.csv"
+    path.write_text('user_id,history\nu1,a\nu2,"b\n' + "".join(f"{user},c\n" for user in users))
+    skipped, progress = [], []
+    rows = read(path, on_bad_row=skipped.append, on_progress=progress.append)
+    assert rows == [("u1", ["a"]), *((user, ["c"]) for user in users)]
+    assert [str(error) for error in skipped] == [
+        f"{path}, line 3: not readable as CSV (no end within 1,000 bytes; is a quote open?)."
+    ]
+    assert max(progress) < 1_100 and sum(progress) == path.stat().st_size
+    with pytest.raises(BundleError, match=r"line 3: .*no end within 1,000 bytes"):
+        read(path)
 
 
 def test_of_many_bad_records_each_is_one(tmp_path):

@@ -1,5 +1,6 @@
 """The directory of a job: names, what may be mixed, which version answers."""
 
+import errno
 import json
 import os
 import shutil
@@ -159,6 +160,33 @@ def test_a_version_that_vanishes_while_it_is_taken_hold_of_gives_way_to_the_newe
     with job(inputs, output, bundle) as one:
         assert one.version == "bbb"
         assert files(one.bundle) == ["item_index/bbb/ids.txt", "user_tower/2/assets.extra/tower.json"]
+
+
+def test_a_version_without_its_index_is_an_error_of_the_bundle_and_leaves_nothing(bundle, inputs, output):
+    index = (bundle / "item_index" / "aaa").rename(bundle / "elsewhere")
+    message = r"user_tower/1 answers version aaa, and .*item_index/aaa is missing\. Publish the run again"
+    with pytest.raises(BundleError, match=message), job(inputs, output, bundle):
+        pass
+    assert not output.exists()
+    index = index.rename(bundle / "item_index" / "aaa")
+    begun(inputs, output, bundle)
+    shutil.rmtree(output / ".retrieval" / "bundle")
+    shutil.rmtree(index)
+    before = files(output)
+    with pytest.raises(BundleError, match=message), job(inputs, output, bundle):
+        pass
+    assert files(output) == before and not (output / ".retrieval" / "bundle.made").exists()
+
+
+def test_what_fails_while_a_version_is_taken_hold_of_leaves_nothing(bundle, inputs, output, monkeypatch):
+    def full(_source, _target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", full)
+    monkeypatch.setattr(shutil, "copy2", full)
+    with pytest.raises(OSError, match="No space left on device"), job(inputs, output, bundle):
+        pass
+    assert not output.exists()
 
 
 def test_shards_of_two_jobs_are_not_mixed(bundle, inputs, output, tmp_path):

@@ -172,6 +172,14 @@ def test_a_new_item_is_recommended_and_is_unknown_in_histories(exact_bundle):
     assert [after.name_of(item) for item in (IDS[9], IDS[3])] == ["N", IDS[3]]
 
 
+def test_a_name_is_changed_only_where_one_was_given(exact_bundle):
+    ids = [IDS[9], "fresh", IDS[3]]
+    for number, names in enumerate((["N", None, ""], [None, "F", None], None)):
+        update_index(exact_bundle, Update(ids, NEW[:3] + number, upsert_names=names))
+    after = Retriever.load(exact_bundle)
+    assert [after.name_of(item) for item in (IDS[9], "fresh", IDS[3])] == ["N", "F", IDS[3]]
+
+
 def test_a_withdrawn_item_still_counts_in_histories_and_never_as_a_fallback(exact_bundle):
     before = Retriever.load(exact_bundle)
     update_index(exact_bundle, Update(delete_ids=[IDS[0], IDS[3]]))
@@ -218,6 +226,9 @@ NOT_FINITE[1, 3] = np.nan
         ({"upsert_ids": ["a", "a"]}, "holds an id twice"),
         ({"upsert_ids": ["a", "b\n"]}, "no newline"),
         ({"upsert_names": ["one"]}, "1 names for 2 ids"),
+        ({"upsert_ids": ["a", "\ud83d"]}, r"The id '\\ud83d' cannot be written: half a surrogate pair"),
+        ({"upsert_names": ["\ud83d", None]}, r"The name '\\ud83d' cannot be written: half a surrogate pair"),
+        ({"delete_ids": ["\ud83d"]}, "is to be deleted, and the index has no such item"),
         ({"delete_ids": ["new 1"]}, "to be upserted and deleted"),
         ({"delete_ids": ["é", "é"]}, "deleted twice"),
         ({"delete_ids": ["nobody"]}, "'nobody' is to be deleted, and the index has no such item"),

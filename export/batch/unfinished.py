@@ -1,0 +1,33 @@
+"""Where a batch job gathers its output before it is whole."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from export.publishing.housekeeping import only_one
+
+
+@contextmanager
+def unfinished_beside(output: Path) -> Iterator[Path]:
+    """Gives an empty directory beside an output, on the same file system; it goes when the block ends.
+
+    What a killed process left in it is removed by the next one for the same output. Whose work it is, the
+    lock tells, and no number of a process: two containers may each have a process 1.
+
+    Args:
+      output: the place of the file or the directory that is to be written.
+
+    Raises:
+      BundleError: another process is at work on the same output.
+    """
+    own = output.with_name(f".{output.name}.unfinished")
+    own.mkdir(parents=True, exist_ok=True)
+    with only_one(own / "lock", f"at work on {output}"):
+        try:
+            work = own / "work"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            yield work
+        finally:
+            shutil.rmtree(own, ignore_errors=True)

@@ -1,0 +1,53 @@
+"""What a job gathers before its output is whole: one at a time, and nothing of a killed one stays."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export.answers import Recommendation
+from export.batch.recommendation_files import RecommendationWriter
+from export.batch.unfinished import unfinished_beside
+from export.errors import BundleError
+
+ROOT = Path(__file__).parents[3]
+ANSWER = Recommendation(["a"], [1.5], 0, False, "v")
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from export.answers import Recommendation
+from export.batch.recommendation_files import RecommendationWriter
+
+with RecommendationWriter(Path(sys.argv[1]), overwrite=False) as writer:
+    writer.write(["u"], [Recommendation(["a"], [1.5], 0, False, "v")])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_second_job_for_the_same_output_is_refused_and_the_first_loses_nothing(tmp_path):
+    # In one process, as if two containers had each a process of this number.
+    with unfinished_beside(tmp_path / "out") as work:
+        (work / "shard").write_text("of the first")
+        with (
+            pytest.raises(BundleError, match=r"Another process is at work on .*out; wait until"),
+            unfinished_beside(tmp_path / "out"),
+        ):
+            pass
+        assert (work / "shard").read_text() == "of the first"
+        with unfinished_beside(tmp_path / "another") as other:
+            assert other.parent.parent == tmp_path and not list(other.iterdir())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_job_left_goes_with_the_next_for_the_same_output(tmp_path):
+    path = tmp_path / "top.jsonl"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [left.name for left in tmp_path.rglob("rows.jsonl")] == ["rows.jsonl"] and not path.exists()
+    with RecommendationWriter(path, overwrite=False) as writer:
+        assert not list(tmp_path.rglob("rows.jsonl"))
+        writer.write(["u"], [ANSWER])
+    assert list(tmp_path.iterdir()) == [path]
