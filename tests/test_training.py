@@ -1,4 +1,4 @@
-"""A run from start to end on generated worlds: it learns, it goes on after a stop, it refuses a mix-up."""
+"""A run from start to end on generated worlds: it learns, and it refuses a mix-up."""
 
 import dataclasses
 import json
@@ -12,68 +12,13 @@ from causerec_tf import evaluation, records, runs, training
 from causerec_tf.data import sequences, windows
 from causerec_tf.errors import InputError
 from causerec_tf.settings import Settings
+from tests.trainings import FAST, Stop, StopAt, prepare, settings_of, train
 from tests.worlds import write_world
-
-FAST = Settings(
-    embedding_dim=16, batch_size=256, sampler="full", epochs=2, memory_size=2000, checkpoint_steps=3
-)
-
-
-def prepare(directory, **world):
-    return write_world(directory, **{"num_users": 900, "num_items": 240, "num_interests": 12} | world)
 
 
 @pytest.fixture(name="dataset", scope="module")
 def fixture_dataset(tmp_path_factory):
     return prepare(tmp_path_factory.mktemp("training") / "world")
-
-
-def settings_of(run, dataset, **changes):
-    return dataclasses.replace(FAST, run=str(run), dataset=str(dataset.directory), **changes)
-
-
-def train(run, dataset, callbacks=(), **changes):
-    settings = settings_of(run, dataset, **changes)
-    directory = runs.RunDirectory(run)
-    directory.start(settings, dataset)
-    return training.train(settings, dataset, directory, callbacks=callbacks)
-
-
-class Stop(Exception):
-    pass
-
-
-class StopAt(tf.keras.callbacks.Callback):
-    """Ends the process's work in the middle of an epoch, as a kill would."""
-
-    def __init__(self, batches):
-        super().__init__()
-        self._left = batches
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._left -= 1
-        if self._left == 0:
-            raise Stop
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"method": "base"}, marks=pytest.mark.long),
-        {"method": "item", "learning_rate_schedule": "linear"},
-    ],
-)
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, changes):
-    whole, whole_progress = train(tmp_path / "whole", dataset, **changes)
-    for batches in (5, 60):  # after a checkpoint in the first epoch, and in the second
-        with pytest.raises(Stop):
-            train(tmp_path / "stopped", dataset, [StopAt(batches)], **changes)
-    stopped, stopped_progress = train(tmp_path / "stopped", dataset, **changes)
-    for ours, theirs in zip(stopped.trainable_variables, whole.trainable_variables, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
-    for ours, theirs in zip(stopped_progress.epochs, whole_progress.epochs, strict=True):
-        assert ours.validation == pytest.approx(theirs.validation, abs=1e-6)
-        assert ours.losses == pytest.approx(theirs.losses, rel=1e-5)
 
 
 def test_the_learning_rate_falls_to_zero_over_all_epochs(tmp_path, dataset):
@@ -115,24 +60,6 @@ def test_finds_nothing_where_there_is_nothing(tmp_path):
     measured = evaluation.evaluate(model, dataset, "test", exclude_seen=False)
     # 20 of 240 items at random: recall 1/12, with some 90 users of 6 targets a deviation of .012.
     assert measured.model["recall@20"] == pytest.approx(20 / 240, abs=0.045)
-
-
-@pytest.mark.long
-def test_a_run_that_was_stopped_while_it_validated_goes_on(tmp_path, dataset, monkeypatch):
-    whole, _ = train(tmp_path / "whole", dataset)
-    steps = windows.num_batches(dataset, FAST.batch_size)
-
-    def stop(*_):
-        raise Stop
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training, "_validate", stop)
-        with pytest.raises(Stop):
-            # A multiple of it falls on the last step of the epoch.
-            train(tmp_path / "stopped", dataset, checkpoint_steps=steps)
-    stopped, _ = train(tmp_path / "stopped", dataset, checkpoint_steps=steps)
-    for ours, theirs in zip(stopped.trainable_variables, whole.trainable_variables, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
 def test_checkpoints_without_their_settings_are_refused(tmp_path, dataset):
@@ -195,16 +122,6 @@ def test_the_explanation_names_the_parts_and_every_setting_that_may_help():
         assert setting in text
 
 
-def test_a_broken_checkpoint_is_named(tmp_path, dataset):
-    train(tmp_path / "run", dataset, epochs=1)
-    for part in (tmp_path / "run" / "best").glob("*.data*"):
-        part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"cannot be read[\s\S]*Remove the whole directory \S*run and run"):
-        runs.load_trained(tmp_path / "run")
-    with pytest.raises(InputError, match="not the directory of a run"):
-        runs.load_trained(tmp_path / "nothing")
-
-
 def test_a_dataset_that_was_moved_is_named_anew(tmp_path, dataset, monkeypatch):
     shutil.copytree(dataset.directory, tmp_path / "world")
     monkeypatch.chdir(tmp_path)
@@ -226,81 +143,6 @@ def test_a_dataset_that_was_moved_is_named_anew(tmp_path, dataset, monkeypatch):
     write_world(tmp_path / "another", num_users=40, num_items=20, num_interests=2)
     with pytest.raises(InputError, match="was trained on"):
         runs.load_trained("../runs/shop", "../another")
-
-
-@pytest.mark.parametrize("damage", ["truncated", "gone"])
-def test_a_run_without_its_best_epoch_does_not_go_on(tmp_path, dataset, damage):
-    run = tmp_path / "run"
-    steps = windows.num_batches(dataset, FAST.batch_size)
-    with pytest.raises(Stop):
-        train(run, dataset, [StopAt(steps + 4)])
-    if damage == "gone":
-        shutil.rmtree(run / "best")
-    else:
-        for part in (run / "best").glob("*.data*"):
-            part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"best epoch[\s\S]*Remove the whole directory"):
-        train(run, dataset, [StopAt(1)])
-    shutil.rmtree(run)  # do as it says
-    with pytest.raises(Stop):
-        train(run, dataset, [StopAt(1)])
-
-
-def stop_after_two_checkpoints(run, dataset):
-    with pytest.raises(Stop):
-        train(run, dataset, [StopAt(8)])
-    assert tf.train.latest_checkpoint(run / "checkpoints").endswith("ckpt-2")
-
-
-@pytest.mark.parametrize("damage", ["truncated", pytest.param("gone", marks=pytest.mark.long)])
-def test_a_damaged_last_checkpoint_costs_the_steps_since_the_one_before(tmp_path, dataset, damage):
-    run = tmp_path / "run"
-    stop_after_two_checkpoints(run, dataset)
-    for part in (run / "checkpoints").glob("ckpt-2.*"):
-        if damage == "gone":
-            part.unlink()
-        else:
-            part.write_bytes(part.read_bytes()[:100])
-    resumed, _ = train(run, dataset, epochs=2)
-    whole, _ = train(tmp_path / "whole", dataset, epochs=2)
-    np.testing.assert_allclose(resumed.item_embeddings(), whole.item_embeddings(), rtol=1e-5, atol=1e-7)
-
-
-@pytest.mark.parametrize("content", [b"", bytes(40)])
-def test_a_damaged_list_of_checkpoints_is_no_new_start(tmp_path, dataset, content):
-    run = tmp_path / "run"
-    stop_after_two_checkpoints(run, dataset)
-    listing = run / "checkpoints" / "checkpoint"
-    listing.write_bytes(content)
-    with pytest.raises(InputError, match="is damaged: it names no checkpoint") as error:
-        train(run, dataset)
-    line = str(error.value).splitlines()[1]  # do as it says
-    assert line.endswith('"ckpt-2"')
-    listing.write_text(line + "\n")
-    with pytest.raises(Stop):
-        train(run, dataset, [StopAt(1)])
-
-
-class Vanish(tf.keras.callbacks.Callback):
-    def __init__(self, paths):
-        super().__init__()
-        self._paths = paths
-
-    def on_train_end(self, logs=None):
-        for path in self._paths:
-            path.unlink()
-
-
-def test_a_dataset_that_vanishes_between_epochs_is_named(tmp_path, dataset):
-    place = tmp_path / "world"
-    shutil.copytree(dataset.directory, place)
-    shards = list(place.glob("*train.tfrecord*"))
-    copy = sequences.open_dataset(place)
-    with pytest.raises(InputError, match=r"was damaged or moved away while it was read: .*No such file"):
-        train(tmp_path / "run", copy, [Vanish(shards)])
-    shutil.copytree(dataset.directory, place, dirs_exist_ok=True)
-    _, progress = train(tmp_path / "run", copy)
-    assert progress.epoch == 2
 
 
 def test_flags_file_makes_the_same_settings(tmp_path, dataset):
