@@ -100,6 +100,11 @@ def _sum_up(tally: Tally, version: str, seconds: float) -> None:
         f" items, {tally.unknown_items:,} unknown items in their histories"
         + (f", {tally.bad_rows:,} bad rows skipped" if tally.bad_rows else "")
     )
+    if 10 * tally.fallbacks > tally.users or tally.unknown_items > tally.users:
+        print(
+            "note: much in these histories is not in the catalogue. Are the ids those of the log that was"
+            " prepared, and do --history_column and --history_separator fit the file?"
+        )
     print(f"{FLAGS.output}: version {version}")
 
 

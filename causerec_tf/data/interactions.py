@@ -148,12 +148,16 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     """The files that match: pattern by pattern, sorted within one, none twice under whatever names.
 
     Raises:
-      InputError: a pattern matches no file.
+      InputError: a pattern matches no file, or is a directory.
     """
     named: dict[Path, Path] = {}  # by what it is, since one file may have several names
     for pattern in patterns:
         matches = [pattern] if Path(pattern).is_file() else sorted(glob.glob(pattern))  # noqa: PTH207
         files = [Path(match) for match in matches if Path(match).is_file()]
+        if not files and Path(pattern).is_dir():
+            raise InputError(
+                f"{pattern!r} is a directory: name its files, such as '{pattern.rstrip('/')}/*'."
+            )
         if not files:
             raise InputError(f"no file matches {pattern!r}. Check the path, and quote a glob.")
         for file in files:

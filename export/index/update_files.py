@@ -51,7 +51,7 @@ def read_upserts(path: Path) -> Upserts:
 def read_deletes(path: Path) -> list[str]:
     """Reads ids, one a line; raises BundleError when there are none or the file cannot be read."""
     try:
-        ids = [line for line in path.read_bytes().decode().split("\n") if line]
+        ids = [line for line in _lines(path) if line]
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
     if not ids:
@@ -59,10 +59,15 @@ def read_deletes(path: Path) -> list[str]:
     return ids
 
 
+def _lines(path: Path) -> list[str]:
+    """Lines as any system ends them, without the mark that some put before the first."""
+    return [line.removesuffix("\r") for line in path.read_bytes().decode("utf-8-sig").split("\n")]
+
+
 def _json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     rows = []
     try:
-        lines = path.read_bytes().decode().split("\n")
+        lines = _lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):

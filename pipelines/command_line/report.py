@@ -11,12 +11,13 @@ def print_record(record: dict) -> None:
     split = "test" if "test" in record else "validation"
     policy = "left out" if record["protocol"]["exclude_seen"] else "kept"
     print(f"\n{split} users, whole catalogue, seen items {policy}")
-    print(f"{'':16}" + "".join(f"{column:>11}" for column in _COLUMNS))
     rows = {record["system"]: record[split]}
     if "pop" in record:
         rows["pop"] = record["pop"]
+    width = max(16, *(len(name) for name in rows))
+    print(f"{'':{width}}" + "".join(f"{column:>11}" for column in _COLUMNS))
     for name, figures in rows.items():
-        print(f"{name:16}" + "".join(f"{figures[column]:11.4f}" for column in _COLUMNS))
+        print(f"{name:{width}}" + "".join(f"{figures[column]:11.4f}" for column in _COLUMNS))
 
 
 def mean_and_error(measured: dict, decimals: int) -> str:

@@ -270,6 +270,8 @@ def test_files_that_cannot_be_used(tmp_path):
     fails("not a Parquet file", tmp_path / "a.parquet", "junk")
     for name in ("a.csv.gz", "a.jsonl.gz"):
         fails("cannot be read", tmp_path / name, gzip.compress(HEADER.encode() * 99)[:40])
+    with pytest.raises(InputError, match="is a directory: name its files"):
+        interactions.read_log([str(tmp_path)])
     with pytest.raises(InputError, match="no file matches"):
         interactions.read_log([str(tmp_path / "none-*.csv")])
 

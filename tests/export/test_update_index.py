@@ -128,3 +128,10 @@ def test_empty_and_foreign_files_are_refused(tmp_path):
         read_upserts(tmp_path / "u.csv")
     with pytest.raises(BundleError, match="holds no ids"):
         read_deletes(tmp_path / "d.txt")
+
+
+def test_files_of_another_system_are_read_as_ours(tmp_path):
+    (tmp_path / "d.txt").write_bytes("\ufeffa\r\n\r\nb c\r\n".encode())
+    assert read_deletes(tmp_path / "d.txt") == ["a", "b c"]
+    (tmp_path / "u.jsonl").write_bytes('\ufeff{"id": "x", "vector": [1, 2]}\r\n\r\n'.encode())
+    assert read_upserts(tmp_path / "u.jsonl").ids == ["x"]

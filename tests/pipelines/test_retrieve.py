@@ -94,6 +94,8 @@ def test_from_json_lines_without_the_training_library_or_keras(bundle, tmp_path)
     assert "user u3" not in done.stdout
     assert "3 users" in done.stdout
     assert "1 unknown items" in done.stdout
+    # One of three has a history without anything known.
+    assert "note: much in these histories is not in the catalogue" in done.stdout
 
 
 def test_from_parquet_to_parquet_with_categories_by_turns(bundle, tmp_path):
