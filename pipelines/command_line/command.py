@@ -46,7 +46,7 @@ def run(main: Callable[[], None], *, bad_input: tuple[type[Exception], ...]) -> 
             if _is_full_disk(error):
                 print(
                     f"error: the disk is full: {error}\nFree some space and give the same command again. What"
-                    " was whole before is still there, and training goes on from its last checkpoint.",
+                    " was whole before is still there; a training goes on from its last checkpoint.",
                     file=sys.stderr,
                 )
                 return 1
