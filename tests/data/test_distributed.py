@@ -14,6 +14,7 @@ import pytest
 from causerec_tf.data import interactions
 from causerec_tf.data.distributed import blocks, ranges
 from causerec_tf.data.filters import Filters, apply_filters
+from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.sequence_writer import write_dataset
 from causerec_tf.data.sequences import SPLITS, open_dataset
 from causerec_tf.errors import InputError
@@ -26,15 +27,26 @@ HEADER = "user_id,item_id,timestamp\n"
 FILTERS = [Filters(), Filters(4, 9), Filters(max_user_count=5, training_share=0.6), Filters(4, 6, 7, 0.5)]
 
 
-def by_beam(directory, patterns, **settings):
+def by_beam(directory, patterns, *, filters=FILTERS[0], num_shards=8, range_bytes, **settings):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
     from causerec_tf.data.distributed.prepare import Request, prepare
 
-    return prepare(Request(patterns=patterns, output=str(directory), **settings), "DirectRunner")
+    request = Request(
+        patterns=patterns,
+        log=LogSettings(**settings),
+        output=str(directory),
+        filters=filters,
+        split_seed=0,
+        num_shards=num_shards,
+        item_names=None,
+        overwrite=False,
+        range_bytes=range_bytes,
+    )
+    return prepare(request, "DirectRunner")
 
 
 def locally(directory, patterns, *, filters=FILTERS[0], num_shards=8, **settings):
-    log = interactions.read_log(patterns, **settings)
+    log = interactions.read_log(patterns, LogSettings(**settings))
     events = apply_filters(log.events, filters, 0)
     source = {"kind": "log", "files": list(log.files)}
     source |= {"rows_read": log.rows_read, "rows_skipped": log.skipped}
