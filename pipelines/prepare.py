@@ -13,6 +13,7 @@ from absl import flags
 from causerec_tf.data import interactions, times
 from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.item_names import read_item_names
+from causerec_tf.data.time_units import describe_span
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
@@ -184,7 +185,8 @@ def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], sec
         ("filters", ", ".join(f"{key}={value}" for key, value in info["filters"].items())),
         ("training pairs", f"{counts['training_windows']:,}"),
         ("evaluated", f"{evaluated['validation']:,} validation, {evaluated['test']:,} test users"),
-        ("times", info["time_unit"]),
+        ("repeats", f"{sum(counts['repeats'].values()):,} with user, item and time of an earlier one, kept"),
+        ("times", describe_span(info["first_time"], info["last_time"], info["time_unit"])),
         ("fingerprint", info["fingerprint"][:16]),
         ("dataset", FLAGS.output),
         ("seconds", f"{seconds:.1f}"),

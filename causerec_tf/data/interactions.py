@@ -17,6 +17,7 @@ from causerec_tf.data.log_files import open_log_file
 from causerec_tf.data.log_rows import read_rows
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.text_codes import text_codes
+from causerec_tf.data.time_units import UnitCounts, check_one_unit, count_units
 from causerec_tf.data.user_split import place_users
 from causerec_tf.errors import InputError
 
@@ -81,6 +82,7 @@ def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
     paths = find_files(patterns)
     frames: list[pl.DataFrame] = []
     notations: dict[str, str] = {}
+    units: list[UnitCounts] = []
     skipped: dict[str, int] = {}
     rows_read = 0
     for path in paths:
@@ -91,6 +93,7 @@ def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
             skipped[reason] = skipped.get(reason, 0) + count
         if len(rows.events):
             notations[str(path)] = rows.notation
+            units.append(count_units(rows.events["time"], rows.notation, str(path)))
             frames.append(rows.events)
     if not frames:
         raise no_usable_rows(paths, rows_read)
@@ -98,6 +101,7 @@ def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
         time_unit = times.combine_notations(notations)
     except ValueError as error:
         raise InputError(str(error)) from error
+    check_one_unit(units)
     if time_unit == times.MICROSECONDS:
         for place, (path_text, notation) in enumerate(notations.items()):
             if notation == times.INTEGER:

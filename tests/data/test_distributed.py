@@ -149,6 +149,18 @@ def test_bad_input_is_named_as_the_local_way_names_it(tmp_path, text, message, s
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 
+def test_mixed_units_of_time_are_refused_in_the_words_of_the_local_way(tmp_path):
+    (tmp_path / "a.csv").write_text(HEADER + "u,x,1700000000\n" * 30)
+    (tmp_path / "b.csv").write_text(HEADER + "u,y,1700000000000\n" * 30 + "u,y,1600000000\n")
+    patterns = [str(tmp_path / "*.csv")]
+    with pytest.raises(InputError, match=r"31 look like seconds .*a\.csv.* 30 look like .*b\.csv") as by_one:
+        locally(tmp_path / "local", patterns)
+    with pytest.raises(InputError) as by_many:
+        by_beam(tmp_path / "beam", patterns, range_bytes=200, num_shards=1)
+    assert str(by_many.value) == str(by_one.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
+
+
 @pytest.mark.parametrize("end", ["", "\n"])
 @pytest.mark.parametrize("range_bytes", [1, 7, 40, 1000])
 def test_ranges_own_every_line_once(range_bytes, end):

@@ -22,7 +22,9 @@ from causerec_tf.data.interactions import no_usable_rows
 from causerec_tf.data.log_files import check_format, empty_file
 from causerec_tf.data.log_rows import REASONS, missing_column
 from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.sequence_counts import Tally, add_up, describe_counts
 from causerec_tf.data.sequences import INFO_FILE, ITEMS_FILE, read_lines
+from causerec_tf.data.time_units import UnitCounts, check_one_unit
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import directory_written_beside
@@ -190,12 +192,15 @@ def _read(
     run(steps.read, plan, pieces, outputs)
     reports = sorted(storage.read_json(outputs[0]), key=lambda report: report[:2])
     by_file: dict[int, dict[str, int]] = {}
-    for file, _, _, skipped, error in reports:
+    units: list[UnitCounts] = []
+    for file, _, _, skipped, units_of_range, error in reports:
         if error is not None:
             raise InputError(error)
+        units.append(UnitCounts(**units_of_range))
         of_file = by_file.setdefault(file, {})
         for reason, count in skipped.items():
             of_file[reason] = of_file.get(reason, 0) + count
+    check_one_unit(units)
     # In the order in which the local way meets them.
     skipped = {}
     for of_file in by_file.values():
@@ -265,11 +270,14 @@ def _complete(
     from causerec_tf.data.sequence_writer import shard_file, write_descriptions
 
     shards: dict[str, list[dict]] = {split: [] for split in SPLITS}
+    tallies: dict[str, list[Tally]] = {split: [] for split in SPLITS}
     for one in merged:
         split = SPLITS[one["split"]]
+        tally = Tally(**one["tally"])
+        tallies[split].append(tally)
         name = shard_file(split, one["shard"], request.num_shards)
         FileSystems.rename([one["path"]], [f"{place}/{name}"])
-        entry = {"file": name, "bytes": one["bytes"], "sha256": one["sha256"], "records": one["users"]}
+        entry = {"file": name, "bytes": one["bytes"], "sha256": one["sha256"], "records": tally.users}
         shards[split].append(entry)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder)
@@ -280,7 +288,7 @@ def _complete(
         info = write_descriptions(
             local,
             vocabulary=read_lines(local / ITEMS_FILE),
-            counts=_counts(merged, in_split),
+            counted=describe_counts({split: add_up(tallies[split]) for split in SPLITS}, in_split),
             shards=shards,
             about=about,
             item_names=request.item_names,
@@ -290,19 +298,6 @@ def _complete(
         for path in sorted(described, key=lambda path: (path.name == INFO_FILE, path.name)):
             storage.write(f"{place}/{path.name}", path.read_bytes())
     return info
-
-
-def _counts(merged: list[dict], in_split: dict[str, int]) -> dict:
-    def total(name: str, split: str) -> int:
-        return sum(one[name] for one in merged if SPLITS[one["split"]] == split)
-
-    return {
-        "users": {split: total("users", split) for split in SPLITS},
-        "interactions": {split: total("interactions", split) for split in SPLITS},
-        "items": in_split,
-        "training_windows": total("windows", "train"),
-        "evaluation_users": {split: total("evaluation_users", split) for split in SPLITS[1:]},
-    }
 
 
 def _buckets(entries: Iterable[list]) -> list[Bucket]:
