@@ -178,10 +178,9 @@ def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], sec
         print(f"{split:14}{numbers[0]:>12,}{numbers[1]:>12,}{numbers[2]:>14,}")
     total = sum(counts["users"].values()), info["num_items"], sum(counts["interactions"].values())
     print(f"{'all':14}{total[0]:>12,}{total[1]:>12,}{total[2]:>14,}\n")
-    skipped = ", ".join(f"{count:,} with {reason}" for reason, count in rows_skipped.items())
     evaluated = counts["evaluation_users"]
     for name, value in (
-        ("rows", f"{rows_read:,} read, skipped: {skipped or 'none'}"),
+        ("rows", log_flags.describe_rows(rows_read, rows_skipped)),
         ("filters", ", ".join(f"{key}={value}" for key, value in info["filters"].items())),
         ("training pairs", f"{counts['training_windows']:,}"),
         ("evaluated", f"{evaluated['validation']:,} validation, {evaluated['test']:,} test users"),

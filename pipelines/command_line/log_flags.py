@@ -26,17 +26,19 @@ _LAYOUTS = {"amazon_reviews": REVIEWS, "comirec": TRIPLES}
 _COLUMN_FLAGS = ("columns", "user_column", "item_column", "time_column")
 
 
-def define(without_input: str) -> None:
+def define(without_input: str | None) -> None:
     """Defines them.
 
     Args:
-      without_input: what is done without --input, for --help.
+      without_input: what is done without --input, for --help; None: it is required.
     """
+    is_required = without_input is None
     flags.DEFINE_list(
         "input",
-        [],
-        "The log's files: globs, comma-separated; or tfds:NAME, MovieLens in TensorFlow Datasets. None:"
-        f" {without_input}.",
+        None if is_required else [],
+        "The log's files: globs, comma-separated; or tfds:NAME, MovieLens in TensorFlow Datasets."
+        + ("" if is_required else f" None: {without_input}."),
+        required=is_required,
     )
     flags.DEFINE_enum(
         "format",
@@ -98,6 +100,8 @@ def read() -> tuple[interactions.Log, dict[str, str] | None]:
     Raises:
       InputError: flags do not go together, or the log cannot be used.
     """
+    if not any(FLAGS.input):
+        raise InputError("--input is empty: name the log's files.")
     how = settings()
     names = None
     if is_tfds():
@@ -109,6 +113,17 @@ def read() -> tuple[interactions.Log, dict[str, str] | None]:
     else:
         log = interactions.read_log(FLAGS.input, how)
     return _with_original_ids(log), names
+
+
+def describe_rows(rows_read: int, skipped: dict[str, int]) -> str:
+    """What a summary says of the rows of a log.
+
+    Args:
+      rows_read: rows met, the bad ones included.
+      skipped: reason -> number of bad rows left out for it.
+    """
+    reasons = ", ".join(f"{count:,} with {reason}" for reason, count in skipped.items())
+    return f"{rows_read:,} read, skipped: {reasons or 'none'}"
 
 
 def _with_original_ids(log: interactions.Log) -> interactions.Log:
