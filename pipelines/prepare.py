@@ -6,71 +6,48 @@ python pipelines/prepare.py --input=tfds:movielens/1m-ratings --output=datasets/
 python pipelines/prepare.py --output=datasets/generated      # without a log: a generated world
 """
 
-import dataclasses
-import time
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from causerec_tf.data import interactions, times
 from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.item_names import read_item_names
-from causerec_tf.data.log_files import FORMATS
-from causerec_tf.data.public.amazon import REVIEWS, TRIPLES
-from causerec_tf.data.public.item_lists import read_item_lists
-from causerec_tf.data.public.movielens import read_movielens
-from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
+from causerec_tf.data.time_units import describe_span
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
-from pipelines.command_line import beam_flags, command
+from pipelines.command_line import beam_flags, command, log_flags
+from pipelines.command_line.steps import Steps
 
 FLAGS = flags.FLAGS
 
-FORMATS_WITH_COLUMNS = ("auto", *FORMATS)
-# Formats in which datasets are published settle the columns. These are logs but for that.
-LAYOUTS = {"amazon_reviews": REVIEWS, "comirec": TRIPLES}
-COLUMN_FLAGS = ("columns", "user_column", "item_column", "time_column")
+_NO_FILTERS = Filters()
 
-flags.DEFINE_list(
-    "input",
-    [],
-    "The log's files: globs, comma-separated; or tfds:NAME, MovieLens in TensorFlow Datasets. None: a"
-    " generated world.",
-)
+log_flags.define(without_input="a generated world")
 flags.DEFINE_string("output", None, "Directory of the dataset to make.", required=True)
-flags.DEFINE_enum(
-    "format",
-    "auto",
-    [*FORMATS_WITH_COLUMNS, "item_lists", *LAYOUTS],
-    "The files' format; auto: by extension. item_lists: lines `user item item ...` (Yelp2018, Gowalla);"
-    " amazon_reviews: reviews in JSON lines; comirec: its Amazon Books.",
-)
-flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its datasets, for tfds:NAME.")
-flags.DEFINE_list(
-    "columns",
-    None,
-    "For csv and tsv files without a header: what stands in each column, such as"
-    " user,item,time. Any other name is a column to ignore.",
-)
-flags.DEFINE_string("user_column", "user_id", "Name of the column of user ids.")
-flags.DEFINE_string("item_column", "item_id", "Name of the column of item ids.")
-flags.DEFINE_string("time_column", "timestamp", "Name of the column of times.")
 flags.DEFINE_string("item_names", None, "A csv or tsv file: item id, readable name.")
-flags.DEFINE_string("original_user_ids", None, "A table original id, number (user_list.txt): restores ids.")
-flags.DEFINE_string("original_item_ids", None, "The same for items (item_list.txt, book_item_map.txt).")
-flags.DEFINE_integer("min_user_count", 1, "Least number of interactions of a user.", lower_bound=1)
-flags.DEFINE_integer("min_item_count", 1, "Least number of interactions of an item.", lower_bound=1)
+flags.DEFINE_integer(
+    "min_user_count",
+    _NO_FILTERS.min_user_count,
+    "Least number of interactions of a user.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "min_item_count",
+    _NO_FILTERS.min_item_count,
+    "Least number of interactions of an item.",
+    lower_bound=1,
+)
 flags.DEFINE_integer(
     "max_user_count",
-    None,
+    _NO_FILTERS.max_user_count,
     "Keep only so many of a user's interactions, the last. None: all.",
     lower_bound=1,
 )
 flags.DEFINE_float(
     "training_share",
-    1.0,
+    _NO_FILTERS.training_share,
     "Keep only this share of the training users, above 0 and at most 1; validation and test stay whole.",
     lower_bound=0.0,
     upper_bound=1.0,
@@ -83,30 +60,8 @@ flags.DEFINE_integer(
     upper_bound=(1 << 31) - 1,
 )
 flags.DEFINE_integer("num_shards", 8, "TFRecord files a split.", lower_bound=1)
-flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read.")
 beam_flags.define(local="this process, by Polars")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is at --output.")
-
-
-class Steps:
-    """Prints each step of the work, what came of it and how long it took."""
-
-    def __init__(self):
-        self._started = self._last = time.monotonic()
-
-    def begin(self, what: str) -> None:
-        """Announces a step."""
-        self._last = time.monotonic()
-        print(what, flush=True)
-
-    def end(self, result: str) -> None:
-        """Says what came of it."""
-        print(f"  {result} ({time.monotonic() - self._last:.1f} s)", flush=True)
-
-    @property
-    def seconds(self) -> float:
-        """Since the first step."""
-        return time.monotonic() - self._started
 
 
 def main() -> None:
@@ -158,21 +113,20 @@ def _prepare_by_beam(steps: Steps) -> None:
     if not FLAGS.input:
         raise InputError(f"--runner={FLAGS.runner} needs a log: name one with --input.")
     for what, is_used in (
-        ("tfds:NAME", _is_tfds()),
+        ("tfds:NAME", log_flags.is_tfds()),
         ("--format=item_lists", FLAGS.format == "item_lists"),
         ("--original_user_ids", FLAGS.original_user_ids is not None),
         ("--original_item_ids", FLAGS.original_item_ids is not None),
     ):
         if is_used:
             raise InputError(f"{what} does not go with --runner={FLAGS.runner}. Say --runner=local.")
-    _check_columns_are_open()
+    log_settings = log_flags.settings()
     with beam_flags.absence_explained(InputError):
         from causerec_tf.data.distributed.prepare import Request, prepare
     request = Request(
         patterns=FLAGS.input,
+        log=log_settings,
         output=FLAGS.output,
-        **_layout(),
-        on_bad_row=FLAGS.on_bad_row,
         filters=_filters(),
         split_seed=FLAGS.split_seed,
         num_shards=FLAGS.num_shards,
@@ -195,8 +149,7 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
     names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
     if FLAGS.input:
         steps.begin(f"reading {','.join(FLAGS.input)}")
-        log, found_names = _read_log()
-        log = _with_original_ids(log)
+        log, found_names = log_flags.read()
         steps.end(f"{log.rows_read:,} rows")
         source = {
             "kind": "log",
@@ -217,54 +170,6 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
     return log, {"kind": "generated"}, names
 
 
-def _read_log() -> tuple[interactions.Log, dict[str, str] | None]:
-    """The log, and the items' names where the log itself has them."""
-    _check_columns_are_open()
-    if _is_tfds():
-        if len(FLAGS.input) > 1 or FLAGS.format != "auto":
-            raise InputError("tfds:NAME stands alone: no other --input, and no --format.")
-        return read_movielens(FLAGS.input[0].removeprefix("tfds:"), FLAGS.tfds_dir)
-    if FLAGS.format == "item_lists":
-        return read_item_lists(FLAGS.input, on_bad_row=FLAGS.on_bad_row), None
-    return interactions.read_log(FLAGS.input, **_layout(), on_bad_row=FLAGS.on_bad_row), None
-
-
-def _is_tfds() -> bool:
-    return any(pattern.startswith("tfds:") for pattern in FLAGS.input)
-
-
-def _check_columns_are_open() -> None:
-    """Refuses names of columns where the format settles them."""
-    if not _is_tfds() and FLAGS.format in FORMATS_WITH_COLUMNS:
-        return
-    given = [name for name in COLUMN_FLAGS if FLAGS[name].present]
-    if given:
-        wanted = "tfds:NAME" if _is_tfds() else f"--format={FLAGS.format}"
-        raise InputError(f"{wanted} settles the columns. Leave --{given[0]} out.")
-
-
-def _layout() -> dict[str, Any]:
-    """Format and columns of the log's files, as `interactions.read_log` takes them."""
-    if FLAGS.format in LAYOUTS:
-        return LAYOUTS[FLAGS.format]
-    return {
-        "file_format": FLAGS.format,
-        "columns": FLAGS.columns,
-        "user_column": FLAGS.user_column,
-        "item_column": FLAGS.item_column,
-        "time_column": FLAGS.time_column,
-    }
-
-
-def _with_original_ids(log: interactions.Log) -> interactions.Log:
-    events = log.events
-    for role, table in (("user", FLAGS.original_user_ids), ("item", FLAGS.original_item_ids)):
-        if table:
-            restored = restore_ids(events[role], read_original_ids(Path(table)), Path(table))
-            events = events.with_columns(restored.alias(role))
-    return dataclasses.replace(log, events=events)
-
-
 def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], seconds: float) -> None:
     counts = info["counts"]
     print(f"\n{'':14}{'users':>12}{'items':>12}{'interactions':>14}")
@@ -273,14 +178,14 @@ def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], sec
         print(f"{split:14}{numbers[0]:>12,}{numbers[1]:>12,}{numbers[2]:>14,}")
     total = sum(counts["users"].values()), info["num_items"], sum(counts["interactions"].values())
     print(f"{'all':14}{total[0]:>12,}{total[1]:>12,}{total[2]:>14,}\n")
-    skipped = ", ".join(f"{count:,} with {reason}" for reason, count in rows_skipped.items())
     evaluated = counts["evaluation_users"]
     for name, value in (
-        ("rows", f"{rows_read:,} read, skipped: {skipped or 'none'}"),
+        ("rows", log_flags.describe_rows(rows_read, rows_skipped)),
         ("filters", ", ".join(f"{key}={value}" for key, value in info["filters"].items())),
         ("training pairs", f"{counts['training_windows']:,}"),
         ("evaluated", f"{evaluated['validation']:,} validation, {evaluated['test']:,} test users"),
-        ("times", info["time_unit"]),
+        ("repeats", f"{sum(counts['repeats'].values()):,} with user, item and time of an earlier one, kept"),
+        ("times", describe_span(info["first_time"], info["last_time"], info["time_unit"])),
         ("fingerprint", info["fingerprint"][:16]),
         ("dataset", FLAGS.output),
         ("seconds", f"{seconds:.1f}"),

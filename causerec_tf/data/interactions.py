@@ -14,8 +14,10 @@ import polars as pl
 
 from causerec_tf.data import ragged, times
 from causerec_tf.data.log_files import open_log_file
-from causerec_tf.data.log_rows import ROLES, read_rows
+from causerec_tf.data.log_rows import read_rows
+from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.text_codes import text_codes
+from causerec_tf.data.time_units import UnitCounts, check_one_unit, count_units
 from causerec_tf.data.user_split import place_users
 from causerec_tf.errors import InputError
 
@@ -66,46 +68,32 @@ class SplitSequences:
     shard: np.ndarray
 
 
-def read_log(
-    patterns: Sequence[str],
-    *,
-    file_format: str = "auto",
-    columns: Sequence[str] | None = None,
-    user_column: str = "user_id",
-    item_column: str = "item_id",
-    time_column: str = "timestamp",
-    on_bad_row: str = "error",
-) -> Log:
+def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
     """Reads the files of a log.
 
     Args:
       patterns: globs; the files of each are read in sorted order.
-      file_format: `csv`, `tsv`, `jsonl`, `parquet`, or `auto`: by the files' extensions.
-      columns: for files without a header, what stands in each column: `user`, `item` and `time`,
-        any other name for a column to ignore.
-      user_column: name of the column of user ids, where the file names its columns.
-      item_column: the same for item ids.
-      time_column: the same for times.
-      on_bad_row: `error`, or `skip`: leave it out and count it.
+      settings: how they are read.
 
     Raises:
       InputError: a file, a column or a row cannot be used; the message says where and why.
     """
-    roles = column_roles(columns, user_column, item_column, time_column)
+    roles = settings.roles()
     paths = find_files(patterns)
-    header = tuple(columns) if columns is not None else None
     frames: list[pl.DataFrame] = []
     notations: dict[str, str] = {}
+    units: list[UnitCounts] = []
     skipped: dict[str, int] = {}
     rows_read = 0
     for path in paths:
-        file = open_log_file(path, file_format, header)
-        rows = read_rows(file, roles, skip_bad=on_bad_row == "skip")
+        file = open_log_file(path, settings.file_format, settings.header)
+        rows = read_rows(file, roles, skip_bad=settings.skip_bad)
         rows_read += rows.rows_read
         for reason, count in rows.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + count
         if len(rows.events):
             notations[str(path)] = rows.notation
+            units.append(count_units(rows.events["time"], rows.notation, str(path)))
             frames.append(rows.events)
     if not frames:
         raise no_usable_rows(paths, rows_read)
@@ -113,29 +101,13 @@ def read_log(
         time_unit = times.combine_notations(notations)
     except ValueError as error:
         raise InputError(str(error)) from error
+    check_one_unit(units)
     if time_unit == times.MICROSECONDS:
         for place, (path_text, notation) in enumerate(notations.items()):
             if notation == times.INTEGER:
                 frames[place] = in_microseconds(frames[place], path_text)
     names = tuple(path.name for path in paths)
     return Log(pl.concat(frames, rechunk=True), time_unit, rows_read, skipped, names)
-
-
-def column_roles(
-    columns: Sequence[str] | None, user_column: str, item_column: str, time_column: str
-) -> dict[str, str]:
-    """The name of the column for each of `ROLES`; `read_log` describes the arguments.
-
-    Raises:
-      InputError: the names do not tell three columns.
-    """
-    if columns is not None:
-        _check_header(columns)
-        return dict(zip(ROLES, ROLES, strict=True))
-    roles = dict(zip(ROLES, (user_column, item_column, time_column), strict=True))
-    if len(set(roles.values())) < len(ROLES):
-        raise InputError(f"user, item and time need three different columns, got {roles}.")
-    return roles
 
 
 def no_usable_rows(paths: Sequence[Path | str], rows_read: int) -> InputError:
@@ -237,14 +209,3 @@ def in_microseconds(events: pl.DataFrame, path: str) -> pl.DataFrame:
         return events.with_columns(times.seconds_to_microseconds(events["time"]))
     except ValueError as error:
         raise InputError(f"{path} {error}") from error
-
-
-def _check_header(columns: Sequence[str]) -> None:
-    for role in ROLES:
-        if list(columns).count(role) != 1:
-            raise InputError(
-                f"columns {','.join(columns)!r} must name each of user, item and time once,"
-                " in the order of the file's columns; any other name is a column to ignore."
-            )
-    if len(set(columns)) < len(columns):
-        raise InputError(f"columns {','.join(columns)!r} name a column twice; give each its own name.")

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf.data.interactions import SplitSequences
+from causerec_tf.data.sequence_counts import describe_counts, tally_by_split
 from causerec_tf.data.sequences import (
     FORMAT_VERSION,
     INFO_FILE,
@@ -76,7 +77,7 @@ def _write_files(
     write_descriptions(
         directory,
         vocabulary=sequences.vocabulary,
-        counts=_counts(sequences),
+        counted=describe_counts(tally_by_split(sequences), _items_by_split(sequences)),
         shards=shards,
         about=about,
         item_names=item_names,
@@ -87,7 +88,7 @@ def write_descriptions(
     directory: Path,
     *,
     vocabulary: Sequence[str],
-    counts: dict,
+    counted: Mapping[str, object],
     shards: dict[str, list[dict]],
     about: Mapping[str, object],
     item_names: Mapping[str, str] | None,
@@ -97,7 +98,7 @@ def write_descriptions(
     Args:
       directory: holds `items.txt`.
       vocabulary: what `items.txt` holds.
-      counts: as `dataset.json` has them.
+      counted: what `sequence_counts.describe_counts` gives.
       shards: split -> its shards in order: `file`, `bytes`, `sha256` and `records` of each.
       about: see `write_dataset`.
       item_names: see `write_dataset`.
@@ -114,7 +115,7 @@ def write_descriptions(
     info = {
         "format_version": FORMAT_VERSION,
         "num_items": len(vocabulary),
-        "counts": counts,
+        **counted,
         **about,
         "num_shards": len(shards[SPLITS[0]]),
         "shards": shards,
@@ -187,19 +188,11 @@ def _write_tfds_metadata(directory: Path, shards: dict[str, list[dict]]) -> None
     )
 
 
-def _counts(sequences: SplitSequences) -> dict:
-    lengths = np.diff(sequences.row_splits)
-    event_split = np.repeat(sequences.split, lengths)
-    in_split = {split: sequences.split == index for index, split in enumerate(SPLITS)}
+def _items_by_split(sequences: SplitSequences) -> dict[str, int]:
+    event_split = np.repeat(sequences.split, np.diff(sequences.row_splits))
     return {
-        "users": {split: int(members.sum()) for split, members in in_split.items()},
-        "interactions": {split: int(lengths[members].sum()) for split, members in in_split.items()},
-        "items": {
-            split: int(np.count_nonzero(np.bincount(sequences.items[event_split == index])))
-            for index, split in enumerate(SPLITS)
-        },
-        "training_windows": int((lengths[in_split["train"]] - 1).sum()),
-        "evaluation_users": {split: int((lengths[in_split[split]] >= 2).sum()) for split in SPLITS[1:]},
+        split: int(np.count_nonzero(np.bincount(sequences.items[event_split == index])))
+        for index, split in enumerate(SPLITS)
     }
 
 

@@ -14,6 +14,7 @@ import pytest
 from causerec_tf.data import interactions
 from causerec_tf.data.distributed import blocks, ranges
 from causerec_tf.data.filters import Filters, apply_filters
+from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.sequence_writer import write_dataset
 from causerec_tf.data.sequences import SPLITS, open_dataset
 from causerec_tf.errors import InputError
@@ -26,15 +27,26 @@ HEADER = "user_id,item_id,timestamp\n"
 FILTERS = [Filters(), Filters(4, 9), Filters(max_user_count=5, training_share=0.6), Filters(4, 6, 7, 0.5)]
 
 
-def by_beam(directory, patterns, **settings):
+def by_beam(directory, patterns, *, filters=FILTERS[0], num_shards=8, range_bytes, **settings):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
     from causerec_tf.data.distributed.prepare import Request, prepare
 
-    return prepare(Request(patterns=patterns, output=str(directory), **settings), "DirectRunner")
+    request = Request(
+        patterns=patterns,
+        log=LogSettings(**settings),
+        output=str(directory),
+        filters=filters,
+        split_seed=0,
+        num_shards=num_shards,
+        item_names=None,
+        overwrite=False,
+        range_bytes=range_bytes,
+    )
+    return prepare(request, "DirectRunner")
 
 
 def locally(directory, patterns, *, filters=FILTERS[0], num_shards=8, **settings):
-    log = interactions.read_log(patterns, **settings)
+    log = interactions.read_log(patterns, LogSettings(**settings))
     events = apply_filters(log.events, filters, 0)
     source = {"kind": "log", "files": list(log.files)}
     source |= {"rows_read": log.rows_read, "rows_skipped": log.skipped}
@@ -135,6 +147,18 @@ def test_bad_input_is_named_as_the_local_way_names_it(tmp_path, text, message, s
     with pytest.raises(InputError, match=message):
         by_beam(tmp_path / "beam", [str(tmp_path / "log.csv")], range_bytes=500, num_shards=1, **settings)
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_mixed_units_of_time_are_refused_in_the_words_of_the_local_way(tmp_path):
+    (tmp_path / "a.csv").write_text(HEADER + "u,x,1700000000\n" * 30)
+    (tmp_path / "b.csv").write_text(HEADER + "u,y,1700000000000\n" * 30 + "u,y,1600000000\n")
+    patterns = [str(tmp_path / "*.csv")]
+    with pytest.raises(InputError, match=r"31 look like seconds .*a\.csv.* 30 look like .*b\.csv") as by_one:
+        locally(tmp_path / "local", patterns)
+    with pytest.raises(InputError) as by_many:
+        by_beam(tmp_path / "beam", patterns, range_bytes=200, num_shards=1)
+    assert str(by_many.value) == str(by_one.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv"]
 
 
 @pytest.mark.parametrize("end", ["", "\n"])

@@ -9,6 +9,7 @@ import pytest
 
 from causerec_tf.data import interactions, json_lines, times
 from causerec_tf.data.item_names import read_item_names
+from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.errors import InputError
 
 HEADER = "user_id,item_id,timestamp\n"
@@ -21,7 +22,7 @@ def write(path, content):
 
 
 def read(path, content, **options):
-    return interactions.read_log([write(path, content)], **options)
+    return interactions.read_log([write(path, content)], LogSettings(**options))
 
 
 def fails(match, path, content, **options):
@@ -67,7 +68,7 @@ def test_integer_ids_are_their_decimal_text_in_every_format(tmp_path):
     frame.write_csv(tmp_path / "a.csv")
     frame.write_ndjson(tmp_path / "a.jsonl")
     for name in ("a.parquet", "a.csv", "a.jsonl"):
-        assert interactions.read_log([str(tmp_path / name)]).events.rows() == wanted
+        assert interactions.read_log([str(tmp_path / name)], LogSettings()).events.rows() == wanted
 
 
 def test_files_without_a_header_name_their_columns_by_flag(tmp_path):
@@ -104,7 +105,7 @@ def test_globs_are_read_in_sorted_order_and_no_file_twice(tmp_path):
     for name, user in (("10.csv", "third"), ("02.csv", "second"), ("01.csv", "first")):
         write(tmp_path / name, f"{HEADER}{user},x,5\n")
     patterns = [str(tmp_path / "*.csv"), str(tmp_path / "01.csv")]
-    log = interactions.read_log(patterns)
+    log = interactions.read_log(patterns, LogSettings())
     assert log.events["user"].to_list() == ["first", "second", "third"]
     assert log.files == ("01.csv", "02.csv", "10.csv")
 
@@ -114,7 +115,9 @@ def test_a_file_under_several_names_is_read_once(tmp_path, monkeypatch):
     for name in ("a.csv", "b.csv"):
         write(tmp_path / name, f"{HEADER}{name},x,5\n")
     (tmp_path / "c.csv").symlink_to("a.csv")
-    log = interactions.read_log(["b.csv", "*.csv", str(tmp_path / "a.csv"), f"../{tmp_path.name}/b.csv"])
+    log = interactions.read_log(
+        ["b.csv", "*.csv", str(tmp_path / "a.csv"), f"../{tmp_path.name}/b.csv"], LogSettings()
+    )
     assert log.events["user"].to_list() == ["b.csv", "a.csv"]
     assert log.files == ("b.csv", "a.csv")
 
@@ -126,16 +129,16 @@ def test_a_name_with_glob_characters_is_still_a_file(tmp_path):
 def test_integer_and_decimal_files_share_microseconds(tmp_path):
     write(tmp_path / "a.csv", HEADER + "a,x,2\n")
     write(tmp_path / "b.csv", HEADER + "a,y,2.5\n")
-    log = interactions.read_log([str(tmp_path / "*.csv")])
+    log = interactions.read_log([str(tmp_path / "*.csv")], LogSettings())
     assert log.events["time"].to_list() == [2_000_000, 2_500_000]
     assert log.time_unit == times.MICROSECONDS
     write(tmp_path / "large.csv", HEADER + "a,y,1700000000000000\n")
     with pytest.raises(InputError, match=r"large\.csv holds the time 17.*, which cannot be seconds"):
-        interactions.read_log([str(tmp_path / "*.csv")])
+        interactions.read_log([str(tmp_path / "*.csv")], LogSettings())
     (tmp_path / "large.csv").unlink()
     write(tmp_path / "c.csv", HEADER + "a,y,2020-01-01\n")
     with pytest.raises(InputError, match=r"a.csv holds times as numbers, .*c.csv as dates"):
-        interactions.read_log([str(tmp_path / "*.csv")])
+        interactions.read_log([str(tmp_path / "*.csv")], LogSettings())
 
 
 BAD_ROWS = [
@@ -234,7 +237,7 @@ def test_a_bad_parquet_row_is_named(tmp_path):
     frame = pl.DataFrame({"user_id": [1, 2], "item_id": ["x", None], "timestamp": [1, 2]})
     frame.write_parquet(path)
     with pytest.raises(InputError, match=r"log\.parquet, row 2: column 'item_id' is empty"):
-        interactions.read_log([str(path)])
+        interactions.read_log([str(path)], LogSettings())
 
 
 @pytest.mark.parametrize("on_bad_row", ["error", "skip"])
@@ -271,9 +274,9 @@ def test_files_that_cannot_be_used(tmp_path):
     for name in ("a.csv.gz", "a.jsonl.gz"):
         fails("cannot be read", tmp_path / name, gzip.compress(HEADER.encode() * 99)[:40])
     with pytest.raises(InputError, match="is a directory: name its files"):
-        interactions.read_log([str(tmp_path)])
+        interactions.read_log([str(tmp_path)], LogSettings())
     with pytest.raises(InputError, match="no file matches"):
-        interactions.read_log([str(tmp_path / "none-*.csv")])
+        interactions.read_log([str(tmp_path / "none-*.csv")], LogSettings())
 
 
 def test_columns_that_cannot_be_used(tmp_path):
@@ -290,11 +293,11 @@ def test_columns_that_cannot_be_used(tmp_path):
     frame = pl.DataFrame({"user_id": [0.5], "item_id": ["x"], "timestamp": [1]})
     frame.write_parquet(tmp_path / "a.parquet")
     with pytest.raises(InputError, match="type Float64; ids are text or integers"):
-        interactions.read_log([str(tmp_path / "a.parquet")])
+        interactions.read_log([str(tmp_path / "a.parquet")], LogSettings())
     frame = frame.with_columns(user_id=pl.lit("u"), timestamp=pl.lit(datetime.time(1)))
     frame.write_parquet(tmp_path / "a.parquet")
     with pytest.raises(InputError, match="type Time; times are numbers"):
-        interactions.read_log([str(tmp_path / "a.parquet")])
+        interactions.read_log([str(tmp_path / "a.parquet")], LogSettings())
 
 
 def test_item_names(tmp_path):

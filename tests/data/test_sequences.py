@@ -68,9 +68,11 @@ def test_what_is_read_is_what_was_written(tmp_path, rows):
 def test_counts(tmp_path, rows):
     info = write(rows, tmp_path / "shop").info
     wanted = {split: [] for split in SPLITS}
+    repeats = dict.fromkeys(SPLITS, 0)
     for user, events in reference_data.sequences(rows).items():
         split = SPLITS[reference_data.split_and_shard(user, 0, 1)[0]]
         wanted[split].append([item for item, _ in events])
+        repeats[split] += len(events) - len(set(events))
     counts = info["counts"]
     for split, lists in wanted.items():
         assert counts["users"][split] == len(lists)
@@ -80,6 +82,10 @@ def test_counts(tmp_path, rows):
     assert counts["evaluation_users"] == {
         split: sum(len(items) > 1 for items in wanted[split]) for split in SPLITS[1:]
     }
+    assert counts["repeats"] == repeats
+    assert sum(repeats.values()) > 0
+    moments = [moment for _, _, moment in rows]
+    assert (info["first_time"], info["last_time"]) == (min(moments), max(moments))
     for split in SPLITS:
         records = [shard["records"] for shard in info["shards"][split]]
         assert sum(records) == counts["users"][split]

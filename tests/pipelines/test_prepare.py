@@ -43,7 +43,7 @@ def test_a_log_becomes_a_dataset_and_again_with_the_same_bytes(tmp_path, log):
     flags = [f"--input={log}", f"--item_names={names}", "--num_shards=2", f"--output={output}"]
     done = run(*flags)
     assert done.returncode == 0, done.stderr
-    for part in ("200 read, skipped: none", "fingerprint", "40", "17", "as given"):
+    for part in ("200 read, skipped: none", "fingerprint", "40", "17", "1 to 5, as given"):
         assert part in done.stdout
     info = info_of(output)
     assert info["source"] == {"kind": "log", "files": ["log.csv"], "rows_read": 200, "rows_skipped": {}}
@@ -70,7 +70,7 @@ def test_without_input_a_world_is_generated_and_said_so(tmp_path):
 
 
 def test_filters_seed_and_skipped_rows(tmp_path, log):
-    log.write_text(LOG + "u1,,9\nu2,i2,soon\nrare,i1,1\n")
+    log.write_text(LOG + "u1,,9\nu2,i2,soon\nrare,i1,1\nu1,i1,1\nu3,i3,1\nu3,i3,1\n")
     flags = [f"--input={log}", f"--output={tmp_path / 'a'}", "--min_user_count=2", "--split_seed=7"]
     done = run(*flags)
     assert done.returncode == 2
@@ -79,6 +79,7 @@ def test_filters_seed_and_skipped_rows(tmp_path, log):
     done = run(*flags, "--on_bad_row=skip")
     assert done.returncode == 0, done.stderr
     assert "skipped: 1 with no item id, 1 with no readable time" in done.stdout
+    assert "3 with user, item and time of an earlier one" in done.stdout
     info = info_of(tmp_path / "a")
     assert (sum(info["counts"]["users"].values()), info["split_seed"]) == (40, 7)
     assert info["filters"] == {"min_user_count": 2, "min_item_count": 1}

@@ -5,7 +5,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +18,13 @@ from causerec_tf.data.distributed import steps, storage
 from causerec_tf.data.distributed.ranges import Range, split_file
 from causerec_tf.data.distributed.steps import Bucket, Plan
 from causerec_tf.data.filters import Filters, no_shared_user, nothing_left
-from causerec_tf.data.interactions import column_roles, no_usable_rows
+from causerec_tf.data.interactions import no_usable_rows
 from causerec_tf.data.log_files import check_format, empty_file
 from causerec_tf.data.log_rows import REASONS, missing_column
+from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.sequence_counts import Tally, add_up, describe_counts
 from causerec_tf.data.sequences import INFO_FILE, ITEMS_FILE, read_lines
+from causerec_tf.data.time_units import UnitCounts, check_one_unit
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import directory_written_beside
@@ -33,17 +36,12 @@ _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRu
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be prepared; the settings are those of `interactions.read_log` and `write_dataset`.
+    """What is to be prepared.
 
     Attributes:
       patterns: globs of the log's files.
+      log: how they are read.
       output: directory of the dataset.
-      file_format: of the files, or `auto`.
-      columns: what stands in each column of files without a header, or None.
-      user_column: name of the column.
-      item_column: name of the column.
-      time_column: name of the column.
-      on_bad_row: `error` or `skip`.
       filters: which events are kept.
       split_seed: of the split.
       num_shards: of each split.
@@ -53,18 +51,13 @@ class Request:
     """
 
     patterns: Sequence[str]
+    log: LogSettings
     output: str
-    file_format: str = "auto"
-    columns: Sequence[str] | None = None
-    user_column: str = "user_id"
-    item_column: str = "item_id"
-    time_column: str = "timestamp"
-    on_bad_row: str = "error"
-    filters: Filters = field(default_factory=Filters)
-    split_seed: int = 0
-    num_shards: int = 8
-    item_names: Mapping[str, str] | None = None
-    overwrite: bool = False
+    filters: Filters
+    split_seed: int
+    num_shards: int
+    item_names: Mapping[str, str] | None
+    overwrite: bool
     range_bytes: int = _RANGE_BYTES
 
 
@@ -86,14 +79,14 @@ def prepare(
       InputError: the log cannot be used or the output not be written, as with the local way.
     """
     request.filters.check()
-    roles = column_roles(request.columns, request.user_column, request.item_column, request.time_column)
+    roles = request.log.roles()
     ranges = _ranges(request)
     size = sum(storage.size(path) for path in {part.path for part in ranges})
     parts = max(1, round(0.8 * size / request.range_bytes / request.num_shards))
     with _place(request.output, request.overwrite) as place:
         work = f"{place}/work"
         FileSystems.mkdirs(work)
-        plan = Plan(work, roles, request.on_bad_row == "skip", request.split_seed, request.num_shards, parts)
+        plan = Plan(work, roles, request.log.skip_bad, request.split_seed, request.num_shards, parts)
         run = partial(_run, _options(runner, options))
         say(f"{len(ranges)} ranges of the log, {len(SPLITS) * request.num_shards * parts} buckets of users")
         pieces, unit = _survey(run, plan, ranges)
@@ -123,10 +116,10 @@ def _run(options: PipelineOptions, step: Callable[..., None], *arguments) -> Non
 
 
 def _ranges(request: Request) -> list[Range]:
-    header = tuple(request.columns) if request.columns is not None else None
+    header = request.log.header
     ranges = []
     for number, path in enumerate(storage.find(list(request.patterns))):
-        file_format = check_format(path, request.file_format, header)
+        file_format = check_format(path, request.log.file_format, header)
         whole = Range(number, path, file_format, header, 0, None)
         with storage.open_file(path) as file:
             ranges += split_file(whole, file, storage.size(path), request.range_bytes)
@@ -199,12 +192,15 @@ def _read(
     run(steps.read, plan, pieces, outputs)
     reports = sorted(storage.read_json(outputs[0]), key=lambda report: report[:2])
     by_file: dict[int, dict[str, int]] = {}
-    for file, _, _, skipped, error in reports:
+    units: list[UnitCounts] = []
+    for file, _, _, skipped, units_of_range, error in reports:
         if error is not None:
             raise InputError(error)
+        units.append(UnitCounts(**units_of_range))
         of_file = by_file.setdefault(file, {})
         for reason, count in skipped.items():
             of_file[reason] = of_file.get(reason, 0) + count
+    check_one_unit(units)
     # In the order in which the local way meets them.
     skipped = {}
     for of_file in by_file.values():
@@ -274,11 +270,14 @@ def _complete(
     from causerec_tf.data.sequence_writer import shard_file, write_descriptions
 
     shards: dict[str, list[dict]] = {split: [] for split in SPLITS}
+    tallies: dict[str, list[Tally]] = {split: [] for split in SPLITS}
     for one in merged:
         split = SPLITS[one["split"]]
+        tally = Tally(**one["tally"])
+        tallies[split].append(tally)
         name = shard_file(split, one["shard"], request.num_shards)
         FileSystems.rename([one["path"]], [f"{place}/{name}"])
-        entry = {"file": name, "bytes": one["bytes"], "sha256": one["sha256"], "records": one["users"]}
+        entry = {"file": name, "bytes": one["bytes"], "sha256": one["sha256"], "records": tally.users}
         shards[split].append(entry)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder)
@@ -289,7 +288,7 @@ def _complete(
         info = write_descriptions(
             local,
             vocabulary=read_lines(local / ITEMS_FILE),
-            counts=_counts(merged, in_split),
+            counted=describe_counts({split: add_up(tallies[split]) for split in SPLITS}, in_split),
             shards=shards,
             about=about,
             item_names=request.item_names,
@@ -299,19 +298,6 @@ def _complete(
         for path in sorted(described, key=lambda path: (path.name == INFO_FILE, path.name)):
             storage.write(f"{place}/{path.name}", path.read_bytes())
     return info
-
-
-def _counts(merged: list[dict], in_split: dict[str, int]) -> dict:
-    def total(name: str, split: str) -> int:
-        return sum(one[name] for one in merged if SPLITS[one["split"]] == split)
-
-    return {
-        "users": {split: total("users", split) for split in SPLITS},
-        "interactions": {split: total("interactions", split) for split in SPLITS},
-        "items": in_split,
-        "training_windows": total("windows", "train"),
-        "evaluation_users": {split: total("evaluation_users", split) for split in SPLITS[1:]},
-    }
 
 
 def _buckets(entries: Iterable[list]) -> list[Bucket]:

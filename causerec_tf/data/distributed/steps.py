@@ -23,6 +23,8 @@ from causerec_tf.data.distributed import blocks, storage
 from causerec_tf.data.distributed.ranges import Range, read_range, survey_range
 from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import in_microseconds
+from causerec_tf.data.sequence_counts import Tally, add_up, tally_by_split
+from causerec_tf.data.time_units import count_units
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 
@@ -84,7 +86,7 @@ def read(
       root: the pipeline.
       plan: of the preparation.
       work: ranges, the notation of their times, and whether it is to become microseconds.
-      outputs: JSON files: of `[file, start, rows, skipped, error or None]`, and of buckets.
+      outputs: JSON files: of `[file, start, rows, skipped, units, error or None]`, and of buckets.
     """
 
     def take(piece: tuple[Range, str, bool]) -> Iterator[Any]:
@@ -92,11 +94,13 @@ def read(
         try:
             with storage.open_file(part.path) as file:
                 rows = read_range(part, file, plan.roles, notation, skip_bad=plan.skip_bad)
+            units = count_units(rows.events["time"], notation, part.path)
             events = in_microseconds(rows.events, part.path) if convert and len(rows.events) else rows.events
         except InputError as error:
-            yield beam.pvalue.TaggedOutput("report", [part.file, part.start, 0, {}, str(error)])
+            yield beam.pvalue.TaggedOutput("report", [part.file, part.start, 0, {}, None, str(error)])
             return
-        yield beam.pvalue.TaggedOutput("report", [part.file, part.start, rows.rows_read, rows.skipped, None])
+        report = [part.file, part.start, rows.rows_read, rows.skipped, dataclasses.asdict(units), None]
+        yield beam.pvalue.TaggedOutput("report", report)
         if len(events):
             for bucket, table in blocks.by_bucket(events, plan.split_seed, plan.num_shards, plan.parts):
                 yield bucket, (part.file, part.start, storage.pack(table))
@@ -249,10 +253,10 @@ def merge(plan: Plan, shard: tuple[int, int], runs: list[dict]) -> dict:
     Args:
       plan: of the preparation.
       shard: split and number.
-      runs: `path` of each, and counts.
+      runs: `path` and `tally` of each.
 
     Returns:
-      `split`, `shard`, `path`, `bytes`, `sha256` and the runs' counts, added up.
+      `split`, `shard`, `path`, `bytes`, `sha256`, and `tally`: those of the runs, added up.
     """
     path = storage.attempt(plan.work, f"shard-{shard[0]}-{shard[1]}")
     digest, size = hashlib.sha256(), 0
@@ -262,12 +266,9 @@ def merge(plan: Plan, shard: tuple[int, int], runs: list[dict]) -> dict:
             file.write(frame)
             digest.update(frame)
             size += len(frame)
-    counts = {
-        name: sum(run[name] for run in runs)
-        for name in ("users", "interactions", "windows", "evaluation_users")
-    }
+    tally = add_up(Tally(**run["tally"]) for run in runs)
     place = {"split": shard[0], "shard": shard[1], "path": path}
-    return place | {"bytes": size, "sha256": digest.hexdigest()} | counts
+    return place | {"bytes": size, "sha256": digest.hexdigest(), "tally": dataclasses.asdict(tally)}
 
 
 def _serialise(plan: Plan, bucket: int, events: pl.DataFrame, index: pl.DataFrame) -> dict:
@@ -280,14 +281,8 @@ def _serialise(plan: Plan, bucket: int, events: pl.DataFrame, index: pl.DataFram
         local = Path(folder) / "run"
         write_records(sequences, np.arange(len(sequences.user_ids)), local)
         storage.write(path, local.read_bytes())
-    lengths = np.diff(sequences.row_splits)
-    return {
-        "path": path,
-        "users": len(lengths),
-        "interactions": int(lengths.sum()),
-        "windows": int((lengths - 1).sum()),
-        "evaluation_users": int((lengths >= 2).sum()),
-    }
+    tally = add_up(tally_by_split(sequences).values())  # all users of a bucket are of one split
+    return {"path": path, "tally": dataclasses.asdict(tally)}
 
 
 def _frames(path: str) -> Iterator[tuple[bytes, bytes]]:

@@ -18,7 +18,7 @@ from causerec_tf.errors import InputError
 _BAD_LINE = "a line that cannot be read"
 
 
-def read_item_lists(patterns: Sequence[str], *, on_bad_row: str = "error") -> Log:
+def read_item_lists(patterns: Sequence[str], *, on_bad_row: str) -> Log:
     """Reads files of item lists; the lines of one user follow each other in the order of the files.
 
     Args:

@@ -1,5 +1,6 @@
 """Amazon reviews in JSON lines, the triples that ComiRec makes of them, and its tables of ids."""
 
+import dataclasses
 import gzip
 import json
 
@@ -34,7 +35,7 @@ def review(user, item, moment):
 def test_reviews(tmp_path):
     path = tmp_path / "reviews_Books_5.json.gz"
     path.write_bytes(gzip.compress("".join(review(*row) + "\n" for row in REVIEWS).encode()))
-    log = read_log([str(path)], **amazon.REVIEWS)
+    log = read_log([str(path)], amazon.REVIEWS)
     assert log.events.rows() == REVIEWS
     assert log.files == ("reviews_Books_5.json.gz",)
 
@@ -44,28 +45,28 @@ def test_a_bad_review_is_named_or_left_out(tmp_path):
     lines = [review(*REVIEWS[0]), review("A1", None, 1), review("A1", "x", "soon"), "{", review(*REVIEWS[1])]
     path.write_text("\n".join(lines))
     with pytest.raises(InputError, match=r"Books_5\.json, line 4: the row is not JSON"):
-        read_log([str(path)], **amazon.REVIEWS)
+        read_log([str(path)], amazon.REVIEWS)
     del lines[3]
     path.write_text("\n".join(lines))
     with pytest.raises(InputError, match=r"Books_5\.json, line 2: column 'asin' is empty"):
-        read_log([str(path)], **amazon.REVIEWS)
-    log = read_log([str(path)], **amazon.REVIEWS, on_bad_row="skip")
+        read_log([str(path)], amazon.REVIEWS)
+    log = read_log([str(path)], dataclasses.replace(amazon.REVIEWS, on_bad_row="skip"))
     assert log.events.rows() == REVIEWS
     assert log.skipped == {"no item id": 1, "no readable time": 1}
     path.write_text('{"user_id": 1}\n')
     with pytest.raises(InputError, match="has no column 'reviewerID'"):
-        read_log([str(path)], **amazon.REVIEWS)
+        read_log([str(path)], amazon.REVIEWS)
 
 
 def test_triples_of_comirec(tmp_path):
     (tmp_path / "book_train.txt").write_text("0,31,0\n0,7,1\n4,31,0\n")
     (tmp_path / "book_test.txt").write_text("2,9,0\n")
     patterns = [str(tmp_path / f"book_{part}.txt") for part in ("train", "test")]
-    log = read_log(patterns, **amazon.TRIPLES)
+    log = read_log(patterns, amazon.TRIPLES)
     assert log.events.rows() == [("0", "31", 0), ("0", "7", 1), ("4", "31", 0), ("2", "9", 0)]
     (tmp_path / "book_test.txt").write_text("2,9,0\n2,,1\n")
     with pytest.raises(InputError, match=r"book_test\.txt, line 2: column 'item' is empty"):
-        read_log(patterns, **amazon.TRIPLES)
+        read_log(patterns, amazon.TRIPLES)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def fixture_files(tmp_path):
 
 
 def test_a_users_test_part_follows_its_training_part(files):
-    log = read_item_lists(files)
+    log = read_item_lists(files, on_bad_row="error")
     assert sorted(log.events.rows(), key=lambda row: (row[0], row[2])) == EVENTS
     assert (log.time_unit, log.rows_read, log.skipped) == (times.AS_GIVEN, 7, {})
     assert log.files == ("train.txt", "test.txt")
@@ -37,7 +37,7 @@ def test_a_users_test_part_follows_its_training_part(files):
 def test_gzip_globs_windows_line_ends_and_blank_lines(tmp_path):
     (tmp_path / "part-0.txt.gz").write_bytes(gzip.compress(TRAIN.replace("\n", "\r\n\n").encode()))
     (tmp_path / "part-1.txt").write_text(TEST.strip())
-    log = read_item_lists([str(tmp_path / "part-*")])
+    log = read_item_lists([str(tmp_path / "part-*")], on_bad_row="error")
     assert sorted(log.events.rows(), key=lambda row: (row[0], row[2])) == EVENTS
     assert log.rows_read == 7
 
@@ -57,7 +57,7 @@ def test_a_bad_line_is_named_or_left_out(tmp_path, line, message):
     path = tmp_path / "train.txt"
     path.write_bytes(b"0 5 3\n\n" + line + b"\n2 7\n")
     with pytest.raises(InputError, match=rf"train\.txt, {message}.*--on_bad_row=skip"):
-        read_item_lists([str(path)])
+        read_item_lists([str(path)], on_bad_row="error")
     log = read_item_lists([str(path)], on_bad_row="skip")
     assert log.events.rows() == [("0", "5", 0), ("0", "3", 1), ("2", "7", 0)]
     assert (log.rows_read, log.skipped) == (3, {"a line that cannot be read": 1})
@@ -68,9 +68,9 @@ def test_files_that_cannot_be_used(tmp_path):
     for content in (b"", b"\n\n", b"1\n2 \n"):
         path.write_bytes(content)
         with pytest.raises(InputError, match="none of them with a user and an item"):
-            read_item_lists([str(path)])
+            read_item_lists([str(path)], on_bad_row="error")
     path.write_bytes(gzip.compress(TRAIN.encode() * 99)[:40])
     with pytest.raises(InputError, match="cannot be read"):
-        read_item_lists([str(path)])
+        read_item_lists([str(path)], on_bad_row="error")
     with pytest.raises(InputError, match="no file matches"):
-        read_item_lists([str(tmp_path / "none.txt")])
+        read_item_lists([str(tmp_path / "none.txt")], on_bad_row="error")

@@ -1,0 +1,94 @@
+"""A log -> a history for each user, as retrieval reads them. No TensorFlow here."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from causerec_tf.data.log_records import READ_ERRORS, open_unpacked
+from causerec_tf.errors import InputError
+from causerec_tf.files import file_written_beside
+
+_WRITE: dict[str, Callable[[pl.DataFrame, Path], object]] = {
+    ".jsonl": lambda histories, path: histories.write_ndjson(path, check_extension=False),
+    ".parquet": lambda histories, path: histories.write_parquet(path),
+}
+
+
+def build_histories(
+    events: pl.DataFrame, *, max_history: int | None, users: pl.Series | None = None
+) -> pl.DataFrame:
+    """Puts the events of each user in order: that of the sequences of a dataset.
+
+    Args:
+      events: columns `user` (text), `item` (text) and `time` (int64), in the order of the log.
+      max_history: so many items of a history, the last; None: all.
+      users: text [any number], the users whose histories are wanted; one without events gets an empty
+        history. None: all users who have events.
+
+    Returns:
+      Columns `user_id` (text) and `history` (list of text, oldest item first; of one time, in the order of
+      the log), the users in the order of the bytes of their ids.
+    """
+    if users is not None:
+        events = events.filter(pl.col("user").is_in(users.implode()))  # so that no others are ordered
+    # The row by itself breaks ties: no engine of Polars then may order them otherwise.
+    history = pl.col("item").sort_by("time", "row")
+    if max_history is not None:
+        history = history.tail(max_history)
+    histories = events.with_row_index("row").group_by("user").agg(history.alias("history"))
+    if users is not None:
+        wanted = users.unique().alias("user").to_frame()
+        nothing = pl.lit([], dtype=pl.List(pl.String))
+        histories = wanted.join(histories, on="user", how="left").with_columns(
+            pl.col("history").fill_null(nothing)
+        )
+    return histories.rename({"user": "user_id"}).sort("user_id")
+
+
+def check_histories_file(path: Path) -> None:
+    """Checks that a file's extension is one that histories are written to.
+
+    Raises:
+      InputError: it is another.
+    """
+    if path.suffix not in _WRITE:
+        raise InputError(f"{path} ends in {path.suffix!r}; histories are written to {' or '.join(_WRITE)}.")
+
+
+def write_histories(histories: pl.DataFrame, path: Path) -> None:
+    """Writes histories beside their place, and renames the file when it is whole.
+
+    Args:
+      histories: from `build_histories`.
+      path: whose extension decides the format; a file that is there is replaced.
+
+    Raises:
+      InputError: the extension is none of those formats.
+    """
+    check_histories_file(path)
+    with file_written_beside(path) as beside:
+        _WRITE[path.suffix](histories, beside)
+
+
+def read_user_ids(path: Path) -> pl.Series:
+    """Reads the ids of users from a text file (gzip too), one a line; blank lines are none.
+
+    Returns:
+      Text [lines that are not blank].
+
+    Raises:
+      InputError: the file cannot be read, or holds no id.
+    """
+    try:
+        with open_unpacked(path) as file:
+            lines = file.read().decode("utf-8-sig").split("\n")
+    except READ_ERRORS as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error}.") from error
+    ids = [line.removesuffix("\r") for line in lines]
+    users = pl.Series("user", [user for user in ids if user], dtype=pl.String)
+    if not len(users):
+        raise InputError(f"{path} is empty; wanted the id of a user a line.")
+    return users

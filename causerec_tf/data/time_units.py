@@ -1,0 +1,126 @@
+"""The unit of times that are numbers, told by their magnitude: whether a log mixes units, and its dates.
+
+Between 1990 and 2100 a time in seconds, milliseconds, microseconds or nanoseconds since 1970 is a date in
+that unit alone: the four ranges lie a factor of more than a hundred apart. What lies in none of them
+(counters, positions, `20240506`) is of no unit that could be known.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from causerec_tf.data import times
+from causerec_tf.errors import InputError
+
+_MICROSECONDS_A_SECOND = 1_000_000
+_PER_SECOND = {
+    "seconds": 1,
+    "milliseconds": 1_000,
+    "microseconds": _MICROSECONDS_A_SECOND,
+    "nanoseconds": 1_000_000_000,
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Seconds since 1970 of the first day of 1990 and of 2100.
+_EARLIEST, _LATEST = 631_152_000, 4_102_444_800
+
+
+@dataclass(frozen=True)
+class UnitCounts:
+    """In which units the times of a log, or of a part of one, are dates.
+
+    Attributes:
+      dates: unit -> number of times that are dates from 1990 to 2100 in it; units without any are not there.
+      first: unit -> the first such time and where it stands, for a message.
+      others: number of positive times that are a date in no unit. Zero and what is below are counted nowhere:
+        they often stand for a time that is not known.
+    """
+
+    dates: dict[str, int]
+    first: dict[str, str]
+    others: int
+
+
+def count_units(moments: pl.Series, notation: str, place: str) -> UnitCounts:
+    """Counts the times of a file, or of a part of one, by the unit in which they are dates.
+
+    Args:
+      moments: int64 [rows], as `times.parse_times` gives them, without nulls.
+      notation: of the file; dates that are written as such have no unit to tell.
+      place: of the file, for a message.
+    """
+    if notation == times.MOMENT:
+        return UnitCounts({}, {}, 0)
+    # Decimals have been taken for seconds, and brought to microseconds.
+    scale = 1 if notation == times.INTEGER else _MICROSECONDS_A_SECOND
+    dates, first = {}, {}
+    for unit, per_second in _PER_SECOND.items():
+        earliest, behind = (bound * per_second * scale for bound in (_EARLIEST, _LATEST))
+        if behind >= 1 << 63:
+            break
+        is_date = moments.is_between(earliest, behind, closed="left")
+        if is_date.any():
+            moment = moments[int(is_date.arg_true()[0])]
+            written = str(moment) if scale == 1 else f"{moment / scale:.6f}".rstrip("0").rstrip(".")
+            date = _date(moment, per_second * scale).partition(" ")[0]
+            dates[unit], first[unit] = int(is_date.sum()), f"{written} in {place}, {date}"
+    return UnitCounts(dates, first, int((moments > 0).sum()) - sum(dates.values()))
+
+
+def check_one_unit(parts: Iterable[UnitCounts]) -> None:
+    """Refuses a log whose times are of several units, since that wrecks their order.
+
+    Numbers that count something else, and clocks that were not set, may look like dates of two units here and
+    there. Then as many look like a date in no unit, and the log passes.
+
+    Args:
+      parts: of the log, in its order.
+
+    Raises:
+      InputError: the units are mixed.
+    """
+    dates: dict[str, int] = {}
+    first: dict[str, str] = {}
+    others = 0
+    for part in parts:
+        for unit, count in part.dates.items():
+            dates[unit] = dates.get(unit, 0) + count
+            first.setdefault(unit, part.first[unit])
+        others += part.others
+    if len(dates) < 2 or others >= min(dates.values()):
+        return
+    found = ", ".join(
+        f"{dates[unit]:,} look like {unit} (the first is {first[unit]})"
+        for unit in _PER_SECOND
+        if unit in dates
+    )
+    raise InputError(
+        f"the log mixes units of time: {found}. Their order cannot be known. Bring all times to one unit."
+    )
+
+
+def describe_span(first: int, last: int, time_unit: str) -> str:
+    """The first and the last time of a log for people to read, as dates in UTC where they can be any.
+
+    Args:
+      first: the first time.
+      last: the last time. Numbers of no stated unit are read in the unit in which it is a date.
+      time_unit: `times.AS_GIVEN` or `times.MICROSECONDS`.
+    """
+    if time_unit == times.MICROSECONDS:
+        return f"{_date(first, _MICROSECONDS_A_SECOND)} to {_date(last, _MICROSECONDS_A_SECOND)} UTC"
+    for unit, per_second in _PER_SECOND.items():
+        if _EARLIEST * per_second <= last < _LATEST * per_second:
+            dates = f"{_date(first, per_second)} to {_date(last, per_second)}"
+            return f"{first} to {last}, which as {unit} is {dates} UTC"
+    return f"{first} to {last}, as given"
+
+
+def _date(moment: int, per_second: int) -> str:
+    """Date and time of day, to the second."""
+    try:
+        moment_in_utc = _EPOCH + timedelta(seconds=moment // per_second)
+    except OverflowError:
+        return "a date outside of the years 1 to 9999"
+    return moment_in_utc.replace(tzinfo=None).isoformat(" ")

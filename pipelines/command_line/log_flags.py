@@ -1,0 +1,135 @@
+"""The flags that name a log and say how to read it, of the scripts that read one; and reading it."""
+
+import dataclasses
+from pathlib import Path
+
+from absl import flags
+
+from causerec_tf.data import interactions
+from causerec_tf.data.log_files import FORMATS
+from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.public.amazon import REVIEWS, TRIPLES
+from causerec_tf.data.public.item_lists import read_item_lists
+from causerec_tf.data.public.movielens import read_movielens
+from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
+from causerec_tf.errors import InputError
+
+FLAGS = flags.FLAGS
+
+# They are the flags of the script that calls `define`, and stand in its --help.
+flags.disclaim_key_flags()
+
+_DEFAULTS = LogSettings()
+_FORMATS_WITH_COLUMNS = (_DEFAULTS.file_format, *FORMATS)
+# Formats in which datasets are published settle the columns. These are logs but for that.
+_LAYOUTS = {"amazon_reviews": REVIEWS, "comirec": TRIPLES}
+_COLUMN_FLAGS = ("columns", "user_column", "item_column", "time_column")
+
+
+def define(without_input: str | None) -> None:
+    """Defines them.
+
+    Args:
+      without_input: what is done without --input, for --help; None: it is required.
+    """
+    is_required = without_input is None
+    flags.DEFINE_list(
+        "input",
+        None if is_required else [],
+        "The log's files: globs, comma-separated; or tfds:NAME, MovieLens in TensorFlow Datasets."
+        + ("" if is_required else f" None: {without_input}."),
+        required=is_required,
+    )
+    flags.DEFINE_enum(
+        "format",
+        _DEFAULTS.file_format,
+        [*_FORMATS_WITH_COLUMNS, "item_lists", *_LAYOUTS],
+        "The files' format; auto: by extension. item_lists: lines `user item item ...` (Yelp2018, Gowalla);"
+        " amazon_reviews: reviews in JSON lines; comirec: its Amazon Books.",
+    )
+    flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its datasets, for tfds:NAME.")
+    flags.DEFINE_list(
+        "columns",
+        _DEFAULTS.columns,
+        "For csv and tsv files without a header: what stands in each column, such as"
+        " user,item,time. Any other name is a column to ignore.",
+    )
+    flags.DEFINE_string("user_column", _DEFAULTS.user_column, "Name of the column of user ids.")
+    flags.DEFINE_string("item_column", _DEFAULTS.item_column, "Name of the column of item ids.")
+    flags.DEFINE_string("time_column", _DEFAULTS.time_column, "Name of the column of times.")
+    flags.DEFINE_string(
+        "original_user_ids", None, "A table original id, number (user_list.txt): restores ids."
+    )
+    flags.DEFINE_string("original_item_ids", None, "The same for items (item_list.txt, book_item_map.txt).")
+    flags.DEFINE_enum(
+        "on_bad_row", _DEFAULTS.on_bad_row, ["error", "skip"], "What to do with a row that cannot be read."
+    )
+
+
+def is_tfds() -> bool:
+    """Whether the log is one of TensorFlow Datasets."""
+    return any(pattern.startswith("tfds:") for pattern in FLAGS.input)
+
+
+def settings() -> LogSettings:
+    """How the log's files are to be read.
+
+    Raises:
+      InputError: columns are named where the format settles them.
+    """
+    if is_tfds() or FLAGS.format not in _FORMATS_WITH_COLUMNS:
+        given = [name for name in _COLUMN_FLAGS if FLAGS[name].present]
+        if given:
+            wanted = "tfds:NAME" if is_tfds() else f"--format={FLAGS.format}"
+            raise InputError(f"{wanted} settles the columns. Leave --{given[0]} out.")
+    if FLAGS.format in _LAYOUTS:
+        return dataclasses.replace(_LAYOUTS[FLAGS.format], on_bad_row=FLAGS.on_bad_row)
+    return LogSettings(
+        file_format=FLAGS.format,
+        columns=FLAGS.columns,
+        user_column=FLAGS.user_column,
+        item_column=FLAGS.item_column,
+        time_column=FLAGS.time_column,
+        on_bad_row=FLAGS.on_bad_row,
+    )
+
+
+def read() -> tuple[interactions.Log, dict[str, str] | None]:
+    """The log, and the items' names where the log itself has them.
+
+    Raises:
+      InputError: flags do not go together, or the log cannot be used.
+    """
+    if not any(FLAGS.input):
+        raise InputError("--input is empty: name the log's files.")
+    how = settings()
+    names = None
+    if is_tfds():
+        if len(FLAGS.input) > 1 or FLAGS.format != _DEFAULTS.file_format:
+            raise InputError("tfds:NAME stands alone: no other --input, and no --format.")
+        log, names = read_movielens(FLAGS.input[0].removeprefix("tfds:"), FLAGS.tfds_dir)
+    elif FLAGS.format == "item_lists":
+        log = read_item_lists(FLAGS.input, on_bad_row=how.on_bad_row)
+    else:
+        log = interactions.read_log(FLAGS.input, how)
+    return _with_original_ids(log), names
+
+
+def describe_rows(rows_read: int, skipped: dict[str, int]) -> str:
+    """What a summary says of the rows of a log.
+
+    Args:
+      rows_read: rows met, the bad ones included.
+      skipped: reason -> number of bad rows left out for it.
+    """
+    reasons = ", ".join(f"{count:,} with {reason}" for reason, count in skipped.items())
+    return f"{rows_read:,} read, skipped: {reasons or 'none'}"
+
+
+def _with_original_ids(log: interactions.Log) -> interactions.Log:
+    events = log.events
+    for role, table in (("user", FLAGS.original_user_ids), ("item", FLAGS.original_item_ids)):
+        if table:
+            restored = restore_ids(events[role], read_original_ids(Path(table)), Path(table))
+            events = events.with_columns(restored.alias(role))
+    return dataclasses.replace(log, events=events)
