@@ -95,9 +95,10 @@ def main() -> None:
         print("training with the others; the chief reports", flush=True)
         training.train(settings, dataset, run, warm_start=source, distribution=distribution)
         return
-    model, progress = _train(settings, dataset, run, source, distribution, steps)
-    record = _measure(model, progress, dataset, run, distribution)
-    files.write_json(run.metrics, record)
+    with command.stop_explained(lambda: _what_is_kept(run, settings.epochs)):
+        model, progress = _train(settings, dataset, run, source, distribution, steps)
+        record = _measure(model, progress, dataset, run, distribution)
+        files.write_json(run.metrics, record)
     print(
         f"kept epoch {record['best_epoch']} of {record['epochs']};"
         f" {record['train_examples_per_second']:,.0f} examples/s;"
@@ -150,6 +151,20 @@ def _measure(model, progress, dataset, run, distribution) -> dict:
         exclude_seen=exclude_seen,
         command=report.this_command(),
         distribution=distribution.about,
+    )
+
+
+def _what_is_kept(run, epochs: int) -> str:
+    """What a run that is stopped goes on from, in words."""
+    from causerec_tf import training
+
+    progress = training.saved_progress(run)
+    if progress is None:
+        return f"{run.path} has no checkpoint yet; the same command begins anew"
+    steps = f" and {progress.batch:,} steps of the next" if progress.batch else ""
+    return (
+        f"the last checkpoint in {run.path} has {progress.epoch} of {epochs} epochs{steps}; the same command"
+        " goes on from there"
     )
 
 
