@@ -79,10 +79,9 @@ class RunDirectory:
         """Checks that the directory is a run's, or may become one: what others have made is left alone.
 
         Raises:
-          InputError: files are there, and no run; or the place is a file itself.
+          InputError: files are there, and no run.
         """
-        files.check_no_file(self.path, "--run")
-        if self.flags.exists() or not self.path.exists():
+        if self.flags.exists() or not self.path.is_dir():
             return
         if self.checkpoints.exists():
             raise InputError(

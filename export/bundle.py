@@ -13,8 +13,8 @@ from causerec_tf.errors import InputError
 from export.errors import BundleError
 from export.index.options import MEMORIES, METHODS, IndexOptions
 from export.publishing.housekeeping import VERSIONS_KEPT
-from export.publishing.layout import check_place
-from pipelines.command_line import command
+from export.publishing.layout import check_place, resolve_number, written_in
+from pipelines.command_line import command, outputs
 
 FLAGS = flags.FLAGS
 
@@ -51,8 +51,13 @@ def main() -> None:
     bundle = Path(FLAGS.bundle)
     if FLAGS.rollback == (FLAGS.run is not None):
         raise BundleError("Give either --run=DIR to publish it, or --rollback.")
-    if not FLAGS.rollback:
-        check_place(bundle)  # before the run is read, which takes a while
+    # Before the run is read, which takes a while.
+    if FLAGS.rollback:
+        resolve_number(bundle, None)
+    else:
+        check_place(bundle)
+    for place in written_in(bundle) if not FLAGS.dry_run else ():
+        outputs.check_place(place, "--bundle", BundleError, is_filled=True)
     from export.publishing import publish  # loads TensorFlow: the flags first
 
     if FLAGS.rollback:

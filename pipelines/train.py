@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from pipelines.command_line import command, report, settings_flags
+from pipelines.command_line import command, outputs, report, settings_flags
 
 FLAGS = flags.FLAGS
 
@@ -61,6 +61,8 @@ def main() -> None:
         return
 
     # Before there is a directory of the run, and before hours of training meet it.
+    if is_chief:
+        outputs.check_place(run.path, "--run", InputError, is_filled=True)
     dataset.verify()
     training.check_users(dataset)
     if settings.strategy == "parameter_server" and task is not None and not is_chief:

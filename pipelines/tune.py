@@ -13,9 +13,9 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from causerec_tf.files import check_no_file, write_text
+from causerec_tf.files import write_text
 from causerec_tf.settings import CHOSEN_BY
-from pipelines.command_line import command, report
+from pipelines.command_line import command, outputs, report
 from pipelines.comparison import tuning
 from pipelines.comparison.plan import PlannedRun
 
@@ -36,7 +36,7 @@ def main() -> None:
     plan = tuning.read_plan(Path(FLAGS.plan))
     output = Path(FLAGS.output)
     for flag, place in (("--output", FLAGS.output), ("--runs", FLAGS.runs)):
-        check_no_file(place, flag)
+        outputs.check_place(place, flag, InputError, is_filled=True)
     output.mkdir(parents=True, exist_ok=True)
 
     # TensorFlow takes seconds to import: a wrong plan should not wait for it.
