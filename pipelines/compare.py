@@ -37,10 +37,11 @@ def main() -> None:
     from pipelines.comparison import results, running
 
     dataset = open_dataset(plan.dataset)
-    found = {run.name: results.load(output, run, dataset, plan.measure) for run in plan.runs}
-    done = {name: result for name, result in found.items() if result is not None}
+    trains = not FLAGS.table_only
+    done, departures = results.survey(output, plan.runs, dataset, plan.measure, directories=trains)
+    results.refuse(departures)
     pending = [run for run in plan.runs if run.name not in done]
-    if pending and not FLAGS.table_only:
+    if pending and trains:
         outputs.check_place(Path(pending[0].settings.run).parent, "--runs", InputError, is_filled=True)
     print(f"{len(plan.runs)} runs on {dataset.name}, {len(done)} of them done")
 
@@ -54,7 +55,7 @@ def main() -> None:
         )
 
     failures = []
-    if not FLAGS.table_only:
+    if trains:
         failures = running.train_all(pending, test=plan.measure == "test", jobs=FLAGS.jobs, on_end=take_over)
     _write(output, plan, dataset, done)
     _report(failures)
