@@ -46,19 +46,24 @@ def check_list(directory: Path) -> None:
         )
 
 
-def restore(checkpoint: tf.train.Checkpoint, path: str, remedy: str = START_AGAIN) -> None:
+def restore(
+    checkpoint: tf.train.Checkpoint, path: str, remedy: str = START_AGAIN, *, partly: bool = False
+) -> None:
     """Reads a checkpoint.
 
     Args:
       checkpoint: what to fill.
       path: of the checkpoint, without the ending of its files.
       remedy: what an error advises.
+      partly: whether only a part of it is wanted; otherwise TensorFlow warns of what is left over.
 
     Raises:
       InputError: its files are damaged, or are of another model.
     """
     try:
-        checkpoint.restore(path).assert_existing_objects_matched()
+        status = checkpoint.restore(path).assert_existing_objects_matched()
+        if partly:
+            status.expect_partial()
     except _UNREADABLE as error:
         raise InputError(f"the checkpoint {path} cannot be read: {error}\n{remedy}") from error
 
@@ -81,11 +86,12 @@ def check_whole(path: str, remedy: str) -> None:
         raise InputError(f"the checkpoint {path} cannot be read: {error}\n{remedy}") from error
 
 
-def restore_last(manager: tf.train.CheckpointManager) -> None:
+def restore_last(manager: tf.train.CheckpointManager, *, partly: bool = False) -> None:
     """Reads the last checkpoint, or where it is damaged the one before, with a warning.
 
     Args:
       manager: of the checkpoints, at least one.
+      partly: see `restore`.
 
     Raises:
       InputError: none can be read; the message is about the last.
@@ -94,7 +100,7 @@ def restore_last(manager: tf.train.CheckpointManager) -> None:
     # A list that was mended by hand names the last one alone, and the manager then lists none.
     for path in dict.fromkeys([manager.latest_checkpoint, *reversed(manager.checkpoints)]):
         try:
-            restore(manager.checkpoint, path)
+            restore(manager.checkpoint, path, partly=partly)
         except InputError as error:
             failures.append((path, error))
             continue

@@ -14,25 +14,8 @@ import numpy as np
 from causerec_tf.errors import InputError
 
 
-def check_no_file(directory: str | Path, flag: str) -> None:
-    """Checks that no file stands where a directory shall be made or filled.
-
-    Args:
-      directory: where it shall be.
-      flag: that names the place, such as `--output`.
-
-    Raises:
-      InputError: the place, or one above it, is a file.
-    """
-    directory = Path(directory)
-    places = (directory, *directory.parents)
-    file = next((place for place in places if place.exists() and not place.is_dir()), None)
-    if file is not None:
-        raise InputError(f"{directory} cannot be made, since {file} is a file. Choose another {flag}.")
-
-
 def check_free(file: str | Path, flag: str, *, overwrite: bool) -> None:
-    """Checks that a file may be written.
+    """Checks that no file is replaced that may not be.
 
     Args:
       file: to be written.
@@ -40,14 +23,16 @@ def check_free(file: str | Path, flag: str, *, overwrite: bool) -> None:
       overwrite: whether one that is there may be replaced.
 
     Raises:
-      InputError: something is there and may not be replaced.
+      InputError: something is there and may not be replaced, or is a directory.
     """
+    if Path(file).is_dir():
+        raise InputError(f"{flag}={file} is a directory: give the name of a file.")
     if Path(file).exists() and not overwrite:
         raise InputError(f"{file} exists: choose another {flag}, or add --overwrite.")
 
 
 def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None:
-    """Checks that a directory may be written.
+    """Checks that no directory is replaced that may not be.
 
     Args:
       directory: where it shall be; a link stands for what it points to.
@@ -59,7 +44,6 @@ def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None
     """
     directory = Path(directory)
     if not directory.exists():
-        check_no_file(directory.resolve(), "--output")
         return
     if not overwrite:
         raise InputError(

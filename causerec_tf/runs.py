@@ -31,9 +31,15 @@ _BEFORE_FLAGS = ("dataset.txt", ".dataset.txt.tmp", ".flags.txt.tmp")
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Where things are in a run's directory."""
+    """Where things are in a run's directory.
+
+    Attributes:
+      path: of the directory.
+      flag: that names its place, for errors.
+    """
 
     path: Path
+    flag: str = "--run"
 
     @property
     def flags(self) -> Path:
@@ -79,21 +85,20 @@ class RunDirectory:
         """Checks that the directory is a run's, or may become one: what others have made is left alone.
 
         Raises:
-          InputError: files are there, and no run; or the place is a file itself.
+          InputError: files are there, and no run.
         """
-        files.check_no_file(self.path, "--run")
-        if self.flags.exists() or not self.path.exists():
+        if self.flags.exists() or not self.path.is_dir():
             return
         if self.checkpoints.exists():
             raise InputError(
                 f"{self.path} has checkpoints but no {self.flags.name}, so that nobody knows of what settings"
-                " they are. Choose another --run, or remove the directory."
+                f" they are. Choose another {self.flag}, or remove the directory."
             )
         others = sorted(path.name for path in self.path.iterdir() if path.name not in _BEFORE_FLAGS)
         if others:
             raise InputError(
                 f"{self.path} is not empty and no run: it has {others[0]} but no {self.flags.name}. Choose"
-                " another --run: a directory that is not there yet, or is empty."
+                f" another {self.flag}: a directory that is not there yet, or is empty."
             )
 
     def start(self, settings: Settings, dataset: Dataset) -> None:
@@ -104,23 +109,45 @@ class RunDirectory:
         """
         self.check_place()
         if self.flags.exists():
-            found = Settings.from_flagfile(self.flags)
-            # Where the run and its dataset lie may be spelled otherwise; the fingerprint is what counts.
-            found = dataclasses.replace(found, run=settings.run, dataset=settings.dataset)
-            if found.warm_start and os.path.realpath(found.warm_start) == os.path.realpath(
-                settings.warm_start
-            ):
-                found = dataclasses.replace(found, warm_start=settings.warm_start)
-            if found != settings:
+            if differs := self._difference(settings):
                 raise InputError(
-                    f"{self.path} holds a run with other settings"
-                    f" ({difference(found, settings)}). Choose another --run, or remove it."
+                    f"{self.path} holds a run with other settings ({differs}). Choose another {self.flag}, or"
+                    " remove it."
                 )
             self.check_dataset(dataset)
             return
         self.path.mkdir(parents=True, exist_ok=True)
         files.write_text(self.path / "dataset.txt", dataset.fingerprint + "\n")
         files.write_text(self.flags, settings.to_flagfile())
+
+    def departure(self, settings: Settings, dataset: Dataset) -> str:
+        """What the run that is there has otherwise than is asked for; empty if nothing, or there is none.
+
+        Args:
+          settings: asked for.
+          dataset: asked for.
+
+        Returns:
+          The difference in words, what is there and what is asked for.
+
+        Raises:
+          InputError: files are there, and no run, or its flagfile cannot be read.
+        """
+        self.check_place()
+        if not self.flags.exists():
+            return ""
+        return self._difference(settings) or difference_of_datasets(self._trained_on(), dataset)
+
+    def _difference(self, settings: Settings) -> str:
+        found = Settings.from_flagfile(self.flags)
+        # Where the run and its dataset lie may be spelled otherwise; the fingerprint is what counts.
+        found = dataclasses.replace(found, run=settings.run, dataset=settings.dataset)
+        if found.warm_start and os.path.realpath(found.warm_start) == os.path.realpath(settings.warm_start):
+            found = dataclasses.replace(found, warm_start=settings.warm_start)
+        return difference(found, settings)
+
+    def _trained_on(self) -> str:
+        return (self.path / "dataset.txt").read_text(encoding="utf-8").strip()
 
     def missing(self, record: dict | None, *, test: bool) -> list[str]:
         """What the run does not have yet, in words; nothing if it is finished.
@@ -154,7 +181,7 @@ class RunDirectory:
 
     def check_dataset(self, dataset: Dataset) -> None:
         """Raises `InputError` if the run was trained on another dataset."""
-        trained_on = (self.path / "dataset.txt").read_text(encoding="utf-8").strip()
+        trained_on = self._trained_on()
         if dataset.fingerprint != trained_on:
             raise InputError(
                 f"{dataset.directory} has fingerprint {dataset.fingerprint[:16]}, but the run in"
@@ -273,10 +300,17 @@ def towers(model: CauseRec) -> tf.train.Checkpoint:
 
 
 def difference(found: Settings, asked: Settings) -> str:
-    """What differs between the settings that were found and those asked for, in words."""
+    """What differs between the settings that were found and those asked for, in words; empty if nothing."""
     there, wanted = dataclasses.asdict(found), dataclasses.asdict(asked)
     return "; ".join(
         f"--{name}={there[name]} there, --{name}={wanted[name]} asked for"
         for name in there
         if there[name] != wanted[name]
     )
+
+
+def difference_of_datasets(found: str, asked: Dataset) -> str:
+    """The same of the fingerprint of a dataset that was found and the dataset asked for."""
+    if found == asked.fingerprint:
+        return ""
+    return f"a dataset of fingerprint {found[:16]} there, {asked.fingerprint[:16]} asked for"

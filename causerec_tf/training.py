@@ -123,6 +123,25 @@ class Progress(tf.train.experimental.PythonState):
         self.losses = LossSums(**state.get("losses", {}))  # earlier versions did not keep them
 
 
+def saved_progress(run: runs.RunDirectory) -> Progress | None:
+    """Where a run would go on from, by its last checkpoint; None where it has none.
+
+    Args:
+      run: its directory.
+
+    Raises:
+      InputError: no checkpoint can be read, or their list is damaged.
+    """
+    if not run.has_checkpoint:
+        return None
+    progress = Progress()
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(progress=progress), run.checkpoints, max_to_keep=None
+    )
+    checkpoints.restore_last(manager, partly=True)
+    return progress
+
+
 def check_users(dataset: Dataset) -> None:
     """Checks that every split has users for its purpose, from the counts alone.
 

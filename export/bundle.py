@@ -4,6 +4,8 @@ python export/bundle.py --run=runs/quickstart --bundle=bundles/quickstart
 python export/bundle.py --bundle=bundles/quickstart --rollback
 """
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from causerec_tf.errors import InputError
 from export.errors import BundleError
 from export.index.options import MEMORIES, METHODS, IndexOptions
 from export.publishing.housekeeping import VERSIONS_KEPT
-from export.publishing.layout import check_place
-from pipelines.command_line import command
+from export.publishing.layout import check_place, resolve_number, written_in
+from pipelines.command_line import command, outputs
 
 FLAGS = flags.FLAGS
 
@@ -43,6 +45,9 @@ flags.DEFINE_integer("warm_up_requests", 20, "Real histories that a model server
 flags.DEFINE_bool("rollback", False, "Publish the version before the latest again, under a higher number.")
 flags.DEFINE_bool("dry_run", False, "Say what would be done, and write nothing.")
 
+# A run that shares less than this with the version before, of the smaller catalogue, may be the wrong one.
+_LEAST_SHARED = 0.1
+
 
 def main() -> None:
     """Publishes or rolls back, and says what was done."""
@@ -51,8 +56,13 @@ def main() -> None:
     bundle = Path(FLAGS.bundle)
     if FLAGS.rollback == (FLAGS.run is not None):
         raise BundleError("Give either --run=DIR to publish it, or --rollback.")
-    if not FLAGS.rollback:
-        check_place(bundle)  # before the run is read, which takes a while
+    # Before the run is read, which takes a while.
+    if FLAGS.rollback:
+        resolve_number(bundle, None)
+    else:
+        check_place(bundle)
+    for place in written_in(bundle) if not FLAGS.dry_run else ():
+        outputs.check_place(place, "--bundle", BundleError, is_filled=True)
     from export.publishing import publish  # loads TensorFlow: the flags first
 
     if FLAGS.rollback:
@@ -70,11 +80,11 @@ def _publish_run(bundle: Path) -> Any:
     from export.publishing.publication import Model
 
     trained = load_trained(FLAGS.run, FLAGS.dataset)
-    _note_updates(bundle)
     if not trained.is_finished:
         print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")
     max_history = trained.settings.max_history
     item_ids, item_names = trained.dataset.item_ids(), trained.dataset.item_names()
+    _note_catalogue(bundle, item_ids)
     model = Model(
         item_embeddings=trained.model.item_embeddings(),
         user_tower=trained.model.user_tower,
@@ -99,22 +109,31 @@ def _publish_run(bundle: Path) -> Any:
     )
 
 
-def _note_updates(bundle: Path) -> None:
-    """Says that a run's items replace those of an updated index, where the bundle can tell."""
-    from export.item_index import read_description
-    from export.publishing.layout import index_directory, read_tower, tower_directory, tower_numbers
+def _note_catalogue(bundle: Path, item_ids: Sequence[str]) -> None:
+    """Says where the run's items are not those of the latest version, as those of a new day are not."""
+    from export.publishing.current import current_catalogue
 
-    for number in tower_numbers(bundle)[-1:]:
-        try:
-            version = read_tower(tower_directory(bundle, number))["version"]
-            description = read_description(index_directory(bundle, version))
-        except BundleError:  # publishing is what mends a version that cannot be read
-            return
-        if "update" in description:
-            print(
-                f"note: the items of version {number} were changed by export/update_index.py; the new version"
-                " has those of the run alone. Apply what still holds again."
-            )
+    current = current_catalogue(bundle)
+    if current is None:
+        return
+    if current.is_updated:
+        print(
+            f"note: the items of version {current.number} were changed by export/update_index.py; the new"
+            " version has those of the run alone. Apply what still holds again."
+        )
+    before, now = current.item_ids, frozenset(item_ids)
+    kept = len(before & now)
+    counts = (
+        f"{len(now) - kept:,} of the run's {len(now):,} items are new, {len(before) - kept:,} of the"
+        f" {len(before):,} of version {current.number} are gone, {kept:,} are in both"
+    )
+    if kept < _LEAST_SHARED * min(len(before), len(now)):
+        print(
+            f"WARNING: is --run={FLAGS.run} meant for this bundle? {counts}. --rollback takes it back.",
+            file=sys.stderr,
+        )
+    elif before != now:
+        print(f"note: {counts} ({kept / len(before):.1%} of those before)")
 
 
 def _print(bundle: Path, publication: Any) -> None:

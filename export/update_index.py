@@ -10,7 +10,8 @@ from absl import flags
 
 from export.errors import BundleError
 from export.publishing.housekeeping import VERSIONS_KEPT
-from pipelines.command_line import command
+from export.publishing.layout import resolve_number, written_in
+from pipelines.command_line import command, outputs
 
 FLAGS = flags.FLAGS
 
@@ -26,6 +27,10 @@ def main() -> None:
     """Updates the latest version, and says what was measured."""
     if not (FLAGS.upsert or FLAGS.delete or FLAGS.rebuild):
         raise BundleError("Give --upsert=FILE, --delete=FILE or --rebuild.")
+    bundle = Path(FLAGS.bundle)
+    resolve_number(bundle, None)
+    for place in written_in(bundle) if not FLAGS.dry_run else ():
+        outputs.check_place(place, "--bundle", BundleError, is_filled=True)
     from export.index.update_files import read_deletes, read_upserts
 
     upserts = read_upserts(Path(FLAGS.upsert)) if FLAGS.upsert else None
@@ -39,7 +44,7 @@ def main() -> None:
             "upsert_vectors": upserts.vectors,
             "upsert_names": upserts.names,
         }
-    publication = update_index(Path(FLAGS.bundle), Update(**changes), keep=FLAGS.keep, dry_run=FLAGS.dry_run)
+    publication = update_index(bundle, Update(**changes), keep=FLAGS.keep, dry_run=FLAGS.dry_run)
     _print(publication, 0 if upserts is None else len(upserts.ids), len(deletes))
 
 

@@ -13,7 +13,7 @@ from absl import flags
 
 from causerec_tf import files
 from causerec_tf.errors import InputError
-from pipelines.command_line import command, report, trained_runs
+from pipelines.command_line import command, outputs, report, trained_runs
 
 FLAGS = flags.FLAGS
 
@@ -35,6 +35,7 @@ def main() -> None:
     """Loads the runs, measures, draws, sums up."""
     _check_installed("scikit-learn", "matplotlib")
     output = Path(FLAGS.output)
+    outputs.check_place(output.resolve(), "--output", InputError)
     files.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
     names = trained_runs.names_of(FLAGS.runs)
 

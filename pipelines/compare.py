@@ -13,8 +13,8 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from causerec_tf.files import check_no_file, write_text
-from pipelines.command_line import command, pictures
+from causerec_tf.files import write_text
+from pipelines.command_line import command, outputs, pictures
 from pipelines.comparison.plan import Plan, PlannedRun, read_plan
 
 FLAGS = flags.FLAGS
@@ -30,17 +30,19 @@ def main() -> None:
     """Reads the plan, trains what is missing, writes table and picture."""
     output = Path(FLAGS.output)
     plan = read_plan(Path(FLAGS.plan), Path(FLAGS.runs))
-    for flag, place in (("--output", FLAGS.output), ("--runs", FLAGS.runs)):
-        check_no_file(place, flag)
+    outputs.check_place(output, "--output", InputError, is_filled=True)
 
     # TensorFlow takes seconds to import: a wrong plan should not wait for it.
     from causerec_tf.data.sequences import open_dataset
     from pipelines.comparison import results, running
 
     dataset = open_dataset(plan.dataset)
-    found = {run.name: results.load(output, run, dataset, plan.measure) for run in plan.runs}
-    done = {name: result for name, result in found.items() if result is not None}
+    trains = not FLAGS.table_only
+    done, departures = results.survey(output, plan.runs, dataset, plan.measure, directories=trains)
+    results.refuse(departures)
     pending = [run for run in plan.runs if run.name not in done]
+    if pending and trains:
+        outputs.check_place(Path(pending[0].settings.run).parent, "--runs", InputError, is_filled=True)
     print(f"{len(plan.runs)} runs on {dataset.name}, {len(done)} of them done")
 
     def take_over(run: PlannedRun, seconds: float) -> str:
@@ -53,7 +55,7 @@ def main() -> None:
         )
 
     failures = []
-    if not FLAGS.table_only:
+    if trains:
         failures = running.train_all(pending, test=plan.measure == "test", jobs=FLAGS.jobs, on_end=take_over)
     _write(output, plan, dataset, done)
     _report(failures)

@@ -10,7 +10,7 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_free, write_arrays, write_json
-from pipelines.command_line import command, report, trained_runs
+from pipelines.command_line import command, outputs, report, trained_runs
 from pipelines.studies import disturbed, robustness_page
 
 FLAGS = flags.FLAGS
@@ -36,6 +36,7 @@ def main() -> None:
     """Evaluates, prints, writes the record and the users' figures if asked to."""
     for flag, file in (("--output", FLAGS.output), ("--per_user", FLAGS.per_user)):
         if file:
+            outputs.check_place(file, flag, InputError)
             check_free(file, flag, overwrite=FLAGS.overwrite)
     rates = disturbed.rates_of("disturbed", FLAGS.disturbed) if FLAGS.disturbed is not None else []
     if rates and FLAGS.exclude_seen:

@@ -14,8 +14,8 @@ from causerec_tf.data.histories import build_histories, check_histories_file, re
 from causerec_tf.data.interactions import find_files
 from causerec_tf.data.time_units import describe_span
 from causerec_tf.errors import InputError
-from causerec_tf.files import check_free, check_no_file
-from pipelines.command_line import command, log_flags
+from causerec_tf.files import check_free
+from pipelines.command_line import command, log_flags, outputs
 from pipelines.command_line.steps import Steps
 
 FLAGS = flags.FLAGS
@@ -74,10 +74,8 @@ def main() -> None:
 
 def _check_output(output: Path) -> None:
     check_histories_file(output)
-    if output.is_dir():
-        raise InputError(f"{output} is a directory; give the name of a file.")
+    outputs.check_place(output, "--output", InputError)
     check_free(output, "--output", overwrite=FLAGS.overwrite)
-    check_no_file(output.parent, "--output")
     if output.exists() and not log_flags.is_tfds():
         read = [*find_files(FLAGS.input), *([Path(FLAGS.users)] if FLAGS.users else [])]
         if output.resolve() in {path.resolve() for path in read}:

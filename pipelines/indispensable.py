@@ -9,7 +9,7 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_free, write_json
-from pipelines.command_line import command, report, trained_runs
+from pipelines.command_line import command, outputs, report, trained_runs
 
 FLAGS = flags.FLAGS
 
@@ -25,6 +25,7 @@ flags.DEFINE_bool("overwrite", False, "Replace an --output that exists.")
 def main() -> None:
     """Loads, removes, measures, writes."""
     output = Path(FLAGS.output)
+    outputs.check_place(output, "--output", InputError)
     check_free(output, "--output", overwrite=FLAGS.overwrite)
 
     from causerec_tf import indispensable, records

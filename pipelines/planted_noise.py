@@ -13,7 +13,7 @@ from absl import flags
 
 from causerec_tf.errors import InputError
 from causerec_tf.files import write_json
-from pipelines.command_line import command, report, settings_flags
+from pipelines.command_line import command, outputs, report, settings_flags
 
 FLAGS = flags.FLAGS
 
@@ -31,6 +31,7 @@ _RECORD = "planted_noise.json"
 def main() -> None:
     """Generates, trains what is not trained yet, measures, writes the record."""
     output = Path(FLAGS.output)
+    outputs.check_place(output, "--output", InputError, is_filled=True)
     seeds = _seeds(FLAGS.seeds)
     asked = settings_flags.parse([f"--flagfile={FLAGS.flagfile_of_runs}", "--dataset=", "--run="])
     if asked.method == "base":

@@ -17,7 +17,7 @@ from causerec_tf.data.time_units import describe_span
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
-from pipelines.command_line import beam_flags, command, log_flags
+from pipelines.command_line import beam_flags, command, log_flags, outputs
 from pipelines.command_line.steps import Steps
 
 FLAGS = flags.FLAGS
@@ -73,6 +73,7 @@ def main() -> None:
         _prepare_by_beam(steps)
         return
     output = Path(FLAGS.output)
+    outputs.check_place(output.resolve(), "--output", InputError)
     check_output(output, marker="dataset.json", overwrite=FLAGS.overwrite)
     filters = _filters()
     filters.check()
@@ -123,6 +124,9 @@ def _prepare_by_beam(steps: Steps) -> None:
     log_settings = log_flags.settings()
     with beam_flags.absence_explained(InputError):
         from causerec_tf.data.distributed.prepare import Request, prepare
+        from causerec_tf.data.distributed.storage import is_remote
+    if not is_remote(FLAGS.output):
+        outputs.check_place(Path(FLAGS.output).resolve(), "--output", InputError)
     request = Request(
         patterns=FLAGS.input,
         log=log_settings,

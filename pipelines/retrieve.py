@@ -23,7 +23,7 @@ from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
 from export.errors import BundleError
-from pipelines.command_line import beam_flags, command
+from pipelines.command_line import beam_flags, command, outputs
 from pipelines.command_line.retrieval_progress import Progress
 
 FLAGS = flags.FLAGS
@@ -114,6 +114,7 @@ def _to_file(paths: list[Path], output: Path, settings: Settings) -> None:
             raise BundleError(f"--{name} is for a directory of shards: --output={output}/ with a slash.")
     if output.resolve() in {path.resolve() for path in paths}:
         raise BundleError(f"The output would replace the input {output}; give another file.")
+    outputs.check_place(output, "--output", BundleError)
     writer = RecommendationWriter(output, overwrite=FLAGS.overwrite)
     from export.batch.answering import Answering, write_answers  # these load TensorFlow
     from export.retriever import Retriever
@@ -145,6 +146,7 @@ def _to_directory(paths: list[Path], output: Path, settings: Settings) -> None:
     ):
         if FLAGS[name].present:
             raise BundleError(f"--{name} does not go with a directory of shards: it {why}.")
+    outputs.check_place(output, "--output", BundleError, is_filled=True)
     shards = place_shards(paths, output, f".{FLAGS.format}")
     with opened_job(
         output,
@@ -183,8 +185,9 @@ def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
         raise BundleError(f"--output={output} exists; with --runner it is a new or an empty directory.")
     with beam_flags.absence_explained(BundleError):
         from export.batch.beam_step import recommend_files
-    started = time.perf_counter()
     output = output.resolve()
+    outputs.check_place(output, "--output", BundleError)
+    started = time.perf_counter()
     with unfinished_beside(output) as work:
         whole = work / "whole"
         whole.mkdir()

@@ -12,7 +12,7 @@ from absl import flags
 
 from causerec_tf import files
 from causerec_tf.errors import InputError
-from pipelines.command_line import command, pictures, report, trained_runs
+from pipelines.command_line import command, outputs, pictures, report, trained_runs
 from pipelines.studies import disturbed
 
 FLAGS = flags.FLAGS
@@ -34,6 +34,7 @@ _MARKER = "robustness.json"
 def main() -> None:
     """Loads the runs, disturbs, measures, writes."""
     output = Path(FLAGS.output)
+    outputs.check_place(output.resolve(), "--output", InputError)
     files.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
     trained_runs.names_of(FLAGS.runs)
     rates = disturbed.rates_of("rates", FLAGS.rates)

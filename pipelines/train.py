@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from pipelines.command_line import command, report, settings_flags
+from pipelines.command_line import command, outputs, report, settings_flags
 
 FLAGS = flags.FLAGS
 
@@ -61,6 +61,8 @@ def main() -> None:
         return
 
     # Before there is a directory of the run, and before hours of training meet it.
+    if is_chief:
+        outputs.check_place(run.path, "--run", InputError, is_filled=True)
     dataset.verify()
     training.check_users(dataset)
     if settings.strategy == "parameter_server" and task is not None and not is_chief:
@@ -95,9 +97,10 @@ def main() -> None:
         print("training with the others; the chief reports", flush=True)
         training.train(settings, dataset, run, warm_start=source, distribution=distribution)
         return
-    model, progress = _train(settings, dataset, run, source, distribution, steps)
-    record = _measure(model, progress, dataset, run, distribution)
-    files.write_json(run.metrics, record)
+    with command.stop_explained(lambda: _what_is_kept(run, settings.epochs)):
+        model, progress = _train(settings, dataset, run, source, distribution, steps)
+        record = _measure(model, progress, dataset, run, distribution)
+        files.write_json(run.metrics, record)
     print(
         f"kept epoch {record['best_epoch']} of {record['epochs']};"
         f" {record['train_examples_per_second']:,.0f} examples/s;"
@@ -150,6 +153,20 @@ def _measure(model, progress, dataset, run, distribution) -> dict:
         exclude_seen=exclude_seen,
         command=report.this_command(),
         distribution=distribution.about,
+    )
+
+
+def _what_is_kept(run, epochs: int) -> str:
+    """What a run that is stopped goes on from, in words."""
+    from causerec_tf import training
+
+    progress = training.saved_progress(run)
+    if progress is None:
+        return f"{run.path} has no checkpoint yet; the same command begins anew"
+    steps = f" and {progress.batch:,} steps of the next" if progress.batch else ""
+    return (
+        f"the last checkpoint in {run.path} has {progress.epoch} of {epochs} epochs{steps}; the same command"
+        " goes on from there"
     )
 
 

@@ -6,6 +6,7 @@ It can be stopped and run again at any time: a trial with a record in --output i
 users are not looked at.
 """
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,9 @@ from pathlib import Path
 from absl import flags
 
 from causerec_tf.errors import InputError
-from causerec_tf.files import check_no_file, write_text
+from causerec_tf.files import write_text
 from causerec_tf.settings import CHOSEN_BY
-from pipelines.command_line import command, report
+from pipelines.command_line import command, outputs, report
 from pipelines.comparison import tuning
 from pipelines.comparison.plan import PlannedRun
 
@@ -31,27 +32,35 @@ flags.DEFINE_integer(
 _SHOWN = ("recall@50", "ndcg@50", "hr@50")
 
 
+class _NotTrainedError(Exception):
+    """A stage has a trial without a result, so those of the next are not known."""
+
+
 def main() -> None:
     """Makes every trial that is missing, writes the page after each system."""
     plan = tuning.read_plan(Path(FLAGS.plan))
     output = Path(FLAGS.output)
-    for flag, place in (("--output", FLAGS.output), ("--runs", FLAGS.runs)):
-        check_no_file(place, flag)
-    output.mkdir(parents=True, exist_ok=True)
+    outputs.check_place(output, "--output", InputError, is_filled=True)
 
     # TensorFlow takes seconds to import: a wrong plan should not wait for it.
     from causerec_tf.data.sequences import open_dataset
     from pipelines.comparison import results, running
 
     dataset = open_dataset(plan.dataset)
+    _check_what_is_there(plan, output, dataset)
+    output.mkdir(parents=True, exist_ok=True)
 
     def train(planned: Sequence[PlannedRun]) -> list[dict]:
         """The records of a stage's trials."""
-        missing = [run for run in planned if results.load(output, run, dataset, "validation") is None]
+        found, departures = results.survey(output, planned, dataset, "validation")
+        results.refuse(departures)
+        missing = [run for run in planned if run.name not in found]
+        if missing:
+            outputs.check_place(Path(missing[0].settings.run).parent, "--runs", InputError, is_filled=True)
 
         def take_over(run: PlannedRun, seconds: float) -> str:
-            stored = results.store(output, run, dataset, "validation")
-            score = stored.record["validation"][CHOSEN_BY]
+            found[run.name] = results.store(output, run, dataset, "validation")
+            score = found[run.name].record["validation"][CHOSEN_BY]
             return f"{run.name}: {CHOSEN_BY} {score:.4f} ({seconds:.0f} s)"
 
         failures = running.train_all(missing, test=False, jobs=FLAGS.jobs, on_end=take_over)
@@ -61,8 +70,7 @@ def main() -> None:
             )
         if failures:
             raise RuntimeError(f"{len(failures)} trials failed; the same command tries them again.")
-        found = [results.load(output, run, dataset, "validation") for run in planned]
-        return [result.record for result in found if result is not None]
+        return [found[run.name].record for run in planned]
 
     done: list[tuple[tuning.System, list[tuning.Trial]]] = []
     for number, system in enumerate(plan.systems, start=1):
@@ -70,6 +78,29 @@ def main() -> None:
         done.append((system, tuning.search(plan, system, Path(FLAGS.runs), train)))
         write_text(output / "tuning.md", _page(plan, dataset, done))
     print(f"page: {output / 'tuning.md'}")
+
+
+def _check_what_is_there(plan: tuning.TuningPlan, output: Path, dataset) -> None:
+    """Refuses what an earlier plan left of the trials that are known by now, of all systems at once.
+
+    They are known up to the first stage that is not done: what is tried next depends on what it gives. Later
+    ones are checked when they are.
+    """
+    from pipelines.comparison import results
+
+    departures = []
+
+    def look(planned: Sequence[PlannedRun]) -> list[dict]:
+        found, more = results.survey(output, planned, dataset, "validation")
+        departures.extend(more)
+        if len(found) < len(planned):
+            raise _NotTrainedError
+        return [found[run.name].record for run in planned]
+
+    for system in plan.systems:
+        with contextlib.suppress(_NotTrainedError):
+            tuning.search(plan, system, Path(FLAGS.runs), look)
+    results.refuse(departures)
 
 
 def _page(plan: tuning.TuningPlan, dataset, done) -> str:

@@ -68,19 +68,15 @@ def test_a_link_that_was_moved_away_does_not_end_every_later_run(tmp_path):
     assert (tmp_path / "disk" / "kind.json").read_text() == "what it points to"
 
 
-def test_a_directory_below_a_file_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"since .*file is a file"):
-        files.check_output(tmp_path / "file" / "made", marker="kind.json", overwrite=True)
-
-
-def test_a_file_where_a_directory_should_be_is_named_with_its_flag(tmp_path):
-    (tmp_path / "shop.csv").write_text("")
-    for place in (tmp_path / "shop.csv", tmp_path / "shop.csv" / "run"):
-        with pytest.raises(InputError, match=r"since .*shop\.csv is a file\. Choose another --run\."):
-            files.check_no_file(place, "--run")
-    files.check_no_file(tmp_path / "nothing", "--run")
-    files.check_no_file(tmp_path, "--run")
+def test_a_file_is_replaced_only_if_asked_and_a_directory_never(tmp_path):
+    place = tmp_path / "record.json"
+    files.check_free(place, "--output", overwrite=False)
+    place.write_text("{}")
+    files.check_free(place, "--output", overwrite=True)
+    with pytest.raises(InputError, match=r"exists: choose another --output, or add --overwrite"):
+        files.check_free(place, "--output", overwrite=False)
+    with pytest.raises(InputError, match=r"--output=\S* is a directory: give the name of a file"):
+        files.check_free(tmp_path, "--output", overwrite=True)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

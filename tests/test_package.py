@@ -139,6 +139,24 @@ def test_the_library_knows_neither_scripts_nor_export_nor_flags():
             assert foreign == set(), module
 
 
+def test_export_knows_of_the_pipelines_what_all_scripts_share_and_that_knows_neither():
+    """So the arrows go one way: command_line, export, the scripts of pipelines."""
+    shared = "pipelines.command_line"
+    for module, path in FILES.items():
+        foreign = {
+            name
+            for name in imported_by(path)
+            if any(is_within(name, part) for part in ("pipelines", "export")) and not is_within(name, shared)
+        }
+        if is_within(module, shared):
+            assert foreign == set(), module
+        elif is_within(module, "export"):
+            assert all(is_within(name, "export") for name in foreign), module
+            uses_shared = any(is_within(name, shared) for name in imported_by(path))
+            is_script = 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+            assert uses_shared == is_script, module
+
+
 @pytest.mark.parametrize("module", SERVING)
 def test_what_serves_needs_neither_the_library_nor_keras(module):
     foreign = {

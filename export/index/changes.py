@@ -11,6 +11,7 @@ k results.
 """
 
 import math
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -145,5 +146,5 @@ class Changes:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls(int(arrays["num_rows"]), *(arrays[name] for name in names))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(f"{path} cannot be read ({error}); publish again.") from error

@@ -46,6 +46,11 @@ def tower_numbers(bundle: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
+def written_in(bundle: Path) -> tuple[Path, ...]:
+    """The directories in which a publication makes something."""
+    return (bundle, bundle / TOWERS, bundle / INDEXES)
+
+
 def check_place(bundle: Path) -> None:
     """Raises BundleError unless a bundle is there or can be made there.
 

@@ -1,6 +1,7 @@
 """How every script here starts and ends: flags, plain errors, exit codes.
 
-Exit codes: 0 done, 1 failed at run time, 2 bad input (a flag, a file, a bundle).
+Exit codes: 0 done, 1 failed at run time, 2 bad input (a flag, a file, a bundle), 130 stopped by Ctrl-C
+(SIGINT), 143 by SIGTERM: 128 and the signal's number, as shells and schedulers have it.
 """
 
 import ctypes
@@ -8,7 +9,9 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -26,6 +29,10 @@ _M_ARENA_MAX = -8
 flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM. It ends a script as Ctrl-C does, and all that cleans up after that cleans up after it."""
+
+
 def run(main: Callable[[], None], *, bad_input: tuple[type[Exception], ...]) -> None:
     """Parses the flags, calls `main` and ends the process with the exit code of the outcome.
 
@@ -37,9 +44,11 @@ def run(main: Callable[[], None], *, bad_input: tuple[type[Exception], ...]) -> 
     def guarded(_argv: list[str]) -> int:
         try:
             main()
-        except KeyboardInterrupt:
-            print("stopped by the keyboard", file=sys.stderr)
-            return 1
+        except KeyboardInterrupt as stop:
+            number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
+            said = [f"stopped by {number.name}", *getattr(stop, "__notes__", [])]
+            print(": ".join(said), file=sys.stderr)
+            return 128 + number
         except Exception as error:
             if FLAGS.debug:
                 raise
@@ -58,10 +67,23 @@ def run(main: Callable[[], None], *, bad_input: tuple[type[Exception], ...]) -> 
             return 2 if is_bad_input else 1
         return 0
 
-    # A polite kill cleans up behind itself as an error does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _terminate)
     logging.set_verbosity(logging.WARNING)
     app.run(guarded, flags_parser=_parse)
+
+
+@contextmanager
+def stop_explained(say: Callable[[], str]) -> Iterator[None]:
+    """Has more said of a stop by Ctrl-C or SIGTERM than which it was.
+
+    Args:
+      say: what is kept and how to go on; called when the block was stopped.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(say())
+        raise
 
 
 def keep_freed_memory() -> None:
@@ -76,6 +98,10 @@ def keep_freed_memory() -> None:
         options = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 1 << 30, _M_TRIM_THRESHOLD: (1 << 31) - 1}
         for option, value in options.items():
             mallopt(option, value)
+
+
+def _terminate(*_) -> NoReturn:
+    raise _Terminated
 
 
 def _is_full_disk(error: Exception) -> bool:

@@ -7,6 +7,7 @@
 import dataclasses
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from causerec_tf import files, records, runs
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from pipelines.comparison.plan import PlannedRun
+
+_REMEDY = (
+    "Undo the change of the plan, or of the dataset; or choose another --output and --runs; or remove what is"
+    " not wanted any more, a run's record and its directory. In a comparison, variant = ... can name what"
+    " differs."
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,50 @@ class Result:
 
     record: dict
     per_user: dict[str, np.ndarray] | None
+
+
+def survey(
+    output: Path, planned: Sequence[PlannedRun], dataset: Dataset, measure: str, *, directories: bool = True
+) -> tuple[dict[str, Result], list[str]]:
+    """Looks at what is there of the runs of a plan, before any is started.
+
+    Args:
+      output: directory of the results.
+      planned: the runs.
+      dataset: of the plan.
+      measure: `test` or `validation`.
+      directories: whether also at the directories of runs without a result, in which these would be trained.
+
+    Returns:
+      Name -> result of the runs that are done; and a line for each record or directory that is there with
+      other settings or of another dataset, with the difference: for `refuse`.
+
+    Raises:
+      InputError: a record cannot be read, or a directory holds something else than a run.
+    """
+    found, departures = {}, []
+    for run in planned:
+        path = _record_path(output, run)
+        differs = _departure(files.read_json(path), path, run, dataset) if path.exists() else ""
+        if differs:
+            departures.append(f"{path}: {differs}")
+        elif (result := load(output, run, dataset, measure)) is not None:
+            found[run.name] = result
+            continue
+        directory = runs.RunDirectory(Path(run.settings.run), flag="--runs")
+        if directories and (differs := directory.departure(run.settings, dataset)):
+            departures.append(f"{directory.path}: {differs}")
+    return found, departures
+
+
+def refuse(departures: Sequence[str]) -> None:
+    """Raises `InputError` for the departures that `survey` gives, if there are any."""
+    if departures:
+        raise InputError(
+            "the plan asks for other settings or another dataset than what is there was made with:\n  "
+            + "\n  ".join(departures)
+            + f"\nNo run was started in their place. {_REMEDY}"
+        )
 
 
 def load(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Result | None:
@@ -46,7 +97,7 @@ def load(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Resul
     Raises:
       InputError: what is there is of other settings or of another dataset, or cannot be read.
     """
-    path = output / f"{run.name}.json"
+    path = _record_path(output, run)
     if not path.exists():
         return None
     record = files.read_json(path)
@@ -84,8 +135,12 @@ def store(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Resu
         users.parent.mkdir(parents=True, exist_ok=True)
         files.write_arrays(users, values)
     output.mkdir(parents=True, exist_ok=True)
-    files.write_json(output / f"{run.name}.json", record)
+    files.write_json(_record_path(output, run), record)
     return Result(record, values)
+
+
+def _record_path(output: Path, run: PlannedRun) -> Path:
+    return output / f"{run.name}.json"
 
 
 def _users_path(output: Path, run: PlannedRun) -> Path:
@@ -94,6 +149,12 @@ def _users_path(output: Path, run: PlannedRun) -> Path:
 
 def _check_is_of(record: dict, path: Path, run: PlannedRun, dataset: Dataset) -> None:
     """Checks that a record is of the run that the plan asks for."""
+    if differs := _departure(record, path, run, dataset):
+        raise InputError(f"{path} was made otherwise than the plan asks ({differs}). {_REMEDY}")
+
+
+def _departure(record: dict, path: Path, run: PlannedRun, dataset: Dataset) -> str:
+    """What a record has otherwise than the plan asks for, in words; empty if nothing."""
     try:
         found = records.settings_of(record)
     except InputError as error:
@@ -102,17 +163,9 @@ def _check_is_of(record: dict, path: Path, run: PlannedRun, dataset: Dataset) ->
             " still there is measured again, not trained again."
         ) from error
     asked = dataclasses.replace(run.settings, run="", dataset="")
-    if found != asked:
-        raise InputError(
-            f"{path} was made with other settings than the plan asks for ({runs.difference(found, asked)})."
-            " Choose another --output, name the departure with variant = ... in the plan, or remove the file."
-        )
-    fingerprint = record["dataset"]["fingerprint"]
-    if fingerprint != dataset.fingerprint:
-        raise InputError(
-            f"{path} was made with a dataset of fingerprint {fingerprint[:16]}, but {dataset.directory} has"
-            f" {dataset.fingerprint[:16]}. Use that dataset, or choose another --output and --runs."
-        )
+    return runs.difference(found, asked) or runs.difference_of_datasets(
+        record["dataset"]["fingerprint"], dataset
+    )
 
 
 def _read_users(path: Path, record: dict) -> dict[str, np.ndarray]:

@@ -96,6 +96,33 @@ def test_a_damaged_version_is_mended_by_publishing_the_run_again(tmp_path):
     assert f"published: {tmp_path}/b/user_tower/3" in again.stdout
 
 
+def test_another_catalogue_is_told_and_one_that_has_almost_nothing_in_common_louder(tmp_path):
+    flags = ["--run=runs/toy", f"--bundle={tmp_path}/b"]
+    first = run(*flags, code=WITH_A_STAND_IN)
+    assert first.returncode == 0 and "note:" not in first.stdout, first.stderr
+
+    def planned(item_ids):
+        code = WITH_A_STAND_IN.replace("item_ids=lambda: toy.item_ids(40)", f"item_ids=lambda: {item_ids}")
+        done = run(*flags, "--dry_run", code=code)
+        assert done.returncode == 0 and "would be published" in done.stdout, done.stderr
+        return done
+
+    next_day = planned("toy.item_ids(40)[:2:-1] + ['new 1', 'new 2', 'new 3']")
+    assert (
+        "note: 3 of the run's 40 items are new, 3 of the 40 of version 1 are gone, 37 are in both (92.5% of"
+        " those before)\n"
+    ) in next_day.stdout
+    assert "changed by" not in next_day.stdout and next_day.stderr == ""
+    [description] = (tmp_path / "b" / "item_index").glob("*/index.json")
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"update": {}}))
+    wrong = planned("toy.item_ids(40)[:3] + [f'other {n}' for n in range(37)]")
+    assert "note: the items of version 1 were changed by export/update_index.py" in wrong.stdout
+    assert wrong.stderr == (
+        "WARNING: is --run=runs/toy meant for this bundle? 37 of the run's 40 items are new, 37 of the 40 of"
+        " version 1 are gone, 3 are in both. --rollback takes it back.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,7 +190,10 @@ def test_results_of_other_settings_or_data_are_refused(compared, tmp_path):
 
     refused("--epochs=9 there, --epochs=1 asked for", settings=record["settings"] | {"epochs": 9})
     refused("which this version does not have", settings=record["settings"] | {"depth": 9})
-    refused("made with a dataset of fingerprint abc", dataset={"name": "world", "fingerprint": "abc"})
+    refused(
+        f"a dataset of fingerprint abc there, {dataset.fingerprint[:16]} asked",
+        dataset={"name": "world", "fingerprint": "abc"},
+    )
     refused("does not belong to the record", test=record["test"] | {"recall@20": 0.9})
     del record["settings"]
     refused("it has no settings.*measured again, not trained again")
@@ -372,6 +376,53 @@ def test_the_script_refuses_a_file_for_its_output_before_anything_runs(tmp_path)
     done = compare(tmp_path, f"--output={tmp_path / 'shop.csv'}")
     scripts.assert_refused(done, "shop.csv is a file. Choose another --output")
     assert scripts.files_of(tmp_path) == before
+
+
+def begin(run, dataset, **changes):
+    """The directory of a run as one that was stopped early leaves it."""
+    from causerec_tf.runs import RunDirectory
+
+    RunDirectory(Path(run.settings.run)).start(dataclasses.replace(run.settings, **changes), dataset)
+
+
+def test_a_plan_that_was_changed_is_refused_before_anything_runs(tmp_path, trained):
+    """All that is in its way is told at once: a record, and directories of runs that were begun."""
+    from causerec_tf.data.sequences import open_dataset
+
+    write_plan(tmp_path)
+    (tmp_path / "world").symlink_to(trained.dataset)
+    planned = {run.name: run for run in plans.read_plan(tmp_path / "plan.toml", tmp_path / "runs").runs}
+    dataset = open_dataset(tmp_path / "world")
+    begin(planned[NAMES[0]], dataset)  # as it is asked for
+    begin(planned[NAMES[1]], dataset, epochs=7)
+    begin(planned[NAMES[3]], dataset, epochs=7, batch_size=32)
+    begun = tmp_path / "runs" / "world"
+    (begun / NAMES[0] / "dataset.txt").write_text("f" * 64)
+    settings = dataclasses.asdict(planned[NAMES[3]].settings) | {"lambda_co": 0.5, "run": "", "dataset": ""}
+    record = {"settings": settings, "dataset": {"name": "world", "fingerprint": dataset.fingerprint}}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f"{NAMES[3]}.json").write_text(json.dumps(record))
+    before = scripts.files_of(tmp_path)
+    done = compare(tmp_path)
+    scripts.assert_refused(
+        done,
+        f"  {begun / NAMES[0]}: a dataset of fingerprint {'f' * 16} there, {dataset.fingerprint[:16]} asked",
+        f"  {begun / NAMES[1]}: --epochs=7 there, --epochs=1 asked for\n",
+        f"  {begun / NAMES[3]}: --epochs=7 there, --epochs=1 asked for; --batch_size=32 there, --bat",
+        f"  {tmp_path / 'out' / NAMES[3]}.json: --lambda_co=0.5 there, --lambda_co=0.1 asked for\n",
+        "No run was started in their place.",
+        "choose another --output and --runs; or remove",
+    )
+    assert NAMES[2] not in done.stderr and "--run," not in done.stderr
+    assert scripts.files_of(tmp_path) == before
+    # To make a table nothing is started, so directories are in nobody's way.
+    (tmp_path / "out" / f"{NAMES[3]}.json").unlink()
+    done = compare(tmp_path, "--table_only")
+    assert done.returncode == 0, done.stderr
+    (begun / NAMES[2]).mkdir()
+    (begun / NAMES[2] / "notes.txt").write_text("")
+    done = compare(tmp_path)
+    scripts.assert_refused(done, f"{NAMES[2]} is not empty and no run: it has notes.txt", "another --runs:")
 
 
 STAND_IN = """

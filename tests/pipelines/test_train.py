@@ -334,6 +334,25 @@ def _assert_whole(run):
         record_of(run)
 
 
+def test_a_run_that_is_told_to_end_says_what_it_keeps(tmp_path, trained):
+    info = json.loads((trained.dataset / "dataset.json").read_text(encoding="utf-8"))
+    steps = -(-info["counts"]["training_windows"] // scripts.SMALL["batch_size"])
+    run, log = tmp_path / "run", tmp_path / "log"
+    flags = scripts.flags(epochs=500, patience=500, checkpoint_steps=1, dataset=trained.dataset, run=run)
+    process, watched = forked.start(TRAIN, *flags, log=log), _Watched(run, steps, 500)
+    while process.exitcode is None and watched.number <= steps:
+        time.sleep(0.01)
+    process.terminate()
+    process.join()
+    said = log.read_text().splitlines()
+    assert process.exitcode == 143, said
+    epochs, more = divmod(watched.number, steps)
+    done = f"{epochs} of 500 epochs" + (f" and {more} steps of the next" if more else "")
+    assert said[-1] == (
+        f"stopped by SIGTERM: the last checkpoint in {run} has {done}; the same command goes on from there"
+    )
+
+
 @pytest.mark.long
 def test_killed_twenty_times_it_ends_as_if_undisturbed(tmp_path):
     """At random moments of every phase: start-up, steps, checkpoints, evaluation, best epoch, record.

@@ -1,6 +1,8 @@
 """Tuning: the search by hand, plans that cannot be, and two systems as a user tunes them, run again."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +75,48 @@ def test_plans_of_this_repository_are_whole(monkeypatch):
     monkeypatch.chdir(scripts.ROOT)
     for path in (scripts.ROOT / "configs" / "tuning").glob("*.toml"):
         assert tuning.read_plan(path).systems
+
+
+def test_a_plan_that_was_changed_is_refused_before_anything_runs(tmp_path, trained):
+    """Of every system as far as its trials are known: here a second stage of one, the first of the other."""
+    from causerec_tf.data.sequences import open_dataset
+    from causerec_tf.runs import RunDirectory
+
+    write_plan(tmp_path)
+    (tmp_path / "world").symlink_to(trained.dataset)
+    plan, dataset = tuning.read_plan(tmp_path / "plan.toml"), open_dataset(tmp_path / "world")
+    runs, output = tmp_path / "runs", tmp_path / "output"
+    output.mkdir()
+
+    def leave(run, **changes):
+        """A record where nothing is changed, else the directory of a run that was begun."""
+        settings = dataclasses.replace(run.settings, **changes)
+        if changes:
+            RunDirectory(Path(settings.run)).start(settings, dataset)
+            return {"validation": {"recall@50": 0.1}}
+        own = dataclasses.asdict(settings) | {"run": "", "dataset": ""}
+        about = {"name": "world", "fingerprint": dataset.fingerprint}
+        record = {"settings": own, "dataset": about, "validation": {"recall@50": 0.1}}
+        (output / f"{run.name}.json").write_text(json.dumps(record))
+        return record
+
+    def first(planned):
+        return [leave(run, **({"epochs": 7} if "trial_2" in run.name else {})) for run in planned]
+
+    tuning.search(plan, plan.systems[0], runs, first)
+    tuning.search(plan, plan.systems[1], runs, lambda planned: [leave(run, seed=8) for run in planned])
+    before = scripts.files_of(tmp_path)
+    done = scripts.run(
+        *("pipelines/tune.py", f"--plan={tmp_path / 'plan.toml'}", f"--output={output}", f"--runs={runs}")
+    )
+    there = runs / "world"
+    scripts.assert_refused(
+        done,
+        f"  {there / 'base.trial_2-tuned-0'}: --epochs=7 there, --epochs=1 asked for\n"
+        f"  {there / 'causerec_item.trial_0-tuned-0'}: --seed=8 there, --seed=0 asked for\n",
+        "choose another --output and --runs; or remove",
+    )
+    assert "system 1 of 2" not in done.stdout and scripts.files_of(tmp_path) == before
 
 
 @pytest.mark.long

@@ -15,6 +15,7 @@ from export.index import building, updates
 from export.index.options import IndexOptions
 from export.index.updates import Update, update_index
 from export.item_index import ItemIndex, read_ids
+from export.publishing.current import CurrentCatalogue, current_catalogue
 from export.publishing.layout import read_tower, resolve_number, tower_directory
 from export.publishing.publication import Model
 from export.publishing.publish import publish, roll_back
@@ -170,6 +171,23 @@ def test_a_new_item_is_recommended_and_is_unknown_in_histories(exact_bundle):
     assert alone.fallback and alone.items == IDS
     assert after.name_of("fresh") == "F"
     assert [after.name_of(item) for item in (IDS[9], IDS[3])] == ["N", IDS[3]]
+
+
+def test_the_current_catalogue_is_what_can_be_answered(exact_bundle, tmp_path):
+    assert current_catalogue(tmp_path / "none") is None
+    assert current_catalogue(exact_bundle) == CurrentCatalogue(1, frozenset(IDS), False)
+    for delete_ids in ([IDS[0], IDS[7]], [NEW_IDS[1]]):
+        new = {} if NEW_IDS[1] in delete_ids else {"upsert_ids": NEW_IDS[:2], "upsert_vectors": NEW[:2]}
+        update_index(exact_bundle, Update(delete_ids=delete_ids, **new))
+    answered = frozenset(IDS) - {IDS[0], IDS[7]} | {NEW_IDS[0]}
+    assert current_catalogue(exact_bundle) == CurrentCatalogue(3, answered, True)
+    version = read_tower(tower_directory(exact_bundle, 3))["version"]
+    changes = exact_bundle / "item_index" / version / "changes.npz"
+    for damaged in (changes.read_bytes()[:-100], b"", None):
+        changes.unlink()  # it may be another version's, too
+        if damaged is not None:
+            changes.write_bytes(damaged)
+        assert current_catalogue(exact_bundle) is None
 
 
 def test_a_name_is_changed_only_where_one_was_given(exact_bundle):

@@ -1,7 +1,8 @@
-"""How scripts end: what a full disk is called, and where help is after a flag that does not exist."""
+"""How scripts end: on a full disk, by a signal, and where help is after a flag that does not exist."""
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 
@@ -18,6 +19,32 @@ command.run(main, bad_input=(ValueError,))
 """
 
 
+STOPPED = """
+import os
+from pipelines.command_line import command
+def main():
+    try:
+        with command.stop_explained(lambda: "two of three are done"):
+            os.kill(os.getpid(), {number})
+            while True: pass
+    finally:
+        print("cleared away")
+command.run(main, bad_input=(ValueError,))
+"""
+
+
+def run_code(code):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=scripts.ROOT,
+        env=scripts.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "place"),
     [
@@ -27,16 +54,15 @@ command.run(main, bad_input=(ValueError,))
     ],
 )
 def test_a_full_disk_is_called_so(error, place):
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(error=error)],
-        cwd=scripts.ROOT,
-        env=scripts.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_code(SCRIPT.format(error=error))
     scripts.assert_refused(done, "the disk is full", place, "give the same command again", code=1)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_is_told_in_one_line_and_ends_with_the_code_of_its_signal(number, code):
+    done = run_code(STOPPED.format(number=int(number)))
+    assert (done.returncode, done.stdout) == (code, "cleared away\n")
+    assert done.stderr == f"stopped by {number.name}: two of three are done\n"
 
 
 @pytest.mark.parametrize("script", ["pipelines/evaluate.py", "export/serve.py"])
