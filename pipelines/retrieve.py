@@ -38,7 +38,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_enum("format", "parquet", ["parquet", "jsonl"], "Of the shards in a directory.")
 flags.DEFINE_integer("jobs", None, "Processes that write shards. None: one for each core.", lower_bound=1)
-flags.DEFINE_integer("k", 50, "How many items to recommend to each user.", lower_bound=1)
+flags.DEFINE_integer(
+    "k", 50, "How many items to recommend to each user; fewer where there are fewer.", lower_bound=1
+)
 flags.DEFINE_bool("exclude_seen", True, "Leave out the items of the user's history.")
 flags.DEFINE_float(
     "diversity",
@@ -104,6 +106,12 @@ def _sum_up(tally: Tally, version: str, seconds: float) -> None:
         print(
             "note: much in these histories is not in the catalogue. Are the ids those of the log that was"
             " prepared, and do --history_column and --history_separator fit the file?"
+        )
+    if tally.short:
+        seen = " that are not in their histories (--noexclude_seen keeps those)" if FLAGS.exclude_seen else ""
+        print(
+            f"note: {tally.short:,} of {tally.users:,} users got fewer than --k={FLAGS.k} items: the"
+            f" catalogue has no more{seen}"
         )
     print(f"{FLAGS.output}: version {version}")
 
@@ -216,8 +224,8 @@ def _describe(retriever, row: HistoryRow, answer) -> str:
         lines.append(
             f"  {place:>4}. {retriever.name_of(item)}" + ("" if answer.fallback else f"  {score:.3f}")
         )
-    if FLAGS.explain and not answer.fallback:
-        top = min(_EXPLAINED_ITEMS, FLAGS.k)
+    if FLAGS.explain and answer.items and not answer.fallback:
+        top = min(_EXPLAINED_ITEMS, len(answer.items))
         influences = retriever.explain(row.history, top, FLAGS.exclude_seen)
         lines.append(f"  leans most on (share of the top {top} that changes without it):")
         for one in influences[:_SHOWN_INFLUENCES]:

@@ -178,23 +178,18 @@ class Service:
 
     def _answer(self, questions: list[Question], seconds: float) -> list[Recommendation]:
         self.metrics.batch_size.observe(len(questions))
-        # A copy: the version of its last answer, by whose size it checks k, is changed by no other thread.
-        retriever = copy.copy(self._retriever)
-        answers = _recommend(retriever, questions, seconds)
-        self._retriever = retriever
-        return answers
+        return _recommend(self._retriever, questions, seconds)
 
     def _explain(self, questions: list[Question], seconds: float) -> list[Explanation]:
         return [self._explain_one(question, seconds) for question in questions]
 
     def _explain_one(self, question: Question, seconds: float) -> Explanation:
         deadline = time.monotonic() + seconds
-        retriever = copy.copy(self._retriever)
+        retriever = copy.copy(self._retriever)  # the version of its last answer is changed by no other thread
         for _ in range(_EXPLANATION_ATTEMPTS):
             recommendation = _recommend(retriever, [question], deadline - time.monotonic())[0]
-            k = min(question.k, retriever.num_items)
             influences = retriever.explain(
-                question.history, k, question.exclude_seen, deadline - time.monotonic()
+                question.history, question.k, question.exclude_seen, deadline - time.monotonic()
             )
             # A newer version may have come between the two.
             if retriever.version == recommendation.version:
@@ -215,10 +210,9 @@ class Service:
 
 
 def _recommend(retriever: Retriever, questions: Sequence[Question], seconds: float) -> list[Recommendation]:
-    most = retriever.num_items
     return retriever.recommend(
         [one.history for one in questions],
-        [min(one.k, most) for one in questions],
+        [one.k for one in questions],
         [one.exclude_seen for one in questions],
         seconds,
     )

@@ -64,7 +64,7 @@ HISTORIES = [
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
-@pytest.mark.parametrize("k", [1, 10, NUM_ITEMS])
+@pytest.mark.parametrize("k", [1, 10, NUM_ITEMS, 10**30])
 def test_answers_as_the_twin_does(both, k, exclude_seen):
     retriever, twin = both
     answers = retriever.recommend(HISTORIES, k, exclude_seen)
@@ -97,10 +97,12 @@ def test_no_histories_give_no_answers(both):
     assert both[0].recommend([], 5) == []
 
 
-@pytest.mark.parametrize("k", [0, -3, NUM_ITEMS + 1, [5, 0]])
-def test_k_outside_the_catalogue_is_refused(both, k):
-    with pytest.raises(BundleError, match="it must be from 1 to 60"):
+@pytest.mark.parametrize("k", [0, -3, [5, 0]])
+def test_k_below_one_is_refused(both, k):
+    with pytest.raises(BundleError, match="it must be at least 1"):
         both[0].recommend([[], []], k)
+    with pytest.raises(BundleError, match="it must be at least 1"):
+        both[0].explain([], 0)
 
 
 @pytest.mark.parametrize("history", ["abc", [1], [None], [["a"]]])
@@ -123,6 +125,11 @@ def test_influence_is_what_leaving_the_item_out_changes(both):
         assert influence.vector_change == pytest.approx(change, rel=1e-3)
     shares = [one.share for one in retriever.explain(history, 10)]
     assert shares == sorted(shares, reverse=True)
+
+
+def test_influence_on_the_whole_catalogue_is_none(both):
+    influences = both[0].explain([IDS[2], IDS[30]], NUM_ITEMS + 5)
+    assert {one.item: one.share for one in influences} == {IDS[2]: 0.0, IDS[30]: 0.0}
 
 
 def test_influence_of_an_only_item_and_of_nothing(both):

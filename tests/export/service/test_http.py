@@ -334,7 +334,7 @@ def test_a_smaller_version_that_another_thread_meets_makes_no_k_too_large(bundle
         recommend = Retriever.recommend
 
         def overtaken(self, *arguments):
-            """What another thread does between the clipping of k and its check."""
+            """What another thread does while this one asks."""
             monkeypatch.setattr(Retriever, "recommend", recommend)
             service._tower.refresh()
             service._answer([Question([], 1, True)], 10.0)
