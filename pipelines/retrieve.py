@@ -23,7 +23,8 @@ from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
 from export.errors import BundleError
-from pipelines.command_line import beam_flags, command
+from export.publishing.layout import index_directory, read_tower, resolve_number, tower_directory
+from pipelines.command_line import beam_flags, command, item_tables
 from pipelines.command_line.retrieval_progress import Progress
 
 FLAGS = flags.FLAGS
@@ -73,8 +74,7 @@ def main() -> None:
     if bool(FLAGS.diversity) != bool(FLAGS.item_categories):
         raise BundleError("--diversity is by the categories of --item_categories; give both.")
     paths = expand(FLAGS.input)
-    if FLAGS.item_categories:
-        read_categories(Path(FLAGS.item_categories))
+    categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
     settings = Settings(
         k=FLAGS.k,
         exclude_seen=FLAGS.exclude_seen,
@@ -85,12 +85,12 @@ def main() -> None:
     )
     output = Path(FLAGS.output)
     if beam_flags.is_asked(BundleError):
-        _by_beam(paths, output, settings)
+        _by_beam(paths, output, settings, categories)
         return
     if FLAGS.output.endswith("/") or output.is_dir():
-        _to_directory(paths, output, settings)
+        _to_directory(paths, output, settings, categories)
     else:
-        _to_file(paths, output, settings)
+        _to_file(paths, output, settings, categories)
 
 
 def _sum_up(tally: Tally, version: str, seconds: float) -> None:
@@ -116,7 +116,18 @@ def _sum_up(tally: Tally, version: str, seconds: float) -> None:
     print(f"{FLAGS.output}: version {version}")
 
 
-def _to_file(paths: list[Path], output: Path, settings: Settings) -> None:
+def _check_categories(categories: dict[str, str] | None, bundle: Path, version: str) -> None:
+    """Says how many items of a version have a category, if there are categories."""
+    if categories is None:
+        return
+    from export.item_index import read_ids  # loads TensorFlow
+
+    item_ids = read_ids(index_directory(bundle, version))
+    flag = f"--item_categories={FLAGS.item_categories}"
+    print(item_tables.coverage(flag, "category", categories, item_ids, BundleError))
+
+
+def _to_file(paths: list[Path], output: Path, settings: Settings, categories: dict[str, str] | None) -> None:
     for name in ("format", "jobs"):
         if FLAGS[name].present:
             raise BundleError(f"--{name} is for a directory of shards: --output={output}/ with a slash.")
@@ -129,6 +140,7 @@ def _to_file(paths: list[Path], output: Path, settings: Settings) -> None:
 
     tower = RemoteTower(FLAGS.tower_address) if FLAGS.tower_address else None
     retriever = Retriever.load(FLAGS.bundle, tower=tower)
+    _check_categories(categories, Path(FLAGS.bundle), retriever.version)
     answering = Answering(retriever, settings)
     shown: list[str] = []
     with writer, Progress(sum(path.stat().st_size for path in paths)) as progress:
@@ -145,7 +157,9 @@ def _to_file(paths: list[Path], output: Path, settings: Settings) -> None:
     _sum_up(tally, retriever.version, progress.seconds)
 
 
-def _to_directory(paths: list[Path], output: Path, settings: Settings) -> None:
+def _to_directory(
+    paths: list[Path], output: Path, settings: Settings, categories: dict[str, str] | None
+) -> None:
     """A shard for each input, by several processes."""
     for name, why in (
         ("show", "prints from one file; look into a shard"),
@@ -169,6 +183,8 @@ def _to_directory(paths: list[Path], output: Path, settings: Settings) -> None:
                 f"note: the newest version of {FLAGS.bundle} is {job.newest}; the rest is answered by"
                 f" {job.version} as its beginning was. --overwrite begins anew."
             )
+        if left:
+            _check_categories(categories, job.bundle, job.version)
         cores = os.cpu_count() or 1
         jobs = FLAGS.jobs or cores
         with Progress(sum(shard.source.stat().st_size for shard in left)) as progress:
@@ -182,7 +198,7 @@ def _to_directory(paths: list[Path], output: Path, settings: Settings) -> None:
     _sum_up(tally, job.version, progress.seconds)
 
 
-def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
+def _by_beam(paths: list[Path], output: Path, settings: Settings, categories: dict[str, str] | None) -> None:
     """Into a directory, of whose files Beam decides; it appears when it is whole."""
     for name in ("show", "tower_address", "jobs", "overwrite"):
         if FLAGS[name].present:
@@ -191,6 +207,9 @@ def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
         raise BundleError(f"--output={output} exists; with --runner it is a new or an empty directory.")
     with beam_flags.absence_explained(BundleError):
         from export.batch.beam_step import recommend_files
+    bundle = Path(FLAGS.bundle).absolute()
+    newest = read_tower(tower_directory(bundle, resolve_number(bundle, None)))["version"]
+    _check_categories(categories, bundle, newest)
     started = time.perf_counter()
     output = output.resolve()
     with unfinished_beside(output) as work:
@@ -199,7 +218,7 @@ def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
         tally, version = recommend_files(
             [path.absolute() for path in paths],
             whole,
-            bundle=Path(FLAGS.bundle).absolute(),
+            bundle=bundle,
             settings=settings,
             file_format=FLAGS.format,
             runner=FLAGS.runner,

@@ -153,6 +153,20 @@ def test_ranges_own_every_line_once(range_bytes, end):
     assert sum(lines) == raw.count(b"\n")
 
 
+def test_whoever_is_told_the_vocabulary_can_still_refuse_it(tmp_path):
+    (tmp_path / "log.csv").write_text(HEADER + "u1,a,1\nu1,b,2\nu2,b,1\nu2,b,2\n")
+    told = []
+
+    def refuse(vocabulary):
+        told.append(vocabulary)
+        raise InputError("names of none of these")
+
+    with pytest.raises(InputError, match="names of none of these"):
+        by_beam(tmp_path / "made", [str(tmp_path / "log.csv")], num_shards=1, on_vocabulary=refuse)
+    assert [sorted(vocabulary) for vocabulary in told] == [["a", "b"]]
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
 def test_a_file_under_several_names_is_found_once(tmp_path, monkeypatch):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
     from causerec_tf.data.distributed import storage

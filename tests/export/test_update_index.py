@@ -45,13 +45,18 @@ def test_files_are_applied_and_what_was_measured_is_printed(bundle, tmp_path):
     flags = [f"--bundle={bundle}", f"--upsert={tmp_path}/u.jsonl", f"--delete={tmp_path}/d.txt"]
     done = run(*flags)
     assert done.returncode == 0, done.stderr
-    assert "2 items to upsert, 2 to delete" in done.stdout
+    assert "2 items to upsert (2 new), 2 to delete" in done.stdout
     assert "30 items, recall@30 against exact search 1.0000" in done.stdout
     assert "2 searched beside the index, 2 withdrawn" in done.stdout
     assert "rebuild advised: 13.3% of the items changed, more than 5%" in done.stdout
     assert f"updated: {bundle}/user_tower/2" in done.stdout
     items = Retriever.load(bundle).recommend([["é", " x "]], 30)[0].items
     assert {"n1", "7"} < set(items) and not {"é", "日本"} & set(items)
+    # Spelt otherwise, an id is a new item's: the count tells.
+    rows[0]["id"] = "N1"
+    (tmp_path / "u.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run(*flags[:2], "--dry_run")
+    assert "2 items to upsert (1 new), 0 to delete" in done.stdout, done.stderr
 
 
 @pytest.mark.long

@@ -128,6 +128,28 @@ def test_from_parquet_to_parquet_with_categories_by_turns(bundle, tmp_path):
     assert all(set(pair) == {"even", "odd"} for pair in zip(of_first[::2], of_first[1::2], strict=True))
 
 
+@pytest.mark.parametrize("more", [[], ["--jobs=1"], ["--runner=DirectRunner"]], ids=["one", "shards", "beam"])
+def test_categories_of_none_of_the_items_are_refused_and_those_of_few_get_a_note(bundle, tmp_path, more):
+    if "--runner=DirectRunner" in more:
+        pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
+    (tmp_path / "h.jsonl").write_text(json.dumps({"user_id": "u", "history": IDS[:3]}))
+    (tmp_path / "c.csv").write_text(f"item,category\n{IDS[20].upper()},a\n")
+    output = tmp_path / ("out/" if more else "out.jsonl")
+    flags = [f"--bundle={bundle}", f"--input={tmp_path}/h.jsonl", f"--output={output}{'/' if more else ''}"]
+    flags += ["--diversity=1", f"--item_categories={tmp_path}/c.csv", *more]
+    scripts.assert_refused(
+        run(*flags),
+        f"c.csv has a category for none of the 50 items: it has ids such as {IDS[20].upper()!r}, and no line"
+        f" for {IDS[20]!r}",
+        code=2,
+    )
+    assert not output.exists()
+    (tmp_path / "c.csv").write_text(f"item,category\n{IDS[20]},a\n")
+    done = run(*flags)
+    assert done.returncode == 0, done.stderr
+    assert "c.csv: 1 of 50 items have a category\nnote: these are few; " in done.stdout
+
+
 def test_with_the_tower_on_a_server(bundle, tmp_path):
     histories = {"u1": [IDS[3], "never seen", IDS[9]], "u2": []}
     with (tmp_path / "h.jsonl").open("w") as file:
