@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from export.disk import full_disk_named
 from export.errors import BundleError
 from export.publishing.layout import MODEL_NAME, TOWER_DESCRIPTION, TOWER_EXTRA
 from export.runtime import tf
@@ -77,7 +78,8 @@ def export_user_tower(
         # The table reads its ids from a file that travels as an asset: a list would go into the
         # graph, where 300,000 ids take half a minute to save.
         vocabulary = Path(scratch) / "item_ids.txt"
-        vocabulary.write_bytes("".join(f"{item_id}\n" for item_id in item_ids).encode())
+        with full_disk_named(vocabulary):
+            vocabulary.write_bytes("".join(f"{item_id}\n" for item_id in item_ids).encode())
         served = _ServedTower(item_embeddings, user_tower, vocabulary, max_history, version)
         tf.saved_model.save(served, str(directory), signatures=served.signatures())
 

@@ -17,6 +17,7 @@ from multiprocessing.context import SpawnProcess
 
 from export.batch.settings import Settings, Tally
 from export.batch.shards import Job, Shard
+from export.disk import full_disk
 from export.errors import BundleError
 
 
@@ -137,8 +138,9 @@ def _run(connection: Connection, job: Job, settings: Settings, threads: int) -> 
             raise
         except BundleError as error:
             connection.send(_Failure(str(error), is_bad_input=True))
-        except Exception:
-            connection.send(_Failure(f"A process failed:\n{traceback.format_exc()}", is_bad_input=False))
+        except Exception as error:
+            told = f"A process failed:\n{traceback.format_exc()}" if full_disk(error) is None else str(error)
+            connection.send(_Failure(told, is_bad_input=False))
 
 
 def _end_with_parent() -> None:

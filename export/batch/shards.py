@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from export.batch.histories import stem
+from export.disk import full_disk_named
 from export.errors import BundleError
 from export.publishing.housekeeping import only_one
 from export.publishing.layout import (
@@ -213,8 +214,9 @@ def _read_manifest(own: Path) -> dict[str, Any] | None:
 
 def _write_manifest(own: Path, manifest: dict[str, Any]) -> None:
     made = own / "manifest.json.made"
-    made.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    to_disk(made)
+    with full_disk_named(made):
+        made.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        to_disk(made)
     made.replace(own / "manifest.json")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from export.disk import full_disk_named
 from export.publishing.housekeeping import only_one
 
 
@@ -23,7 +24,7 @@ def unfinished_beside(output: Path) -> Iterator[Path]:
     """
     own = output.with_name(f".{output.name}.unfinished")
     own.mkdir(parents=True, exist_ok=True)
-    with only_one(own / "lock", f"at work on {output}"):
+    with only_one(own / "lock", f"at work on {output}"), full_disk_named(output):
         try:
             work = own / "work"
             shutil.rmtree(work, ignore_errors=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from export.disk import full_disk_named
 from export.errors import BundleError
 from export.publishing.layout import (
     INDEXES,
@@ -49,7 +50,8 @@ def locked(bundle: Path) -> Iterator[None]:
     with only_one(bundle / ".lock", f"publishing into {bundle}"):
         _clear(bundle)
         try:
-            yield
+            with full_disk_named(bundle):
+                yield
         finally:
             _clear(bundle)
 
