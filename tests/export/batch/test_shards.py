@@ -258,7 +258,24 @@ def test_a_file_that_the_job_did_not_make_is_no_shard_of_it(bundle, inputs, outp
         pass
 
 
-def test_a_job_that_made_nothing_leaves_nothing(bundle, inputs, output):
-    with pytest.raises(BundleError, match="bad row"), job(inputs, output, bundle):
+@pytest.mark.parametrize("deep", ["day=1/hour=2/three.jsonl", "four.jsonl"])
+def test_a_job_that_made_nothing_leaves_nothing(bundle, inputs, output, deep):
+    more = inputs[0].parent / deep
+    more.parent.mkdir(parents=True, exist_ok=True)
+    more.write_text("")
+    with pytest.raises(BundleError, match="bad row"), job([*inputs, more], output, bundle) as one:
+        for shard in one.shards:
+            shard.path.parent.mkdir(parents=True, exist_ok=True)
         raise BundleError("bad row")
     assert not output.exists()
+
+
+def test_a_job_that_made_nothing_leaves_what_is_not_its_own(bundle, inputs, output):
+    more = inputs[0].parent / "day=1" / "three.jsonl"
+    more.parent.mkdir(parents=True)
+    more.write_text("")
+    with pytest.raises(BundleError, match="bad row"), job([*inputs, more], output, bundle):
+        (output / "day=1").mkdir()
+        (output / "day=1" / "thesis.txt").write_text("precious")
+        raise BundleError("bad row")
+    assert files(output) == ["day=1/thesis.txt"]
