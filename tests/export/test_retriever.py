@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from export import catalogue
 from export.errors import BundleError, MissingVersionError, TowerError
 from export.index.options import IndexOptions
+from export.item_index import ItemIndex
 from export.publishing.publication import Model
 from export.publishing.publish import publish
 from export.retriever import Retriever
@@ -91,6 +93,23 @@ def test_each_request_has_its_own_k_and_does_not_depend_on_the_others(both):
         alone = retriever.recommend([history], k)[0]
         assert alone.items == answer.items
         assert len(answer.items) <= k
+
+
+def test_histories_are_searched_in_parts_where_they_need_much(both, monkeypatch):
+    whole = both[0].recommend(HISTORIES, 10)
+    monkeypatch.setattr(catalogue, "_MOST_FETCHED", 70)
+    searched, search = [], ItemIndex.search
+
+    def counted(self, queries, k):
+        searched.append((*queries.shape[:-1], k))
+        return search(self, queries, k)
+
+    monkeypatch.setattr(ItemIndex, "search", counted)
+    for answer, wanted in zip(both[0].recommend(HISTORIES, 10), whole, strict=True):
+        assert answer.items == wanted.items
+        assert answer.scores == pytest.approx(wanted.scores, abs=1e-5)
+    assert all(np.prod(shape) <= 70 or shape[0] == 1 for shape in searched)
+    assert any(shape[0] > 1 for shape in searched)
 
 
 def test_no_histories_give_no_answers(both):
