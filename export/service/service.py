@@ -127,6 +127,10 @@ class Service:
             self.metrics.answers.labels(answer.version).inc()
         return answers
 
+    async def check(self, seconds: float) -> None:
+        """Asks what needs no history, and counts no answer for it; raises as `recommend` does."""
+        await self._questions.ask([Question([], 1, True)], seconds)
+
     async def explain(self, question: Question, seconds: float) -> Explanation:
         """Answers one question, and what the answer rests on; raises as `recommend` does.
 

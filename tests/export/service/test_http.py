@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import re
 import shutil
 import threading
 import time
@@ -170,6 +171,15 @@ def test_operations(client, published):
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/recommend", "/recommend/batch", "/explain", "/readyz"} <= set(paths)
     assert client.get("/docs").status_code == 200
+
+
+def test_a_probe_is_no_answer(bundle):
+    with serving(bundle) as (client, _):
+        client.post("/recommend", json={"history": ["never seen"]})
+        for _ in range(3):
+            assert client.get("/readyz").status_code == 200
+        text = client.get("/metrics").text
+        assert "causerec_fallbacks_total 1.0" in text and re.search(r"causerec_answers_total{.*} 1\.0", text)
 
 
 def test_a_request_keeps_its_id_or_gets_one(client):
