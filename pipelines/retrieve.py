@@ -7,7 +7,7 @@ python pipelines/retrieve.py --bundle=bundles/shop --input='h/*.csv' --output=to
 python pipelines/retrieve.py --bundle=bundles/shop --input=h.jsonl --output=o.jsonl --tower_address=tower:8500
 """
 
-import os
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from absl import flags
 from export.answers import Recommendation
 from export.batch.diversity import read_categories
 from export.batch.histories import Columns, HistoryRow, expand
-from export.batch.processes import Step, answer_shards
+from export.batch.processes import Step, answer_shards, cores
 from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
@@ -38,7 +38,9 @@ flags.DEFINE_string(
     required=True,
 )
 flags.DEFINE_enum("format", "parquet", ["parquet", "jsonl"], "Of the shards in a directory.")
-flags.DEFINE_integer("jobs", None, "Processes that write shards. None: one for each core.", lower_bound=1)
+flags.DEFINE_integer(
+    "jobs", None, "Processes that write shards. None: one for each core it may use.", lower_bound=1
+)
 flags.DEFINE_integer(
     "k", 50, "How many items to recommend to each user; fewer where there are fewer.", lower_bound=1
 )
@@ -54,7 +56,9 @@ flags.DEFINE_string("user_column", "user_id", "Name of the column of user ids.")
 flags.DEFINE_string("history_column", "history", "Name of the column of histories, oldest item first.")
 flags.DEFINE_string("history_separator", " ", "What separates the ids of a history that is one string.")
 flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read.")
-flags.DEFINE_integer("show", 0, "Print the answers to the first so many users, in readable names.")
+flags.DEFINE_integer(
+    "show", 0, "Print the answers to the first so many users, in readable names.", lower_bound=0
+)
 flags.DEFINE_bool("explain", False, "With --show: also the past items on which the answer rests most.")
 flags.DEFINE_string("tower_address", None, "host:port of TensorFlow Serving's gRPC. None: in this process.")
 beam_flags.define(local="processes of this machine")
@@ -73,6 +77,8 @@ def main() -> None:
         raise BundleError("--history_separator is empty; it must be at least one character.")
     if bool(FLAGS.diversity) != bool(FLAGS.item_categories):
         raise BundleError("--diversity is by the categories of --item_categories; give both.")
+    if not math.isfinite(FLAGS.diversity):
+        raise BundleError(f"--diversity={FLAGS.diversity}: wanted a finite number, 0 or more.")
     paths = expand(FLAGS.input)
     categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
     settings = Settings(
@@ -185,15 +191,14 @@ def _to_directory(
             )
         if left:
             _check_categories(categories, job.bundle, job.version)
-        cores = os.cpu_count() or 1
-        jobs = FLAGS.jobs or cores
+        jobs = FLAGS.jobs or cores()
         with Progress(sum(shard.source.stat().st_size for shard in left)) as progress:
 
             def on_step(step: Step) -> None:
                 progress.read(step.num_bytes)
                 progress.answered(step.users, step.items)
 
-            tally = answer_shards(job, settings, jobs=jobs, threads=max(1, cores // jobs), on_step=on_step)
+            tally = answer_shards(job, settings, jobs=jobs, threads=max(1, cores() // jobs), on_step=on_step)
         print(f"{len(left):,} shards written")
     _sum_up(tally, job.version, progress.seconds)
 

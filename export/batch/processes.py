@@ -44,6 +44,13 @@ class _Failure:
     is_bad_input: bool
 
 
+def cores() -> int:
+    """The cores that this process may use: in a container often fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def answer_shards(
     job: Job, settings: Settings, *, jobs: int, threads: int, on_step: Callable[[Step], None]
 ) -> Tally:

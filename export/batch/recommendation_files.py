@@ -112,6 +112,6 @@ class RecommendationWriter:
                 if self._path.suffix == ".parquet":
                     whole = self._beside / "whole.parquet"
                     parts = sorted(self._beside.glob("*.parquet"))
-                    pl.scan_parquet(parts).sink_parquet(whole, maintain_order=True)
+                    pl.scan_parquet(parts, glob=False).sink_parquet(whole, maintain_order=True)
                 to_disk(whole)
                 whole.replace(self._path)

@@ -102,6 +102,12 @@ def test_parquet_and_json_lines_read_alike(tmp_path):
         np.testing.assert_array_equal(upserts.vectors, vectors)
 
 
+def test_a_name_like_a_pattern_is_that_of_a_file(tmp_path):
+    for name, item in (("u[1].parquet", "of the file"), ("u1.parquet", "of another")):
+        pl.DataFrame({"id": [item], "vector": [[1.0]]}).write_parquet(tmp_path / name)
+    assert read_upserts(tmp_path / "u[1].parquet").ids == ["of the file"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

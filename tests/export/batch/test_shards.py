@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from export.batch.processes import cores
 from export.batch.shards import opened_job, place_shards
 from export.errors import BundleError
 
@@ -82,6 +83,13 @@ def files(directory):
 def test_every_input_has_a_shard_of_its_own(tmp_path, names, shards):
     placed = place_shards([tmp_path / name for name in names], tmp_path / "out", ".parquet")
     assert [str(shard.path.relative_to(tmp_path / "out")) for shard in placed] == shards
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not tell")
+def test_the_cores_are_those_that_a_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {3, 5})
+    assert cores() == 2
 
 
 def test_names_that_cannot_be_told_apart_and_inputs_as_outputs_are_refused(tmp_path):
