@@ -1,5 +1,6 @@
 """Files and directories come whole or not at all: each is written beside its place and renamed into it."""
 
+import errno
 import fcntl
 import glob
 import json
@@ -78,7 +79,7 @@ def directory_written_beside(directory: str | Path, *, marker: str, overwrite: b
     directory.parent.mkdir(parents=True, exist_ok=True)
     beside = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
     beside.mkdir()
-    with _locked(beside):
+    with _locked(beside), _full_disk_named(directory):
         try:
             yield beside
             check_output(directory, marker=marker, overwrite=overwrite)  # it may have appeared meanwhile
@@ -98,8 +99,9 @@ def file_written_beside(path: Path) -> Iterator[Path]:
     """
     beside = path.with_name(f".{path.name}.tmp")
     try:
-        yield beside
-        beside.replace(path)
+        with _full_disk_named(path):
+            yield beside
+            beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
@@ -135,6 +137,17 @@ def read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise InputError(f"{path} holds {type(value).__name__}, wanted a JSON object: it is no record.")
     return value
+
+
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Lets the error of a full disk name what was being written: by itself it names what cannot be opened."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class Recommendation:
     """The answer to one history.
 
     Attributes:
-      items: item ids, best first; fewer than k when too few unseen items are left.
+      items: item ids, best first; fewer than k where the catalogue has fewer, or too few unseen ones.
       scores: the dot product of each; 0.0 throughout for a fallback, which is not the model's.
       num_unknown: how many places of the history hold an item that the tower does not know.
       fallback: nothing of the history was known; the items are the most popular ones.

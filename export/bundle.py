@@ -15,7 +15,7 @@ from causerec_tf.errors import InputError
 from export.errors import BundleError
 from export.index.options import MEMORIES, METHODS, IndexOptions
 from export.publishing.housekeeping import VERSIONS_KEPT
-from export.publishing.layout import check_place, resolve_number, written_in
+from export.publishing.layout import MOST_WARM_UP_HISTORIES, check_place, resolve_number, written_in
 from pipelines.command_line import command, outputs
 
 FLAGS = flags.FLAGS
@@ -41,7 +41,13 @@ flags.DEFINE_enum(
     "How item vectors lie in memory: whole, a half or a quarter. Refused where it misses the target recall.",
 )
 flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions stay, the new one included.")
-flags.DEFINE_integer("warm_up_requests", 20, "Real histories that a model server replays when it starts.")
+flags.DEFINE_integer(
+    "warm_up_requests",
+    20,
+    "Real histories that a model server replays when it starts; it takes no more.",
+    lower_bound=0,
+    upper_bound=MOST_WARM_UP_HISTORIES,
+)
 flags.DEFINE_bool("rollback", False, "Publish the version before the latest again, under a higher number.")
 flags.DEFINE_bool("dry_run", False, "Say what would be done, and write nothing.")
 

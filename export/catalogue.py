@@ -14,6 +14,10 @@ import numpy as np
 from export.errors import BundleError
 from export.item_index import ItemIndex, read_ids, read_names
 
+# Results that are fetched at once, some sixty bytes each: what a batch takes does not depend on how long its
+# histories are.
+_MOST_FETCHED = 1 << 22
+
 
 class Catalogue:
     """The items of one version. A row is a line of `ids.txt`, counted from 0.
@@ -131,13 +135,17 @@ class Catalogue:
         wanted = np.array([k + len(rows) for k, rows in zip(ks, seen, strict=True)])
         fetch = np.minimum(2 ** np.ceil(np.log2(wanted)).astype(np.int64), self.num_items)
         found: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(ks)
-        for width in np.unique(fetch):
-            group = np.flatnonzero(fetch == width).tolist()
-            rows_BF, scores_BF = self._index.search(vectors[group], int(width))
-            keep_BF = ~_contains(rows_BF, [seen[number] for number in group], self._index.num_rows)
-            keep_BF &= rows_BF >= 0
-            for number, rows, scores, keep in zip(group, rows_BF, scores_BF, keep_BF, strict=True):
-                found[number] = rows[keep][: ks[number]], scores[keep][: ks[number]]
+        vectors_each = vectors.shape[1] if vectors.ndim == 3 else 1
+        for width in np.unique(fetch).tolist():
+            of_width = np.flatnonzero(fetch == width).tolist()
+            together = max(1, _MOST_FETCHED // (vectors_each * width))
+            for start in range(0, len(of_width), together):
+                group = of_width[start : start + together]
+                rows_BF, scores_BF = self._index.search(vectors[group], width)
+                keep_BF = ~_contains(rows_BF, [seen[number] for number in group], self._index.num_rows)
+                keep_BF &= rows_BF >= 0
+                for number, rows, scores, keep in zip(group, rows_BF, scores_BF, keep_BF, strict=True):
+                    found[number] = rows[keep][: ks[number]], scores[keep][: ks[number]]
         return found
 
 

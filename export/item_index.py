@@ -28,7 +28,6 @@ QUERIES = "queries.npy"
 # 2: with changes.npz, so that a reader of format 1 does not take slots for rows.
 _FORMATS = (1, 2)
 _SCANN_VECTORS = "dataset.npy"
-_PROBE_BYTES = 1 << 20
 _OURS = (DESCRIPTION, IDS, NAMES, VECTORS, QUERIES, CHANGES)
 
 
@@ -196,7 +195,7 @@ class ItemIndex:
             # As they were written: what has been damaged since must not be taken for whole here.
             known = {name: value for name, value in source.get("sha256", {}).items() if name in shared}
         else:
-            self._serialize(directory)
+            self.searcher.serialize(str(directory), relative_path=True)
             if item_vectors is not None and self.description["memory"] != "full":
                 np.save(directory / VECTORS, np.asarray(item_vectors, np.float32), allow_pickle=False)
             if queries is not None:
@@ -217,13 +216,6 @@ class ItemIndex:
             "searched_bytes": sum(size for name, size in sizes.items() if name not in _OURS),
         }
         (directory / DESCRIPTION).write_text(json.dumps(self.description, indent=2) + "\n")
-
-    def _serialize(self, directory: Path) -> None:
-        try:
-            self.searcher.serialize(str(directory), relative_path=True)
-        except RuntimeError:
-            _check_room(directory)  # to ScaNN a full disk is an I/O error like any other
-            raise
 
     @classmethod
     def load(cls, directory: Path) -> "ItemIndex":
@@ -326,17 +318,6 @@ def _bytes(file: Path) -> bytes:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _check_room(directory: Path) -> None:
-    """Raises OSError where the disk, or a quota, lets nothing more be written."""
-    probe = directory / "probe"
-    try:
-        probe.write_bytes(bytes(_PROBE_BYTES))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(directory)) from error
-    finally:
-        probe.unlink(missing_ok=True)
 
 
 def _lines(values: Sequence[str]) -> bytes:

@@ -12,7 +12,6 @@ from export.answers import Influence, Recommendation, Tower, TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
 from export.errors import BundleError, TowerError
-from export.item_index import check_k
 from export.towers.local import LocalTower
 
 
@@ -71,7 +70,7 @@ class Retriever:
 
     @property
     def num_items(self) -> int:
-        """The items that it can answer, the largest k."""
+        """The items that it can answer, the longest list."""
         return self._latest.num_items
 
     def name_of(self, item_id: str) -> str:
@@ -90,7 +89,8 @@ class Retriever:
         Args:
           histories: B lists of item ids, oldest first, of any length. Unknown items are ignored, so
             the tower reads the last `max_history` known ones.
-          k: how many items, one number or one a history.
+          k: how many items, 1 or more, one number or one a history. Where fewer can be answered, since
+            the catalogue has fewer or the history has most of them, the list is shorter.
           exclude_seen: leave out every item of the history, however long ago; one value or one a
             history.
           timeout: seconds in which a tower elsewhere must answer; None waits.
@@ -99,8 +99,8 @@ class Retriever:
           B recommendations.
 
         Raises:
-          BundleError: k is not in [1, V], a history is not a list of strings, or the bundle does not
-            have the version that the tower answers.
+          BundleError: k is below 1, a history is not a list of strings, or the bundle does not have the
+            version that the tower answers.
           TowerError: the tower does not answer, or not in time.
         """
         ks = [k] * len(histories) if isinstance(k, int) else list(k)
@@ -109,7 +109,7 @@ class Retriever:
             if len(values) != len(histories):
                 raise BundleError(f"{len(values)} values of {what} for {len(histories)} histories.")
         for one in set(ks):
-            check_k(one, self.num_items)
+            _check_k(one)
         for number, history in enumerate(histories):
             _check_history(number, history)
         if not histories:
@@ -143,7 +143,7 @@ class Retriever:
 
         Args:
           history: item ids, oldest first.
-          k: how many recommended items are looked at, in [1, V].
+          k: how many recommended items are looked at, 1 or more; all, if there are fewer.
           exclude_seen: as in `recommend`; the item left out still counts as seen.
           timeout: as in `recommend`, for each of two questions to the tower.
 
@@ -154,7 +154,7 @@ class Retriever:
         Raises:
           BundleError, TowerError: as `recommend` does.
         """
-        check_k(k, self.num_items)
+        _check_k(k)
         _check_history(0, history)
         first = self._tower([history], timeout)
         num_read = int(first.num_known[0])
@@ -197,6 +197,11 @@ def _versions(answer: TowerAnswer) -> list[str]:
     return [version.decode() for version in dict.fromkeys(answer.version.tolist())]
 
 
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise BundleError(f"k is {k}; it must be at least 1.")
+
+
 def _check_history(number: int, history: Sequence[str]) -> None:
     if isinstance(history, str) or not all(isinstance(item, str) for item in history):
         raise BundleError(f"history {number} is {history!r:.200}; wanted a list of strings.")
@@ -210,6 +215,7 @@ def _top(
     ks: Sequence[int],
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """The best k of each user; the most popular items for one of whom nothing is known."""
+    ks = [min(k, catalogue.num_items) for k in ks]
     asked = [number for number, rows in enumerate(known) if len(rows)]
     searched = catalogue.top(vectors[asked], [seen[n] for n in asked], [ks[n] for n in asked])
     found = dict(zip(asked, searched, strict=True))

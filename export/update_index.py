@@ -50,7 +50,8 @@ def main() -> None:
 
 def _print(publication, num_upserts: int, num_deletes: int) -> None:
     index = publication.index
-    print(f"{num_upserts:,} items to upsert, {num_deletes:,} to delete")
+    new = "" if publication.added is None else f" ({publication.added:,} new)"
+    print(f"{num_upserts:,} items to upsert{new}, {num_deletes:,} to delete")
     if index is not None:
         if publication.action == "rebuilt":
             from export.index.recall_curve import format_curve

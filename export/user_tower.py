@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from export.disk import full_disk_named
 from export.errors import BundleError
-from export.publishing.layout import MODEL_NAME, TOWER_DESCRIPTION, TOWER_EXTRA
+from export.publishing.layout import MODEL_NAME, MOST_WARM_UP_HISTORIES, TOWER_DESCRIPTION, TOWER_EXTRA
 from export.runtime import tf
 from export.towers.requests import padded_histories, tower_requests, write_warm_up
 
@@ -57,7 +58,8 @@ def export_user_tower(
       max_history: L, how many items the tower reads.
       version: what the tower answers in `version`: the fingerprint of its bundle.
       warm_up_histories: vocabulary indices, oldest first; each becomes a warm-up request to every
-        signature, so that the first real request of a server is not the slow one. May be empty.
+        signature, so that the first real request of a server is not the slow one. May be empty; at most
+        `MOST_WARM_UP_HISTORIES`.
 
     Raises:
       BundleError: the pieces do not fit together, or the reloaded tower answers something else.
@@ -66,6 +68,10 @@ def export_user_tower(
     check_ids(item_ids)
     if max_history < 1:
         raise BundleError(f"max_history is {max_history}; it must be at least 1.")
+    if len(warm_up_histories) > MOST_WARM_UP_HISTORIES:
+        raise BundleError(
+            f"{len(warm_up_histories)} warm-up histories; TensorFlow Serving takes {MOST_WARM_UP_HISTORIES}."
+        )
     if directory.exists():
         raise BundleError(f"{directory} exists already; a tower is written to a new directory.")
 
@@ -77,7 +83,8 @@ def export_user_tower(
         # The table reads its ids from a file that travels as an asset: a list would go into the
         # graph, where 300,000 ids take half a minute to save.
         vocabulary = Path(scratch) / "item_ids.txt"
-        vocabulary.write_bytes("".join(f"{item_id}\n" for item_id in item_ids).encode())
+        with full_disk_named(vocabulary):
+            vocabulary.write_bytes("".join(f"{item_id}\n" for item_id in item_ids).encode())
         served = _ServedTower(item_embeddings, user_tower, vocabulary, max_history, version)
         tf.saved_model.save(served, str(directory), signatures=served.signatures())
 

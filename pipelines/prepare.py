@@ -6,6 +6,7 @@ python pipelines/prepare.py --input=tfds:movielens/1m-ratings --output=datasets/
 python pipelines/prepare.py --output=datasets/generated      # without a log: a generated world
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -17,7 +18,7 @@ from causerec_tf.data.time_units import describe_span
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
-from pipelines.command_line import beam_flags, command, log_flags, outputs
+from pipelines.command_line import beam_flags, command, item_tables, log_flags, outputs
 from pipelines.command_line.steps import Steps
 
 FLAGS = flags.FLAGS
@@ -83,6 +84,8 @@ def main() -> None:
     events = apply_filters(log.events, filters, FLAGS.split_seed)
     sequences = interactions.build_sequences(events, split_seed=FLAGS.split_seed, num_shards=FLAGS.num_shards)
     steps.end(f"{len(events):,} interactions of {len(sequences.user_ids):,} users")
+    if FLAGS.item_names and names is not None:
+        print(f"  {_names_given(names, sequences.vocabulary)}")
 
     steps.begin("writing")
     # TensorFlow takes seconds to import: only when the log has proved good.
@@ -127,6 +130,11 @@ def _prepare_by_beam(steps: Steps) -> None:
         from causerec_tf.data.distributed.storage import is_remote
     if not is_remote(FLAGS.output):
         outputs.check_place(Path(FLAGS.output).resolve(), "--output", InputError)
+    names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
+
+    def say(line: str) -> None:
+        print(f"  {line}", flush=True)
+
     request = Request(
         patterns=FLAGS.input,
         log=log_settings,
@@ -134,14 +142,19 @@ def _prepare_by_beam(steps: Steps) -> None:
         filters=_filters(),
         split_seed=FLAGS.split_seed,
         num_shards=FLAGS.num_shards,
-        item_names=read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None,
+        item_names=names,
+        on_vocabulary=lambda vocabulary: say(_names_given(names, vocabulary)) if names is not None else None,
         overwrite=FLAGS.overwrite,
     )
     steps.begin(f"preparing {','.join(FLAGS.input)} by {FLAGS.runner}")
-    info = prepare(request, FLAGS.runner, FLAGS.beam_options, say=lambda line: print(f"  {line}", flush=True))
+    info = prepare(request, FLAGS.runner, FLAGS.beam_options, say=say)
     steps.end(f"{3 * FLAGS.num_shards} shards")
     source = info["source"]
     _print_summary(info, source["rows_read"], source["rows_skipped"], steps.seconds)
+
+
+def _names_given(names: Mapping[str, str], vocabulary: Sequence[str]) -> str:
+    return item_tables.coverage(f"--item_names={FLAGS.item_names}", "name", names, vocabulary, InputError)
 
 
 def _filters() -> Filters:
@@ -161,7 +174,7 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
             "rows_read": log.rows_read,
             "rows_skipped": log.skipped,
         }
-        return log, source, names or found_names
+        return log, source, found_names if names is None else names
     from causerec_tf.data import synthetic
 
     steps.begin("no --input: generating a world with known interests")

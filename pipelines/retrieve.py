@@ -7,7 +7,7 @@ python pipelines/retrieve.py --bundle=bundles/shop --input='h/*.csv' --output=to
 python pipelines/retrieve.py --bundle=bundles/shop --input=h.jsonl --output=o.jsonl --tower_address=tower:8500
 """
 
-import os
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +17,14 @@ from absl import flags
 from export.answers import Recommendation
 from export.batch.diversity import read_categories
 from export.batch.histories import Columns, HistoryRow, expand
-from export.batch.processes import Step, answer_shards
+from export.batch.processes import Step, answer_shards, cores
 from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
 from export.errors import BundleError
-from pipelines.command_line import beam_flags, command, outputs
+from export.publishing.layout import index_directory, read_tower, resolve_number, tower_directory
+from pipelines.command_line import beam_flags, command, item_tables, outputs
 from pipelines.command_line.retrieval_progress import Progress
 
 FLAGS = flags.FLAGS
@@ -37,8 +38,12 @@ flags.DEFINE_string(
     required=True,
 )
 flags.DEFINE_enum("format", "parquet", ["parquet", "jsonl"], "Of the shards in a directory.")
-flags.DEFINE_integer("jobs", None, "Processes that write shards. None: one for each core.", lower_bound=1)
-flags.DEFINE_integer("k", 50, "How many items to recommend to each user.", lower_bound=1)
+flags.DEFINE_integer(
+    "jobs", None, "Processes that write shards. None: one for each core it may use.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "k", 50, "How many items to recommend to each user; fewer where there are fewer.", lower_bound=1
+)
 flags.DEFINE_bool("exclude_seen", True, "Leave out the items of the user's history.")
 flags.DEFINE_float(
     "diversity",
@@ -51,7 +56,9 @@ flags.DEFINE_string("user_column", "user_id", "Name of the column of user ids.")
 flags.DEFINE_string("history_column", "history", "Name of the column of histories, oldest item first.")
 flags.DEFINE_string("history_separator", " ", "What separates the ids of a history that is one string.")
 flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read.")
-flags.DEFINE_integer("show", 0, "Print the answers to the first so many users, in readable names.")
+flags.DEFINE_integer(
+    "show", 0, "Print the answers to the first so many users, in readable names.", lower_bound=0
+)
 flags.DEFINE_bool("explain", False, "With --show: also the past items on which the answer rests most.")
 flags.DEFINE_string("tower_address", None, "host:port of TensorFlow Serving's gRPC. None: in this process.")
 beam_flags.define(local="processes of this machine")
@@ -70,9 +77,10 @@ def main() -> None:
         raise BundleError("--history_separator is empty; it must be at least one character.")
     if bool(FLAGS.diversity) != bool(FLAGS.item_categories):
         raise BundleError("--diversity is by the categories of --item_categories; give both.")
+    if not math.isfinite(FLAGS.diversity):
+        raise BundleError(f"--diversity={FLAGS.diversity}: wanted a finite number, 0 or more.")
     paths = expand(FLAGS.input)
-    if FLAGS.item_categories:
-        read_categories(Path(FLAGS.item_categories))
+    categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
     settings = Settings(
         k=FLAGS.k,
         exclude_seen=FLAGS.exclude_seen,
@@ -83,12 +91,12 @@ def main() -> None:
     )
     output = Path(FLAGS.output)
     if beam_flags.is_asked(BundleError):
-        _by_beam(paths, output, settings)
+        _by_beam(paths, output, settings, categories)
         return
     if FLAGS.output.endswith("/") or output.is_dir():
-        _to_directory(paths, output, settings)
+        _to_directory(paths, output, settings, categories)
     else:
-        _to_file(paths, output, settings)
+        _to_file(paths, output, settings, categories)
 
 
 def _sum_up(tally: Tally, version: str, seconds: float) -> None:
@@ -105,10 +113,27 @@ def _sum_up(tally: Tally, version: str, seconds: float) -> None:
             "note: much in these histories is not in the catalogue. Are the ids those of the log that was"
             " prepared, and do --history_column and --history_separator fit the file?"
         )
+    if tally.short:
+        seen = " that are not in their histories (--noexclude_seen keeps those)" if FLAGS.exclude_seen else ""
+        print(
+            f"note: {tally.short:,} of {tally.users:,} users got fewer than --k={FLAGS.k} items: the"
+            f" catalogue has no more{seen}"
+        )
     print(f"{FLAGS.output}: version {version}")
 
 
-def _to_file(paths: list[Path], output: Path, settings: Settings) -> None:
+def _check_categories(categories: dict[str, str] | None, bundle: Path, version: str) -> None:
+    """Says how many items of a version have a category, if there are categories."""
+    if categories is None:
+        return
+    from export.item_index import read_ids  # loads TensorFlow
+
+    item_ids = read_ids(index_directory(bundle, version))
+    flag = f"--item_categories={FLAGS.item_categories}"
+    print(item_tables.coverage(flag, "category", categories, item_ids, BundleError))
+
+
+def _to_file(paths: list[Path], output: Path, settings: Settings, categories: dict[str, str] | None) -> None:
     for name in ("format", "jobs"):
         if FLAGS[name].present:
             raise BundleError(f"--{name} is for a directory of shards: --output={output}/ with a slash.")
@@ -122,6 +147,7 @@ def _to_file(paths: list[Path], output: Path, settings: Settings) -> None:
 
     tower = RemoteTower(FLAGS.tower_address) if FLAGS.tower_address else None
     retriever = Retriever.load(FLAGS.bundle, tower=tower)
+    _check_categories(categories, Path(FLAGS.bundle), retriever.version)
     answering = Answering(retriever, settings)
     shown: list[str] = []
     with writer, Progress(sum(path.stat().st_size for path in paths)) as progress:
@@ -138,7 +164,9 @@ def _to_file(paths: list[Path], output: Path, settings: Settings) -> None:
     _sum_up(tally, retriever.version, progress.seconds)
 
 
-def _to_directory(paths: list[Path], output: Path, settings: Settings) -> None:
+def _to_directory(
+    paths: list[Path], output: Path, settings: Settings, categories: dict[str, str] | None
+) -> None:
     """A shard for each input, by several processes."""
     for name, why in (
         ("show", "prints from one file; look into a shard"),
@@ -163,20 +191,21 @@ def _to_directory(paths: list[Path], output: Path, settings: Settings) -> None:
                 f"note: the newest version of {FLAGS.bundle} is {job.newest}; the rest is answered by"
                 f" {job.version} as its beginning was. --overwrite begins anew."
             )
-        cores = os.cpu_count() or 1
-        jobs = FLAGS.jobs or cores
+        if left:
+            _check_categories(categories, job.bundle, job.version)
+        jobs = FLAGS.jobs or cores()
         with Progress(sum(shard.source.stat().st_size for shard in left)) as progress:
 
             def on_step(step: Step) -> None:
                 progress.read(step.num_bytes)
                 progress.answered(step.users, step.items)
 
-            tally = answer_shards(job, settings, jobs=jobs, threads=max(1, cores // jobs), on_step=on_step)
+            tally = answer_shards(job, settings, jobs=jobs, threads=max(1, cores() // jobs), on_step=on_step)
         print(f"{len(left):,} shards written")
     _sum_up(tally, job.version, progress.seconds)
 
 
-def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
+def _by_beam(paths: list[Path], output: Path, settings: Settings, categories: dict[str, str] | None) -> None:
     """Into a directory, of whose files Beam decides; it appears when it is whole."""
     for name in ("show", "tower_address", "jobs", "overwrite"):
         if FLAGS[name].present:
@@ -185,6 +214,9 @@ def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
         raise BundleError(f"--output={output} exists; with --runner it is a new or an empty directory.")
     with beam_flags.absence_explained(BundleError):
         from export.batch.beam_step import recommend_files
+    bundle = Path(FLAGS.bundle).absolute()
+    newest = read_tower(tower_directory(bundle, resolve_number(bundle, None)))["version"]
+    _check_categories(categories, bundle, newest)
     output = output.resolve()
     outputs.check_place(output, "--output", BundleError)
     started = time.perf_counter()
@@ -194,7 +226,7 @@ def _by_beam(paths: list[Path], output: Path, settings: Settings) -> None:
         tally, version = recommend_files(
             [path.absolute() for path in paths],
             whole,
-            bundle=Path(FLAGS.bundle).absolute(),
+            bundle=bundle,
             settings=settings,
             file_format=FLAGS.format,
             runner=FLAGS.runner,
@@ -219,8 +251,8 @@ def _describe(retriever, row: HistoryRow, answer) -> str:
         lines.append(
             f"  {place:>4}. {retriever.name_of(item)}" + ("" if answer.fallback else f"  {score:.3f}")
         )
-    if FLAGS.explain and not answer.fallback:
-        top = min(_EXPLAINED_ITEMS, FLAGS.k)
+    if FLAGS.explain and answer.items and not answer.fallback:
+        top = min(_EXPLAINED_ITEMS, len(answer.items))
         influences = retriever.explain(row.history, top, FLAGS.exclude_seen)
         lines.append(f"  leans most on (share of the top {top} that changes without it):")
         for one in influences[:_SHOWN_INFLUENCES]:

@@ -1,9 +1,11 @@
 """Files and directories come whole or not at all, whatever interrupts their writing."""
 
+import errno
 import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +79,23 @@ def test_a_file_is_replaced_only_if_asked_and_a_directory_never(tmp_path):
         files.check_free(place, "--output", overwrite=False)
     with pytest.raises(InputError, match=r"--output=\S* is a directory: give the name of a file"):
         files.check_free(tmp_path, "--output", overwrite=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_told_by_the_file_or_directory_that_was_to_be_there(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught, files.file_written_beside(tmp_path / "a"):
+        Path("/dev/full").write_text("new")  # the operating system's error names no file
+    assert caught.value.filename == str(tmp_path / "a")
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        files.directory_written_beside(tmp_path / "made", marker="kind.json", overwrite=False),
+    ):
+        Path("/dev/full").write_text("new")
+    assert caught.value.filename == str(tmp_path / "made")
+    with pytest.raises(OSError, match="gone") as caught, files.file_written_beside(tmp_path / "a"):
+        raise OSError(errno.EPIPE, "gone")
+    assert caught.value.filename is None
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -9,7 +9,6 @@ from export.batch.diversity import diversify, read_categories
 from export.batch.histories import HistoryRow, read_histories
 from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally
-from export.item_index import check_k
 from export.retriever import Retriever
 
 BATCH = 2048
@@ -27,15 +26,14 @@ class Answering:
           settings: of the job.
 
         Raises:
-          BundleError: k is more than there are items, or the categories cannot be read.
+          BundleError: the categories cannot be read.
         """
-        check_k(settings.k, retriever.num_items)
         self.retriever, self.settings = retriever, settings
         self._categories = None
         self._candidates = settings.k
         if settings.item_categories is not None:
             self._categories = read_categories(Path(settings.item_categories))
-            self._candidates = min(_CANDIDATES_FOR_DIVERSITY * settings.k, retriever.num_items)
+            self._candidates = _CANDIDATES_FOR_DIVERSITY * settings.k
 
     def __call__(self, histories: Sequence[Sequence[str]]) -> list[Recommendation]:
         """Answers B histories; raises as `Retriever.recommend` does."""
@@ -77,6 +75,6 @@ def write_answers(
     while batch := list(itertools.islice(rows, BATCH)):
         answers = answering([row.history for row in batch])
         writer.write([row.user_id for row in batch], answers)
-        tally.count(answers)
+        tally.count(answers, settings.k)
         on_batch(batch, answers)
     return tally

@@ -31,7 +31,7 @@ from export.publishing.layout import read_tower, resolve_number, tower_directory
 # Beam's own runner in Python. What is called DirectRunner tries to download another one first.
 _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
 _SMALLEST_BATCH, _LARGEST_BATCH = 32, 2048
-_COUNTED = ("users", "items", "fallbacks", "unknown_items", "bad_rows")
+_COUNTED = ("users", "items", "short", "fallbacks", "unknown_items", "bad_rows")
 _SCHEMA = pa.schema(
     [
         ("user_id", pa.string()),
@@ -102,7 +102,7 @@ class _Answer(beam.DoFn):
     def process(self, batch: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Any]]:
         answers = self._answering([history for _, history in batch])
         tally = Tally()
-        tally.count(answers)
+        tally.count(answers, self._settings.k)
         for name, counter in self._counters.items():
             counter.inc(getattr(tally, name))
         for (user_id, _), answer in zip(batch, answers, strict=True):

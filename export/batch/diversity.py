@@ -1,6 +1,7 @@
 """ComiRec's controllable aggregation: a retrieved list, reordered for the sake of diversity."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def read_categories(path: Path) -> dict[str, str]:
             has_header=False,
             infer_schema=False,
             truncate_ragged_lines=True,
+            glob=False,
         )
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BundleError(f"{path} cannot be read as csv or tsv: {error}.") from error
@@ -84,13 +86,13 @@ def diversified(
       scores: float [F].
       categories: int [F], one of each candidate.
       k: how many are chosen; all candidates, if they are fewer.
-      weight: lambda, in units of the scores, 0 or more. 0 is the order of the scores.
+      weight: lambda, in units of the scores, 0 or more, finite. 0 is the order of the scores.
 
     Returns:
       int [min(k, F)], items in the order in which they were chosen.
 
     Raises:
-      ValueError: the arrays differ in length, an item stands twice, or the weight is negative.
+      ValueError: the arrays differ in length, an item stands twice, or the weight is negative or not finite.
     """
     if not len(items) == len(scores) == len(categories):
         raise ValueError(
@@ -98,8 +100,8 @@ def diversified(
         )
     if len(np.unique(items)) != len(items):
         raise ValueError("an item stands twice among the candidates: wanted the merged answers of a user.")
-    if weight < 0:
-        raise ValueError(f"weight={weight}: wanted 0 or more.")
+    if not 0 <= weight < math.inf:  # infinite, it would choose an item twice
+        raise ValueError(f"weight={weight}: wanted a finite number, 0 or more.")
     order = np.argsort(-np.asarray(scores), kind="stable")
     values = np.asarray(scores, np.float64)[order]
     category = np.asarray(categories)[order]

@@ -50,7 +50,8 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     """Expands globs to files: pattern by pattern, sorted within one, none twice.
 
     Raises:
-      BundleError: a pattern is empty or matches no file, or a file is of no format that can be read.
+      BundleError: a pattern is empty, matches no file or is a directory, or a file is of no format that can
+        be read.
     """
     if not patterns or not all(patterns):
         raise BundleError("The input has an empty name; give files or globs, with one comma between two.")
@@ -61,6 +62,10 @@ def expand(patterns: Sequence[str]) -> list[Path]:
             found = [path] if path.is_file() else sorted(p for p in _matches(path) if p.is_file())
         except ValueError as error:
             raise BundleError(f"{pattern!r} is no pattern of files: {error}.") from error
+        if not found and Path(pattern).is_dir():
+            raise BundleError(
+                f"{pattern!r} is a directory: name its files, such as '{pattern.rstrip('/')}/*.parquet'."
+            )
         if not found:
             raise BundleError(f"No file matches {pattern!r}.")
         for path in found:
@@ -222,7 +227,7 @@ def _delimited(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, li
 
 
 def _read_parquet(path: Path, columns: Columns, on_progress: Callable[[int], None]) -> Iterator[_Raw]:
-    scan = pl.scan_parquet(path)
+    scan = pl.scan_parquet(path, glob=False)  # a name may look like a pattern
     _check_columns(path, scan.collect_schema().names(), columns)
     total_rows = scan.select(pl.len()).collect().item()
     size, number = path.stat().st_size, 0

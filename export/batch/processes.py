@@ -17,6 +17,7 @@ from multiprocessing.context import SpawnProcess
 
 from export.batch.settings import Settings, Tally
 from export.batch.shards import Job, Shard
+from export.disk import full_disk
 from export.errors import BundleError
 
 
@@ -41,6 +42,13 @@ class _Failure:
 
     message: str
     is_bad_input: bool
+
+
+def cores() -> int:
+    """The cores that this process may use: in a container often fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def answer_shards(
@@ -137,8 +145,9 @@ def _run(connection: Connection, job: Job, settings: Settings, threads: int) -> 
             raise
         except BundleError as error:
             connection.send(_Failure(str(error), is_bad_input=True))
-        except Exception:
-            connection.send(_Failure(f"A process failed:\n{traceback.format_exc()}", is_bad_input=False))
+        except Exception as error:
+            told = f"A process failed:\n{traceback.format_exc()}" if full_disk(error) is None else str(error)
+            connection.send(_Failure(told, is_bad_input=False))
 
 
 def _end_with_parent() -> None:

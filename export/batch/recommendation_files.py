@@ -12,6 +12,7 @@ import polars as pl
 
 from export.answers import Recommendation
 from export.batch.unfinished import unfinished_beside
+from export.disk import full_disk_named
 from export.errors import BundleError
 from export.publishing.layout import to_disk
 
@@ -81,17 +82,22 @@ class RecommendationWriter:
         return self
 
     def write(self, user_ids: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
-        """Writes a batch."""
-        if self._path.suffix == ".parquet":
-            # Parts, since a Parquet file cannot be appended to and must not be held in memory whole.
-            columns = {name: [getattr(one, name) for one in recommendations] for name in FIELDS}
-            frame = pl.DataFrame({"user_id": user_ids} | columns, schema=_SCHEMA)
-            frame.write_parquet(self._beside / f"{self._parts:08d}.parquet")
-            self._parts += 1
-            return
-        with (self._beside / "rows.jsonl").open("a", encoding="utf-8", newline="\n") as file:
-            for user_id, one in zip(user_ids, recommendations, strict=True):
-                file.write(json_line(user_id, one) + "\n")
+        """Writes a batch.
+
+        Raises:
+          OSError: it cannot be written, as on a full disk.
+        """
+        with full_disk_named(self._path):
+            if self._path.suffix == ".parquet":
+                # Parts, since a Parquet file cannot be appended to and must not be held in memory whole.
+                columns = {name: [getattr(one, name) for one in recommendations] for name in FIELDS}
+                frame = pl.DataFrame({"user_id": user_ids} | columns, schema=_SCHEMA)
+                frame.write_parquet(self._beside / f"{self._parts:08d}.parquet")
+                self._parts += 1
+                return
+            with (self._beside / "rows.jsonl").open("a", encoding="utf-8", newline="\n") as file:
+                for user_id, one in zip(user_ids, recommendations, strict=True):
+                    file.write(json_line(user_id, one) + "\n")
 
     def __exit__(
         self,
@@ -100,12 +106,12 @@ class RecommendationWriter:
         traceback: TracebackType | None,
     ) -> None:
         """Renames the finished file into place, or clears away."""
-        with self._clearing:
+        with self._clearing, full_disk_named(self._path):
             if kind is None:
                 whole = self._beside / "rows.jsonl"
                 if self._path.suffix == ".parquet":
                     whole = self._beside / "whole.parquet"
                     parts = sorted(self._beside.glob("*.parquet"))
-                    pl.scan_parquet(parts).sink_parquet(whole, maintain_order=True)
+                    pl.scan_parquet(parts, glob=False).sink_parquet(whole, maintain_order=True)
                 to_disk(whole)
                 whole.replace(self._path)

@@ -19,7 +19,7 @@ class Settings:
     """What decides the answers of a job, beside the bundle and the histories.
 
     Attributes:
-      k: items for each user.
+      k: items for each user, or as many as there are.
       exclude_seen: leave out the items of the history.
       diversity: see `export.batch.diversity.diversified`; 0.0 with `item_categories` None.
       item_categories: file of the categories, or None.
@@ -51,6 +51,7 @@ class Tally:
     Attributes:
       users: histories that were answered.
       items: that were recommended to them, altogether.
+      short: users who got fewer than k of them.
       fallbacks: users of whom nothing was known.
       unknown_items: places of histories with an unknown item.
       bad_rows: rows that could not be read.
@@ -59,15 +60,17 @@ class Tally:
 
     users: int = 0
     items: int = 0
+    short: int = 0
     fallbacks: int = 0
     unknown_items: int = 0
     bad_rows: int = 0
     told: list[str] = field(default_factory=list)
 
-    def count(self, answers: Sequence[Recommendation]) -> None:
-        """Counts a batch of answers."""
+    def count(self, answers: Sequence[Recommendation], k: int) -> None:
+        """Counts a batch of answers of at most k items."""
         self.users += len(answers)
         self.items += sum(len(answer.items) for answer in answers)
+        self.short += sum(len(answer.items) < k for answer in answers)
         self.fallbacks += sum(answer.fallback for answer in answers)
         self.unknown_items += sum(answer.num_unknown for answer in answers)
 
@@ -81,6 +84,7 @@ class Tally:
         """Adds what came of other histories."""
         self.users += other.users
         self.items += other.items
+        self.short += other.short
         self.fallbacks += other.fallbacks
         self.unknown_items += other.unknown_items
         self.bad_rows += other.bad_rows

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from export.batch.histories import stem
+from export.disk import full_disk_named
 from export.errors import BundleError
-from export.publishing.housekeeping import only_one
+from export.publishing.housekeeping import only_one, remove_locked
 from export.publishing.layout import (
     index_directory,
     link_or_copy,
@@ -127,7 +128,6 @@ def opened_job(
     if directory.is_dir() and not own.is_dir() and any(directory.iterdir()):
         raise BundleError(f"{directory} holds files of something else; give a new or an empty directory.")
     newest = _newest_version(bundle)
-    own.mkdir(parents=True, exist_ok=True)
     with only_one(own / "lock", f"at work in {directory}"):
         wanted = {"settings": dict(settings), "inputs": _inputs(directory, shards)}
         manifest = _read_manifest(own)
@@ -213,8 +213,9 @@ def _read_manifest(own: Path) -> dict[str, Any] | None:
 
 def _write_manifest(own: Path, manifest: dict[str, Any]) -> None:
     made = own / "manifest.json.made"
-    made.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    to_disk(made)
+    with full_disk_named(made):
+        made.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        to_disk(made)
     made.replace(own / "manifest.json")
 
 
@@ -236,12 +237,11 @@ def _check_same(directory: Path, manifest: Mapping[str, Any], wanted: Mapping[st
 
 def _forget(directory: Path, shards: Sequence[Shard]) -> None:
     """Leaves nothing of a job that made nothing."""
-    shutil.rmtree(directory / _OWN)
-    for shard in shards:
-        with contextlib.suppress(OSError):  # something else is in it, or it is gone already
-            shard.path.parent.rmdir()
-    with contextlib.suppress(OSError):
-        directory.rmdir()
+    remove_locked(directory / _OWN, directory / _OWN / "lock")
+    above = {place for shard in shards for place in shard.path.relative_to(directory).parents}
+    for place in sorted(above, key=lambda place: -len(place.parts)):  # the directory itself is the last
+        with contextlib.suppress(OSError):  # something else is in it, or it was never made
+            (directory / place).rmdir()
 
 
 def _remove(directory: Path, manifest: Mapping[str, Any]) -> None:

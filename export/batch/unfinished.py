@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from export.publishing.housekeeping import only_one
+from export.disk import full_disk_named
+from export.publishing.housekeeping import only_one, remove_locked
 
 
 @contextmanager
@@ -22,12 +23,12 @@ def unfinished_beside(output: Path) -> Iterator[Path]:
       BundleError: another process is at work on the same output.
     """
     own = output.with_name(f".{output.name}.unfinished")
-    own.mkdir(parents=True, exist_ok=True)
-    with only_one(own / "lock", f"at work on {output}"):
+    lock = own / "lock"
+    with only_one(lock, f"at work on {output}"), full_disk_named(output):
         try:
             work = own / "work"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             yield work
         finally:
-            shutil.rmtree(own, ignore_errors=True)
+            remove_locked(own, lock)

@@ -83,7 +83,7 @@ def _json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 def _parquet_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
     return [

@@ -78,12 +78,14 @@ def _update(bundle: Path, update: Update, keep: int, dry_run: bool) -> Publicati
     if last.get("update", {}).get("digest") == digest:
         return Publication(latest, before, "unchanged", last, True)
     catalogue = UpdatedCatalogue(source)
+    rows_before = len(catalogue.ids)
     catalogue.apply(update)
+    added = len(catalogue.ids) - rows_before
     number = latest + 1
     fingerprint = hashlib.sha256(f"{before} {digest}".encode()).hexdigest()[:16]
     action = "rebuilt" if update.rebuild else "updated"
     if dry_run:
-        return Publication(number, fingerprint, action)
+        return Publication(number, fingerprint, action, added=added)
     place = index_directory(bundle, fingerprint)
     description = _whole(place)
     reused = description is not None
@@ -95,7 +97,8 @@ def _update(bundle: Path, update: Update, keep: int, dry_run: bool) -> Publicati
     made = beside(tower_directory(bundle, number), "relabelling")
     copy_under(tower_directory(bundle, latest), made, fingerprint)
     commit(made, tower_directory(bundle, number))
-    return Publication(number, fingerprint, action, description, reused, *collect(bundle, keep))
+    removed = collect(bundle, keep)
+    return Publication(number, fingerprint, action, description, reused, *removed, added=added)
 
 
 def _whole(place: Path) -> dict[str, Any] | None:

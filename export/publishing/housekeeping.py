@@ -1,11 +1,14 @@
 """One writer at a time, and the removal of what a bundle no longer keeps."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
+from export.disk import full_disk_named
 from export.errors import BundleError
 from export.publishing.layout import (
     INDEXES,
@@ -20,6 +23,7 @@ from export.publishing.layout import (
 
 # Versions that stay in a bundle unless the caller says otherwise, the newest included.
 VERSIONS_KEPT = 3
+_ATTEMPTS = 100  # of two processes that come and go, each meets the other's end now and then
 
 
 @contextmanager
@@ -27,18 +31,55 @@ def only_one(lock_file: Path, does: str) -> Iterator[None]:
     """Lets one process at a time do something.
 
     Args:
-      lock_file: which all of them would lock; it stays.
+      lock_file: which all of them would lock; it is made with its directory, and stays unless
+        `remove_locked` takes it away.
       does: what they do, for the message, such as "publishing into bundles/shop".
 
     Raises:
       BundleError: another process is at it.
     """
-    with lock_file.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, even if killed
-        except BlockingIOError as error:
-            raise BundleError(f"Another process is {does}; wait until it has ended.") from error
-        yield
+    for _ in range(_ATTEMPTS):
+        with _opened(lock_file) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, even if killed
+            except BlockingIOError as error:
+                raise BundleError(f"Another process is {does}; wait until it has ended.") from error
+            if _is_there(lock_file, lock):
+                yield
+                return
+    raise BundleError(f"Other processes are {does} by turns; wait until they have ended.")
+
+
+def remove_locked(directory: Path, lock_file: Path) -> None:
+    """Removes a directory with the lock in it that this process holds; the lock last, or others would begin.
+
+    What cannot be removed stays.
+    """
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != lock_file:
+            path.unlink(missing_ok=True)
+    lock_file.unlink(missing_ok=True)
+    with suppress(OSError):  # another process has begun in it
+        directory.rmdir()
+
+
+def _is_there(lock_file: Path, lock: IO[str]) -> bool:
+    """Whether the file that was locked is the one that others would lock, not one that was taken away."""
+    try:
+        return os.path.samestat(lock_file.stat(), os.fstat(lock.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _opened(lock_file: Path) -> IO[str]:
+    """Opens it, and makes its directory, which another process may be removing."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError, FileExistsError):
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
+            return lock_file.open("w")
+    return lock_file.open("w")
 
 
 @contextmanager
@@ -49,7 +90,8 @@ def locked(bundle: Path) -> Iterator[None]:
     with only_one(bundle / ".lock", f"publishing into {bundle}"):
         _clear(bundle)
         try:
-            yield
+            with full_disk_named(bundle):
+                yield
         finally:
             _clear(bundle)
 

@@ -22,6 +22,9 @@ MODEL_NAME = TOWERS
 # TensorFlow Serving reads its warm-up file from here and ignores what else lies in it.
 TOWER_EXTRA = "assets.extra"
 TOWER_DESCRIPTION = "tower.json"
+# TensorFlow Serving loads no tower whose warm-up file has more than 1,000 requests; a history makes three,
+# one for each signature.
+MOST_WARM_UP_HISTORIES = 1_000 // 3
 # Why a directory of ours stands beside its place, under a name that is never read.
 Aside = Literal["building", "copying", "damaged", "exporting", "relabelling", "removing", "updating"]
 

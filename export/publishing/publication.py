@@ -52,6 +52,7 @@ class Publication:
       index_reused: an index of this fingerprint was there.
       removed_towers: numbers that were removed.
       removed_indexes: fingerprints that were removed.
+      added: how many items of an update the index did not have; None where no update was carried out.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Publication:
     index_reused: bool = False
     removed_towers: list[int] = field(default_factory=list)
     removed_indexes: list[str] = field(default_factory=list)
+    added: int | None = None
 
     def outcome(self, bundle: Path, *, dry_run: bool, unchanged: str) -> str:
         """What is printed at the end: a line for each thing removed, then where the version lies.

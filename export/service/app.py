@@ -168,7 +168,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         """Tower and index answer. Send requests only while this does not fail."""
         # Busy is not broken: taken out of the balancer, it would leave its load to the others.
         try:
-            await service.recommend([Question([], 1, True)], _seconds(None, service))
+            await service.check(_seconds(None, service))
         except (QueueFullError, TowerBusyError):
             pass
         except DeadlineError:

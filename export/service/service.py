@@ -127,6 +127,10 @@ class Service:
             self.metrics.answers.labels(answer.version).inc()
         return answers
 
+    async def check(self, seconds: float) -> None:
+        """Asks what needs no history, and counts no answer for it; raises as `recommend` does."""
+        await self._questions.ask([Question([], 1, True)], seconds)
+
     async def explain(self, question: Question, seconds: float) -> Explanation:
         """Answers one question, and what the answer rests on; raises as `recommend` does.
 
@@ -178,23 +182,18 @@ class Service:
 
     def _answer(self, questions: list[Question], seconds: float) -> list[Recommendation]:
         self.metrics.batch_size.observe(len(questions))
-        # A copy: the version of its last answer, by whose size it checks k, is changed by no other thread.
-        retriever = copy.copy(self._retriever)
-        answers = _recommend(retriever, questions, seconds)
-        self._retriever = retriever
-        return answers
+        return _recommend(self._retriever, questions, seconds)
 
     def _explain(self, questions: list[Question], seconds: float) -> list[Explanation]:
         return [self._explain_one(question, seconds) for question in questions]
 
     def _explain_one(self, question: Question, seconds: float) -> Explanation:
         deadline = time.monotonic() + seconds
-        retriever = copy.copy(self._retriever)
+        retriever = copy.copy(self._retriever)  # the version of its last answer is changed by no other thread
         for _ in range(_EXPLANATION_ATTEMPTS):
             recommendation = _recommend(retriever, [question], deadline - time.monotonic())[0]
-            k = min(question.k, retriever.num_items)
             influences = retriever.explain(
-                question.history, k, question.exclude_seen, deadline - time.monotonic()
+                question.history, question.k, question.exclude_seen, deadline - time.monotonic()
             )
             # A newer version may have come between the two.
             if retriever.version == recommendation.version:
@@ -215,10 +214,9 @@ class Service:
 
 
 def _recommend(retriever: Retriever, questions: Sequence[Question], seconds: float) -> list[Recommendation]:
-    most = retriever.num_items
     return retriever.recommend(
         [one.history for one in questions],
-        [min(one.k, most) for one in questions],
+        [one.k for one in questions],
         [one.exclude_seen for one in questions],
         seconds,
     )

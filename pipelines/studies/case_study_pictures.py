@@ -1,19 +1,22 @@
 """The two pictures of the case studies: users beside their future items, and one user's card."""
 
+import itertools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from causerec_tf.case_studies import Card, UserMap
+from pipelines.command_line import glyphs
 from pipelines.studies.case_study_card import HIT
 
 _HIT_COLOUR = "#1b7837"
-_CHARACTERS = 34  # of a name on the card
+_WIDTH = 34  # of a name on the card, in Latin characters
 _DOT = 45.0  # area of a dot in square points
 
 
-def draw_maps(path: Path, maps: Mapping[str, UserMap], user_ids: Sequence[str], own: np.ndarray) -> None:
+def draw_maps(path: Path, maps: Mapping[str, UserMap], user_ids: Sequence[str], own: np.ndarray) -> set[str]:
     """Draws a panel a run, side by side: users as stars, their items as dots of the same colour.
 
     An item of several users is drawn in all their colours, one dot within the other.
@@ -23,6 +26,9 @@ def draw_maps(path: Path, maps: Mapping[str, UserMap], user_ids: Sequence[str], 
       maps: name of a run -> its map; all of the same users and items.
       user_ids: U names, in the order of the maps.
       own: bool [U, N], which items are whose.
+
+    Returns:
+      Characters that no installed font has; see `glyphs.save`.
     """
     # Not pyplot: it keeps figures, and looks for a screen.
     from matplotlib import colormaps
@@ -53,16 +59,19 @@ def draw_maps(path: Path, maps: Mapping[str, UserMap], user_ids: Sequence[str], 
         title.set_parse_math(False)
         axes.set_xticks([])
         axes.set_yticks([])
-    figure.savefig(path, dpi=100)
+    return glyphs.save(figure, path, dpi=100)
 
 
-def draw_card(path: Path, card: Card, names: Sequence[str]) -> None:
+def draw_card(path: Path, card: Card, names: Sequence[str]) -> set[str]:
     """Draws the history, what each run recommended and what came next, a column each.
 
     Args:
       path: of the picture.
       card: the case.
       names: of the items, that of item `i` at `i - 1`.
+
+    Returns:
+      Characters that no installed font has; see `glyphs.save`.
     """
     from matplotlib.figure import Figure
 
@@ -80,8 +89,7 @@ def draw_card(path: Path, card: Card, names: Sequence[str]) -> None:
         axes.text(column, 1.2, title, fontsize=9, weight="bold", parse_math=False)
         for row, item in enumerate(items):
             is_hit = title in card.recommended and item in card.hits
-            name = names[item - 1]
-            shown = name if len(name) <= _CHARACTERS else name[: _CHARACTERS - 1] + "…"
+            shown = _cut(names[item - 1])
             axes.text(
                 column,
                 row + 2.3,
@@ -90,4 +98,13 @@ def draw_card(path: Path, card: Card, names: Sequence[str]) -> None:
                 color=_HIT_COLOUR if is_hit else "black",
                 parse_math=False,
             )
-    figure.savefig(path, dpi=100)
+    return glyphs.save(figure, path, dpi=100)
+
+
+def _cut(name: str) -> str:
+    """As much of a name as there is room for; East Asian characters take twice that of Latin ones."""
+    widths = (2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in name)
+    ends = list(itertools.accumulate(widths))
+    if not ends or ends[-1] <= _WIDTH:
+        return name
+    return name[: sum(end < _WIDTH for end in ends)] + "…"

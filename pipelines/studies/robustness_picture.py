@@ -2,17 +2,21 @@
 
 from pathlib import Path
 
+from pipelines.command_line import glyphs
 from pipelines.studies.robustness_page import title
 
 _MEASURES = {"recall@50": "Recall@50", "overlap@50": "overlap with the clean top 50"}
 
 
-def draw(path: Path, record: dict) -> None:
+def draw(path: Path, record: dict) -> set[str]:
     """Draws the curves with two standard errors on either side.
 
     Args:
       path: of the picture.
       record: of pipelines/robustness.py.
+
+    Returns:
+      Characters that no installed font has; see `glyphs.save`.
     """
     # Not pyplot: it keeps figures, and looks for a screen.
     from matplotlib.figure import Figure
@@ -44,7 +48,7 @@ def draw(path: Path, record: dict) -> None:
             axes.spines[side].set_visible(False)
     for text in panels[0, 0].legend(fontsize=8).get_texts():
         text.set_parse_math(False)
-    figure.savefig(path, dpi=100)
+    return glyphs.save(figure, path, dpi=100)
 
 
 def _curve(axes, name: str, system: dict, kind: str, measure: str) -> None:

@@ -27,19 +27,22 @@ HEADER = "user_id,item_id,timestamp\n"
 FILTERS = [Filters(), Filters(4, 9), Filters(max_user_count=5, training_share=0.6), Filters(4, 6, 7, 0.5)]
 
 
-def by_beam(directory, patterns, *, filters=FILTERS[0], num_shards=8, range_bytes, **settings):
+def by_beam(
+    directory, patterns, *, filters=FILTERS[0], num_shards=8, range_bytes, told=lambda ids: None, **log
+):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
     from causerec_tf.data.distributed.prepare import Request, prepare
 
     request = Request(
         patterns=patterns,
-        log=LogSettings(**settings),
+        log=LogSettings(**log),
         output=str(directory),
         filters=filters,
         split_seed=0,
         num_shards=num_shards,
         item_names=None,
         overwrite=False,
+        on_vocabulary=told,
         range_bytes=range_bytes,
     )
     return prepare(request, "DirectRunner")
@@ -175,6 +178,20 @@ def test_ranges_own_every_line_once(range_bytes, end):
     assert list(itertools.chain(*read)) == [(f"user{n}", f"item{n}", n) for n in range(10)]
     lines = [ranges.survey_range(part, io.BytesIO(raw), ROLES).lines for part in parts]
     assert sum(lines) == raw.count(b"\n")
+
+
+def test_whoever_is_told_the_vocabulary_can_still_refuse_it(tmp_path):
+    (tmp_path / "log.csv").write_text(HEADER + "u1,a,1\nu1,b,2\nu2,b,1\nu2,b,2\n")
+    told = []
+
+    def refuse(vocabulary):
+        told.append(vocabulary)
+        raise InputError("names of none of these")
+
+    with pytest.raises(InputError, match="names of none of these"):
+        by_beam(tmp_path / "made", [str(tmp_path / "log.csv")], range_bytes=100, num_shards=1, told=refuse)
+    assert [sorted(vocabulary) for vocabulary in told] == [["a", "b"]]
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 
 def test_a_file_under_several_names_is_found_once(tmp_path, monkeypatch):

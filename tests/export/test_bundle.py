@@ -149,6 +149,8 @@ def test_a_place_that_is_something_else_ends_with_2(tmp_path, place, message):
         ([], "Give either --run=DIR"),
         (["--run=runs/toy", "--rollback"], "Give either --run=DIR"),
         (["--run=nowhere"], "nowhere"),
+        (["--run=nowhere", "--warm_up_requests=334"], "flag --warm_up_requests=334"),
+        (["--run=nowhere", "--warm_up_requests=-1"], "flag --warm_up_requests=-1"),
     ],
 )
 def test_bad_input_ends_with_2_and_leaves_nothing(tmp_path, flags, message):

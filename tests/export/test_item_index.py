@@ -1,7 +1,4 @@
-import errno
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,25 +238,6 @@ def test_what_is_cleared_away_while_it_is_opened_is_an_error_of_the_bundle(tmp_p
     monkeypatch.setattr(item_index, "_sha256", cleared)
     with pytest.raises(BundleError, match=r"cannot be read \(.*No such file"):
         ItemIndex.load(tmp_path / "a")
-
-
-@pytest.mark.parametrize("full", [True, False])
-def test_a_full_disk_is_told_from_what_else_scann_cannot_write(tmp_path, monkeypatch, full):
-    index = build_index(VECTORS[:50], queries=QUERIES, options=IndexOptions())
-
-    def failing(*_arguments, **_keywords):
-        raise RuntimeError("Failed to extract SingleMachineFactoryOptions: I/O error")
-
-    def write(_path, _data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(index.searcher, "serialize", failing)
-    if full:
-        monkeypatch.setattr(Path, "write_bytes", write)
-    message = f"No space left on device: '{tmp_path}/a'" if full else "I/O error"
-    with pytest.raises(OSError if full else RuntimeError, match=message):
-        index.save(tmp_path / "a", fingerprint="f", item_ids=toy.item_ids(50))
-    assert not list((tmp_path / "a").iterdir())
 
 
 def test_changed_ids_and_foreign_descriptions_are_errors(tmp_path):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from export import catalogue
 from export.errors import BundleError, MissingVersionError, TowerError
 from export.index.options import IndexOptions
+from export.item_index import ItemIndex
 from export.publishing.publication import Model
 from export.publishing.publish import publish
 from export.retriever import Retriever
@@ -64,7 +66,7 @@ HISTORIES = [
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
-@pytest.mark.parametrize("k", [1, 10, NUM_ITEMS])
+@pytest.mark.parametrize("k", [1, 10, NUM_ITEMS, 10**30])
 def test_answers_as_the_twin_does(both, k, exclude_seen):
     retriever, twin = both
     answers = retriever.recommend(HISTORIES, k, exclude_seen)
@@ -93,14 +95,33 @@ def test_each_request_has_its_own_k_and_does_not_depend_on_the_others(both):
         assert len(answer.items) <= k
 
 
+def test_histories_are_searched_in_parts_where_they_need_much(both, monkeypatch):
+    whole = both[0].recommend(HISTORIES, 10)
+    monkeypatch.setattr(catalogue, "_MOST_FETCHED", 70)
+    searched, search = [], ItemIndex.search
+
+    def counted(self, queries, k):
+        searched.append((*queries.shape[:-1], k))
+        return search(self, queries, k)
+
+    monkeypatch.setattr(ItemIndex, "search", counted)
+    for answer, wanted in zip(both[0].recommend(HISTORIES, 10), whole, strict=True):
+        assert answer.items == wanted.items
+        assert answer.scores == pytest.approx(wanted.scores, abs=1e-5)
+    assert all(np.prod(shape) <= 70 or shape[0] == 1 for shape in searched)
+    assert any(shape[0] > 1 for shape in searched)
+
+
 def test_no_histories_give_no_answers(both):
     assert both[0].recommend([], 5) == []
 
 
-@pytest.mark.parametrize("k", [0, -3, NUM_ITEMS + 1, [5, 0]])
-def test_k_outside_the_catalogue_is_refused(both, k):
-    with pytest.raises(BundleError, match="it must be from 1 to 60"):
+@pytest.mark.parametrize("k", [0, -3, [5, 0]])
+def test_k_below_one_is_refused(both, k):
+    with pytest.raises(BundleError, match="it must be at least 1"):
         both[0].recommend([[], []], k)
+    with pytest.raises(BundleError, match="it must be at least 1"):
+        both[0].explain([], 0)
 
 
 @pytest.mark.parametrize("history", ["abc", [1], [None], [["a"]]])
@@ -123,6 +144,11 @@ def test_influence_is_what_leaving_the_item_out_changes(both):
         assert influence.vector_change == pytest.approx(change, rel=1e-3)
     shares = [one.share for one in retriever.explain(history, 10)]
     assert shares == sorted(shares, reverse=True)
+
+
+def test_influence_on_the_whole_catalogue_is_none(both):
+    influences = both[0].explain([IDS[2], IDS[30]], NUM_ITEMS + 5)
+    assert {one.item: one.share for one in influences} == {IDS[2]: 0.0, IDS[30]: 0.0}
 
 
 def test_influence_of_an_only_item_and_of_nothing(both):

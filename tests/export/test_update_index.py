@@ -45,13 +45,18 @@ def test_files_are_applied_and_what_was_measured_is_printed(bundle, tmp_path):
     flags = [f"--bundle={bundle}", f"--upsert={tmp_path}/u.jsonl", f"--delete={tmp_path}/d.txt"]
     done = run(*flags)
     assert done.returncode == 0, done.stderr
-    assert "2 items to upsert, 2 to delete" in done.stdout
+    assert "2 items to upsert (2 new), 2 to delete" in done.stdout
     assert "30 items, recall@30 against exact search 1.0000" in done.stdout
     assert "2 searched beside the index, 2 withdrawn" in done.stdout
     assert "rebuild advised: 13.3% of the items changed, more than 5%" in done.stdout
     assert f"updated: {bundle}/user_tower/2" in done.stdout
     items = Retriever.load(bundle).recommend([["é", " x "]], 30)[0].items
     assert {"n1", "7"} < set(items) and not {"é", "日本"} & set(items)
+    # Spelt otherwise, an id is a new item's: the count tells.
+    rows[0]["id"] = "N1"
+    (tmp_path / "u.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run(*flags[:2], "--dry_run")
+    assert "2 items to upsert (1 new), 0 to delete" in done.stdout, done.stderr
 
 
 @pytest.mark.long
@@ -95,6 +100,12 @@ def test_parquet_and_json_lines_read_alike(tmp_path):
         assert upserts.ids == ["5", "6", "7"]
         assert upserts.names == ["a", None, "c"]
         np.testing.assert_array_equal(upserts.vectors, vectors)
+
+
+def test_a_name_like_a_pattern_is_that_of_a_file(tmp_path):
+    for name, item in (("u[1].parquet", "of the file"), ("u1.parquet", "of another")):
+        pl.DataFrame({"id": [item], "vector": [[1.0]]}).write_parquet(tmp_path / name)
+    assert read_upserts(tmp_path / "u[1].parquet").ids == ["of the file"]
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,8 @@ def test_a_tower_that_answers_otherwise_after_reloading_is_refused(tmp_path):
         ({"ids": [*IDS[:-1], ""]}, "is not empty"),
         ({"ids": [*IDS[:-1], "a\nb"]}, "newline"),
         ({"ids": [*IDS[:-1], "a\r"]}, "carriage return"),
+        # Three requests each, of which TensorFlow Serving takes 1,000.
+        ({"histories": [[1]] * 334}, "334 warm-up histories; TensorFlow Serving takes 333"),
     ],
 )
 def test_pieces_that_do_not_fit_are_refused(tmp_path, change, message):

@@ -16,6 +16,7 @@ from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.data.sequences import open_dataset
 from causerec_tf.errors import InputError
+from pipelines.studies import case_study_pictures
 from pipelines.studies.case_study_card import card_text
 from pipelines.studies.case_study_pictures import draw_card
 from tests.pipelines import scripts
@@ -115,8 +116,25 @@ def test_names_are_shown_as_they_are(tmp_path):
     text = card_text(made_card(), names)
     assert "the last 2 of 3, oldest first: 2 · a\\|b\\_\\*\n" in text
     assert "| 1 | 7 | 8 |\n| 2 | **✓** $x\\_{$ and a very long name that nobody reads |  |\n" in text
-    draw_card(tmp_path / "card.png", made_card(), names)
+    names[2] = "\ufdd0" + 17 * "日" + "\ufdd1"  # no font has either, and the last is cut off
+    missing = draw_card(tmp_path / "card.png", made_card(), names)
+    assert "\ufdd0" in missing and "\ufdd1" not in missing
     assert (tmp_path / "card.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("", ""),
+        ("x" * 34, "x" * 34),
+        ("x" * 35, "x" * 33 + "…"),
+        ("日" * 17, "日" * 17),
+        ("日" * 18, "日" * 16 + "…"),
+        ("日" * 16 + "xyz", "日" * 16 + "x…"),
+    ],
+)
+def test_wide_characters_of_a_name_take_the_room_of_two(name, shown):
+    assert case_study_pictures._cut(name) == shown
 
 
 @pytest.mark.long

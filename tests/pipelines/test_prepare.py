@@ -43,7 +43,8 @@ def test_a_log_becomes_a_dataset_and_again_with_the_same_bytes(tmp_path, log):
     flags = [f"--input={log}", f"--item_names={names}", "--num_shards=2", f"--output={output}"]
     done = run(*flags)
     assert done.returncode == 0, done.stderr
-    for part in ("200 read, skipped: none", "fingerprint", "40", "17", "1 to 5, as given"):
+    few = "names.csv: 1 of 17 items have a name\nnote: these are few; it has no line for 'i"
+    for part in ("200 read, skipped: none", "fingerprint", "40", "17", "1 to 5, as given", few):
         assert part in done.stdout
     info = info_of(output)
     assert info["source"] == {"kind": "log", "files": ["log.csv"], "rows_read": 200, "rows_skipped": {}}
@@ -130,6 +131,7 @@ def test_item_lists_with_original_ids_the_last_events_and_a_share(tmp_path):
         (["--input=LOG", "--min_user_count=0"], "min_user_count"),
         (["--input=LOG", "--columns=user,item"], "must name each of user, item and time once"),
         (["--input=LOG", "--item_names=none.csv"], "none.csv cannot be read"),
+        (["--input=LOG", "--item_names=LOG"], "log.csv has a name for none of the 17 items: it has ids such"),
         (["--input=LOG", "--misspelt=1"], "misspelt"),
         (["--input=LOG", "--format=xml"], "format"),
         (["--input=LOG", "--beam_options=--x=1"], "--beam_options are of no use with --runner=local"),

@@ -128,6 +128,28 @@ def test_from_parquet_to_parquet_with_categories_by_turns(bundle, tmp_path):
     assert all(set(pair) == {"even", "odd"} for pair in zip(of_first[::2], of_first[1::2], strict=True))
 
 
+@pytest.mark.parametrize("more", [[], ["--jobs=1"], ["--runner=DirectRunner"]], ids=["one", "shards", "beam"])
+def test_categories_of_none_of_the_items_are_refused_and_those_of_few_get_a_note(bundle, tmp_path, more):
+    if "--runner=DirectRunner" in more:
+        pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
+    (tmp_path / "h.jsonl").write_text(json.dumps({"user_id": "u", "history": IDS[:3]}))
+    (tmp_path / "c.csv").write_text(f"item,category\n{IDS[20].upper()},a\n")
+    output = tmp_path / ("out/" if more else "out.jsonl")
+    flags = [f"--bundle={bundle}", f"--input={tmp_path}/h.jsonl", f"--output={output}{'/' if more else ''}"]
+    flags += ["--diversity=1", f"--item_categories={tmp_path}/c.csv", *more]
+    scripts.assert_refused(
+        run(*flags),
+        f"c.csv has a category for none of the 50 items: it has ids such as {IDS[20].upper()!r}, and no line"
+        f" for {IDS[20]!r}",
+        code=2,
+    )
+    assert not output.exists()
+    (tmp_path / "c.csv").write_text(f"item,category\n{IDS[20]},a\n")
+    done = run(*flags)
+    assert done.returncode == 0, done.stderr
+    assert "c.csv: 1 of 50 items have a category\nnote: these are few; " in done.stdout
+
+
 def test_with_the_tower_on_a_server(bundle, tmp_path):
     histories = {"u1": [IDS[3], "never seen", IDS[9]], "u2": []}
     with (tmp_path / "h.jsonl").open("w") as file:
@@ -189,16 +211,46 @@ def test_a_directory_of_shards_by_two_processes_and_the_same_command_again(bundl
 
 def test_what_cannot_be_answered_in_one_of_two_processes_ends_both_and_leaves_nothing(bundle, tmp_path):
     write_shards(tmp_path / "in", 2, 2)
+    for path in (tmp_path / "in").rglob("*.jsonl"):
+        path.write_text("oops\n")
     flags = [
         f"--bundle={bundle}",
         f"--input={tmp_path}/in/*/*.jsonl",
         f"--output={tmp_path}/out/",
         "--jobs=2",
     ]
-    done = run(*flags, "--k=51")
+    done = run(*flags)
     assert done.returncode == 2, done.stderr
-    assert "it must be from 1 to 50" in done.stderr
+    assert "part.jsonl, line 1: not JSON" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_k_beyond_the_catalogue_gives_all_there_is_and_says_so(bundle, tmp_path):
+    histories = {"u1": IDS[:3], "u2": IDS[:-1], "u3": []}
+    lines = [json.dumps({"user_id": user, "history": one}) + "\n" for user, one in histories.items()]
+    (tmp_path / "h.jsonl").write_text("".join(lines))
+    flags = [f"--bundle={bundle}", f"--input={tmp_path}/h.jsonl"]
+
+    def answered(output, *more):
+        done = run(*flags, f"--output={tmp_path}/{output}", *more)
+        assert done.returncode == 0, done.stderr
+        path = tmp_path / output
+        read = path if path.is_file() else path / "h.jsonl"
+        rows = [json.loads(line) for line in read.read_text(encoding="utf-8").splitlines()]
+        return [row["items"] for row in rows], done.stdout
+
+    items, said = answered("all.jsonl", "--k=51", "--show=1", "--explain")
+    assert items == [expected(history, 51) for history in histories.values()]
+    assert [len(one) for one in items] == [47, 1, 50]
+    assert "note: 3 of 3 users got fewer than --k=51 items: the catalogue has no more that are not" in said
+    assert "share of the top 47 that changes" in said
+    # Near the catalogue's size it is the history that shortens a list.
+    items, said = answered("shards/", "--k=48", "--format=jsonl", "--jobs=1")
+    assert [len(one) for one in items] == [47, 1, 48]
+    assert "note: 2 of 3 users got fewer than --k=48 items" in said and "--noexclude_seen" in said
+    items, said = answered("kept.jsonl", "--k=50", "--noexclude_seen", "--show=2", "--explain")
+    assert [sorted(one) for one in items] == [sorted(IDS)] * 3
+    assert "note: " not in said.replace("note: much in these", "")
 
 
 @pytest.mark.parametrize("file_format", [pytest.param("parquet", marks=pytest.mark.long), "jsonl"])
@@ -207,6 +259,7 @@ def test_by_beam_the_answers_are_those_of_the_local_way(bundle, tmp_path, file_f
     histories = write_shards(tmp_path / "in", 2, 40)
     with (tmp_path / "in" / "day=0" / "part.jsonl").open("a") as file:
         file.write('{"user_id": "u\\u2028", "history": ["never seen"]}\nnot JSON\n')
+        file.write(json.dumps({"user_id": "most", "history": IDS[:45]}) + "\n")
     flags = [f"--bundle={bundle}", f"--input={tmp_path}/in/*/*.jsonl", "--k=7", f"--format={file_format}"]
     flags.append("--on_bad_row=skip")
     local = run(*flags, f"--output={tmp_path}/local/", "--jobs=1")
@@ -220,7 +273,7 @@ def test_by_beam_the_answers_are_those_of_the_local_way(bundle, tmp_path, file_f
         return {row.pop("user_id"): row for row in frame.to_dicts()}
 
     found, wanted = rows("beam"), rows("local")
-    assert set(found) == set(wanted) == {*histories, "u\u2028"}
+    assert set(found) == set(wanted) == {*histories, "u\u2028", "most"}
     for user, row in found.items():
         assert row["scores"] == pytest.approx(wanted[user].pop("scores"), abs=1e-6)
         del row["scores"]
@@ -228,8 +281,9 @@ def test_by_beam_the_answers_are_those_of_the_local_way(bundle, tmp_path, file_f
     assert not [path for path in (tmp_path / "beam").iterdir() if path.suffix != f".{file_format}"]
 
     assert "part.jsonl, line 42: not JSON" in by_beam.stdout
-    assert "1 bad rows skipped" in by_beam.stdout and "81 users (" in by_beam.stdout
-    assert ", 567 recommended items (" in by_beam.stdout and ", 1 users answered with" in by_beam.stdout
+    assert "1 bad rows skipped" in by_beam.stdout and "82 users (" in by_beam.stdout
+    assert "note: 1 of 82 users got fewer than --k=7 items" in by_beam.stdout
+    assert ", 572 recommended items (" in by_beam.stdout and ", 1 users answered with" in by_beam.stdout
     if file_format == "parquet":
         done = run(*flags[:-1], f"--output={tmp_path}/not/", "--runner=DirectRunner")
         assert done.returncode == 2, done.stderr
@@ -324,7 +378,6 @@ GOOD = '{"user_id": "u", "history": ["a"]}\n'
     ("content", "flags", "message"),
     [
         (GOOD, ["--k=0"], "flag --k=0"),
-        (GOOD, ["--k=51"], "it must be from 1 to 50"),
         (GOOD, ["--output={}/taken.jsonl"], "--overwrite to replace it"),
         (GOOD, ["--output={0}/h.jsonl", "--overwrite"], "would replace the input"),
         (GOOD, ["--output={0}/../{0.name}/h.jsonl", "--overwrite"], "would replace the input"),
@@ -334,6 +387,9 @@ GOOD = '{"user_id": "u", "history": ["a"]}\n'
         (GOOD, ["--bundle={}"], "is not a bundle"),
         (GOOD, ["--explain"], "--show=N"),
         (GOOD, ["--diversity=1"], "--item_categories; give both"),
+        (GOOD, ["--diversity=inf", "--item_categories=c.csv"], "--diversity=inf: wanted a finite number"),
+        (GOOD, ["--show=-1"], "flag --show=-1"),
+        (GOOD, ["--input={}"], "is a directory: name its files"),
         (GOOD, ["--tower_address=nonsense"], "wanted host:port"),
         (GOOD, ["--jobs=2"], "is for a directory of shards"),
         (GOOD, ["--output={}/out/", "--show=1"], "does not go with a directory"),

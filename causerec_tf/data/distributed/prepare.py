@@ -46,6 +46,7 @@ class Request:
       split_seed: of the split.
       num_shards: of each split.
       item_names: item id -> name, or None.
+      on_vocabulary: told the vocabulary before the dataset is in place; what it raises ends the preparation.
       overwrite: replace the dataset at `output`.
       range_bytes: what a worker reads of a text file at once, and about what a bucket of users holds.
     """
@@ -58,6 +59,7 @@ class Request:
     num_shards: int
     item_names: Mapping[str, str] | None
     overwrite: bool
+    on_vocabulary: Callable[[Sequence[str]], None] = lambda vocabulary: None
     range_bytes: int = _RANGE_BYTES
 
 
@@ -282,12 +284,14 @@ def _complete(
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder)
         (local / ITEMS_FILE).write_bytes(storage.read(vocabulary))
+        item_ids = read_lines(local / ITEMS_FILE)
+        request.on_vocabulary(item_ids)
         names = {shard["file"] for split in SPLITS for shard in shards[split]}
         for name in names:
             (local / name).touch()  # TensorFlow Datasets looks for their names
         info = write_descriptions(
             local,
-            vocabulary=read_lines(local / ITEMS_FILE),
+            vocabulary=item_ids,
             counted=describe_counts({split: add_up(tallies[split]) for split in SPLITS}, in_split),
             shards=shards,
             about=about,

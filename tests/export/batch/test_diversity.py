@@ -44,7 +44,9 @@ def test_a_large_weight_takes_turns_and_none_keeps_the_order_of_scores():
     [
         ({"categories": np.array([1])}, "2 items, 2 scores, 1 categories"),
         ({"items": np.array([5, 5])}, "stands twice"),
-        ({"weight": -1.0}, "wanted 0 or more"),
+        ({"weight": -1.0}, "wanted a finite number, 0 or more"),
+        ({"weight": np.inf}, "weight=inf: wanted a finite number"),
+        ({"weight": np.nan}, "weight=nan: wanted a finite number"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message):
@@ -80,6 +82,12 @@ def test_the_last_extension_tells_tabs_from_commas(tmp_path, name, text, categor
     content = text.encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     assert read_categories(tmp_path / name) == categories
+
+
+def test_a_name_like_a_pattern_is_that_of_a_file(tmp_path):
+    (tmp_path / "c[1].csv").write_text("a,of the file\n")
+    (tmp_path / "c1.csv").write_text("a,of another\n")
+    assert read_categories(tmp_path / "c[1].csv") == {"a": "of the file"}
 
 
 @pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a\nb\n", "has one column")])

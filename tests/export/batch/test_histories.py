@@ -66,6 +66,17 @@ def test_parquet_with_lists_and_with_strings(tmp_path):
     assert read(tmp_path / "n.parquet") == [("1", ["-5", "0"]), ("2", ["7"])]
 
 
+def test_names_like_patterns_are_those_of_files(tmp_path):
+    for name, user in (("h[1].parquet", "of the file"), ("h1.parquet", "of another")):
+        pl.DataFrame({"user_id": [user], "history": [["a"]]}).write_parquet(tmp_path / name)
+    assert read(tmp_path / "h[1].parquet") == [("of the file", ["a"])]
+    output = tmp_path / "run[1]" / "out[*].parquet"
+    with RecommendationWriter(output, overwrite=False) as writer:
+        writer.write(["u1"], [recommendation("a")])
+        writer.write(["u2"], [recommendation("b")])
+    assert pl.read_parquet(output, glob=False)["user_id"].to_list() == ["u1", "u2"]
+
+
 def test_a_long_parquet_file_keeps_its_order(tmp_path):
     frame = pl.DataFrame({"user_id": range(20_001), "history": [["a"]] * 20_001})
     frame.write_parquet(tmp_path / "h.parquet", row_group_size=7_000)
@@ -107,7 +118,7 @@ def test_a_file_named_like_a_pattern_is_that_file(tmp_path):
 @pytest.mark.parametrize(
     ("patterns", "message"),
     [([""], "an empty name"), (["h.jsonl", ""], "an empty name"), ([], "an empty name")]
-    + [([name], f"No file matches '{name}'") for name in (".", "/", "..")]
+    + [([name], f"'{name}' is a directory: name its files") for name in (".", "/", "..")]
     + [(["h/**.csv"], r"(is no pattern of files|No file matches)")],  # by the version of Python
 )
 def test_patterns_without_a_name(tmp_path, monkeypatch, patterns, message):

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from export.batch.processes import cores
 from export.batch.shards import opened_job, place_shards
 from export.errors import BundleError
 
@@ -82,6 +83,13 @@ def files(directory):
 def test_every_input_has_a_shard_of_its_own(tmp_path, names, shards):
     placed = place_shards([tmp_path / name for name in names], tmp_path / "out", ".parquet")
     assert [str(shard.path.relative_to(tmp_path / "out")) for shard in placed] == shards
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not tell")
+def test_the_cores_are_those_that_a_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {3, 5})
+    assert cores() == 2
 
 
 def test_names_that_cannot_be_told_apart_and_inputs_as_outputs_are_refused(tmp_path):
@@ -258,7 +266,24 @@ def test_a_file_that_the_job_did_not_make_is_no_shard_of_it(bundle, inputs, outp
         pass
 
 
-def test_a_job_that_made_nothing_leaves_nothing(bundle, inputs, output):
-    with pytest.raises(BundleError, match="bad row"), job(inputs, output, bundle):
+@pytest.mark.parametrize("deep", ["day=1/hour=2/three.jsonl", "four.jsonl"])
+def test_a_job_that_made_nothing_leaves_nothing(bundle, inputs, output, deep):
+    more = inputs[0].parent / deep
+    more.parent.mkdir(parents=True, exist_ok=True)
+    more.write_text("")
+    with pytest.raises(BundleError, match="bad row"), job([*inputs, more], output, bundle) as one:
+        for shard in one.shards:
+            shard.path.parent.mkdir(parents=True, exist_ok=True)
         raise BundleError("bad row")
     assert not output.exists()
+
+
+def test_a_job_that_made_nothing_leaves_what_is_not_its_own(bundle, inputs, output):
+    more = inputs[0].parent / "day=1" / "three.jsonl"
+    more.parent.mkdir(parents=True)
+    more.write_text("")
+    with pytest.raises(BundleError, match="bad row"), job([*inputs, more], output, bundle):
+        (output / "day=1").mkdir()
+        (output / "day=1" / "thesis.txt").write_text("precious")
+        raise BundleError("bad row")
+    assert files(output) == ["day=1/thesis.txt"]

@@ -1,5 +1,7 @@
 """What a job gathers before its output is whole: one at a time, and nothing of a killed one stays."""
 
+import fcntl
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +41,45 @@ def test_a_second_job_for_the_same_output_is_refused_and_the_first_loses_nothing
         assert (work / "shard").read_text() == "of the first"
         with unfinished_beside(tmp_path / "another") as other:
             assert other.parent.parent == tmp_path and not list(other.iterdir())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_its_owner_took_away_is_no_lock(tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def overtaken(file, how):
+        """What another process does between the opening of the lock and its taking: it ends."""
+        monkeypatch.setattr(fcntl, "flock", flock)
+        shutil.rmtree(tmp_path / ".out.unfinished")
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    with unfinished_beside(tmp_path / "out") as work:
+        (work / "shard").write_text("of the first")
+        with (
+            pytest.raises(BundleError, match="Another process is at work"),
+            unfinished_beside(tmp_path / "out"),
+        ):
+            pass
+        assert (work / "shard").read_text() == "of the first"
+    assert not list(tmp_path.iterdir())
+
+
+def test_nobody_begins_before_the_other_has_cleared_away(tmp_path, monkeypatch):
+    rmtree, seen = shutil.rmtree, []
+
+    def watched(path, **arguments):
+        rmtree(path, **arguments)
+        with (
+            pytest.raises(BundleError, match="Another process is at work"),
+            unfinished_beside(tmp_path / "out"),
+        ):
+            pass
+        seen.append(path.name)
+
+    with unfinished_beside(tmp_path / "out"):
+        monkeypatch.setattr(shutil, "rmtree", watched)
+    assert seen == ["work"]
     assert not list(tmp_path.iterdir())
 
 

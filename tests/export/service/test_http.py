@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import re
 import shutil
 import threading
 import time
@@ -172,6 +173,15 @@ def test_operations(client, published):
     assert client.get("/docs").status_code == 200
 
 
+def test_a_probe_is_no_answer(bundle):
+    with serving(bundle) as (client, _):
+        client.post("/recommend", json={"history": ["never seen"]})
+        for _ in range(3):
+            assert client.get("/readyz").status_code == 200
+        text = client.get("/metrics").text
+        assert "causerec_fallbacks_total 1.0" in text and re.search(r"causerec_answers_total{.*} 1\.0", text)
+
+
 def test_a_request_keeps_its_id_or_gets_one(client):
     assert client.get("/healthz", headers={"X-Request-Id": "abc"}).headers["X-Request-Id"] == "abc"
     assert len(client.get("/healthz").headers["X-Request-Id"]) == 32
@@ -334,7 +344,7 @@ def test_a_smaller_version_that_another_thread_meets_makes_no_k_too_large(bundle
         recommend = Retriever.recommend
 
         def overtaken(self, *arguments):
-            """What another thread does between the clipping of k and its check."""
+            """What another thread does while this one asks."""
             monkeypatch.setattr(Retriever, "recommend", recommend)
             service._tower.refresh()
             service._answer([Question([], 1, True)], 10.0)
