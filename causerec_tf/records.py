@@ -6,8 +6,8 @@ from importlib import metadata
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from causerec_tf.evaluation import Measured
+from causerec_tf.progress import Progress, examples_per_second
 from causerec_tf.settings import CHOSEN_BY, Settings
-from causerec_tf.training import Progress, examples_per_second
 
 # Where a run lies and where its data lay is no part of what was measured.
 _PLACES = ("run", "dataset")

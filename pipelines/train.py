@@ -158,9 +158,9 @@ def _measure(model, progress, dataset, run, distribution) -> dict:
 
 def _what_is_kept(run, epochs: int) -> str:
     """What a run that is stopped goes on from, in words."""
-    from causerec_tf import training
+    from causerec_tf.progress import saved_progress
 
-    progress = training.saved_progress(run)
+    progress = saved_progress(run)
     if progress is None:
         return f"{run.path} has no checkpoint yet; the same command begins anew"
     steps = f" and {progress.batch:,} steps of the next" if progress.batch else ""

@@ -11,6 +11,7 @@ import tensorflow as tf
 from causerec_tf import evaluation, records, runs, training
 from causerec_tf.data import sequences, windows
 from causerec_tf.errors import InputError
+from causerec_tf.progress import Progress
 from causerec_tf.settings import Settings
 from tests.trainings import FAST, Stop, StopAt, prepare, settings_of, train
 from tests.worlds import write_world
@@ -34,7 +35,7 @@ def test_the_learning_rate_falls_to_zero_over_all_epochs(tmp_path, dataset):
 
 
 def test_a_checkpoint_of_an_earlier_version_has_no_losses():
-    progress = training.Progress(batch=5)
+    progress = Progress(batch=5)
     state = json.loads(progress.serialize())
     del state["losses"]
     progress.deserialize(json.dumps(state))

@@ -5,7 +5,7 @@ import sys
 import tensorflow as tf
 from tqdm import tqdm
 
-from causerec_tf import training
+from causerec_tf.progress import Epoch, Progress
 
 
 class ProgressBar(tf.keras.callbacks.Callback):
@@ -31,7 +31,7 @@ class ProgressBar(tf.keras.callbacks.Callback):
             mininterval=0.5 if sys.stderr.isatty() else 30.0,
         )
 
-    def resume(self, progress: training.Progress) -> None:
+    def resume(self, progress: Progress) -> None:
         """Moves the bar to where the run goes on from."""
         done = progress.epoch * self._steps_per_epoch + progress.batch
         if done:
@@ -48,7 +48,7 @@ class ProgressBar(tf.keras.callbacks.Callback):
         self._bar.update(batch + 1 - self._seen)
         self._seen = batch + 1
 
-    def print_epoch(self, epoch: training.Epoch) -> None:
+    def print_epoch(self, epoch: Epoch) -> None:
         """Prints what an epoch gave."""
         losses = ", ".join(f"{name} {value:.4f}" for name, value in epoch.losses.items())
         figures = ", ".join(
