@@ -68,9 +68,7 @@ class ItemIndex:
 
     def first_rows(self, count: int) -> np.ndarray:
         """The first `count` rows that can be answered, or all of them when there are fewer: int64."""
-        withdrawn = self.changes.withdrawn_rows if self.changes else np.zeros(0, np.int64)
-        rows = np.arange(min(count + len(withdrawn), self.num_rows))
-        return np.setdiff1d(rows, withdrawn, assume_unique=True)[:count]
+        return self.changes.live_rows[:count] if self.changes else np.arange(min(count, self.num_items))
 
     @property
     def fingerprint(self) -> str:

@@ -93,7 +93,7 @@ class Retriever:
             the catalogue has fewer or the history has most of them, the list is shorter.
           exclude_seen: leave out every item of the history, however long ago; one value or one a
             history.
-          timeout: seconds in which a tower elsewhere must answer; None waits.
+          timeout: seconds in which a tower elsewhere must answer; None: its client's own patience.
 
         Returns:
           B recommendations.

@@ -24,7 +24,7 @@ from apache_beam.utils.shared import Shared
 
 from export.batch.histories import read_histories
 from export.batch.recommendation_files import FIELDS, json_line
-from export.batch.settings import Settings, Tally
+from export.batch.settings import BAD_ROWS_TOLD, Settings, Tally
 from export.errors import BundleError
 from export.publishing.layout import read_tower, resolve_number, tower_directory
 
@@ -166,7 +166,7 @@ def recommend_files(
     for counter in result.metrics().query()["counters"]:
         if counter.key.metric.name in counted:
             counted[counter.key.metric.name] += counter.result
-    told = sorted(message for _, message in reports)
+    told = sorted(message for _, message in reports)[:BAD_ROWS_TOLD]
     return Tally(**counted, told=told), recommend.version
 
 

@@ -104,7 +104,12 @@ def _hand_out(
             assert isinstance(connection, Connection)
             try:
                 said = connection.recv()
-            except (EOFError, ConnectionResetError):
+                if isinstance(
+                    said, Tally
+                ):  # it is ready for the next; after a shard it tells what came of that
+                    shard = next(waiting, None)
+                    connection.send(shard)
+            except (EOFError, ConnectionResetError, BrokenPipeError):
                 process = busy[connection]
                 process.join()
                 raise RuntimeError(
@@ -117,10 +122,7 @@ def _hand_out(
             if isinstance(said, Step):
                 on_step(said)
                 continue
-            # It is ready for the next; after a shard it tells what came of that.
             tally.add(said)
-            shard = next(waiting, None)
-            connection.send(shard)
             if shard is None:
                 del busy[connection]
     return tally

@@ -11,7 +11,7 @@ from export.answers import Recommendation
 from export.batch.histories import Columns
 from export.errors import BundleError
 
-_BAD_ROWS_TOLD = 5
+BAD_ROWS_TOLD = 5  # of a whole job
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Tally:
     def skip(self, error: BundleError) -> None:
         """Counts a row that could not be read."""
         self.bad_rows += 1
-        if len(self.told) < _BAD_ROWS_TOLD:
+        if len(self.told) < BAD_ROWS_TOLD:
             self.told.append(str(error))
 
     def add(self, other: "Tally") -> None:
@@ -88,4 +88,4 @@ class Tally:
         self.fallbacks += other.fallbacks
         self.unknown_items += other.unknown_items
         self.bad_rows += other.bad_rows
-        self.told = (self.told + other.told)[:_BAD_ROWS_TOLD]
+        self.told = (self.told + other.told)[:BAD_ROWS_TOLD]

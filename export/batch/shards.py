@@ -229,9 +229,15 @@ def _check_same(directory: Path, manifest: Mapping[str, Any], wanted: Mapping[st
                 f"{directory} was begun with {name} {was.get(name)!r}, and now it is {now.get(name)!r}."
                 f" {remedy}"
             )
+    now_at = {source["path"]: name for name, source in wanted["inputs"].items()}
     for name, source in manifest["inputs"].items():
         if (directory / name).is_file() and wanted["inputs"].get(name) != source:
-            what = "has changed since" if name in wanted["inputs"] else "is not among the inputs any more:"
+            at = now_at.get(source["path"])
+            what = "has changed since"
+            if at is None:
+                what = "is not among the inputs any more:"
+            elif at != name:
+                what = f"would become {directory / at}, since the inputs are of other directories now:"
             raise BundleError(f"{source['path']} {what} {directory / name} was made of it. {remedy}")
 
 

@@ -62,6 +62,11 @@ class Changes:
         return hidden
 
     @cached_property
+    def live_rows(self) -> np.ndarray:
+        """int64 [V], ascending: the items that can be answered."""
+        return np.setdiff1d(np.arange(self.num_rows), self.withdrawn_rows, assume_unique=True)
+
+    @cached_property
     def num_hidden(self) -> int:
         """How many slots must not answer."""
         return int(self.is_hidden[self.row_of_slot].sum())

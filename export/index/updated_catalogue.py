@@ -93,10 +93,6 @@ class UpdatedCatalogue:
             withdrawn_rows=now_withdrawn,
         )
 
-    def live_rows(self) -> np.ndarray:
-        """Rows of the items that can be answered."""
-        return np.setdiff1d(np.arange(len(self.ids)), self.changes.withdrawn_rows, assume_unique=True)
-
 
 def _checked_vectors(update: Update, dimension: int, similarity: str) -> np.ndarray:
     """The vectors [N, d] as they are to be searched."""

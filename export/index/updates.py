@@ -142,7 +142,7 @@ def _make_rebuilt(
     """Builds an index of what can be answered; the rows stay what they were."""
     if catalogue.queries is None:
         raise BundleError(f"{source} holds no queries to be tuned on; publish the run again instead.")
-    before, rows = catalogue.index, catalogue.live_rows()
+    before, rows = catalogue.index, catalogue.changes.live_rows
     old = before.description
     vectors = catalogue.vectors[rows]
     options = IndexOptions(
@@ -185,7 +185,7 @@ def _now(index: ItemIndex, catalogue: UpdatedCatalogue) -> dict[str, Any]:
     point: dict[str, Any] = {"recall": None, "recall_low": None, "milliseconds": None}
     k = description["k"]
     if catalogue.queries is not None and k <= index.num_items:
-        thresholds = kth_best_scores(catalogue.vectors[catalogue.live_rows()], catalogue.queries, k)
+        thresholds = kth_best_scores(catalogue.vectors[catalogue.changes.live_rows], catalogue.queries, k)
         point = measured(index, catalogue.vectors, catalogue.queries, thresholds)
         if point["recall"] is not None and point["recall"] < description["target_recall"]:
             advised.append(f"recall@{k} is {point['recall']:.4f}, below {description['target_recall']}")

@@ -9,6 +9,7 @@ else's.
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -40,13 +41,15 @@ def index_directory(bundle: Path, fingerprint: str) -> Path:
 
 
 def tower_numbers(bundle: Path) -> list[int]:
-    """The published version numbers, ascending; none when the bundle does not exist."""
+    """The published version numbers, ascending; none when the bundle does not exist.
+
+    A number with zeros before it, which no publication writes, is none: `tower_directory` would not find it.
+    """
     towers = bundle / TOWERS
     if not towers.is_dir():
         return []
-    # As TensorFlow Serving reads them: a directory whose name is a number.
     names = [entry.name for entry in towers.iterdir() if entry.is_dir()]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return sorted(int(name) for name in names if re.fullmatch(r"0|[1-9][0-9]*", name))
 
 
 def written_in(bundle: Path) -> tuple[Path, ...]:

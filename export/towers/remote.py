@@ -15,6 +15,8 @@ from export.runtime import tf
 # is this number in `export/serving/batching.config`.
 MOST_TOGETHER = 128
 _ATTEMPTS = 3
+# Seconds for a request of a job without a time limit: a server that is cut off would be waited for for ever.
+_PATIENCE = 60.0
 # gRPC's own limit of an answer is 4 MiB, which 128 users with sixteen vectors of 512 numbers exceed.
 _MOST_BYTES = 64 * 2**20
 
@@ -57,11 +59,11 @@ class RemoteTower:
 
         Args:
           histories: B lists of item ids, oldest first.
-          timeout: seconds for all of that.
+          timeout: seconds for all of that; None: 60 for each request.
 
         Raises:
           TowerBusyError: the server sheds load.
-          TowerTimeoutError: it has not answered within `timeout` seconds, or within a limit of its own.
+          TowerTimeoutError: it has not answered in that time, or within a limit of its own.
           TowerError: it cannot be reached, has no such model, takes no message of this size, or answers by
             turns with vectors of different shapes.
         """
@@ -90,7 +92,8 @@ class RemoteTower:
         examples = np.array([_example(history) for history in histories], dtype=object)
         request.inputs["examples"].CopyFrom(tf.make_tensor_proto(examples, tf.string, [len(histories)]))
         try:
-            response = self._stub.Predict(request, timeout=None if ends is None else ends - time.monotonic())
+            left = _PATIENCE if ends is None else ends - time.monotonic()
+            response = self._stub.Predict(request, timeout=left)
         except self._grpc.RpcError as error:
             raise self._meaning(error, timeout) from error
         missing = [name for name in TowerAnswer._fields if name not in response.outputs]
@@ -115,7 +118,7 @@ class RemoteTower:
                 )
             return TowerBusyError(f"The tower on {self._address} has too much to do ({details}).")
         if code == self._grpc.StatusCode.DEADLINE_EXCEEDED:
-            limit = "its own time limit" if timeout is None else f"{timeout:.3f} s"
+            limit = f"{_PATIENCE:g} s or its own time limit" if timeout is None else f"{timeout:.3f} s"
             return TowerTimeoutError(f"The tower on {self._address} has not answered within {limit}.")
         return TowerError(f"The tower on {self._address} does not answer: {code.name}, {details}")
 

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from export.errors import TowerBusyError, TowerError, TowerTimeoutError
+from export.towers import remote
 from export.towers.remote import RemoteTower
 from export.user_tower import export_user_tower
 from tests.export import toy
@@ -94,10 +95,15 @@ def test_the_timeout_is_for_all_requests_together(directory):
         RemoteTower(address)(histories, timeout=1.2)
 
 
-def test_a_time_limit_of_the_server_s_own_is_one_without_any_of_ours(directory):
+def test_without_a_time_limit_a_silent_server_is_not_waited_for_for_ever(directory, monkeypatch):
     server = ModelServer(directory)
     server.fault = grpc.StatusCode.DEADLINE_EXCEEDED
-    with over_grpc(server) as address, pytest.raises(TowerTimeoutError, match="within its own time limit"):
+    message = r"within 60 s or its own time limit"
+    with over_grpc(server) as address, pytest.raises(TowerTimeoutError, match=message):
+        RemoteTower(address)([[IDS[0]]])
+    server.fault, server.delay = None, 5.0
+    monkeypatch.setattr(remote, "_PATIENCE", 0.5)
+    with over_grpc(server) as address, pytest.raises(TowerTimeoutError, match=r"within 0\.5 s or its own"):
         RemoteTower(address)([[IDS[0]]])
 
 

@@ -260,6 +260,8 @@ def test_by_beam_the_answers_are_those_of_the_local_way(bundle, tmp_path, file_f
     with (tmp_path / "in" / "day=0" / "part.jsonl").open("a") as file:
         file.write('{"user_id": "u\\u2028", "history": ["never seen"]}\nnot JSON\n')
         file.write(json.dumps({"user_id": "most", "history": IDS[:45]}) + "\n")
+    with (tmp_path / "in" / "day=1" / "part.jsonl").open("a") as file:
+        file.write("not JSON\n" * 8)
     flags = [f"--bundle={bundle}", f"--input={tmp_path}/in/*/*.jsonl", "--k=7", f"--format={file_format}"]
     flags.append("--on_bad_row=skip")
     local = run(*flags, f"--output={tmp_path}/local/", "--jobs=1")
@@ -281,7 +283,8 @@ def test_by_beam_the_answers_are_those_of_the_local_way(bundle, tmp_path, file_f
     assert not [path for path in (tmp_path / "beam").iterdir() if path.suffix != f".{file_format}"]
 
     assert "part.jsonl, line 42: not JSON" in by_beam.stdout
-    assert "1 bad rows skipped" in by_beam.stdout and "82 users (" in by_beam.stdout
+    assert by_beam.stdout.count("skipped: ") == local.stdout.count("skipped: ") == 5
+    assert "9 bad rows skipped" in by_beam.stdout and "82 users (" in by_beam.stdout
     assert "note: 1 of 82 users got fewer than --k=7 items" in by_beam.stdout
     assert ", 572 recommended items (" in by_beam.stdout and ", 1 users answered with" in by_beam.stdout
     if file_format == "parquet":

@@ -2,12 +2,15 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import shutil
+import types
 
 import pytest
 
-from export.batch.processes import cores
+from export.batch.processes import _hand_out, cores
+from export.batch.settings import Tally
 from export.batch.shards import opened_job, place_shards
 from export.errors import BundleError
 
@@ -224,6 +227,26 @@ def test_shards_of_two_jobs_are_not_mixed(bundle, inputs, output, tmp_path):
     ):
         pass
     assert files(tmp_path / "other") == ["thesis.txt"]
+
+
+def test_an_input_that_has_another_place_now_is_called_so(bundle, inputs, output):
+    begun(inputs, output, bundle)
+    more = inputs[0].parent.parent / "other" / "three.jsonl"
+    more.parent.mkdir()
+    more.write_text("")
+    message = r"one\.jsonl would become .*out/in/one\.parquet, since the inputs are of other directories now"
+    with pytest.raises(BundleError, match=message), job([*inputs, more], output, bundle):
+        pass
+
+
+def test_a_process_that_is_killed_between_two_shards_is_called_so(inputs, output):
+    ours, theirs = multiprocessing.Pipe()
+    theirs.send(Tally())
+    theirs.close()
+    killed = types.SimpleNamespace(join=lambda: None, exitcode=-9)
+    shards = place_shards(inputs, output, ".parquet")
+    with pytest.raises(RuntimeError, match=r"killed from outside \(exit code -9\)"):
+        _hand_out(shards, {ours: killed}, lambda _step: None)
 
 
 def test_an_input_that_is_not_answered_yet_may_be_mended_and_one_may_come(bundle, inputs, output):

@@ -71,6 +71,15 @@ def test_published_twice_the_second_is_latest_and_the_first_still_loads(two_vers
         Retriever.load(bundle, version=3)
 
 
+def test_a_padded_number_is_no_version_and_nobody_waits_for_it(two_versions):
+    bundle, (first, _) = two_versions
+    (bundle / "user_tower" / "2").rename(bundle / "user_tower" / "0002")
+    assert Retriever.load(bundle).version == first
+    (bundle / "user_tower" / "1").rename(bundle / "user_tower" / "01")
+    with pytest.raises(BundleError, match="holds no version"):
+        Retriever.load(bundle)
+
+
 def test_the_same_model_again_changes_nothing(two_versions):
     bundle, (_, second) = two_versions
     before = toy.files_of(bundle)
