@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,11 +49,9 @@ def _may_hide_it(error: Exception) -> bool:
 
 def _probed(directory: Path) -> int | None:
     """Tells by trying whether the disk lets more be written."""
-    probe = directory / ".probe"
     try:
-        probe.write_bytes(bytes(_PROBE_BYTES))
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            probe.write(bytes(_PROBE_BYTES))
     except OSError as error:
         return full_disk(error)
-    finally:
-        probe.unlink(missing_ok=True)
     return None

@@ -45,7 +45,7 @@ class RecommendationWriter:
         """Checks that the file can be written.
 
         Args:
-          path: its extension decides the format, .jsonl or .parquet.
+          path: its extension decides the format, .jsonl or .parquet; a link stands for what it points to.
           overwrite: replace a file that is there.
           work: directory for what is not finished, on the same file system, that is the caller's to clear;
             beside the file when None.
@@ -62,8 +62,8 @@ class RecommendationWriter:
             raise BundleError(f"{path} is a directory; give the name of a file.")
         if path.exists() and not overwrite:
             raise BundleError(f"{path} exists; give another name, or --overwrite to replace it.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        self._path = path.resolve() if path.is_symlink() else path
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._work = work
         self._parts = 0
 

@@ -262,6 +262,16 @@ def test_written_in_batches_it_is_one_file(tmp_path, suffix):
     assert (rows[1]["items"], rows[1]["fallback"]) == ([], True)
 
 
+def test_where_a_link_points_to_is_written_and_the_link_stays(tmp_path):
+    link, target = tmp_path / "latest.jsonl", tmp_path / "disk" / "monday.jsonl"
+    link.symlink_to(target)
+    for user in ("u1", "u2"):
+        with RecommendationWriter(link, overwrite=True) as writer:
+            writer.write([user], [recommendation("a")])
+        assert link.is_symlink() and f'"{user}"' in target.read_text()
+    assert [path.name for path in target.parent.iterdir()] == ["monday.jsonl"]
+
+
 def test_an_error_leaves_nothing_and_what_was_there(tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_text("old")
