@@ -85,7 +85,8 @@ def main() -> None:
         k=FLAGS.k,
         exclude_seen=FLAGS.exclude_seen,
         diversity=FLAGS.diversity,
-        item_categories=FLAGS.item_categories,
+        # Absolute, like the bundle's: Beam's workers may work elsewhere.
+        item_categories=str(Path(FLAGS.item_categories).absolute()) if FLAGS.item_categories else None,
         columns=Columns(FLAGS.user_column, FLAGS.history_column, FLAGS.history_separator),
         skip_bad_rows=FLAGS.on_bad_row == "skip",
     )
