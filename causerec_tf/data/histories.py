@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from causerec_tf.data.log_records import READ_ERRORS, open_unpacked
+from causerec_tf.data.log_records import read_text_lines
 from causerec_tf.errors import InputError
 from causerec_tf.files import file_written_beside
 
@@ -80,15 +80,8 @@ def read_user_ids(path: Path) -> pl.Series:
     Raises:
       InputError: the file cannot be read, or holds no id.
     """
-    try:
-        with open_unpacked(path) as file:
-            lines = file.read().decode("utf-8-sig").split("\n")
-    except READ_ERRORS as error:
-        raise InputError(f"{path} cannot be read: {error}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: {error}.") from error
-    ids = [line.removesuffix("\r") for line in lines]
-    users = pl.Series("user", [user for user in ids if user], dtype=pl.String)
+    ids = [line for line in read_text_lines(path) if line]
+    users = pl.Series("user", ids, dtype=pl.String)
     if not len(users):
         raise InputError(f"{path} is empty; wanted the id of a user a line.")
     return users

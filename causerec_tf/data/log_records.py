@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from causerec_tf.errors import InputError
+
 # What unpacking or reading a damaged file raises.
 READ_ERRORS = (OSError, EOFError, zlib.error)
 GZIP_MAGIC = b"\x1f\x8b"
@@ -45,3 +47,22 @@ def open_unpacked(path: Path | str) -> IO[bytes]:
     with path.open("rb") as file:
         is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     return gzip.open(path, "rb") if is_packed else path.open("rb")  # type: ignore[return-value]
+
+
+def read_text_lines(path: Path) -> list[str]:
+    """Reads a text file (gzip too) whole, for files that are small beside a log.
+
+    Returns:
+      Its lines without their ends; the last is empty where the file ends with one.
+
+    Raises:
+      InputError: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        with open_unpacked(path) as file:
+            text = file.read().decode("utf-8-sig")
+    except READ_ERRORS as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error}.") from error
+    return [line.removesuffix("\r") for line in text.split("\n")]

@@ -65,7 +65,7 @@ def test_an_error_that_does_not_say_so_is_told_from_others_by_a_trial(tmp_path, 
 
 def test_what_names_a_file_already_stays(tmp_path):
     for error in (
-        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/a"),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "elsewhere")),
         TypeError(f"{tmp_path}/a; No space left on device"),
     ):
         with pytest.raises(type(error)) as caught, full_disk_named(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from causerec_tf.data.log_records import READ_ERRORS, open_unpacked
+from causerec_tf.data.log_records import read_text_lines
 from causerec_tf.errors import InputError
 
 _HEADER = ("org_id", "remap_id")
@@ -21,16 +21,9 @@ def read_original_ids(path: Path) -> dict[str, str]:
     Raises:
       InputError: the file or a line of it cannot be used, or an id or a number stands there twice.
     """
-    try:
-        with open_unpacked(path) as file:
-            lines = file.read().decode("utf-8").split("\n")
-    except READ_ERRORS as error:
-        raise InputError(f"{path} cannot be read: {error}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: {error}.") from error
     originals: dict[str, str] = {}
     met: set[str] = set()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text_lines(path), start=1):
         fields = line.strip().rsplit(",", 1) if "," in line else line.split()
         if not fields or (number == 1 and tuple(fields[:2]) == _HEADER):
             continue
