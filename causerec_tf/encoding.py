@@ -1,12 +1,13 @@
 """Vectors of histories and of their counterfactuals, encoded as one batch; for means in two ways that agree.
 
 Shapes: B examples, L history positions, K interest concepts, d vector size, U distinct items of the step,
-C counterfactual histories, R replacements in one, E = 1 + C: the history itself and then its
-counterfactuals, of I vectors each where the tower gives several.
+C counterfactual histories, R replacements in one, G runs of R substitutes, E = 1 + C: the history itself and
+then its counterfactuals, of I vectors each where the tower gives several.
 
 Items are given by their places among the step's distinct vectors, not by their ids.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from causerec_tf.counterfactual import synthesis
@@ -21,7 +22,7 @@ def encode_items(
     history_BL: tf.Tensor,
     mask_BL: tf.Tensor,
     replacements: Replacements,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Encodes histories and their counterfactuals on the item level, the cheaper way for a mean.
 
     Args:
@@ -32,7 +33,8 @@ def encode_items(
       replacements: what the counterfactuals change.
 
     Returns:
-      float [B, E, d] or [B, E, I, d], what the tower gives for the history first.
+      What the tower gives for the histories, float [B, d] or [B, I, d], and for their counterfactuals,
+      float [B, C, d] or [B, C, I, d].
     """
     encode = encode_written_out
     if getattr(user_tower, "is_mean_pooling", False):
@@ -46,14 +48,14 @@ def encode_written_out(
     history_BL: tf.Tensor,
     mask_BL: tf.Tensor,
     replacements: Replacements,
-) -> tf.Tensor:
-    """`encode_items` for any tower: writes every counterfactual history out and encodes all of them."""
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`encode_items` for any tower: writes every counterfactual history out and encodes all of them at once."""
     all_BEL = _with_original(history_BL, replacements)
     num_encoded = all_BEL.shape[1]
     flat_NL = tf.reshape(all_BEL, [-1, all_BEL.shape[2]])
     # Replacing keeps the length, so that all of them share the history's mask.
     vectors = user_tower(tf.gather(vectors_UD, flat_NL), tf.repeat(mask_BL, num_encoded, axis=0))
-    return tf.reshape(vectors, [-1, num_encoded, *vectors.shape[1:]])
+    return _apart(tf.reshape(vectors, [-1, num_encoded, *vectors.shape[1:]]))
 
 
 def encode_by_difference(
@@ -62,31 +64,22 @@ def encode_by_difference(
     history_BL: tf.Tensor,
     mask_BL: tf.Tensor,
     replacements: Replacements,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """`encode_items` for a tower that declares `is_mean_pooling`: changes the mean instead of pooling again.
 
     A counterfactual's mean is the sum of the concepts that stay and of the substitutes, divided by the
-    length, which replacing does not change. Of the substitutes only those that count are gathered.
-    """
-    _, substitutes_BCR, replaced_BCR = replacements
-    batch_size, width = tf.shape(history_BL)[0], vectors_UD.shape[1]
-    real_BL = tf.cast(mask_BL, vectors_UD.dtype)
-    stays_BED = tf.matmul(_stays(real_BL, replacements), tf.gather(vectors_UD, history_BL))
+    length, which replacing does not change.
 
-    # A row of segments for the history itself too, at which nothing arrives: so that nothing is padded.
-    replaced_BER = tf.pad(replaced_BCR, [[0, 0], [1, 0], [0, 0]])
-    num_encoded, most = replaced_BER.shape[1:]
-    num_segments = batch_size * num_encoded
-    segments_P = tf.cast(tf.where(tf.reshape(replaced_BER, [-1, most]))[:, 0], tf.int32)
-    substitutes_P = tf.boolean_mask(substitutes_BCR, replaced_BCR)
-    # For no entry at all (an empty memory) TensorFlow 2.20 leaves the gradient of the sum uninitialised.
-    arrives_ND = tf.cond(
-        tf.size(substitutes_P) > 0,
-        lambda: tf.sparse.segment_sum(vectors_UD, substitutes_P, segments_P, num_segments=num_segments),
-        lambda: tf.zeros([num_segments, width], vectors_UD.dtype),
-    )
-    arrives_BED = tf.reshape(arrives_ND, [batch_size, num_encoded, width])
-    return _project_means(user_tower, stays_BED + arrives_BED, tf.reduce_sum(real_BL, axis=1))
+    The histories themselves are not put into one batch with their counterfactuals: the softmax, which
+    needs no others, would wait for the synthesis, much of which keeps one core busy and no more.
+    """
+    history_BLD = tf.gather(vectors_UD, history_BL)
+    real_BL = tf.cast(mask_BL, vectors_UD.dtype)
+    stays_BCD = tf.matmul(_stays(real_BL, replacements), history_BLD)
+    arrives = _sums_of_substitutes if replacements.runs is None else _sums_of_runs
+    sums_BCD = stays_BCD + arrives(vectors_UD, replacements)
+    others_BCD = _project_means(user_tower, sums_BCD, tf.reduce_sum(real_BL, axis=1))
+    return user_tower(history_BLD, mask_BL), others_BCD
 
 
 def encode_items_as_interests(
@@ -168,7 +161,7 @@ def encode_interests(
     interests_BKD: tf.Tensor,
     has_interests_B: tf.Tensor,
     replacements: Replacements,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Encodes histories and their counterfactuals on the interest level, the cheaper way for a mean.
 
     Args:
@@ -178,7 +171,8 @@ def encode_interests(
       replacements: what the counterfactuals change; its substitutes are float [B, C, R, d].
 
     Returns:
-      float [B, E, d] or [B, E, I, d], what the encoder gives for the history first.
+      What the encoder gives for the histories, float [B, d] or [B, I, d], and for their counterfactuals,
+      float [B, C, d] or [B, C, I, d].
     """
     encode = encode_interests_written_out
     if getattr(encoder, "is_mean_pooling", False):
@@ -191,7 +185,7 @@ def encode_interests_written_out(
     interests_BKD: tf.Tensor,
     has_interests_B: tf.Tensor,
     replacements: Replacements,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """`encode_interests` for any encoder."""
     all_BEKD = _with_original(interests_BKD, replacements)
     num_encoded, num_concepts, width = all_BEKD.shape[1:]
@@ -199,7 +193,7 @@ def encode_interests_written_out(
     vectors = encoder(
         tf.reshape(all_BEKD, [-1, num_concepts, width]), tf.repeat(has_interests_N1, num_concepts, axis=1)
     )
-    return tf.reshape(vectors, [-1, num_encoded, *vectors.shape[1:]])
+    return _apart(tf.reshape(vectors, [-1, num_encoded, *vectors.shape[1:]]))
 
 
 def encode_interests_by_difference(
@@ -207,17 +201,47 @@ def encode_interests_by_difference(
     interests_BKD: tf.Tensor,
     has_interests_B: tf.Tensor,
     replacements: Replacements,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """`encode_interests` for an encoder that declares `is_mean_pooling`."""
-    _, substitutes_BCRD, replaced_BCR = replacements
-    real_B1 = tf.cast(has_interests_B, interests_BKD.dtype)[:, tf.newaxis]
-    real_BK = tf.repeat(real_B1, interests_BKD.shape[1], axis=1)
-    stays_BED = tf.matmul(_stays(real_BK, replacements), interests_BKD)
+    mask_BK = tf.repeat(has_interests_B[:, tf.newaxis], interests_BKD.shape[1], axis=1)
+    real_BK = tf.cast(mask_BK, interests_BKD.dtype)
+    stays_BCD = tf.matmul(_stays(real_BK, replacements), interests_BKD)
+    substitutes_BCRD = replacements.substitutes_BCR
     arrives_BCD = tf.linalg.matvec(
-        substitutes_BCRD, tf.cast(replaced_BCR, substitutes_BCRD.dtype), transpose_a=True
+        substitutes_BCRD, tf.cast(replacements.replaced_BCR, substitutes_BCRD.dtype), transpose_a=True
     )
-    sums_BED = stays_BED + tf.pad(arrives_BCD, [[0, 0], [1, 0], [0, 0]])
-    return _project_means(encoder, sums_BED, tf.reduce_sum(real_BK, axis=1))
+    others_BCD = _project_means(encoder, stays_BCD + arrives_BCD, tf.reduce_sum(real_BK, axis=1))
+    return encoder(interests_BKD, mask_BK), others_BCD
+
+
+def _sums_of_runs(vectors_UD: tf.Tensor, replacements: Replacements) -> tf.Tensor:
+    """The sum of the substitutes of each counterfactual, float [B, C, d]: the beginning of its run.
+
+    All beginnings of the G runs are added up once; a counterfactual takes one of them.
+    """
+    items_GR, run_BC = replacements.runs
+    most, width = items_GR.shape[1], vectors_UD.shape[1]
+    # Row q of it adds up the first q; row 0 stands for a counterfactual without any.
+    triangle_QR = tf.constant(np.tri(most + 1, most, -1), vectors_UD.dtype)
+    sums_GQD = tf.matmul(triangle_QR, tf.gather(vectors_UD, items_GR))
+    count_BC = tf.reduce_sum(tf.cast(replacements.replaced_BCR, tf.int32), axis=2)
+    return tf.gather(tf.reshape(sums_GQD, [-1, width]), run_BC * (most + 1) + count_BC)
+
+
+def _sums_of_substitutes(vectors_UD: tf.Tensor, replacements: Replacements) -> tf.Tensor:
+    """The same for any substitutes; only those that count are gathered."""
+    _, substitutes_BCR, replaced_BCR, _ = replacements
+    num_histories, most = replaced_BCR.shape[1:]
+    num_segments, width = tf.shape(replaced_BCR)[0] * num_histories, vectors_UD.shape[1]
+    segments_S = tf.cast(tf.where(tf.reshape(replaced_BCR, [-1, most]))[:, 0], tf.int32)
+    substitutes_S = tf.boolean_mask(substitutes_BCR, replaced_BCR)
+    # For no entry at all (an empty memory) TensorFlow 2.20 leaves the gradient of the sum uninitialised.
+    sums_ND = tf.cond(
+        tf.size(substitutes_S) > 0,
+        lambda: tf.sparse.segment_sum(vectors_UD, substitutes_S, segments_S, num_segments=num_segments),
+        lambda: tf.zeros([num_segments, width], vectors_UD.dtype),
+    )
+    return tf.reshape(sums_ND, [-1, num_histories, width])
 
 
 def _with_original(history_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
@@ -233,14 +257,19 @@ def _leaves(replacements: Replacements, length: int) -> tf.Tensor:
 
 
 def _stays(real_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
-    """1 where a real concept is not replaced, in the history and in its counterfactuals, float [B, E, L]."""
-    real_B1L = real_BL[:, tf.newaxis]
-    return tf.concat([real_B1L, real_B1L - _leaves(replacements, real_BL.shape[1])], axis=1)
+    """1 where a real concept is not replaced in a counterfactual, float [B, C, L]."""
+    return real_BL[:, tf.newaxis] - _leaves(replacements, real_BL.shape[1])
 
 
-def _project_means(tower, sums_BED: tf.Tensor, count_B: tf.Tensor) -> tf.Tensor:
-    """The tower's vectors of the means that have these sums, float [B, E, d]."""
-    means_BED = sums_BED / tf.maximum(count_B, 1.0)[:, tf.newaxis, tf.newaxis]
-    num_encoded, width = sums_BED.shape[1:]
-    vectors_ND = tower.project(tf.reshape(means_BED, [-1, width]))
-    return tf.reshape(vectors_ND, [-1, num_encoded, width])
+def _project_means(tower, sums_BCD: tf.Tensor, count_B: tf.Tensor) -> tf.Tensor:
+    """The tower's vectors of the means that have these sums, float [B, C, d]."""
+    means_BCD = sums_BCD / tf.maximum(count_B, 1.0)[:, tf.newaxis, tf.newaxis]
+    num_histories, width = sums_BCD.shape[1:]
+    vectors_ND = tower.project(tf.reshape(means_BCD, [-1, width]))
+    return tf.reshape(vectors_ND, [-1, num_histories, width])
+
+
+def _apart(vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The histories of [B, E, ...] and their counterfactuals, at once: a slice's gradient is as large as all."""
+    user, others = tf.split(vectors, [1, vectors.shape[1] - 1], axis=1)
+    return tf.squeeze(user, axis=1), others

@@ -164,8 +164,8 @@ def contrast_with_items(
       float [B]; 0 for an example with no counterfactual sequence.
     """
     target_BD = tf.math.l2_normalize(target_BD, axis=-1)
-    cosine_BM = tf.linalg.matvec(tf.math.l2_normalize(positive_BMD, axis=-1), target_BD)
-    cosine_BN = tf.linalg.matvec(tf.math.l2_normalize(negative_BND, axis=-1), target_BD)
+    cosine_BM = _cosines(positive_BMD, target_BD)
+    cosine_BN = _cosines(negative_BND, target_BD)
     pull_B = tf.reduce_sum(tf.where(positive_mask_BM, 1.0 - cosine_BM, 0.0), axis=-1)
     push_B = tf.reduce_sum(tf.where(negative_mask_BN, tf.nn.relu(cosine_BN - MARGIN_II), 0.0), axis=-1)
     return pull_B + push_B
@@ -245,9 +245,19 @@ def nearest_interest(interests_BKD: tf.Tensor, target_BD: tf.Tensor) -> tf.Tenso
     return tf.linalg.matvec(interests_BKD, chosen_BK, transpose_a=True)
 
 
-def _safe_norm(vectors: tf.Tensor) -> tf.Tensor:
+def _cosines(vectors_BND: tf.Tensor, unit_BD: tf.Tensor) -> tf.Tensor:
+    """The cosine of each vector with one of length one, float [B, N]; 0 for a vector of zeros."""
+    # The product first: so that no vector is written out again at another length.
+    squared_BN = tf.reduce_sum(tf.square(vectors_BND), axis=-1)
+    return tf.linalg.matvec(vectors_BND, unit_BD) * tf.math.rsqrt(tf.maximum(squared_BN, 1e-12))
+
+
+@tf.custom_gradient
+def _safe_norm(vectors: tf.Tensor):
     """The L2 norm over the last axis, with gradient 0 instead of NaN where the vector is 0."""
-    squared = tf.reduce_sum(tf.square(vectors), axis=-1)
-    is_zero = squared == 0.0
-    # The inner `where` keeps the square root away from 0: its infinite slope times 0 would be NaN.
-    return tf.where(is_zero, 0.0, tf.sqrt(tf.where(is_zero, 1.0, squared)))
+    norm = tf.sqrt(tf.reduce_sum(tf.square(vectors), axis=-1))
+
+    def gradient(upstream):
+        return tf.math.divide_no_nan(upstream, norm)[..., tf.newaxis] * vectors
+
+    return norm, gradient

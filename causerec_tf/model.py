@@ -219,11 +219,12 @@ class CauseRec(tfrs.Model):
     def _encode_on_items(self, vectors_UD, history_BL, mask_BL, changes) -> _Encoded:
         """Histories, given by their items' places, and counterfactuals on the item level."""
         counts = [self.settings.num_positives, self.settings.num_negatives]
-        if not self.settings.reads_interests:
-            encoded = encoding.encode_items(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
-            return _split(encoded, changes.exists_BC, counts)
-        user = self.user_tower(tf.gather(vectors_UD, history_BL), mask_BL)
-        others = encoding.encode_items_as_interests(self.user_tower, vectors_UD, history_BL, mask_BL, changes)
+        given = self.user_tower, vectors_UD, history_BL, mask_BL, changes
+        if self.settings.reads_interests:
+            user = self.user_tower(tf.gather(vectors_UD, history_BL), mask_BL)
+            others = encoding.encode_items_as_interests(*given)
+        else:
+            user, others = encoding.encode_items(*given)
         return _Encoded(user, *_by_sign(others, changes.exists_BC, counts))
 
     def _encode_on_interests(
@@ -236,15 +237,14 @@ class CauseRec(tfrs.Model):
         seed = tf.random.fold_in(seed, 1)
         scores_BK = self._scores(interests_BKD, target_BD, seed)
         changes = self.interest_synthesis(interests_BKD, has_interests_B, scores_BK, seed)
-        vectors = encoding.encode_interests(tower.encoder, interests_BKD, has_interests_B, changes)
+        user, others = encoding.encode_interests(tower.encoder, interests_BKD, has_interests_B, changes)
         item_counts, interest_counts = _counts_by_level(self.settings)
-        on_interests = _split(vectors, changes.exists_BC, interest_counts)
+        on_interests = _by_sign(others, changes.exists_BC, interest_counts)
         if item_changes is None:
-            return on_interests
-        vectors = encoding.encode_items_as_interests(tower, vectors_UD, history_BL, mask_BL, item_changes)
-        on_items = _by_sign(vectors, item_changes.exists_BC, item_counts)
-        both = (tf.concat(pair, axis=1) for pair in zip(on_items, on_interests[1:], strict=True))
-        return _Encoded(on_interests.user, *both)
+            return _Encoded(user, *on_interests)
+        others = encoding.encode_items_as_interests(tower, vectors_UD, history_BL, mask_BL, item_changes)
+        on_items = _by_sign(others, item_changes.exists_BC, item_counts)
+        return _Encoded(user, *(tf.concat(pair, axis=1) for pair in zip(on_items, on_interests, strict=True)))
 
     def _matched(self, item_vectors: tf.Tensor) -> tf.Tensor:
         """Item vectors as users are matched with them."""
@@ -348,14 +348,8 @@ class CauseRec(tfrs.Model):
         return tf.stack([tf.constant(self.settings.seed, tf.int64), number])
 
 
-def _split(vectors: tf.Tensor, exists_BC: tf.Tensor, counts: Sequence[int]) -> _Encoded:
-    """Takes [B, E, d] or [B, E, I, d] apart at once: a slice's gradient is as large as the whole."""
-    user, *others = tf.split(vectors, [1, *counts], axis=1)
-    return _Encoded(tf.squeeze(user, axis=1), *others, *tf.split(exists_BC, counts, axis=1))
-
-
 def _by_sign(vectors: tf.Tensor, exists_BC: tf.Tensor, counts: Sequence[int]) -> list[tf.Tensor]:
-    """Positives and negatives of [B, C, d] or [B, C, I, d], then which of both exist."""
+    """Positives and negatives of [B, C, d] or [B, C, I, d], then which of both exist, taken apart at once."""
     return [*tf.split(vectors, counts, axis=1), *tf.split(exists_BC, counts, axis=1)]
 
 

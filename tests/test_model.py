@@ -55,19 +55,25 @@ def kept_changes(model):
     return made
 
 
-def test_both_encodings_agree_with_their_gradients():
-    model, inputs = make(method="item"), batch()
+@pytest.mark.parametrize("nearest_of", [1, 4])  # sums of runs; sums of any substitutes
+def test_both_encodings_agree_with_their_gradients(nearest_of):
+    model, inputs = make(method="item", nearest_of=nearest_of), batch()
     model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
     history = inputs["history"]
     scores = tf.random.stateless_normal(history.shape, [1, 2])
     candidates, seed = model.item_synthesis.draw_candidates(tf.constant([5, 6])), tf.constant([3, 4])
-    changes = model.item_synthesis(history, history != 0, inputs["target"], scores, candidates, seed)
+    vectors = model.item_tower(history), model.item_tower(candidates)
+    changes = model.item_synthesis(
+        history, history != 0, inputs["target"], scores, candidates, seed, *vectors
+    )
     replacements = changes.naming(candidates)
+    assert replacements.replaced_BCR.numpy().any()
 
     def with_(encode):
         vectors, (history_places, candidate_places) = model.item_tower.look_up_once(history, candidates)
         placed = changes.naming(candidate_places)
-        return encode(model.user_tower, vectors, history_places, history != 0, placed)
+        users, others = encode(model.user_tower, vectors, history_places, history != 0, placed)
+        return tf.concat([users[:, tf.newaxis], others], axis=1)
 
     def slowly():
         written = synthesis.apply(history, replacements)
@@ -91,8 +97,9 @@ def test_both_encodings_agree_with_their_gradients():
         np.testing.assert_allclose(written, slow, rtol=1e-4, atol=1e-5)
 
 
-def test_an_empty_memory_gives_the_gradient_of_the_base():
-    base, item, inputs = make(), make(method="item"), batch()
+@pytest.mark.parametrize("nearest_of", [1, 4])
+def test_an_empty_memory_gives_the_gradient_of_the_base(nearest_of):
+    base, item, inputs = make(), make(method="item", nearest_of=nearest_of), batch()
     gradients = []
     for model in (base, item):
         with tf.GradientTape() as tape:

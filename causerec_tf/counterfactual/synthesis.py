@@ -1,8 +1,8 @@
 """The synthesis of counterfactual histories on the item and on the interest level (3.3.2 and 3.3.3).
 
 Shapes: B examples, L history positions, K interest concepts, d vector size, C = M + N counterfactual
-histories (the M positives first), R replacements at most in one of them, P candidates of a step, G blocks of
-T of them, Q positions that a block is for.
+histories (the M positives first), R replacements at most in one of them, P candidates of a step, which are cut
+into G runs of R or G blocks of T, Q positions that a block is for.
 """
 
 from typing import NamedTuple
@@ -12,14 +12,26 @@ import tensorflow as tf
 from causerec_tf.counterfactual import concepts, positions
 from causerec_tf.counterfactual.memory import ConceptMemory
 
-# How many substitutes are drawn for a position before it is given up and keeps its item.
-CANDIDATES_PER_POSITION = 3
+# How many runs of substitutes a history draws before it is given up and does not exist.
+RUNS_PER_HISTORY = 4
 # How many items of the memory are candidates in a step. The batch shares them, as it shares the negatives of
 # the softmax: each candidate is still a uniform draw from the memory, the step touches thousands of rows of
 # the item table less, and they can be looked up before anything is chosen. For the optimiser all of them
 # are touched: one that nothing takes has the gradient 0, but still decays and moves on by its momentum. Of
 # 16,376 rows of a step these were 73 (batches of 1,024, near substitutes, Yelp2018's size).
 CANDIDATES_A_STEP = 4096
+
+
+class Runs(NamedTuple):
+    """Runs of candidates, of which histories take the beginning.
+
+    Attributes:
+      items_GR: int32 [G, R], which candidates are in each run, or what `naming` made of that.
+      taken_BC: int32 [B, C], which run a counterfactual takes.
+    """
+
+    items_GR: tf.Tensor
+    taken_BC: tf.Tensor
 
 
 class Replacements(NamedTuple):
@@ -31,11 +43,14 @@ class Replacements(NamedTuple):
         item ids, or places; or float [B, C, R, d], interests.
       replaced_BCR: bool [B, C, R], which of these replacements take place. The positions of those are
         distinct within a history; the others mean nothing.
+      runs: where the substitutes are the beginnings of runs, these: what only needs the sum of a history's
+        substitutes finds it in them without going through all of these.
     """
 
     positions_BCR: tf.Tensor
     substitutes_BCR: tf.Tensor
     replaced_BCR: tf.Tensor
+    runs: Runs | None = None
 
     @property
     def exists_BC(self) -> tf.Tensor:
@@ -44,7 +59,10 @@ class Replacements(NamedTuple):
 
     def naming(self, candidates_P: tf.Tensor) -> "Replacements":
         """The same with each substitute named by what stands at its number in `candidates_P`, int32 [P]."""
-        return self._replace(substitutes_BCR=tf.gather(candidates_P, self.substitutes_BCR))
+        runs = self.runs
+        if runs is not None:
+            runs = runs._replace(items_GR=tf.gather(candidates_P, runs.items_GR))
+        return self._replace(substitutes_BCR=tf.gather(candidates_P, self.substitutes_BCR), runs=runs)
 
 
 class ItemSynthesis(tf.keras.layers.Layer):
@@ -55,7 +73,7 @@ class ItemSynthesis(tf.keras.layers.Layer):
     independently for each history. Substitutes come from a first-in-first-out memory of the items of
     earlier batches, P of which are the candidates of a step; those of this batch are enqueued afterwards.
     Each history is made from the original one. Where nothing could be replaced (an empty half, an empty
-    memory), the history does not exist.
+    memory, no substitutes found that fit), the history does not exist.
     """
 
     def __init__(
@@ -135,10 +153,10 @@ class ItemSynthesis(tf.keras.layers.Layer):
         original_BCR = tf.gather(history_BL, positions_BCR, batch_dims=1)
         target_B11 = target_B[:, tf.newaxis, tf.newaxis]
         if self.nearest_of == 1:
-            substitutes_BCR, found_BCR = self._any_substitutes(
-                original_BCR, target_B11, candidates_P, seeds[1]
-            )
+            runs, found_BC = self._any_runs(chosen_BCR, original_BCR, target_B11, candidates_P, seeds[1])
+            substitutes_BCR, found_BCR = tf.gather(runs.items_GR, runs.taken_BC), found_BC[..., tf.newaxis]
         else:
+            runs = None
             substitutes_BCR, found_BCR = self._nearest_substitutes(
                 positions_BCR,
                 original_BCR,
@@ -148,20 +166,31 @@ class ItemSynthesis(tf.keras.layers.Layer):
                 candidate_vectors_PD,
             )
         self.memory.enqueue(tf.boolean_mask(history_BL, mask_BL))
-        return Replacements(positions_BCR, substitutes_BCR, chosen_BCR & found_BCR)
+        return Replacements(positions_BCR, substitutes_BCR, chosen_BCR & found_BCR, runs)
 
-    def _any_substitutes(self, original_BCR, target_B11, candidates_P, seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """Takes the first candidate that is neither the original nor the target; says if there was one."""
-        shape = tf.concat([[CANDIDATES_PER_POSITION], tf.shape(original_BCR)], axis=0)
-        drawn_TBCR = tf.random.stateless_uniform(shape, seed, maxval=tf.size(candidates_P), dtype=tf.int32)
-        items_TBCR = tf.gather(candidates_P, drawn_TBCR)
-        substitutes_BCR = tf.zeros_like(original_BCR)
-        found_BCR = tf.fill(tf.shape(original_BCR), False)
-        for number_BCR, item_BCR in zip(tf.unstack(drawn_TBCR), tf.unstack(items_TBCR), strict=True):
-            fits_BCR = _fits(item_BCR, original_BCR, target_B11) & ~found_BCR
-            substitutes_BCR = tf.where(fits_BCR, number_BCR, substitutes_BCR)
-            found_BCR |= fits_BCR
-        return substitutes_BCR, found_BCR
+    def _any_runs(
+        self, chosen_BCR, original_BCR, target_B11, candidates_P, seed
+    ) -> tuple[Runs, tf.Tensor]:
+        """Takes, of some runs of candidates, the first that fits; says if there was one.
+
+        The candidates, each an independent draw, are cut into G runs of R. A history that replaces q items
+        takes the first q of a run, in which there must be neither the target nor, at its own position, the
+        original. So the sums of substitutes that a mean needs are those of the G runs (`encoding`).
+        """
+        num_rows, num_histories, most = tf.shape(chosen_BCR)[0], *chosen_BCR.shape[1:]
+        num_runs = tf.size(candidates_P) // most
+        numbers_GR = tf.reshape(tf.range(num_runs * most), [num_runs, most])
+        items_GR = tf.gather(candidates_P, numbers_GR)
+        shape = [RUNS_PER_HISTORY, num_rows, num_histories]
+        drawn_TBC = tf.random.stateless_uniform(shape, seed, maxval=num_runs, dtype=tf.int32)
+        taken_BC = tf.zeros([num_rows, num_histories], tf.int32)
+        found_BC = tf.fill([num_rows, num_histories], False)
+        for run_BC in tf.unstack(drawn_TBC):
+            fits_BCR = _fits(tf.gather(items_GR, run_BC), original_BCR, target_B11) | ~chosen_BCR
+            fits_BC = tf.reduce_all(fits_BCR, axis=2) & ~found_BC
+            taken_BC = tf.where(fits_BC, run_BC, taken_BC)
+            found_BC |= fits_BC
+        return Runs(numbers_GR, taken_BC), found_BC
 
     def _nearest_substitutes(
         self, positions_BCR, original_BCR, target_B11, candidates_P, history_vectors_BLD, candidate_vectors_PD

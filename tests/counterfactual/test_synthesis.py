@@ -108,6 +108,35 @@ def test_a_substitute_is_neither_the_item_nor_the_target():
     assert seen == {True, False}
 
 
+def test_what_comes_in_is_the_beginning_of_a_run_of_candidates():
+    layer, inputs, seed = make(), histories(), tf.constant([7, 8])
+    candidates = layer.draw_candidates(seed)
+    made = layer(*(tf.constant(value) for value in inputs), candidates, seed)
+    most = made.replaced_BCR.shape[2]
+    runs = candidates.numpy()[: len(candidates) // most * most].reshape([-1, most])
+    taken, replaced = made.runs.taken_BC.numpy(), made.replaced_BCR.numpy()
+    assert len(np.unique(taken)) > len(runs) / 2  # of 1,500 draws
+    substitutes = made.naming(candidates).substitutes_BCR.numpy()
+    for b, c in np.ndindex(taken.shape):
+        count = replaced[b, c].sum()
+        assert replaced[b, c, :count].all()
+        np.testing.assert_array_equal(substitutes[b, c, :count], runs[taken[b, c], :count])
+
+
+def test_substitutes_are_drawn_uniformly_from_the_memory():
+    layer, inputs = make(memory=range(1000, 1010), memory_size=10), histories()
+    counts = np.zeros(10)
+    for seed in range(30):
+        layer.memory.enqueue(tf.range(1000, 1010))
+        replacements, _ = synthesise(layer, inputs, (seed, 3))
+        substitutes = replacements.substitutes_BCR.numpy()[replacements.replaced_BCR.numpy()]
+        counts += np.bincount(substitutes - 1000, minlength=10)
+    # One candidate of a step comes in for less than one and a half histories, so that these are not independent
+    # draws: the variance is at most that many times larger, and one more.
+    want = counts.sum() / 10
+    assert (abs(counts - want) < 5 * math.sqrt(want * 2.5)).all()
+
+
 def test_nothing_exists_while_the_memory_is_empty_and_the_batch_is_enqueued_afterwards():
     layer = make(memory=[])
     inputs = histories()
@@ -214,7 +243,7 @@ def test_each_position_gets_the_nearest_that_fits_of_its_own_candidates(nearest_
     candidates = layer.draw_candidates(seed).numpy()
     inputs = (tf.constant(value) for value in (history, mask, target, scores, candidates))
     made = layer(*inputs, seed, tf.constant(table[history]), tf.constant(table[candidates]))
-    positions, substitutes, replaced = (value.numpy() for value in made)
+    positions, substitutes, replaced = (value.numpy() for value in made[:3])
 
     directions = table / np.linalg.norm(table, axis=1, keepdims=True)
     num_blocks = len(candidates) // nearest_of

@@ -172,9 +172,10 @@ def test_counterfactual_histories_are_encoded_as_if_one_by_one(name):
     changes = model.item_synthesis(history, history != 0, target, scores, candidates, seed)
     vectors, (history_places, candidate_places) = model.item_tower.look_up_once(history, candidates)
     placed, changes = changes.naming(candidate_places), changes.naming(candidates)
-    together = encoding.encode_written_out(
+    users, others = encoding.encode_written_out(
         model.user_tower, vectors, history_places, history != 0, placed
-    ).numpy()
+    )
+    together = np.concatenate([users[:, tf.newaxis], others], axis=1)
     written = np.concatenate([history[:, tf.newaxis], synthesis.apply(history, changes)], axis=1)
     assert (written[:, 1:] != written[:, :1]).any()
     for b, length in enumerate(LENGTHS):
