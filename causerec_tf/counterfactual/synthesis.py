@@ -12,7 +12,7 @@ import tensorflow as tf
 from causerec_tf.counterfactual import concepts, positions
 from causerec_tf.counterfactual.memory import ConceptMemory
 
-# How many runs of substitutes a history draws before it is given up and does not exist.
+# How many runs of candidates are tried for a history.
 RUNS_PER_HISTORY = 4
 # How many items of the memory are candidates in a step. The batch shares them, as it shares the negatives of
 # the softmax: each candidate is still a uniform draw from the memory, the step touches thousands of rows of
@@ -73,7 +73,7 @@ class ItemSynthesis(tf.keras.layers.Layer):
     independently for each history. Substitutes come from a first-in-first-out memory of the items of
     earlier batches, P of which are the candidates of a step; those of this batch are enqueued afterwards.
     Each history is made from the original one. Where nothing could be replaced (an empty half, an empty
-    memory, no substitutes found that fit), the history does not exist.
+    memory), the history does not exist.
     """
 
     def __init__(
@@ -153,8 +153,8 @@ class ItemSynthesis(tf.keras.layers.Layer):
         original_BCR = tf.gather(history_BL, positions_BCR, batch_dims=1)
         target_B11 = target_B[:, tf.newaxis, tf.newaxis]
         if self.nearest_of == 1:
-            runs, found_BC = self._any_runs(chosen_BCR, original_BCR, target_B11, candidates_P, seeds[1])
-            substitutes_BCR, found_BCR = tf.gather(runs.items_GR, runs.taken_BC), found_BC[..., tf.newaxis]
+            runs, found_BCR = self._any_runs(chosen_BCR, original_BCR, target_B11, candidates_P, seeds[1])
+            substitutes_BCR = tf.gather(runs.items_GR, runs.taken_BC)
         else:
             runs = None
             substitutes_BCR, found_BCR = self._nearest_substitutes(
@@ -171,11 +171,12 @@ class ItemSynthesis(tf.keras.layers.Layer):
     def _any_runs(
         self, chosen_BCR, original_BCR, target_B11, candidates_P, seed
     ) -> tuple[Runs, tf.Tensor]:
-        """Takes, of some runs of candidates, the first that fits; says if there was one.
+        """Takes, of a few runs of candidates, the one that fits for longest; says which of it come in.
 
-        The candidates, each an independent draw, are cut into G runs of R. A history that replaces q items
-        takes the first q of a run, in which there must be neither the target nor, at its own position, the
-        original. So the sums of substitutes that a mean needs are those of the G runs (`encoding`).
+        The candidates, each an independent draw, are cut into G runs of R, and a history that replaces q
+        items takes the first q of a run, up to the first that is the target or its position's original: from
+        there on positions keep their items. So what comes in is a beginning of a run, and the sums that a
+        mean needs are made once for all histories (`encoding`).
         """
         num_rows, num_histories, most = tf.shape(chosen_BCR)[0], *chosen_BCR.shape[1:]
         num_runs = tf.size(candidates_P) // most
@@ -183,14 +184,13 @@ class ItemSynthesis(tf.keras.layers.Layer):
         items_GR = tf.gather(candidates_P, numbers_GR)
         shape = [RUNS_PER_HISTORY, num_rows, num_histories]
         drawn_TBC = tf.random.stateless_uniform(shape, seed, maxval=num_runs, dtype=tf.int32)
-        taken_BC = tf.zeros([num_rows, num_histories], tf.int32)
-        found_BC = tf.fill([num_rows, num_histories], False)
+        taken_BC = length_BC = tf.zeros([num_rows, num_histories], tf.int32)
         for run_BC in tf.unstack(drawn_TBC):
-            fits_BCR = _fits(tf.gather(items_GR, run_BC), original_BCR, target_B11) | ~chosen_BCR
-            fits_BC = tf.reduce_all(fits_BCR, axis=2) & ~found_BC
-            taken_BC = tf.where(fits_BC, run_BC, taken_BC)
-            found_BC |= fits_BC
-        return Runs(numbers_GR, taken_BC), found_BC
+            comes_in_BCR = chosen_BCR & _fits(tf.gather(items_GR, run_BC), original_BCR, target_B11)
+            fitting_BC = tf.reduce_min(tf.where(comes_in_BCR, most, tf.range(most)), axis=2)
+            taken_BC = tf.where(fitting_BC > length_BC, run_BC, taken_BC)
+            length_BC = tf.maximum(fitting_BC, length_BC)
+        return Runs(numbers_GR, taken_BC), tf.range(most) < length_BC[..., tf.newaxis]
 
     def _nearest_substitutes(
         self, positions_BCR, original_BCR, target_B11, candidates_P, history_vectors_BLD, candidate_vectors_PD

@@ -123,6 +123,27 @@ def test_what_comes_in_is_the_beginning_of_a_run_of_candidates():
         np.testing.assert_array_equal(substitutes[b, c, :count], runs[taken[b, c], :count])
 
 
+def test_of_a_few_runs_the_one_that_fits_for_longest_comes_in():
+    """Half of the memory is the target: three of a run fit once in eight, and of four draws the best is taken."""
+    history = np.arange(1, 7, dtype=np.int32)[np.newaxis]
+    inputs = history, history > 0, np.array([9], np.int32), np.zeros([1, 6], np.float32)
+    layer, lengths = make(rate=1.0, memory=[9, 20], memory_size=2), []
+    for seed in range(400):
+        layer.memory.enqueue(tf.constant([9, 20]))
+        replacements, _ = synthesise(layer, inputs, (seed, 4))
+        replaced = replacements.replaced_BCR.numpy()[0]
+        substitutes = replacements.substitutes_BCR.numpy()[0]
+        for c in range(M + N):
+            count = replaced[c].sum()
+            assert (substitutes[c, :count] == 20).all() and replaced[c, :count].all()
+            lengths.append(count)
+    # Of one run: 0, 1, 2, 3 with 1/2, 1/4, 1/8, 1/8. The longest of four is at most k if all four are.
+    at_most = np.array([1 / 2, 3 / 4, 7 / 8, 1]) ** 4
+    want = len(lengths) * np.diff(at_most, prepend=0)
+    got = np.bincount(lengths, minlength=4)
+    assert (abs(got - want) < 5 * np.sqrt(want)).all()
+
+
 def test_substitutes_are_drawn_uniformly_from_the_memory():
     layer, inputs = make(memory=range(1000, 1010), memory_size=10), histories()
     counts = np.zeros(10)
