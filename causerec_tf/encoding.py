@@ -1,4 +1,4 @@
-"""Vectors of histories and of their counterfactuals, encoded as one batch; for means in two ways that agree.
+"""Vectors of histories and of their counterfactuals; for means in two ways that agree.
 
 Shapes: B examples, L history positions, K interest concepts, d vector size, U distinct items of the step,
 C counterfactual histories, R replacements in one, G runs of R substitutes, E = 1 + C: the history itself and
@@ -49,7 +49,7 @@ def encode_written_out(
     mask_BL: tf.Tensor,
     replacements: Replacements,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """`encode_items` for any tower: writes every counterfactual history out and encodes all of them at once."""
+    """`encode_items` for any tower: writes the counterfactual histories out, and encodes all as one batch."""
     all_BEL = _with_original(history_BL, replacements)
     num_encoded = all_BEL.shape[1]
     flat_NL = tf.reshape(all_BEL, [-1, all_BEL.shape[2]])
@@ -215,10 +215,11 @@ def encode_interests_by_difference(
 
 
 def _sums_of_runs(vectors_UD: tf.Tensor, replacements: Replacements) -> tf.Tensor:
-    """The sum of the substitutes of each counterfactual, float [B, C, d]: the beginning of its run.
+    """The sum of each counterfactual's substitutes, which are the beginning of a run, float [B, C, d].
 
     All beginnings of the G runs are added up once; a counterfactual takes one of them.
     """
+    assert replacements.runs is not None
     items_GR, run_BC = replacements.runs
     most, width = items_GR.shape[1], vectors_UD.shape[1]
     # Row q of it adds up the first q; row 0 stands for a counterfactual without any.
@@ -270,6 +271,6 @@ def _project_means(tower, sums_BCD: tf.Tensor, count_B: tf.Tensor) -> tf.Tensor:
 
 
 def _apart(vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The histories of [B, E, ...] and their counterfactuals, at once: a slice's gradient is as large as all."""
+    """The histories of [B, E, ...] and their counterfactuals; a slice's gradient would be as large as all."""
     user, others = tf.split(vectors, [1, vectors.shape[1] - 1], axis=1)
     return tf.squeeze(user, axis=1), others

@@ -1,8 +1,8 @@
 """The synthesis of counterfactual histories on the item and on the interest level (3.3.2 and 3.3.3).
 
 Shapes: B examples, L history positions, K interest concepts, d vector size, C = M + N counterfactual
-histories (the M positives first), R replacements at most in one of them, P candidates of a step, which are cut
-into G runs of R or G blocks of T, Q positions that a block is for.
+histories (the M positives first), R replacements at most in one of them, P candidates of a step, which are
+cut into G runs of R or G blocks of T, Q positions that a block is for.
 """
 
 from typing import NamedTuple
@@ -168,9 +168,7 @@ class ItemSynthesis(tf.keras.layers.Layer):
         self.memory.enqueue(tf.boolean_mask(history_BL, mask_BL))
         return Replacements(positions_BCR, substitutes_BCR, chosen_BCR & found_BCR, runs)
 
-    def _any_runs(
-        self, chosen_BCR, original_BCR, target_B11, candidates_P, seed
-    ) -> tuple[Runs, tf.Tensor]:
+    def _any_runs(self, chosen_BCR, original_BCR, target_B11, candidates_P, seed) -> tuple[Runs, tf.Tensor]:
         """Takes, of a few runs of candidates, the one that fits for longest; says which of it come in.
 
         The candidates, each an independent draw, are cut into G runs of R, and a history that replaces q
@@ -178,7 +176,7 @@ class ItemSynthesis(tf.keras.layers.Layer):
         there on positions keep their items. So what comes in is a beginning of a run, and the sums that a
         mean needs are made once for all histories (`encoding`).
         """
-        num_rows, num_histories, most = tf.shape(chosen_BCR)[0], *chosen_BCR.shape[1:]
+        num_rows, (num_histories, most) = tf.shape(chosen_BCR)[0], chosen_BCR.shape[1:]
         num_runs = tf.size(candidates_P) // most
         numbers_GR = tf.reshape(tf.range(num_runs * most), [num_runs, most])
         items_GR = tf.gather(candidates_P, numbers_GR)

@@ -124,7 +124,7 @@ def test_what_comes_in_is_the_beginning_of_a_run_of_candidates():
 
 
 def test_of_a_few_runs_the_one_that_fits_for_longest_comes_in():
-    """Half of the memory is the target: three of a run fit once in eight, and of four draws the best is taken."""
+    """Half of the memory is the target: three of a run fit once in eight; the best of four is taken."""
     history = np.arange(1, 7, dtype=np.int32)[np.newaxis]
     inputs = history, history > 0, np.array([9], np.int32), np.zeros([1, 6], np.float32)
     layer, lengths = make(rate=1.0, memory=[9, 20], memory_size=2), []
@@ -152,8 +152,8 @@ def test_substitutes_are_drawn_uniformly_from_the_memory():
         replacements, _ = synthesise(layer, inputs, (seed, 3))
         substitutes = replacements.substitutes_BCR.numpy()[replacements.replaced_BCR.numpy()]
         counts += np.bincount(substitutes - 1000, minlength=10)
-    # One candidate of a step comes in for less than one and a half histories, so that these are not independent
-    # draws: the variance is at most that many times larger, and one more.
+    # A candidate of a step comes in for less than one and a half histories on average, so that these are not
+    # independent draws: the variance is at most that many times larger, and one more.
     want = counts.sum() / 10
     assert (abs(counts - want) < 5 * math.sqrt(want * 2.5)).all()
 
