@@ -252,12 +252,20 @@ def _cosines(vectors_BND: tf.Tensor, unit_BD: tf.Tensor) -> tf.Tensor:
     return tf.linalg.matvec(vectors_BND, unit_BD) * tf.math.rsqrt(tf.maximum(squared_BN, 1e-12))
 
 
-@tf.custom_gradient
-def _safe_norm(vectors: tf.Tensor):
-    """The L2 norm over the last axis, with gradient 0 instead of NaN where the vector is 0."""
-    norm = tf.sqrt(tf.reduce_sum(tf.square(vectors), axis=-1))
+@tf.function(reduce_retracing=True)
+def _safe_norm(vectors: tf.Tensor) -> tf.Tensor:
+    """The L2 norm over the last axis, with gradient 0 instead of NaN where the vector is 0.
 
-    def gradient(upstream):
-        return tf.math.divide_no_nan(upstream, norm)[..., tf.newaxis] * vectors
+    A function of its own for the same reason as `_log_sum_exp_of_products`.
+    """
 
-    return norm, gradient
+    @tf.custom_gradient
+    def norm_of(vectors):
+        norm = tf.sqrt(tf.reduce_sum(tf.square(vectors), axis=-1))
+
+        def gradient(upstream):
+            return tf.math.divide_no_nan(upstream, norm)[..., tf.newaxis] * vectors
+
+        return norm, gradient
+
+    return norm_of(vectors)

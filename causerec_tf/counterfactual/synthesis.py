@@ -177,8 +177,9 @@ class ItemSynthesis(tf.keras.layers.Layer):
         mean needs are made once for all histories (`encoding`).
         """
         num_rows, (num_histories, most) = tf.shape(chosen_BCR)[0], chosen_BCR.shape[1:]
-        num_runs = tf.size(candidates_P) // most
-        numbers_GR = tf.reshape(tf.range(num_runs * most), [num_runs, most])
+        # Of a history that replaces more than there are candidates, some come in several times.
+        num_runs = tf.maximum(tf.size(candidates_P) // most, 1)
+        numbers_GR = tf.reshape(tf.range(num_runs * most) % tf.size(candidates_P), [num_runs, most])
         items_GR = tf.gather(candidates_P, numbers_GR)
         shape = [RUNS_PER_HISTORY, num_rows, num_histories]
         drawn_TBC = tf.random.stateless_uniform(shape, seed, maxval=num_runs, dtype=tf.int32)

@@ -123,6 +123,16 @@ def test_what_comes_in_is_the_beginning_of_a_run_of_candidates():
         np.testing.assert_array_equal(substitutes[b, c, :count], runs[taken[b, c], :count])
 
 
+def test_a_history_may_replace_more_items_than_there_are_candidates():
+    length = 2 * synthesis.CANDIDATES_A_STEP + 10
+    history = np.ones([1, length], np.int32)
+    inputs = history, history > 0, np.array([2], np.int32), np.zeros([1, length], np.float32)
+    layer = make(rate=1.0)
+    replacements, written = synthesise(layer, inputs)
+    assert replacements.replaced_BCR.numpy().all()
+    assert ((written[0] >= 1000).sum(axis=1) == length // 2).all()
+
+
 def test_of_a_few_runs_the_one_that_fits_for_longest_comes_in():
     """Half of the memory is the target: three of a run fit once in eight; the best of four is taken."""
     history = np.arange(1, 7, dtype=np.int32)[np.newaxis]
