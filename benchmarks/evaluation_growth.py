@@ -14,10 +14,9 @@ import numpy as np
 
 from benchmarks import growth, log, machine, pictures, rounds
 from benchmarks.report import Result
-from causerec_tf import evaluation
+from causerec_tf import evaluation, recipes
 from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.ragged import ItemLists
-from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
 
 K = 50
@@ -60,7 +59,7 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
     # The largest first, while memory is emptiest.
     for label, num_items in sorted(scale.catalogues.items(), key=lambda pair: -pair[1]):
         say(f"ranking {num_items:,} items for the first time")
-        model = CauseRec(scale.settings, num_items)
+        model = recipes.compose(scale.settings, num_items)
         for num_users in reversed(scale.users):
             users = _users(num_users, num_items, scale.settings)
             work = partial(evaluation.rank_users, model, users, K, exclude_seen=False)

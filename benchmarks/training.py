@@ -14,11 +14,11 @@ import numpy as np
 
 from benchmarks import log, machine, peers, pictures, products, rounds, stepping
 from benchmarks.report import Result
+from causerec_tf import flagfiles
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.windows import training_batches
 from causerec_tf.settings import Settings
 from causerec_tf.training import compiled_model
-from pipelines.command_line import settings_flags
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("base", "item")
@@ -129,7 +129,7 @@ def draw(result: Result, directory: Path) -> None:
 def _settings_of(flagfile: Path, scale: Settings) -> Settings:
     """The settings of a flagfile at the sizes of the measurement."""
     sizes = [f"--{name}={getattr(scale, name)}" for name in SIZES]
-    return settings_flags.parse([f"--flagfile={ROOT / flagfile}", *sizes])
+    return flagfiles.parse([f"--flagfile={ROOT / flagfile}", *sizes])
 
 
 def _add_ratios(

@@ -23,12 +23,13 @@ from absl import flags
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
+from causerec_tf import flagfiles  # noqa: E402
 from causerec_tf.errors import InputError  # noqa: E402
 from pipelines.command_line import command, settings_flags  # noqa: E402
 
 FLAGS = flags.FLAGS
 
-settings_flags.define(FLAGS)
+flagfiles.define(FLAGS)
 flags.DEFINE_enum("yesterday", "time", ["time", "launch"], "What yesterday's dataset lacks.")
 flags.DEFINE_integer("seeds", 3, "How many seeds, from 0.", lower_bound=1)
 flags.DEFINE_string("output", None, "Directory of the result. None: benchmarks/results.")

@@ -50,7 +50,7 @@ def evaluate(model: CauseRec, dataset: Dataset, split: str, *, exclude_seen: boo
     Raises:
       InputError: no user of the split has two events, or with `exclude_seen` a target that is new.
     """
-    users = evaluation_users(dataset.read(split), model.settings.max_history)
+    users = evaluation_users(dataset.read(split), model.max_history)
     if exclude_seen:
         users = users.with_unseen_targets()
     if len(users) == 0:

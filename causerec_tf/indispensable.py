@@ -59,7 +59,7 @@ def indispensable(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray)
         raise InputError(f"a recommended item is not one of 1 to {model.num_items}.")
     mask_BL = history_BL != 0
     table = tf.constant(model.item_embeddings())
-    concept_BL = concepts.scores(tf.gather(table, history_BL), tf.gather(table, target_B))
+    concept_BL = concepts.scores_by_target(tf.gather(table, history_BL), tf.gather(table, target_B))
     halves = concepts.rank(concept_BL, tf.constant(mask_BL))
     target_BD = model.item_vectors()[target_B - 1]
     # Every position left out in turn, in all histories at once.

@@ -1,25 +1,30 @@
-"""The retriever: item tower, user tower, sampled softmax and, in training, the counterfactual part.
+"""The retriever, composed of its parts: item tower, user tower, retrieval and, in training, counterfactuals.
 
-Shapes: B examples, L history positions, d vector size, V items, S sampled negatives, U distinct items of
-a step, C = M + N counterfactual histories, E = 1 + C encoded histories, I vectors a user.
+Shapes: B examples, L history positions, d vector size, V items, S sampled negatives, U distinct items of a
+step, M counterfactual positives, N counterfactual negatives, I vectors a user.
 """
 
 import enum
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from causerec_tf import encoding, losses, negatives
-from causerec_tf.counterfactual import concepts, synthesis
+from causerec_tf.counterfactual.methods import (
+    CounterfactualHierarchy,
+    CounterfactualInterests,
+    CounterfactualItems,
+    Encoded,
+    Histories,
+)
 from causerec_tf.errors import InputError
-from causerec_tf.settings import Settings
+from causerec_tf.losses import Counterfactuals, LossInputs, WeightedLoss
+from causerec_tf.matching import Candidates, SampledSoftmax, TaskMatching, nearest_interest
+from causerec_tf.towers.base import KerasTower, UserTower
 from causerec_tf.towers.item import PADDING, ItemTower
-from causerec_tf.user_towers import user_tower
 
-_MOST_LOGITS = 1 << 28  # 1 GiB each for logits and exponentials
+MATCHING = "matching"
 
 
 class _Draw(enum.IntEnum):
@@ -29,76 +34,79 @@ class _Draw(enum.IntEnum):
     SYNTHESIS = 1
 
 
-class _Encoded(NamedTuple):
-    """User vectors, [B, d] or [B, I, d], and those of the counterfactuals, where there are any."""
-
-    user: tf.Tensor
-    positives: tf.Tensor | None = None
-    negatives: tf.Tensor | None = None
-    positives_exist_BM: tf.Tensor | None = None
-    negatives_exist_BN: tf.Tensor | None = None
-
-
 class CauseRec(tfrs.Model):
     """A two-tower retriever that trains with counterfactual histories (equation 11).
 
-        L = L_matching + lambda_co L_co + lambda_ii L_ii + lambda_cm L_cm + lambda_cn L_cn
+        L = L_matching + sum of the weighted losses, such as lambda_co L_co + lambda_ii L_ii
 
-    L_cm and L_cn are ours, 0 by default. L_cm is the matching loss of the counterfactual positives, which
-    keep what their target rests on and so should still find it. L_cn ranks the history over its
-    counterfactual negatives, which have lost that. Both are means over those of an example.
-
-    `method="base"` leaves the counterfactual part out; a weight of 0, or M or N of 0, leaves out the
-    terms that need it. What is served is `encode`: it knows nothing of the counterfactual part.
-
-    Where the user tower gives several vectors, the losses need one: L_matching takes MIND's label-aware
-    attention for MIND and otherwise, as L_co and L_ii do for each history, the vector with the largest
-    inner product with the target.
-
-    CauseRec-Item replaces items, CauseRec-Interest interest concepts, and CauseRec-H does half of its
-    counterfactuals on each level (the larger half of an odd number on the items), never both in one.
+    Every part is an object that is handed in; `recipes.compose` makes them from settings. What is served is
+    `encode`: it knows nothing of the counterfactual part.
     """
 
-    def __init__(self, settings: Settings, num_items: int):
+    def __init__(
+        self,
+        item_tower: ItemTower,
+        user_tower: UserTower | tf.keras.layers.Layer,
+        retrieval: SampledSoftmax | tfrs.tasks.Retrieval,
+        *,
+        counterfactual: CounterfactualItems | CounterfactualInterests | CounterfactualHierarchy | None = None,
+        losses: Sequence[WeightedLoss] = (),
+        max_history: int = 20,
+        seed: int = 0,
+    ):
         """Composes the parts and makes their variables.
 
         Args:
-          settings: of the run.
-          num_items: V, the catalogue's size without padding.
+          item_tower: item ids to vectors.
+          user_tower: item vectors of a history to user vectors. Any Keras layer is taken as `KerasTower`.
+          retrieval: L_matching. A `tfrs.tasks.Retrieval` ranks against the other targets of the batch.
+          counterfactual: synthesises the counterfactual histories that losses need; None: none.
+          losses: what is added to L_matching.
+          max_history: how many of the last items of a history are read.
+          seed: of negatives and synthesis.
 
         Raises:
-          InputError: the full softmax of these settings does not fit a machine.
+          InputError: the parts do not go together.
         """
         super().__init__()
-        self.num_items = num_items
-        self.item_tower = ItemTower(num_items, settings.embedding_dim, seed=settings.seed)
-        self.user_tower = user_tower(settings)
-        weights = {"matching": 1.0}
-        if settings.method != "base":
-            weights |= {name: getattr(settings, f"lambda_{name}") for name in ("co", "ii", "cm", "cn")}
-        self._weights = {name: weight for name, weight in weights.items() if weight > 0}
-        num_matched = settings.batch_size * (1 + settings.num_positives * ("cm" in self._weights))
-        if settings.sampler == "full" and num_matched * num_items > _MOST_LOGITS:
+        if not isinstance(user_tower, UserTower):
+            user_tower = KerasTower(user_tower, item_tower.embedding_dim)
+        if isinstance(retrieval, tfrs.tasks.Retrieval):
+            retrieval = TaskMatching(retrieval)
+        if user_tower.max_history is not None and user_tower.max_history < max_history:
             raise InputError(
-                f"--sampler=full with {num_matched:,} histories a step and {num_items:,} items makes"
-                f" {num_matched * num_items:,} logits (at most {_MOST_LOGITS:,}): sample with"
-                f" --sampler=uniform, or take smaller batches than --batch_size={settings.batch_size}."
+                f"the user tower reads {user_tower.max_history} items of a history, and max_history is"
+                f" {max_history}: make them alike."
             )
-        self.settings = settings
-        self._means = {name: tf.keras.metrics.Mean(name) for name in self._weights}
-        self.item_synthesis = self.interest_synthesis = None
-        if len(self._weights) > 1:
-            on_items, on_interests = _counts_by_level(settings)
-            if sum(on_items):
-                self.item_synthesis = synthesis.ItemSynthesis(
-                    **_synthesis_settings(settings, on_items), nearest_of=settings.nearest_of
-                )
-            if sum(on_interests):
-                self.interest_synthesis = synthesis.InterestSynthesis(
-                    **_synthesis_settings(settings, on_interests), embedding_dim=settings.embedding_dim
-                )
+        if item_tower.has_unit_length != user_tower.has_unit_length:
+            lengths = [one.has_unit_length for one in (item_tower, user_tower)]
+            raise InputError(
+                "the cosine needs vectors of length one of both towers, the inner product of neither; got"
+                f" has_unit_length={lengths[0]} of the item tower and {lengths[1]} of the user tower. For the"
+                ' cosine give ItemTower(..., similarity="cosine") and UnitLengthTower(user_tower).'
+            )
+        if counterfactual is not None:
+            counterfactual.check(user_tower)
+        names = [MATCHING, *(loss.name for loss in losses)]
+        if len(set(names)) < len(names):
+            raise InputError(f"the losses are named {', '.join(names)}: wanted a name for each.")
+        self.item_tower = item_tower
+        self.user_tower = user_tower
+        self.retrieval = retrieval
+        self.counterfactual = counterfactual
+        self.losses_added = tuple(losses)
+        self.max_history = max_history
+        self.seed = seed
+        self._means = {name: tf.keras.metrics.Mean(name) for name in names}
         # Built now, so that a checkpoint can be restored before the first call.
-        self.item_tower.build(None)
+        for tower in (self.item_tower, self.user_tower):
+            if not tower.built:
+                tower.build(None)
+
+    @property
+    def num_items(self) -> int:
+        """V, the catalogue's size without padding."""
+        return self.item_tower.num_items
 
     @tf.function(reduce_retracing=True)
     def encode(self, history_BL: tf.Tensor) -> tf.Tensor:
@@ -122,11 +130,7 @@ class CauseRec(tfrs.Model):
 
     def item_vectors_in_parts(self) -> Iterator[np.ndarray]:
         """`item_vectors`, one at a time of the parts in which the table lies, maybe on other machines."""
-        for number, part in enumerate(self.item_tower.parts):
-            vectors = part.numpy()[1 if number == 0 else 0 :]
-            if self.settings.similarity == "cosine":
-                vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-            yield vectors
+        return self.item_tower.candidate_parts()
 
     def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """The training loss of a batch.
@@ -146,45 +150,52 @@ class CauseRec(tfrs.Model):
         mask_BL = history_BL != PADDING
         step = inputs.get("step", self.optimizer.iterations)
         # Replicas share the negatives, as the examples of a batch do: a step is that of one device.
-        drawn = self._draw_negatives(step)
+        drawn = self.retrieval.draw(self.num_items, self._seed(_Draw.NEGATIVES, step))
         seed = self._seed(_Draw.SYNTHESIS, step)
         replica = tf.distribute.get_replica_context()
         if replica.num_replicas_in_sync > 1:
             seed = tf.random.fold_in(seed, replica.replica_id_in_sync_group)
         needed = [history_BL, target_B, drawn.ids_S]
-        if self.item_synthesis is not None:
-            candidates_P = self.item_synthesis.draw_candidates(seed)
+        if self.counterfactual is not None:
+            candidates_P = self.counterfactual.draw_candidates(seed)
             needed.append(candidates_P)
         # Where the items of each stand among the distinct vectors.
         vectors_UD, (places_BL, places_B, places_S, *places) = self.item_tower.look_up_once(*needed)
         target_BD, negative_SD = tf.gather(vectors_UD, places_B), tf.gather(vectors_UD, places_S)
-        changes = None
-        if self.item_synthesis is not None:
-            (places_P,) = places
-            history_BLD, candidates_PD = (
-                tf.stop_gradient(tf.gather(vectors_UD, place)) for place in (places_BL, places_P)
-            )
-            changes = self.item_synthesis(
-                history_BL,
-                mask_BL,
-                target_B,
-                scores_BL=self._scores(history_BLD, target_BD, seed),
-                candidates_P=candidates_P,
-                seed=seed,
-                history_vectors_BLD=history_BLD,
-                candidate_vectors_PD=candidates_PD,
-            ).naming(places_P)
-
-        if self.interest_synthesis is not None:
-            encoded = self._encode_on_interests(vectors_UD, places_BL, mask_BL, changes, target_BD, seed)
-        elif changes is not None:
-            encoded = self._encode_on_items(vectors_UD, places_BL, mask_BL, changes)
+        if self.counterfactual is None:
+            encoded = Encoded(self.user_tower(tf.gather(vectors_UD, places_BL), mask_BL))
         else:
-            encoded = _Encoded(self.user_tower(tf.gather(vectors_UD, places_BL), mask_BL))
-
-        target_BD, negative_SD = self._matched(target_BD), self._matched(negative_SD)
-        parts_B = {} if encoded.positives is None else self._contrasts(target_BD, encoded)
-        parts_B |= self._matchings(encoded, target_BD, negative_SD, target_B, drawn)
+            encoded = self.counterfactual(
+                self.user_tower,
+                Histories(
+                    history_BL=history_BL,
+                    mask_BL=mask_BL,
+                    target_B=target_B,
+                    target_BD=target_BD,
+                    vectors_UD=vectors_UD,
+                    places_BL=places_BL,
+                    candidates_P=candidates_P,
+                    candidate_places_P=places[0],
+                    seed=seed,
+                ),
+            )
+        target_BD, negative_SD = map(self.item_tower.as_candidates, (target_BD, negative_SD))
+        candidates = Candidates(target_B, target_BD, drawn, negative_SD, self.num_items)
+        parts_B: dict[str, tf.Tensor] = {}
+        if self.losses_added:
+            loss_inputs = LossInputs(
+                history_BL=history_BL,
+                mask_BL=mask_BL,
+                history_BLD=tf.gather(vectors_UD, places_BL),
+                target_B=target_B,
+                target_BD=target_BD,
+                negative_ids_S=drawn.ids_S,
+                negative_SD=negative_SD,
+                user_BD=_nearest(encoded.users, target_BD),
+                synthesised=self._counterfactuals(encoded, candidates),
+            )
+            parts_B = {name: loss(loss_inputs) for name, _, loss in self.losses_added}
+        parts_B[MATCHING] = self.retrieval(encoded.users, candidates)
         return self._total(*_means_and_shares(parts_B))
 
     def train_step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -202,132 +213,27 @@ class CauseRec(tfrs.Model):
         """The means that Keras resets at the start of an epoch."""
         return list(self._means.values())
 
-    def _draw_negatives(self, step: tf.Tensor) -> negatives.Negatives:
-        return negatives.draw(
-            self.settings.sampler,
-            num_items=self.num_items,
-            num_sampled=self.settings.num_sampled,
-            seed=self._seed(_Draw.NEGATIVES, step),
-        )
-
-    def _scores(self, concepts_BLD, target_BD, seed) -> tf.Tensor:
-        """What tells the indispensable concepts from the dispensable ones, float [B, L]."""
-        if self.settings.concept_scores == "random":
-            return tf.random.stateless_uniform(tf.shape(concepts_BLD)[:2], tf.random.fold_in(seed, 2))
-        return concepts.scores(concepts_BLD, target_BD)
-
-    def _encode_on_items(self, vectors_UD, history_BL, mask_BL, changes) -> _Encoded:
-        """Histories, given by their items' places, and counterfactuals on the item level."""
-        counts = [self.settings.num_positives, self.settings.num_negatives]
-        given = self.user_tower, vectors_UD, history_BL, mask_BL, changes
-        if self.settings.reads_interests:
-            user = self.user_tower(tf.gather(vectors_UD, history_BL), mask_BL)
-            others = encoding.encode_items_as_interests(*given)
-        else:
-            user, others = encoding.encode_items(*given)
-        return _Encoded(user, *_by_sign(others, changes.exists_BC, counts))
-
-    def _encode_on_interests(
-        self, vectors_UD, history_BL, mask_BL, item_changes, target_BD, seed
-    ) -> _Encoded:
-        """The same with counterfactuals on the interest level, and on both (CauseRec-H)."""
-        assert self.interest_synthesis is not None
-        tower, has_interests_B = self.user_tower, tf.reduce_any(mask_BL, axis=1)
-        interests_BKD = tower.attention(tf.gather(vectors_UD, history_BL), mask_BL)
-        seed = tf.random.fold_in(seed, 1)
-        scores_BK = self._scores(interests_BKD, target_BD, seed)
-        changes = self.interest_synthesis(interests_BKD, has_interests_B, scores_BK, seed)
-        user, others = encoding.encode_interests(tower.encoder, interests_BKD, has_interests_B, changes)
-        item_counts, interest_counts = _counts_by_level(self.settings)
-        on_interests = _by_sign(others, changes.exists_BC, interest_counts)
-        if item_changes is None:
-            return _Encoded(user, *on_interests)
-        others = encoding.encode_items_as_interests(tower, vectors_UD, history_BL, mask_BL, item_changes)
-        on_items = _by_sign(others, item_changes.exists_BC, item_counts)
-        return _Encoded(user, *(tf.concat(pair, axis=1) for pair in zip(on_items, on_interests, strict=True)))
-
-    def _matched(self, item_vectors: tf.Tensor) -> tf.Tensor:
-        """Item vectors as users are matched with them."""
-        if self.settings.similarity == "cosine":
-            return tf.math.l2_normalize(item_vectors, axis=-1)
-        return item_vectors
-
-    def _matching_vector(self, user, target_BD) -> tf.Tensor:
-        """The one vector a user that L_matching takes, float [B, d], of [B, d] or [B, I, d]."""
-        if user.shape.rank == 2:
-            return user
-        if self.settings.tower == "mind":
-            return losses.label_aware_attention(user, target_BD, self.settings.attention_power)
-        return losses.nearest_interest(user, target_BD)
-
-    def _contrasts(self, target_BD, encoded: _Encoded) -> dict[str, tf.Tensor]:
-        """L_co, L_ii and L_cn of each example, those that have a weight."""
-        user_BD, positive_BMD, negative_BND = encoded.user, encoded.positives, encoded.negatives
-        if user_BD.shape.rank == 3:
-            user_BD = losses.nearest_interest(user_BD, target_BD)
-            positive_BMD = losses.nearest_interest(positive_BMD, target_BD[:, tf.newaxis])
-            negative_BND = losses.nearest_interest(negative_BND, target_BD[:, tf.newaxis])
-        contrasted = positive_BMD, negative_BND, encoded.positives_exist_BM, encoded.negatives_exist_BN
-        parts_B = {}
-        if "co" in self._weights:
-            parts_B["co"] = losses.contrast_with_observation(user_BD, *contrasted)
-        if "ii" in self._weights:
-            parts_B["ii"] = losses.contrast_with_items(target_BD, *contrasted)
-        if "cn" in self._weights:
-            parts_B["cn"] = losses.rank_over_negatives(
-                user_BD,
-                target_BD,
-                negative_BND,
-                encoded.negatives_exist_BN,
-                temperature=self.settings.temperature,
-            )
-        return parts_B
-
-    def _matchings(self, encoded: _Encoded, target_BD, negative_SD, target_B, drawn) -> dict[str, tf.Tensor]:
-        """L_matching of each example and, if it has a weight, L_cm."""
-        if "cm" not in self._weights:
-            user_BD = self._matching_vector(encoded.user, target_BD)
-            return {"matching": self._matching(user_BD, target_BD, negative_SD, target_B, drawn)}
-        num_matched = 1 + self.settings.num_positives
-        target_ND, target_N = (tf.repeat(one, num_matched, axis=0) for one in (target_BD, target_B))
-        vectors = tf.concat([encoded.user[:, tf.newaxis], encoded.positives], axis=1)
-        user_ND = self._matching_vector(tf.reshape(vectors, [-1, *vectors.shape[2:]]), target_ND)
-        losses_N = self._matching(user_ND, target_ND, negative_SD, target_N, drawn)
-        matching_B1, losses_BM = tf.split(
-            tf.reshape(losses_N, [-1, num_matched]), [1, num_matched - 1], axis=1
-        )
-        exist_BM = tf.cast(encoded.positives_exist_BM, losses_BM.dtype)
-        mean_B = tf.math.divide_no_nan(
-            tf.reduce_sum(losses_BM * exist_BM, axis=1), tf.reduce_sum(exist_BM, axis=1)
-        )
-        return {"matching": tf.squeeze(matching_B1, axis=1), "cm": mean_B}
-
-    def _matching(self, user_BD, target_BD, negative_SD, target_B, drawn) -> tf.Tensor:
-        """L_matching of each example (equations 2 and 3)."""
-        target_log_count_B = None
-        if drawn.log_expected_count_S is not None:
-            target_log_count_B = negatives.log_uniform_log_expected_count(
-                target_B, self.num_items, self.settings.num_sampled
-            )
-        return losses.sampled_softmax(
-            user_BD,
-            target_BD,
-            negative_SD,
-            target_ids_B=target_B,
-            negative_ids_S=drawn.ids_S,
-            target_log_expected_count_B=target_log_count_B,
-            negative_log_expected_count_S=drawn.log_expected_count_S,
-            temperature=self.settings.temperature,
+    def _counterfactuals(self, encoded: Encoded, candidates: Candidates) -> Counterfactuals | None:
+        if encoded.positives is None:
+            return None
+        target_B1D = candidates.target_BD[:, tf.newaxis]
+        return Counterfactuals(
+            _nearest(encoded.positives, target_B1D),
+            _nearest(encoded.negatives, target_B1D),
+            encoded.positives_exist_BM,
+            encoded.negatives_exist_BN,
+            match_positives=lambda: self.retrieval.match_each(encoded.positives, candidates),
         )
 
     def _total(self, means: dict[str, tf.Tensor], shares: dict[str, tf.Tensor]) -> tf.Tensor:
         """The weighted sum of the shares; stops the step, on every replica, if the means are not finite."""
-        total = tf.add_n([self._weights[name] * mean for name, mean in means.items()])
+        weights = {MATCHING: 1.0} | {loss.name: loss.weight for loss in self.losses_added}
+        total = tf.add_n([weights[name] * mean for name, mean in means.items()])
         report: list = ["loss is not finite at step", self.optimizer.iterations + 1]
         for name, mean in means.items():
             report += [f"{name}=", mean]
         with tf.control_dependencies([tf.debugging.Assert(tf.math.is_finite(total), report)]):
-            share = tf.add_n([self._weights[name] * share for name, share in shares.items()])
+            share = tf.add_n([weights[name] * share for name, share in shares.items()])
         for name, mean in means.items():
             self._means[name].update_state(mean)
         return share
@@ -345,12 +251,12 @@ class CauseRec(tfrs.Model):
         """The seed of a draw, int64 [2]: a function of the run's seed, the step and the purpose."""
         streams = len(_Draw)
         number = tf.cast(step, tf.int64) * streams + int(draw)
-        return tf.stack([tf.constant(self.settings.seed, tf.int64), number])
+        return tf.stack([tf.constant(self.seed, tf.int64), number])
 
 
-def _by_sign(vectors: tf.Tensor, exists_BC: tf.Tensor, counts: Sequence[int]) -> list[tf.Tensor]:
-    """Positives and negatives of [B, C, d] or [B, C, I, d], then which of both exist, taken apart at once."""
-    return [*tf.split(vectors, counts, axis=1), *tf.split(exists_BC, counts, axis=1)]
+def _nearest(users: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """The vector nearest to the target of each history, [..., d] or [..., I, d] -> [..., d]."""
+    return users if users.shape.rank == target.shape.rank else nearest_interest(users, target)
 
 
 def _means_and_shares(parts_B: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
@@ -364,27 +270,8 @@ def _means_and_shares(parts_B: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tenso
         means = {name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()}
         return means, means
     sums = {name: tf.reduce_sum(part_B) for name, part_B in parts_B.items()}
-    count = tf.cast(tf.size(parts_B["matching"]), tf.float32)
+    count = tf.cast(tf.size(parts_B[MATCHING]), tf.float32)
     own = tf.stop_gradient(tf.stack([count, *sums.values()]))
     count, *totals = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, own))
     means = {name: total / count for name, total in zip(sums, totals, strict=True)}
     return means, {name: one / count for name, one in sums.items()}
-
-
-def _counts_by_level(settings: Settings) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(M, N) of the counterfactuals on the item level, and of those on the interest level."""
-    counts = settings.num_positives, settings.num_negatives
-    if settings.method == "item":
-        return counts, (0, 0)
-    if settings.method == "interest":
-        return (0, 0), counts
-    return ((counts[0] + 1) // 2, (counts[1] + 1) // 2), (counts[0] // 2, counts[1] // 2)
-
-
-def _synthesis_settings(settings: Settings, counts: tuple[int, int]) -> dict[str, Any]:
-    return {
-        "num_positives": counts[0],
-        "num_negatives": counts[1],
-        "replacement_rate": settings.replacement_rate,
-        "memory_size": settings.memory_size,
-    }

@@ -1,6 +1,9 @@
-"""Sampled negatives of the softmax: drawn without state, with the counts their correction needs."""
+"""Sampled negatives of the softmax: drawn without state, with the counts their correction needs.
 
-from typing import NamedTuple
+Shapes: V items of the catalogue, numbered 1..V by falling training frequency; S sampled negatives.
+"""
+
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -18,54 +21,77 @@ class Negatives(NamedTuple):
     log_expected_count_S: tf.Tensor | None
 
 
-def draw(sampler: str, *, num_items: int, num_sampled: int, seed: tf.Tensor) -> Negatives:
-    """Draws the negatives of one step.
+class Sampler(Protocol):
+    """What draws the negatives of a step."""
 
-    Items are numbered 1..V by falling training frequency, which is what gives `log_uniform` a meaning.
+    def draw(self, num_items: int, seed: tf.Tensor) -> Negatives:
+        """Draws; the same seed, int [2], draws the same items."""
 
-    Args:
-      sampler: `uniform` or `log_uniform`, both with replacement, or `full`: the whole catalogue.
-      num_items: V.
-      num_sampled: S; not used by `full`.
-      seed: int [2]; the same seed draws the same items.
+    def log_expected_count(self, ids: tf.Tensor, num_items: int) -> tf.Tensor | None:
+        """Log of how often each item is expected in a sample, float [...], or None if all are alike."""
 
-    Returns:
-      The negatives.
 
-    Raises:
-      ValueError: no such sampler.
-    """
-    if sampler == "full":
+class FullCatalogue:
+    """No sample: every item is a negative."""
+
+    def draw(self, num_items: int, seed: tf.Tensor) -> Negatives:
+        """The whole catalogue, S = V."""
+        del seed
         return Negatives(tf.range(1, num_items + 1), None)
-    if sampler == "uniform":
-        ids_S = tf.random.stateless_uniform(
-            [num_sampled], seed, minval=1, maxval=num_items + 1, dtype=tf.int32
+
+    def log_expected_count(self, ids: tf.Tensor, num_items: int) -> None:
+        """None: each item is there once."""
+
+
+class UniformSampler:
+    """Every item is as likely, with replacement."""
+
+    def __init__(self, num_sampled: int):
+        """Sets S, the number of negatives a step."""
+        self.num_sampled = num_sampled
+
+    def draw(self, num_items: int, seed: tf.Tensor) -> Negatives:
+        """Draws S items; the same seed, int [2], draws the same."""
+        bounds = {"minval": 1, "maxval": num_items + 1}
+        return Negatives(
+            tf.random.stateless_uniform([self.num_sampled], seed, **bounds, dtype=tf.int32), None
         )
-        return Negatives(ids_S, None)
-    if sampler == "log_uniform":
+
+    def log_expected_count(self, ids: tf.Tensor, num_items: int) -> None:
+        """None: all are alike."""
+
+
+class LogUniformSampler:
+    """The log-uniform (Zipfian) sampler, with replacement.
+
+    `P(id) = (log(id + 1) - log(id)) / log(V + 1)` for ids 1..V, the distribution of
+    `tf.random.log_uniform_candidate_sampler` shifted by the padding row. It means something because items are
+    numbered by falling frequency.
+    """
+
+    def __init__(self, num_sampled: int):
+        """Sets S, the number of negatives a step."""
+        self.num_sampled = num_sampled
+
+    def draw(self, num_items: int, seed: tf.Tensor) -> Negatives:
+        """Draws S items; the same seed, int [2], draws the same."""
         # P(rank <= k) = log(k + 2) / log(V + 1) for ranks k = 0..V-1; its inverse draws the rank.
-        uniform_S = tf.random.stateless_uniform([num_sampled], seed, dtype=tf.float64)
+        uniform_S = tf.random.stateless_uniform([self.num_sampled], seed, dtype=tf.float64)
         log_range = tf.math.log(tf.constant(num_items + 1, tf.float64))
         rank_S = tf.cast(tf.math.exp(uniform_S * log_range), tf.int32) - 1
         ids_S = tf.minimum(rank_S, num_items - 1) + 1
-        return Negatives(ids_S, log_uniform_log_expected_count(ids_S, num_items, num_sampled))
-    raise ValueError(f"sampler {sampler!r}: wanted uniform, log_uniform or full.")
+        return Negatives(ids_S, self.log_expected_count(ids_S, num_items))
 
+    def log_expected_count(self, ids: tf.Tensor, num_items: int) -> tf.Tensor:
+        """Log of S * P(id).
 
-def log_uniform_log_expected_count(ids: tf.Tensor, num_items: int, num_sampled: int) -> tf.Tensor:
-    """Log of S * P(id) under the log-uniform (Zipfian) sampler.
+        Args:
+          ids: int [...], items 1..V.
+          num_items: V.
 
-    `P(id) = (log(id + 1) - log(id)) / log(V + 1)` for ids 1..V, the distribution of
-    `tf.random.log_uniform_candidate_sampler` shifted by the padding row.
-
-    Args:
-      ids: int [...], items 1..V.
-      num_items: V.
-      num_sampled: S, drawn with replacement.
-
-    Returns:
-      float [...], as `ids`.
-    """
-    rank = tf.cast(ids, tf.float32)
-    probability = tf.math.log1p(1.0 / rank) / tf.math.log(float(num_items + 1))
-    return tf.math.log(float(num_sampled) * probability)
+        Returns:
+          float [...].
+        """
+        rank = tf.cast(ids, tf.float32)
+        probability = tf.math.log1p(1.0 / rank) / tf.math.log(float(num_items + 1))
+        return tf.math.log(float(self.num_sampled) * probability)

@@ -94,7 +94,7 @@ def detection(model: CauseRec, dataset: Dataset, world: World, split: str = "tes
       of the users whose target is noise: nothing is to be found there, and noise may lie nearer to noise.
     """
     sequences = dataset.read(split)
-    users = evaluation_users(sequences, model.settings.max_history)
+    users = evaluation_users(sequences, model.max_history)
     noise_of_events = find_noise(sequences, dataset.item_ids(), world)
     starts = sequences.row_splits[:-1][np.diff(sequences.row_splits) >= 2]
     next_event = starts + np.diff(users.seen.row_splits)
@@ -108,7 +108,7 @@ def detection(model: CauseRec, dataset: Dataset, world: World, split: str = "tes
     targets = sequences.items[next_event]
 
     table = tf.constant(model.item_embeddings())
-    scores_UL = concepts.scores(tf.gather(table, users.history), tf.gather(table, targets))
+    scores_UL = concepts.scores_by_target(tf.gather(table, users.history), tf.gather(table, targets))
     is_indispensable_UL = concepts.rank(scores_UL, tf.constant(mask_UL)).is_indispensable_BL.numpy()
     scores_UL = scores_UL.numpy()
 

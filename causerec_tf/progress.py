@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from causerec_tf import checkpoints
+from causerec_tf.errors import InputError
 from causerec_tf.runs import RunDirectory
 from causerec_tf.settings import Settings
 
@@ -80,9 +81,8 @@ class Progress(tf.train.experimental.PythonState):
         return next((epoch for epoch in reversed(self.epochs) if epoch.is_best), None)
 
     def is_finished(self, settings: Settings) -> bool:
-        """Whether the run has used up its epochs or its patience."""
-        stale = self.epoch - (self.best.number if self.best else 0)
-        return self.epoch >= settings.epochs or stale >= settings.patience
+        """Whether the run has used up its epochs or its patience; see `is_used_up`."""
+        return is_used_up(self.epoch, self.best.number if self.best else 0, settings)
 
     def serialize(self) -> str:
         """For the checkpoint."""
@@ -103,6 +103,25 @@ class Progress(tf.train.experimental.PythonState):
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         self.warm_start = state.get("warm_start")
         self.losses = LossSums(**state.get("losses", {}))  # earlier versions did not keep them
+
+
+def is_used_up(trained: int, best: int, settings: Settings) -> bool:
+    """Whether a run has used up its epochs or its patience; with more of them it goes on.
+
+    Args:
+      trained: the number of epochs it has finished.
+      best: the number of the best of them, 0 for none.
+      settings: asked for.
+
+    Raises:
+      InputError: it has trained more epochs than are asked for.
+    """
+    if trained > settings.epochs:
+        raise InputError(
+            f"--epochs={settings.epochs}, but {settings.run} has trained {trained} already. Give that number"
+            " or more, or another --run."
+        )
+    return trained == settings.epochs or trained - best >= settings.patience
 
 
 def saved_progress(run: RunDirectory) -> Progress | None:

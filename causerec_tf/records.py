@@ -3,6 +3,7 @@
 import dataclasses
 from importlib import metadata
 
+from causerec_tf import flagfiles
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from causerec_tf.evaluation import Measured
@@ -81,10 +82,7 @@ def settings_of(record: dict) -> Settings:
     """
     if "settings" not in record:
         raise InputError("it has no settings: an earlier version made it.")
-    known = {field.name for field in dataclasses.fields(Settings)}
-    if unknown := sorted(set(record["settings"]) - known):
-        raise InputError(f"its settings have {', '.join(unknown)}, which this version does not have.")
-    return Settings(**record["settings"])
+    return flagfiles.from_record(record["settings"])
 
 
 def head(settings: Settings, dataset: Dataset, *, exclude_seen: bool, users: dict[str, int]) -> dict:
@@ -100,7 +98,7 @@ def head(settings: Settings, dataset: Dataset, *, exclude_seen: bool, users: dic
     return {
         "system": settings.system,
         **variant,
-        "recipe": settings.recipe,
+        "recipe": settings.recipe_label,
         "seed": settings.seed,
         "split_seed": dataset.info["split_seed"],
         "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},

@@ -12,14 +12,14 @@ metrics.json     the result record: written last, and so the sign of a finished 
 import dataclasses
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
-from causerec_tf import checkpoints, files
+from causerec_tf import checkpoints, files, flagfiles, recipes
 from causerec_tf.data.sequences import Dataset, open_dataset
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
@@ -115,6 +115,10 @@ class RunDirectory:
                     " remove it."
                 )
             self.check_dataset(dataset)
+            if settings.to_flagfile() != self.flags.read_text(encoding="utf-8"):
+                files.write_text(
+                    self.flags, settings.to_flagfile()
+                )  # it goes on with another place or runtime
             return
         self.path.mkdir(parents=True, exist_ok=True)
         files.write_text(self.path / "dataset.txt", dataset.fingerprint + "\n")
@@ -139,9 +143,7 @@ class RunDirectory:
         return self._difference(settings) or difference_of_datasets(self._trained_on(), dataset)
 
     def _difference(self, settings: Settings) -> str:
-        found = Settings.from_flagfile(self.flags)
-        # Where the run and its dataset lie may be spelled otherwise; the fingerprint is what counts.
-        found = dataclasses.replace(found, run=settings.run, dataset=settings.dataset)
+        found = flagfiles.read(self.flags)
         if found.warm_start and os.path.realpath(found.warm_start) == os.path.realpath(settings.warm_start):
             found = dataclasses.replace(found, warm_start=settings.warm_start)
         return difference(found, settings)
@@ -229,7 +231,7 @@ def load_trained(
         missing or another.
     """
     run = RunDirectory(Path(directory))
-    settings = Settings.from_flagfile(run.flags)
+    settings = flagfiles.read(run.flags)
     try:
         opened = open_dataset(dataset or settings.dataset)
         run.check_dataset(opened)
@@ -241,7 +243,7 @@ def load_trained(
             f"{error}\nThe place {settings.dataset} stands in {run.flags}{relative}. If the run's dataset is"
             f" elsewhere, {if_elsewhere}."
         ) from error
-    model = CauseRec(settings, opened.num_items)
+    model = recipes.compose(settings, opened.num_items)
     restore_best(model, run)
     return TrainedRun(model, settings, opened, run.metrics.exists())
 
@@ -299,13 +301,13 @@ def towers(model: CauseRec) -> tf.train.Checkpoint:
     return tf.train.Checkpoint(item_tower=model.item_tower, user_tower=model.user_tower)
 
 
-def difference(found: Settings, asked: Settings) -> str:
-    """What differs between the settings that were found and those asked for, in words; empty if nothing."""
-    there, wanted = dataclasses.asdict(found), dataclasses.asdict(asked)
+def difference(found: Settings, asked: Settings, *, also: Sequence[str] = ()) -> str:
+    """What makes two settings other runs (`Settings.identity`), in words; empty if nothing does."""
+    there, wanted = (one.identity() | {name: getattr(one, name) for name in also} for one in (found, asked))
     return "; ".join(
-        f"--{name}={there[name]} there, --{name}={wanted[name]} asked for"
-        for name in there
-        if there[name] != wanted[name]
+        f"--{name}={getattr(found, name)} there, --{name}={getattr(asked, name)} asked for"
+        for name in there | wanted
+        if there.get(name) != wanted.get(name)
     )
 
 

@@ -1,161 +1,98 @@
-"""Every setting of a run: its default, its meaning, its bounds. The only place that has them."""
+"""Every setting of a run: its default, meaning and bounds, and when it acts. The only place that has them."""
 
 import dataclasses
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from causerec_tf.errors import InputError
+from causerec_tf.recipes import CONCEPT_SCORES, LOSSES, METHODS, SAMPLERS, USER_TOWERS
 
-METHODS = ("base", "item", "interest", "hierarchical")
-TOWERS = ("mean", "youtube_dnn", "gru4rec", "sasrec", "mind", "comirec_sa", "comirec_dr")
+TOWERS = tuple(USER_TOWERS)
+SEVERAL_VECTORS = ("mind", "comirec_sa", "comirec_dr")
 SIMILARITIES = ("dot", "cosine")
-CONCEPT_SCORES = ("target", "random")
-SAMPLERS = ("uniform", "log_uniform", "full")
 SCHEDULES = ("constant", "linear")
 PRECISIONS = ("float32", "mixed_bfloat16")
-RECIPES = ("paper", "tuned")
+RECIPE_LABELS = ("paper", "tuned")
 STRATEGIES = ("one_device", "mirrored", "multi_worker", "parameter_server")
 CHOSEN_BY = "recall@50"  # of the validation users: picks the epoch, stops early, picks among tuned settings
 
+# When a setting acts: a test of the other settings, and its words.
+_Acts = tuple[Callable[["Settings"], bool], str]
 
-def _setting(default, help: str, choices: tuple[str, ...] | None = None):
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+_AT_LEAST_0 = (lambda value: value >= 0, "0 or more")
+_AT_LEAST_1 = (lambda value: value >= 1, "1 or more")
+_ABOVE_0 = (lambda value: value > 0, "more than 0")
+
+_OF_SEVERAL: _Acts = (lambda s: s.tower in SEVERAL_VECTORS, f"--tower={'|'.join(SEVERAL_VECTORS)}")
+_OF_MIND: _Acts = (lambda s: s.tower == "mind", "--tower=mind")
+_OF_INTERESTS: _Acts = (lambda s: s.reads_interests, "--method=interest or hierarchical")
+_OF_SAMPLES: _Acts = (lambda s: s.sampler != "full", "--sampler=uniform or log_uniform")
+_OF_METHODS: _Acts = (lambda s: s.method != "base", "--method=item, interest or hierarchical")
+_OF_POSITIVES: _Acts = (
+    lambda s: s.method != "base" and s.num_positives > 0,
+    "--method=item, interest or hierarchical and --num_positives of 1 or more",
+)
+_OF_PAIRS: _Acts = (
+    lambda s: s.method != "base" and s.num_positives > 0 and s.num_negatives > 0,
+    "--method=item, interest or hierarchical and --num_positives and --num_negatives of 1 or more",
+)
+_OF_ITEMS: _Acts = (lambda s: s.method in ("item", "hierarchical"), "--method=item or hierarchical")
+
+
+def _setting(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    bound: tuple[Callable[[Any], bool], str] | None = None,
+    acts: _Acts | None = None,
+):
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "bound": bound, "acts": acts}
+    )
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The settings of one training run.
-
-    Defaults are the paper's for CauseRec-Item, or ours where it is silent. For CauseRec-Interest and
-    CauseRec-H the paper has up to 30 epochs, for CauseRec-H M = 2 and N = 16, half of them on each level.
-
-    Raises:
-      InputError: a value is out of bounds.
-    """
+class DataSettings:
+    """What is read."""
 
     dataset: str = _setting("", "Directory made by pipelines/prepare.py.")
-    run: str = _setting("", "Directory of the run; an unfinished run found there is resumed.")
-    warm_start: str = _setting("", "Directory of an earlier run whose towers this one starts from.")
+    max_history: int = _setting(20, "How many of the last items the tower reads.", bound=_AT_LEAST_1)
+    targets_ahead: int = _setting(
+        1,
+        "The target is drawn from so many items that follow the history; 1: the next item.",
+        bound=_AT_LEAST_1,
+    )
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The towers."""
+
     method: str = _setting(
         "base",
         "base: the tower alone; item: CauseRec-Item around it; interest, hierarchical: CauseRec-Interest and"
         " CauseRec-H, where the tower reads interest concepts instead of items.",
-        METHODS,
+        choices=("base", *METHODS),
     )
-    tower: str = _setting("mean", "User tower. mean: mean pooling and an MLP, the paper's.", TOWERS)
-    num_interests: int = _setting(4, "K: vectors a user, of the towers that have several.")
-    attention_power: float = _setting(
-        1.0, "p of MIND's label-aware attention; the larger, the nearer to taking the best interest alone."
-    )
-    num_concepts: int = _setting(20, "K: interest concepts a history (interest, hierarchical).")
-    attention_dim: int = _setting(64, "d_a: width of the attention that extracts them.")
-    recipe: str = _setting("paper", "What the record calls these settings.", RECIPES)
-    variant: str = _setting(
-        "", "What the record calls a departure from the system's recipe, such as without_co."
-    )
-    seed: int = _setting(0, "Of initial weights, order, negatives and synthesis.")
-    max_history: int = _setting(20, "How many of the last items the tower reads.")
-    targets_ahead: int = _setting(
-        1, "The target is drawn from so many items that follow the history; 1: the next item."
-    )
-    embedding_dim: int = _setting(64, "Size of item and user vectors.")
-    epochs: int = _setting(10, "Epochs at most.")
-    patience: int = _setting(3, "Epochs without a better validation Recall@50 before stopping.")
-    batch_size: int = _setting(1024, "Examples a step.")
-    learning_rate: float = _setting(0.005, "Adam's step size.")
-    learning_rate_schedule: str = _setting(
-        "constant",
-        "linear: it falls to 0 over all --epochs, also where patience ends the run before.",
-        SCHEDULES,
-    )
-    weight_decay: float = _setting(1e-5, "L2 in the gradient, on touched rows.")
-    sampler: str = _setting(
-        "uniform",
-        "Negatives of the softmax, shared by the batch. full: the whole catalogue.",
-        SAMPLERS,
-    )
-    num_sampled: int = _setting(4096, "Negatives a step (not used by the full sampler).")
+    tower: str = _setting("mean", "User tower. mean: mean pooling and an MLP, the paper's.", choices=TOWERS)
+    embedding_dim: int = _setting(64, "Size of item and user vectors.", bound=_AT_LEAST_1)
     similarity: str = _setting(
         "dot",
         "How users and items are matched: by inner product, or by the cosine: of vectors of length one.",
-        SIMILARITIES,
+        choices=SIMILARITIES,
     )
-    temperature: float = _setting(1.0, "What the softmax's similarities are divided by.")
-    num_positives: int = _setting(1, "M: counterfactual positives an example.")
-    num_negatives: int = _setting(8, "N: counterfactual negatives an example.")
-    replacement_rate: float = _setting(0.5, "r_rep: share of a half that is replaced.")
-    nearest_of: int = _setting(
-        1,
-        "An item's substitute is the nearest to it of so many draws from the memory (ours); 1: the paper's,"
-        " any.",
+    num_interests: int = _setting(
+        4, "K: vectors a user, of the towers that have several.", bound=_AT_LEAST_1, acts=_OF_SEVERAL
     )
-    memory_size: int = _setting(65536, "Concepts a memory holds: item ids, interests.")
-    lambda_co: float = _setting(1.0, "Weight of L_co (equation 9).")
-    lambda_ii: float = _setting(1.0, "Weight of L_ii (equation 10).")
-    lambda_cm: float = _setting(
-        0.0, "Weight of the matching loss of the counterfactual positives (ours; not in the paper)."
+    num_concepts: int = _setting(
+        20, "K: interest concepts a history (interest, hierarchical).", bound=_AT_LEAST_1, acts=_OF_INTERESTS
     )
-    lambda_cn: float = _setting(
-        0.0, "Weight of the ranking loss of history over counterfactual negatives (ours; not in the paper)."
+    attention_dim: int = _setting(
+        64, "d_a: width of the attention that extracts them.", bound=_AT_LEAST_1, acts=_OF_INTERESTS
     )
-    concept_scores: str = _setting(
-        "target",
-        "What tells indispensable concepts from dispensable ones. target: equations 5 and 8; random: the lot,"
-        " which makes the synthesis a plain augmentation, to compare with.",
-        CONCEPT_SCORES,
-    )
-    precision: str = _setting(
-        "float32",
-        "Of the user tower's products. mixed_bfloat16 is for hardware that has it: variables, losses and"
-        " item vectors stay float32.",
-        PRECISIONS,
-    )
-    steps_per_execution: int = _setting(1, "Steps between two returns to Python; more for tiny steps.")
-    checkpoint_steps: int = _setting(1000, "Steps between checkpoints within an epoch.")
-    strategy: str = _setting(
-        "one_device",
-        "Where it trains. mirrored: on every device of this machine; multi_worker, parameter_server: on the"
-        " tasks of TF_CONFIG. --batch_size is that of all replicas together.",
-        STRATEGIES,
-    )
-
-    def __post_init__(self):
-        """Checks the bounds."""
-        for field in dataclasses.fields(self):
-            value, choices = getattr(self, field.name), field.metadata["choices"]
-            if choices is not None and value not in choices:
-                raise InputError(f"--{field.name}={value}: wanted one of {', '.join(choices)}.")
-        for name in (
-            *("max_history", "embedding_dim", "epochs", "patience", "batch_size"),
-            *("num_sampled", "memory_size", "checkpoint_steps", "steps_per_execution", "num_interests"),
-            *("num_concepts", "attention_dim", "targets_ahead", "nearest_of"),
-        ):
-            self._check(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("learning_rate", "temperature"):
-            self._check(name, getattr(self, name) > 0, "more than 0")
-        for name in (
-            *("weight_decay", "lambda_co", "lambda_ii", "num_positives", "num_negatives"),
-            *("lambda_cm", "lambda_cn", "attention_power"),
-        ):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        self._check("variant", re.fullmatch("[a-z0-9_]*", self.variant) is not None, "a-z, 0-9 and _ only")
-        self._check("seed", 0 <= self.seed < 1 << 31, "0 to 2147483647")
-        self._check("replacement_rate", 0 < self.replacement_rate <= 1, "more than 0, at most 1")
-        if self.method != "base" and self.num_positives + self.num_negatives == 0:
-            raise InputError(
-                f"--method={self.method} with --num_positives=0 and --num_negatives=0 has nothing to"
-                " synthesise: raise one of them, or use --method=base."
-            )
-
-        if self.method == "interest" and self.nearest_of > 1:
-            raise InputError(
-                f"--nearest_of={self.nearest_of} with --method=interest: any interest replaces one, wanted 1."
-            )
-
-    def _check(self, name: str, holds: bool, wanted: str) -> None:
-        if not holds:
-            raise InputError(f"--{name}={getattr(self, name)}: wanted {wanted}.")
 
     @property
     def reads_interests(self) -> bool:
@@ -170,26 +107,203 @@ class Settings:
         name = "causerec_h" if self.method == "hierarchical" else f"causerec_{self.method}"
         return name if self.tower == "mean" else f"{name}_{self.tower}"
 
-    def to_flagfile(self) -> str:
-        """A flagfile that reruns the run, one `--name=value` a line."""
-        return "".join(f"--{field.name}={getattr(self, field.name)}\n" for field in dataclasses.fields(self))
 
-    @classmethod
-    def from_flagfile(cls, path: Path) -> "Settings":
-        """Reads what `to_flagfile` wrote.
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """What is minimised."""
+
+    temperature: float = _setting(1.0, "What the softmax's similarities are divided by.", bound=_ABOVE_0)
+    sampler: str = _setting(
+        "uniform",
+        "Negatives of the softmax, shared by the batch. full: the whole catalogue.",
+        choices=tuple(SAMPLERS),
+    )
+    num_sampled: int = _setting(4096, "Negatives a step.", bound=_AT_LEAST_1, acts=_OF_SAMPLES)
+    attention_power: float = _setting(
+        1.0,
+        "p of MIND's label-aware attention; the larger, the nearer to taking the best interest alone.",
+        bound=_AT_LEAST_0,
+        acts=_OF_MIND,
+    )
+    num_positives: int = _setting(
+        1, "M: counterfactual positives an example.", bound=_AT_LEAST_0, acts=_OF_METHODS
+    )
+    num_negatives: int = _setting(
+        8, "N: counterfactual negatives an example.", bound=_AT_LEAST_0, acts=_OF_METHODS
+    )
+    replacement_rate: float = _setting(
+        0.5,
+        "r_rep: share of a half that is replaced.",
+        bound=(lambda value: 0 < value <= 1, "more than 0, at most 1"),
+        acts=_OF_METHODS,
+    )
+    nearest_of: int = _setting(
+        1,
+        "An item's substitute is the nearest to it of so many draws from the memory (ours); 1: the paper's,"
+        " any.",
+        bound=_AT_LEAST_1,
+        acts=_OF_ITEMS,
+    )
+    memory_size: int = _setting(
+        65536, "Concepts a memory holds: item ids, interests.", bound=_AT_LEAST_1, acts=_OF_METHODS
+    )
+    concept_scores: str = _setting(
+        "target",
+        "What tells indispensable concepts from dispensable ones. target: equations 5 and 8; random: nothing,"
+        " which makes the synthesis a plain augmentation, to compare with.",
+        choices=tuple(CONCEPT_SCORES),
+        acts=_OF_METHODS,
+    )
+    lambda_co: float = _setting(1.0, "Weight of L_co (equation 9).", bound=_AT_LEAST_0, acts=_OF_PAIRS)
+    lambda_ii: float = _setting(1.0, "Weight of L_ii (equation 10).", bound=_AT_LEAST_0, acts=_OF_METHODS)
+    lambda_cm: float = _setting(
+        0.0,
+        "Weight of the matching loss of the counterfactual positives (ours; not in the paper).",
+        bound=_AT_LEAST_0,
+        acts=_OF_POSITIVES,
+    )
+
+
+@dataclass(frozen=True)
+class OptimisationSettings:
+    """How it is minimised."""
+
+    seed: int = _setting(
+        0,
+        "Of initial weights, order, negatives and synthesis.",
+        bound=(lambda value: 0 <= value < 1 << 31, "0 to 2147483647"),
+    )
+    epochs: int = _setting(10, "Epochs at most.", bound=_AT_LEAST_1)
+    batch_size: int = _setting(1024, "Examples a step.", bound=_AT_LEAST_1)
+    learning_rate: float = _setting(0.005, "Adam's step size.", bound=_ABOVE_0)
+    learning_rate_schedule: str = _setting(
+        "constant",
+        "linear: it falls to 0 over all --epochs, also where patience ends the run before.",
+        choices=SCHEDULES,
+    )
+    weight_decay: float = _setting(1e-5, "L2 in the gradient, on touched rows.", bound=_AT_LEAST_0)
+    precision: str = _setting(
+        "float32",
+        "Of the user tower's products. mixed_bfloat16 is for hardware that has it: variables, losses and"
+        " item vectors stay float32.",
+        choices=PRECISIONS,
+    )
+    warm_start: str = _setting("", "Directory of an earlier run whose towers this one starts from.")
+
+
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """Where and how it runs, and what its record is called. A run may go on with others."""
+
+    run: str = _setting("", "Directory of the run; an unfinished run found there is resumed.")
+    patience: int = _setting(
+        3, "Epochs without a better validation Recall@50 before stopping.", bound=_AT_LEAST_1
+    )
+    steps_per_execution: int = _setting(
+        1, "Steps between two returns to Python; more for tiny steps.", bound=_AT_LEAST_1
+    )
+    checkpoint_steps: int = _setting(1000, "Steps between checkpoints within an epoch.", bound=_AT_LEAST_1)
+    strategy: str = _setting(
+        "one_device",
+        "Where it trains. mirrored: on every device of this machine; multi_worker, parameter_server: on the"
+        " tasks of TF_CONFIG. --batch_size is that of all replicas together.",
+        choices=STRATEGIES,
+    )
+    recipe_label: str = _setting("paper", "What the record calls these settings.", choices=RECIPE_LABELS)
+    variant: str = _setting(
+        "",
+        "What the record calls a departure from the system's recipe, such as without_co.",
+        bound=(lambda value: re.fullmatch("[a-z0-9_]*", value) is not None, "a-z, 0-9 and _ only"),
+    )
+
+
+GROUPS: tuple[type, ...] = (
+    DataSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    OptimisationSettings,
+    RuntimeSettings,
+)
+
+
+# Dataclasses collect their fields from the last base to the first.
+@dataclass(frozen=True)
+class Settings(RuntimeSettings, OptimisationSettings, ObjectiveSettings, ModelSettings, DataSettings):
+    """The settings of one training run, in five groups.
+
+    Defaults are the paper's for CauseRec-Item, or ours where it is silent. For CauseRec-Interest and
+    CauseRec-H the paper has up to 30 epochs, for CauseRec-H M = 2 and N = 16, half of them on each level.
+
+    Raises:
+      InputError: a value is out of bounds.
+    """
+
+    def __post_init__(self):
+        """Checks the bounds."""
+        for field in dataclasses.fields(self):
+            value, choices, bound = getattr(self, field.name), *_bounds(field)
+            if choices is not None and value not in choices:
+                raise InputError(f"--{field.name}={value}: wanted one of {', '.join(choices)}.")
+            if bound is not None and not bound[0](value):
+                raise InputError(f"--{field.name}={value}: wanted {bound[1]}.")
+        if self.method == "base":
+            return
+        if self.num_positives + self.num_negatives == 0:
+            raise InputError(
+                f"--method={self.method} with --num_positives=0 and --num_negatives=0 has nothing to"
+                " synthesise: raise one of them, or use --method=base."
+            )
+        if self.method == "interest" and self.nearest_of > 1:
+            raise InputError(
+                f"--nearest_of={self.nearest_of} with --method=interest: any interest replaces one, wanted 1."
+            )
+
+    def acting(self) -> dict[str, Any]:
+        """The settings that have an effect beside the others, name -> value, in the order of the groups."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.metadata["acts"] is None or field.metadata["acts"][0](self)
+        }
+
+    def check_acting(self, given: list[str]) -> None:
+        """Refuses settings that were asked for and have no effect.
+
+        Args:
+          given: the names of those that were asked for one by one.
 
         Raises:
-          InputError: the file is not there, or has a line that is not a setting.
+          InputError: one of them has no effect beside the others; the message says what it needs.
         """
-        if not path.is_file():
-            raise InputError(f"{path} is missing: {path.parent} is not the directory of a run.")
-        kinds = {field.name: field.type for field in dataclasses.fields(cls)}
-        values: dict = {}
-        for line in path.read_text(encoding="utf-8").splitlines():
-            name, separator, value = line.removeprefix("--").partition("=")
-            if not separator or name not in kinds:
-                raise InputError(f"{path}: {line!r} is not a setting of this version.")
-            kind = kinds[name]
-            assert isinstance(kind, type)
-            values[name] = kind(value)
-        return cls(**values)
+        acting = self.acting()
+        for field in dataclasses.fields(self):
+            if field.name in given and field.name not in acting:
+                raise InputError(
+                    f"--{field.name}={getattr(self, field.name)} has no effect here: it acts with"
+                    f" {field.metadata['acts'][1]}. Leave it out, or add that."
+                )
+        weights = [f"lambda_{name}" for name in LOSSES]
+        if "method" in given and self.method != "base" and not any(getattr(self, one) for one in weights):
+            raise InputError(
+                f"--method={self.method} has no effect here: {', '.join(f'--{one}' for one in weights)} are"
+                " all 0. Give one of them a weight, or use --method=base."
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that make a run what it is: all that act, but for places and runtime.
+
+        More epochs go on with a run whose learning rate is constant; with another schedule they change every
+        step.
+        """
+        outside = {field.name for field in dataclasses.fields(RuntimeSettings)} | {"dataset"}
+        if self.learning_rate_schedule == "constant":
+            outside.add("epochs")
+        return {name: value for name, value in self.acting().items() if name not in outside}
+
+    def to_flagfile(self) -> str:
+        """A flagfile that reruns the run: the acting settings, one `--name=value` a line."""
+        return "".join(f"--{name}={value}\n" for name, value in self.acting().items())
+
+
+def _bounds(field: dataclasses.Field) -> tuple[Any, Any]:
+    return field.metadata["choices"], field.metadata["bound"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf import checkpoints, evaluation, runs
+from causerec_tf import checkpoints, evaluation, recipes, runs
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.windows import num_batches
@@ -169,7 +169,7 @@ def compiled_model(
     if settings.learning_rate_schedule == "linear" and num_steps is not None:
         rate = tf.keras.optimizers.schedules.PolynomialDecay(rate, num_steps, end_learning_rate=0.0)
     with distribution.strategy.scope():
-        model = CauseRec(settings, num_items)
+        model = recipes.compose(settings, num_items)
         optimizer = SparseAdam(
             rate,
             l2=settings.weight_decay,
@@ -242,7 +242,7 @@ def explain_non_finite(message: str, settings: Settings) -> NonFiniteLossError:
     """The step and the loss parts, from the failed assertion, with the likely cause."""
     parts = re.findall(r"\[([^\]]*)\]", message.partition("[[{{node")[0])
     report = " ".join(parts).replace("= ", "=").replace("-nan", "nan")
-    names = ("lambda_co", "lambda_ii", "lambda_cm", "lambda_cn")
+    names = ("lambda_co", "lambda_ii", "lambda_cm")
     weights = ", ".join(f"--{name}={getattr(settings, name)}" for name in names)
     return NonFiniteLossError(
         f"{report}. The likely cause is too large a step: lower --learning_rate (now"

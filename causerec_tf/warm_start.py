@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf import new_items, runs
+from causerec_tf import flagfiles, new_items, runs
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
@@ -79,7 +79,7 @@ def read(settings: Settings, dataset: Dataset) -> WarmStart:
             f"--warm_start={source} is --run itself. Leave --warm_start out to go on with a stopped run, or"
             " give the new run a directory of its own."
         )
-    check_settings(Settings.from_flagfile(runs.RunDirectory(source).flags), settings)
+    check_settings(flagfiles.read(runs.RunDirectory(source).flags), settings)
     # --dataset is that of the new run.
     earlier = runs.load_trained(source, if_elsewhere="correct that line")
     _check_split(earlier.dataset, dataset, source)

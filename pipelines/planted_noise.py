@@ -11,9 +11,10 @@ from pathlib import Path
 
 from absl import flags
 
+from causerec_tf import flagfiles
 from causerec_tf.errors import InputError
 from causerec_tf.files import write_json
-from pipelines.command_line import command, outputs, report, settings_flags
+from pipelines.command_line import command, outputs, report
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +34,7 @@ def main() -> None:
     output = Path(FLAGS.output)
     outputs.check_place(output, "--output", InputError, is_filled=True)
     seeds = _seeds(FLAGS.seeds)
-    asked = settings_flags.parse([f"--flagfile={FLAGS.flagfile_of_runs}", "--dataset=", "--run="])
+    asked = flagfiles.parse([f"--flagfile={FLAGS.flagfile_of_runs}", "--dataset=", "--run="])
     if asked.method == "base":
         raise InputError(
             "the settings of --flagfile_of_runs have --method=base: wanted a counterfactual one."

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from absl import flags
 
+from causerec_tf import flagfiles
 from causerec_tf.errors import InputError
 from pipelines.command_line import command, outputs, report, settings_flags
 
 FLAGS = flags.FLAGS
 
-settings_flags.define(FLAGS)
+flagfiles.define(FLAGS)
 flags.DEFINE_bool(
     "test",
     True,
@@ -41,6 +42,7 @@ def main() -> None:
     from causerec_tf.data.sequences import open_dataset
     from causerec_tf.data.windows import num_batches
     from causerec_tf.distributed import servers, strategies
+    from causerec_tf.progress import is_used_up
 
     command.keep_freed_memory()
     started = time.monotonic()
@@ -52,7 +54,9 @@ def main() -> None:
         run.check_place()
     kept = files.read_json(run.metrics) if run.metrics.exists() else None
     missing = run.missing(kept, test=FLAGS.test)
-    if kept is not None and not missing:
+    # A finished run goes on where more epochs or more patience are asked for.
+    is_trained = kept is not None and is_used_up(kept["epochs"], kept["best_epoch"], settings)
+    if is_trained and not missing:
         if is_chief:
             run.start(settings, dataset)
         runs.check_best(run, finished=True)
@@ -76,7 +80,7 @@ def main() -> None:
         print(_describe(source.about))
     if is_chief:
         run.start(settings, dataset)
-    if kept is not None:
+    if is_trained:
         if not run.has_checkpoint:
             raise InputError(
                 f"{run.path} is finished, but lacks {', '.join(missing)}, and has no checkpoint to measure"
@@ -99,7 +103,7 @@ def main() -> None:
         return
     with command.stop_explained(lambda: _what_is_kept(run, settings.epochs)):
         model, progress = _train(settings, dataset, run, source, distribution, steps)
-        record = _measure(model, progress, dataset, run, distribution)
+        record = _measure(model, settings, progress, dataset, run, distribution)
         files.write_json(run.metrics, record)
     print(
         f"kept epoch {record['best_epoch']} of {record['epochs']};"
@@ -136,7 +140,7 @@ def _train(settings, dataset, run, source, distribution, steps: int) -> tuple:
             profile.close()
 
 
-def _measure(model, progress, dataset, run, distribution) -> dict:
+def _measure(model, settings, progress, dataset, run, distribution) -> dict:
     """The record of a trained run; with --test the figures of each test user go into a file of their own."""
     from causerec_tf import evaluation, files, records
 
@@ -146,7 +150,7 @@ def _measure(model, progress, dataset, run, distribution) -> dict:
         test = evaluation.evaluate(model, dataset, "test", exclude_seen=exclude_seen)
         files.write_arrays(run.test_users, test.per_user)
     return records.run_record(
-        model.settings,
+        settings,
         dataset,
         progress,
         test,

@@ -40,12 +40,6 @@ def contrast_with_items(target, positives, negatives, positive_exists, negative_
     return total + sum(max(0.0, unit(n) @ unit(target) - 0.5) for n in negatives[negative_exists])
 
 
-def rank_over_negatives(user, target, negatives, negative_exists, t=1.0):
-    """L_cn for one example: the mean of -log of a sigmoid; 0 without a negative."""
-    losses = [-math.log(1 / (1 + math.exp(-(user - n) @ target / t))) for n in negatives[negative_exists]]
-    return sum(losses) / len(losses) if losses else 0.0
-
-
 def mean_pooling_mlp(concepts, kernels, biases):
     """Equation 4 for one history without padding: concepts [n, d]."""
     vector = concepts.mean(axis=0) if len(concepts) else np.zeros(concepts.shape[1])

@@ -9,7 +9,7 @@ import tensorflow as tf
 from causerec_tf import evaluation
 from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.ragged import ItemLists
-from causerec_tf.model import CauseRec
+from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings
 from tests import reference
 
@@ -32,7 +32,7 @@ def users_of(num_items, num_users=7):
 @pytest.mark.parametrize("num_items", [900, 1300, 30])  # also fewer than are asked for
 def test_model_and_popularity(num_items, exclude_seen, monkeypatch):
     monkeypatch.setattr(evaluation, "VECTORS_PER_BLOCK", 3)  # several blocks, the last of them short
-    model = CauseRec(Settings(embedding_dim=8, max_history=5), num_items)
+    model = compose(Settings(embedding_dim=8, max_history=5), num_items)
     users, histories = users_of(num_items)
     excluded = histories if exclude_seen else None
 
@@ -50,7 +50,7 @@ def test_model_and_popularity(num_items, exclude_seen, monkeypatch):
 @pytest.mark.parametrize("exclude_seen", [False, True])
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
 def test_a_table_in_parts_is_ranked_part_by_part(exclude_seen, similarity, monkeypatch):
-    model = CauseRec(Settings(embedding_dim=8, max_history=5, similarity=similarity), 900)
+    model = compose(Settings(embedding_dim=8, max_history=5, similarity=similarity), 900)
     table = model.item_embeddings()
     table[600:640] = table[20:60]  # ties across parts go to the lower index
     model.item_tower.table.assign(table)
@@ -80,7 +80,7 @@ def test_figures_are_means_over_users():
 @pytest.mark.parametrize("tower", ["mean", "comirec_sa"])
 def test_user_vectors_of_blocks_are_those_of_each_user_alone(tower, monkeypatch):
     monkeypatch.setattr(evaluation, "HISTORIES_PER_BLOCK", 3)  # several blocks, the last of them short
-    model = CauseRec(Settings(embedding_dim=8, max_history=5, tower=tower), 50)
+    model = compose(Settings(embedding_dim=8, max_history=5, tower=tower), 50)
     users, _ = users_of(50)
     vectors = evaluation.user_vectors(model, users.history)
     alone = np.concatenate([model.encode(users.history[u : u + 1]).numpy() for u in range(len(users))])

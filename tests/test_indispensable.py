@@ -7,7 +7,7 @@ from causerec_tf import indispensable
 from causerec_tf.data.holdout import EvaluationUsers, last_items
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.errors import InputError
-from causerec_tf.model import CauseRec
+from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings
 
 HISTORY = np.array([[3, 9, 9, 4, 0], [5, 0, 0, 0, 0], [1, 2, 3, 4, 5]], np.int32)
@@ -16,7 +16,7 @@ TARGET = np.array([7, 2, 30])
 
 @pytest.mark.parametrize("tower", ["mean", "gru4rec", "comirec_sa"])
 def test_support_equals_leaving_items_out_one_by_one(tower):
-    model = CauseRec(Settings(embedding_dim=8, max_history=5, tower=tower), 30)
+    model = compose(Settings(embedding_dim=8, max_history=5, tower=tower), 30)
     got = indispensable.indispensable(model, HISTORY, TARGET)
     table = model.item_embeddings()
 
@@ -42,7 +42,7 @@ def test_items_left_out_leave_no_gap():
 
 def test_removing_what_carries_the_list_replaces_more_than_chance():
     """Items of two kinds: one item alone points where the list lies, the others nowhere."""
-    model = CauseRec(Settings(embedding_dim=8, max_history=6), 400)
+    model = compose(Settings(embedding_dim=8, max_history=6), 400)
     rng = np.random.default_rng(0)
     table = 0.01 * rng.standard_normal([401, 8])
     table[0] = 0
@@ -64,7 +64,7 @@ def test_removing_what_carries_the_list_replaces_more_than_chance():
 
 
 def test_other_shapes_and_a_target_outside_the_catalogue_are_refused():
-    model = CauseRec(Settings(embedding_dim=8), 30)
+    model = compose(Settings(embedding_dim=8), 30)
     with pytest.raises(InputError, match=r"has shape \[3\] and target \[\]; wanted \[B, L\] and \[B\]"):
         indispensable.indispensable(model, [1, 2, 3], 5)
     with pytest.raises(InputError, match="not one of 1 to 30"):

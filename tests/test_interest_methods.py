@@ -1,17 +1,20 @@
 """CauseRec-Interest and CauseRec-H: the loss against NumPy, its gradient against finite differences."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from causerec_tf import encoding
-from causerec_tf.counterfactual import synthesis
-from causerec_tf.model import CauseRec
+from causerec_tf.counterfactual import synthesis as synthesis_layers
+from causerec_tf.counterfactual.methods import CounterfactualInterests
 from causerec_tf.optimizers import SparseAdam
+from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings
+from causerec_tf.towers.base import UserTower
 from tests import reference
 
-NUM_ITEMS, M, N, WEIGHTS = 60, 2, 4, {"co": 0.3, "ii": 0.7, "cm": 0.6, "cn": 0.4}
+NUM_ITEMS, M, N, WEIGHTS = 60, 2, 4, {"co": 0.3, "ii": 0.7, "cm": 0.6}
 SETTINGS = {
     "embedding_dim": 8,
     "max_history": 6,
@@ -24,7 +27,6 @@ SETTINGS = {
     "lambda_co": WEIGHTS["co"],
     "lambda_ii": WEIGHTS["ii"],
     "lambda_cm": WEIGHTS["cm"],
-    "lambda_cn": WEIGHTS["cn"],
 }
 LEVELS = {"interest": (0, 0), "hierarchical": (1, 2)}  # positives and negatives on the item level
 
@@ -32,17 +34,24 @@ both = pytest.mark.parametrize("method", LEVELS)
 
 
 def make(method, **changes):
-    model = CauseRec(Settings(method=method, **(SETTINGS | changes)), NUM_ITEMS)
+    model = compose(Settings(method=method, **(SETTINGS | changes)), NUM_ITEMS)
     model.compile(optimizer=SparseAdam(0.01, l2=1e-5, distinct_rows=True))
     model.optimizer.build(model.trainable_variables)
     return model
 
 
+def levels(model):
+    """The counterfactual parts on items and on interests."""
+    part = model.counterfactual
+    return (None, part) if isinstance(part, CounterfactualInterests) else (part.items, part.interests)
+
+
 def fill_memories(model):
-    if model.item_synthesis is not None:
-        model.item_synthesis.memory.enqueue(tf.range(40, NUM_ITEMS + 1))
+    on_items, on_interests = levels(model)
+    if on_items is not None:
+        on_items.synthesis.memory.enqueue(tf.range(40, NUM_ITEMS + 1))
     vectors = np.random.default_rng(9).normal(size=[50, 8]).astype(np.float32)
-    model.interest_synthesis.memory.enqueue(tf.constant(vectors))
+    on_interests.synthesis.memory.enqueue(tf.constant(vectors))
 
 
 def batch(size=6):
@@ -59,6 +68,7 @@ class Watched:
 
     def __init__(self, layer):
         self.layer, self.made, self.candidates = layer, None, None
+        self.num_positives, self.num_negatives = layer.num_positives, layer.num_negatives
 
     def draw_candidates(self, seed):
         self.candidates = self.layer.draw_candidates(seed)
@@ -72,16 +82,16 @@ class Watched:
 
 def loss_with_changes(model, inputs):
     """The loss, its gradients, and the replacements that were made on the two levels."""
-    on_items = Watched(model.item_synthesis) if model.item_synthesis is not None else None
-    on_interests = Watched(model.interest_synthesis)
-    object.__setattr__(model, "item_synthesis", on_items)
-    object.__setattr__(model, "interest_synthesis", on_interests)
+    watched = [Watched(part.synthesis) if part is not None else None for part in levels(model)]
+    for part, one in zip(levels(model), watched, strict=True):
+        if part is not None:
+            object.__setattr__(part, "synthesis", one)
     with tf.GradientTape() as tape:
         loss = model.compute_loss(inputs, training=True)
     weights = model.user_tower.attention.trainable_variables
     of_table, *of_weights = tape.gradient(loss, [model.item_tower.table, *weights])
     gradients = [tf.convert_to_tensor(of_table), *of_weights]
-    changes = [tf.nest.map_structure(np.array, one.made) if one else None for one in (on_items, on_interests)]
+    changes = [tf.nest.map_structure(np.array, one.made) if one else None for one in watched]
     return float(loss), [one.numpy() for one in gradients], changes
 
 
@@ -124,7 +134,6 @@ def twin_loss(table, w_1, w_2, mlp, inputs, item_changes, interest_changes):
             total += WEIGHTS["cm"] * np.mean([matching(one) for one in positives])
         total += WEIGHTS["co"] * reference.contrast_with_observation(user, positives, negatives, *exist)
         total += WEIGHTS["ii"] * reference.contrast_with_items(table[target], positives, negatives, *exist)
-        total += WEIGHTS["cn"] * reference.rank_over_negatives(user, table[target], negatives, exist[1])
     return total / len(inputs["target"])
 
 
@@ -132,8 +141,7 @@ def twin_loss(table, w_1, w_2, mlp, inputs, item_changes, interest_changes):
 def test_the_loss_equals_the_twin_and_its_gradient_finite_differences(method):
     model, inputs = make(method), batch()
     fill_memories(model)
-    layers = model.item_synthesis, model.interest_synthesis
-    assert (layers[0] is None) == (method == "interest")
+    assert (levels(model)[0] is None) == (method == "interest")
     loss, gradients, changes = loss_with_changes(model, inputs)
     for one, count in zip(changes, (sum(LEVELS[method]), M + N - sum(LEVELS[method])), strict=True):
         assert (one.replaced_BCR.shape[1] if one is not None else 0) == count
@@ -168,15 +176,19 @@ def test_means_by_difference_equal_means_written_out_with_their_gradients(method
     has_interests = tf.reduce_any(mask, axis=1)
     scores = tf.random.stateless_normal([len(mask), 5], [1, 2])
     results = []
-    for encode in (encoding.encode_interests_by_difference, encoding.encode_interests_written_out):
-        fresh = synthesis.InterestSynthesis(
+    encoder = model.user_tower.encoder
+    for encode in (
+        encoder.encode_counterfactuals,
+        functools.partial(UserTower.encode_counterfactuals, encoder),
+    ):
+        fresh = synthesis_layers.InterestSynthesis(
             num_positives=M, num_negatives=N, replacement_rate=0.5, memory_size=100, embedding_dim=8
         )
         fresh.memory.enqueue(tf.random.stateless_normal([50, 8], [5, 6]))
         with tf.GradientTape() as tape:
             interests = model.user_tower.attention(model.item_tower(inputs["history"]), mask)
             changes = fresh(interests, has_interests, scores, tf.constant([3, 4]))
-            users, others = encode(model.user_tower.encoder, interests, has_interests, changes)
+            users, others = encode(interests, model.user_tower.interest_mask(mask), changes)
             vectors = tf.concat([users[:, tf.newaxis], others], axis=1)
             total = tf.reduce_sum(tf.sin(vectors))
         gradients = tape.gradient(total, model.trainable_variables)
@@ -189,37 +201,41 @@ def test_means_by_difference_equal_means_written_out_with_their_gradients(method
 def test_items_as_interests_by_mean_equal_those_written_out_with_their_gradients():
     model, inputs = make("hierarchical"), batch()
     history, mask = inputs["history"], inputs["history"] != 0
-    model.item_synthesis.memory.enqueue(tf.range(40, NUM_ITEMS + 1))
+    synthesis = model.counterfactual.items.synthesis
+    synthesis.memory.enqueue(tf.range(40, NUM_ITEMS + 1))
     scores = tf.random.stateless_normal(history.shape, [1, 2])
-    candidates, seed = model.item_synthesis.draw_candidates(tf.constant([5, 6])), tf.constant([3, 4])
-    changes = model.item_synthesis(history, mask, inputs["target"], scores, candidates, seed)
-    written = synthesis.apply(history, changes.naming(candidates))
+    candidates, seed = synthesis.draw_candidates(tf.constant([5, 6])), tf.constant([3, 4])
+    changes = synthesis(history, mask, inputs["target"], scores, candidates, seed)
+    written = changes.naming(candidates).write_out(history)
 
-    def one_by_one(*_):
+    def one_by_one():
         return tf.stack([model.encode(one) for one in tf.unstack(written, axis=1)], axis=1)
 
     results = []
-    for encode in (
-        one_by_one,
-        encoding.encode_items_as_interests_by_mean,
-        encoding.encode_items_as_interests_written_out,
-    ):
+    tower = model.user_tower
+    by_mean = tower.encoder.encode_extracted
+    written_out = functools.partial(UserTower.encode_extracted, tower.encoder)
+    for extracted in (None, by_mean, written_out):
         with tf.GradientTape() as tape:
             vectors, (places, candidate_places) = model.item_tower.look_up_once(history, candidates)
             placed = changes.naming(candidate_places)
-            encoded = encode(model.user_tower, vectors, places, mask, placed)
+            if extracted is None:
+                encoded = one_by_one()
+            else:
+                object.__setattr__(tower.encoder, "encode_extracted", extracted)
+                encoded = tower.encode_counterfactuals(places, mask, placed, vectors)[1]
             total = tf.reduce_sum(tf.sin(encoded))
         gradients = tape.gradient(total, model.trainable_variables)
         results.append([encoded, *(tf.convert_to_tensor(one) for one in gradients)])
-    for want, by_mean, written_out in zip(*results, strict=True):
-        np.testing.assert_allclose(by_mean, want, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(written_out, want, rtol=1e-4, atol=1e-5)
+    for want, *others in zip(*results, strict=True):
+        for got in others:
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 @both
 def test_without_weights_or_with_empty_memories_the_gradient_is_that_of_matching_alone(method):
     inputs, gradients = batch(), []
-    for model in (make(method), make(method, lambda_co=0.0, lambda_ii=0.0, lambda_cm=0.0, lambda_cn=0.0)):
+    for model in (make(method), make(method, lambda_co=0.0, lambda_ii=0.0, lambda_cm=0.0)):
         with tf.GradientTape() as tape:
             loss = model.compute_loss(inputs, training=True)
         of_each = tape.gradient(loss, model.trainable_variables)

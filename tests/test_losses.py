@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from causerec_tf import losses
+from causerec_tf.errors import InputError
 from tests import reference
 
 rng = np.random.default_rng(0)
@@ -14,101 +15,16 @@ def normal(*shape):
     return rng.normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.1])
-@pytest.mark.parametrize("corrected", [False, True])
-def test_sampled_softmax_equals_its_twin(temperature, corrected):
-    users, targets, negatives = normal(5, 4), normal(5, 4), normal(7, 4)
-    target_ids, negative_ids = np.array([1, 2, 3, 4, 5]), np.array([3, 3, 9, 1, 8, 9, 6])
-    log_q_target, log_q = (normal(5), normal(7)) if corrected else (None, None)
-    got = losses.sampled_softmax(
-        users,
-        targets,
-        negatives,
-        target_ids_B=target_ids,
-        negative_ids_S=negative_ids,
-        target_log_expected_count_B=log_q_target,
-        negative_log_expected_count_S=log_q,
-        temperature=temperature,
+def inputs_of(users, targets, positives, negatives, positive_mask, negative_mask, matched=None):
+    """What a model would hand to a loss; histories and sampled negatives are not looked at."""
+    unused = tf.zeros([0])
+    return losses.LossInputs(
+        *(unused, unused, unused, unused, tf.convert_to_tensor(targets), unused, unused),
+        user_BD=tf.convert_to_tensor(users),
+        synthesised=losses.Counterfactuals(
+            *map(tf.convert_to_tensor, (positives, negatives, positive_mask, negative_mask)), lambda: matched
+        ),
     )
-    want = reference.sampled_softmax(
-        users, targets, negatives, target_ids, negative_ids, log_q_target, log_q, temperature
-    )
-    np.testing.assert_allclose(got, want, rtol=1e-5)
-
-
-def test_the_gradient_of_sampled_softmax_equals_what_tensorflow_derives():
-    users, targets, negatives = (tf.constant(normal(n, 4)) for n in (5, 5, 7))
-    target_ids, negative_ids = tf.constant([1, 2, 3, 4, 5]), tf.constant([3, 3, 9, 1, 8, 9, 6])
-    log_q = tf.constant(normal(7))
-    weights = tf.constant(normal(5))
-
-    def plain():
-        positive = tf.reduce_sum(users * targets, axis=1, keepdims=True) / 0.5
-        negative = tf.matmul(users, negatives, transpose_b=True) / 0.5 - log_q
-        negative = tf.where(target_ids[:, None] == negative_ids[None, :], -1e30, negative)
-        return tf.reduce_logsumexp(tf.concat([positive, negative], axis=1), axis=1) - positive[:, 0]
-
-    def ours():
-        return losses.sampled_softmax(
-            users,
-            targets,
-            negatives,
-            target_ids_B=target_ids,
-            negative_ids_S=negative_ids,
-            negative_log_expected_count_S=log_q,
-            temperature=0.5,
-        )
-
-    results = []
-    for loss in (plain, ours):
-        with tf.GradientTape() as tape:
-            tape.watch([users, targets, negatives])
-            total = tf.reduce_sum(weights * loss())
-        results.append(tape.gradient(total, [users, targets, negatives]))
-    for want, got in zip(*results, strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
-
-
-def test_an_example_whose_every_negative_is_its_target_has_no_loss():
-    user = tf.constant(normal(1, 4))
-    with tf.GradientTape() as tape:
-        tape.watch(user)
-        loss = losses.sampled_softmax(
-            user, user, user, target_ids_B=tf.constant([3]), negative_ids_S=tf.constant([3])
-        )
-    np.testing.assert_array_equal(loss, 0.0)
-    np.testing.assert_array_equal(tape.gradient(loss, user), 0.0)
-
-
-def test_an_accidental_hit_is_as_if_it_had_not_been_drawn():
-    users, targets, negatives = (tf.constant(normal(1, 4)) for _ in range(3))
-    more = tf.concat([negatives, normal(1, 4)], axis=0)
-
-    def loss_and_gradient(negatives, ids):
-        with tf.GradientTape() as tape:
-            tape.watch(negatives)
-            loss = losses.sampled_softmax(
-                users, targets, negatives, target_ids_B=tf.constant([5]), negative_ids_S=tf.constant(ids)
-            )
-        return loss.numpy(), tape.gradient(loss, negatives).numpy()
-
-    loss, gradient = loss_and_gradient(negatives, [7])
-    loss_of_hit, gradient_of_hit = loss_and_gradient(more, [7, 5])
-    np.testing.assert_allclose(loss_of_hit, loss, rtol=1e-6)
-    np.testing.assert_allclose(gradient_of_hit[:1], gradient, rtol=1e-6)
-    np.testing.assert_array_equal(gradient_of_hit[1], 0.0)
-
-
-def test_sampled_softmax_is_finite_where_exponentials_overflow():
-    big = tf.constant([[200.0]])
-    loss = losses.sampled_softmax(
-        big, big, -big, target_ids_B=tf.constant([1]), negative_ids_S=tf.constant([2])
-    )
-    np.testing.assert_allclose(loss, 0.0, atol=1e-6)
-    loss = losses.sampled_softmax(
-        big, -big, big, target_ids_B=tf.constant([1]), negative_ids_S=tf.constant([2])
-    )
-    np.testing.assert_allclose(loss, 80_000.0)
 
 
 @pytest.mark.parametrize("exists", ["all", "some", "no positives", "no negatives"])
@@ -121,9 +37,8 @@ def test_contrasts_equal_their_twins(exists):
     negative_mask &= exists != "no negatives"
     masks = positive_mask, negative_mask
 
-    co = losses.contrast_with_observation(users, positives, negatives, *masks)
-    ii = losses.contrast_with_items(targets, positives, negatives, *masks)
-    cn = losses.rank_over_negatives(users, targets, negatives, negative_mask, temperature=0.5)
+    inputs = inputs_of(users, targets, positives, negatives, *masks)
+    co, ii = losses.contrast_with_observation(inputs), losses.contrast_with_items(inputs)
     for b in range(6):
         one = positives[b], negatives[b], positive_mask[b], negative_mask[b]
         want_co = reference.contrast_with_observation(users[b], *one)
@@ -131,8 +46,6 @@ def test_contrasts_equal_their_twins(exists):
         np.testing.assert_allclose(
             ii[b], reference.contrast_with_items(targets[b], *one), rtol=1e-5, atol=1e-6
         )
-        want_cn = reference.rank_over_negatives(users[b], targets[b], one[1], one[3], t=0.5)
-        np.testing.assert_allclose(cn[b], want_cn, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_masked_gets_no_gradient_and_changes_no_other():
@@ -143,9 +56,8 @@ def test_what_is_masked_gets_no_gradient_and_changes_no_other():
     def gradients(positives, negatives, *masks):
         with tf.GradientTape() as tape:
             tape.watch([positives, negatives])
-            loss = losses.contrast_with_observation(users, positives, negatives, *masks)
-            loss += losses.contrast_with_items(targets, positives, negatives, *masks)
-            loss += losses.rank_over_negatives(users, targets, negatives, masks[1])
+            inputs = inputs_of(users, targets, positives, negatives, *masks)
+            loss = losses.contrast_with_observation(inputs) + losses.contrast_with_items(inputs)
         return loss, *tape.gradient(loss, [positives, negatives])
 
     loss, of_positives, of_negatives = gradients(positives, negatives, *masks)
@@ -166,49 +78,21 @@ def test_an_unchanged_positive_has_a_finite_gradient():
     exists = tf.constant([[True]])
     with tf.GradientTape() as tape:
         tape.watch([users, positives])
-        loss = losses.contrast_with_observation(users, positives, negatives, exists, exists)
+        loss = losses.contrast_with_observation(inputs_of(users, users, positives, negatives, exists, exists))
     for gradient in tape.gradient(loss, [users, positives]):
         assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("power", [0.0, 1.0, 2.0, 1.5])
-def test_label_aware_attention_equals_its_twin(power):
-    interests, target = rng.normal(size=[6, 4, 5]), rng.normal(size=[6, 5])
-    made = losses.label_aware_attention(tf.constant(interests), tf.constant(target), power)
-    for b in range(6):
-        want = reference.label_aware_attention(interests[b], target[b], power)
-        np.testing.assert_allclose(made[b], want, rtol=1e-6)
+def test_the_positives_mean_matching_loss_is_that_of_those_that_exist():
+    matched = tf.constant([[1.0, 3.0], [5.0, 9.0], [7.0, 8.0]])
+    mask = [[True, True], [True, False], [False, False]]
+    empty = np.zeros([3, 2, 4], np.float32), np.zeros([3, 0, 4], np.float32), mask, np.zeros([3, 0], bool)
+    inputs = inputs_of(normal(3, 4), normal(3, 4), *empty, matched=matched)
+    np.testing.assert_allclose(losses.match_positives(inputs), [2.0, 5.0, 0.0])
 
 
-@pytest.mark.parametrize("power", [0.5, 0.9, 2.0])
-def test_label_aware_attention_has_a_gradient_where_an_interest_does_not_fit_at_all(power):
-    interests = tf.constant([[[1.0, 2.0], [0.0, 0.0]]])
-    with tf.GradientTape() as tape:
-        tape.watch(interests)
-        total = tf.reduce_sum(losses.label_aware_attention(interests, tf.constant([[1.0, 1.0]]), power))
-    assert np.isfinite(tape.gradient(total, interests)).all()
-
-
-def test_a_large_power_of_attention_takes_the_best_interest():
-    interests = tf.constant([[[1.0, 0.0], [0.0, 4.0], [-9.0, -9.0]]])
-    made = losses.label_aware_attention(interests, tf.constant([[1.0, 1.0]]), 10.0)
-    np.testing.assert_allclose(made, [[0.0, 4.0]], atol=1e-6)
-
-
-def test_the_nearest_interest_alone_gets_the_gradient():
-    interests, target = rng.normal(size=[5, 3, 4, 6]), rng.normal(size=[5, 6])
-    interests, target = tf.constant(interests), tf.constant(target)
-    with tf.GradientTape() as tape:
-        tape.watch([interests, target])
-        made = losses.nearest_interest(interests, target[:, tf.newaxis])
-        total = tf.reduce_sum(made * made)
-    of_interests, of_target = tape.gradient(total, [interests, target])
-    assert of_target is None
-    for b in range(5):
-        for e in range(3):
-            best = np.argmax(interests[b, e].numpy() @ target[b].numpy())
-            want = np.zeros([4, 6])
-            want[best] = 2 * interests[b, e, best]
-            np.testing.assert_allclose(made[b, e], interests[b, e, best], rtol=1e-6)
-            np.testing.assert_allclose(of_interests[b, e], want, rtol=1e-6)
-    np.testing.assert_allclose(losses.nearest_interest(interests[:, 0], target), made[:, 0])
+def test_a_loss_that_wants_counterfactuals_of_a_model_without_them_says_so():
+    unused = tf.zeros([0])
+    inputs = losses.LossInputs(*[unused] * 8)
+    with pytest.raises(InputError, match=r"no counterfactual part. Give it one, such as counterfactual="):
+        losses.contrast_with_items(inputs)

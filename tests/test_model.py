@@ -1,5 +1,6 @@
 """The composed model: both encodings agree, equation 11, what is switched off, what stops it."""
 
+import functools
 import gc
 import weakref
 
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from causerec_tf import encoding
-from causerec_tf.counterfactual import synthesis
 from causerec_tf.errors import InputError
-from causerec_tf.model import CauseRec, _Draw
+from causerec_tf.matching import SampledSoftmax
+from causerec_tf.model import _Draw
 from causerec_tf.optimizers import SparseAdam
+from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings
+from causerec_tf.towers.base import UserTower
 from causerec_tf.training import explain_non_finite
 from tests import reference
 
@@ -28,7 +30,7 @@ SMALL = {
 
 
 def make(**settings):
-    model = CauseRec(Settings(**SMALL, **settings), NUM_ITEMS)
+    model = compose(Settings(**SMALL, **settings), NUM_ITEMS)
     model.compile(optimizer=SparseAdam(0.01, l2=1e-5, distinct_rows=True))
     model.optimizer.build(model.trainable_variables)
     return model
@@ -44,26 +46,29 @@ def batch(seed=0, size=16):
 
 def kept_changes(model):
     """A list to which each step adds what its synthesis replaces, by item ids."""
-    made, synthesise = [], model.item_synthesis.call
+    made, synthesise = [], model.counterfactual.synthesis.call
 
     def keep(*arguments, candidates_P, **others):
         changes = synthesise(*arguments, candidates_P=candidates_P, **others)
         made.append(changes.naming(candidates_P))
         return changes
 
-    model.item_synthesis.call = keep
+    model.counterfactual.synthesis.call = keep
     return made
 
 
 @pytest.mark.parametrize("nearest_of", [1, 4])  # sums of runs; sums of any substitutes
 def test_both_encodings_agree_with_their_gradients(nearest_of):
     model, inputs = make(method="item", nearest_of=nearest_of), batch()
-    model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+    model.counterfactual.synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
     history = inputs["history"]
     scores = tf.random.stateless_normal(history.shape, [1, 2])
-    candidates, seed = model.item_synthesis.draw_candidates(tf.constant([5, 6])), tf.constant([3, 4])
+    candidates, seed = (
+        model.counterfactual.synthesis.draw_candidates(tf.constant([5, 6])),
+        tf.constant([3, 4]),
+    )
     vectors = model.item_tower(history), model.item_tower(candidates)
-    changes = model.item_synthesis(
+    changes = model.counterfactual.synthesis(
         history, history != 0, inputs["target"], scores, candidates, seed, *vectors
     )
     replacements = changes.naming(candidates)
@@ -72,18 +77,18 @@ def test_both_encodings_agree_with_their_gradients(nearest_of):
     def with_(encode):
         vectors, (history_places, candidate_places) = model.item_tower.look_up_once(history, candidates)
         placed = changes.naming(candidate_places)
-        users, others = encode(model.user_tower, vectors, history_places, history != 0, placed)
+        users, others = encode(history_places, history != 0, placed, vectors)
         return tf.concat([users[:, tf.newaxis], others], axis=1)
 
     def slowly():
-        written = synthesis.apply(history, replacements)
+        written = replacements.write_out(history)
         return tf.stack([model.encode(history), *map(model.encode, tf.unstack(written, axis=1))], axis=1)
 
     def by_difference():
-        return with_(encoding.encode_by_difference)
+        return with_(model.user_tower.encode_counterfactuals)
 
     def written_out():
-        return with_(encoding.encode_written_out)
+        return with_(functools.partial(UserTower.encode_counterfactuals, model.user_tower))
 
     results = []
     for encode in (slowly, by_difference, written_out):
@@ -118,26 +123,26 @@ def test_an_empty_memory_gives_the_gradient_of_the_base(nearest_of):
         *((tower, "full") for tower in ("mind", "comirec_sa", "comirec_dr")),
     ],
 )
-def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower, sampler):
+def test_the_loss_is_equation_11_and_our_loss_of_positives(tower, sampler):
     """Twin: vectors from the tower (tested by itself), losses from NumPy, sums by hand.
 
     Of several vectors the matching losses take MIND's attention for MIND, and otherwise, as the contrasts do
     for each history, the one with the largest inner product with the target.
     """
-    weights = {"lambda_co": 0.3, "lambda_ii": 0.7, "lambda_cm": 0.6, "lambda_cn": 0.4}
+    weights = {"lambda_co": 0.3, "lambda_ii": 0.7, "lambda_cm": 0.6}
     sharp = {"temperature": 0.5, "attention_power": 2.0}
     model = make(method="item", sampler=sampler, tower=tower, **sharp, **weights)
     inputs = batch()
-    model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+    model.counterfactual.synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
     history, target = inputs["history"], inputs["target"]
     made = kept_changes(model)
     loss = float(model.compute_loss(inputs, training=True))
 
     table = model.item_tower.table.numpy()
-    written = synthesis.apply(history, made[0])
+    written = made[0].write_out(history)
     vectors = np.stack([model.encode(history), *map(model.encode, tf.unstack(written, axis=1))], axis=1)
     exists = made[0].exists_BC.numpy()
-    ids = model._draw_negatives(tf.constant(0)).ids_S.numpy()
+    ids = drawn_negatives(model, 0)
     if sampler == "full":
         np.testing.assert_array_equal(ids, np.arange(1, NUM_ITEMS + 1))
     want = 0.0
@@ -172,10 +177,13 @@ def test_the_loss_is_equation_11_and_our_losses_of_positives_and_negatives(tower
         one = of_histories[1:3], of_histories[3:], exists[b, :2], exists[b, 2:]
         want += 0.3 * reference.contrast_with_observation(of_histories[0], *one)
         want += 0.7 * reference.contrast_with_items(wanted, *one)
-        behind = wanted, of_histories[3:], exists[b, 2:]
-        want += 0.4 * reference.rank_over_negatives(of_histories[0], *behind, t=0.5)
     np.testing.assert_allclose(loss, want / len(target), rtol=1e-4)
     assert {0, 2} <= set(exists[:, :2].sum(axis=1))
+
+
+def drawn_negatives(model, step):
+    seed = model._seed(_Draw.NEGATIVES, tf.constant(step, tf.int64))
+    return model.retrieval.draw(NUM_ITEMS, seed).ids_S.numpy()
 
 
 def log_expected_count(ids):
@@ -186,11 +194,11 @@ def log_expected_count(ids):
 def test_every_step_and_every_run_draws_anew_and_a_step_again_the_same():
     def drawn(seed, step):
         model = make(method="item", seed=seed)
-        model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+        model.counterfactual.synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
         made = kept_changes(model)
         model.compute_loss(batch() | {"step": tf.constant(step, tf.int64)}, training=True)
         return (
-            model._draw_negatives(tf.constant(step, tf.int64)).ids_S.numpy(),
+            drawn_negatives(model, step),
             made[0].positions_BCR.numpy(),
             made[0].substitutes_BCR.numpy(),
         )
@@ -208,17 +216,17 @@ def test_every_step_and_every_run_draws_anew_and_a_step_again_the_same():
 
 
 @pytest.mark.parametrize("scores", ["target", "random"])
-def test_the_lot_decides_without_a_look_at_any_vector(scores):
+def test_random_scores_choose_without_a_look_at_any_vector(scores):
     """The control: the same draws choose the same positions, whatever the item vectors have become."""
     inputs, chosen = batch(), []
     for seed in (0, 1):  # of the vectors
         model = make(method="item", concept_scores=scores)
         model.item_tower.table.assign(tf.random.stateless_normal(model.item_tower.table.shape, [seed, 0]))
-        model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+        model.counterfactual.synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
         history, target, step = inputs["history"], inputs["target"], tf.constant([3, 4])
-        scored = model._scores(model.item_tower(history), model.item_tower(target), step)
-        candidates = model.item_synthesis.draw_candidates(step)
-        made = model.item_synthesis(history, history != 0, target, scored, candidates, step)
+        scored = model.counterfactual.scores(model.item_tower(history), model.item_tower(target), step)
+        candidates = model.counterfactual.synthesis.draw_candidates(step)
+        made = model.counterfactual.synthesis(history, history != 0, target, scored, candidates, step)
         chosen.append(np.where(made.replaced_BCR, made.positions_BCR, -1))
     assert np.array_equal(*chosen) == (scores == "random")
 
@@ -227,14 +235,14 @@ def test_the_nearest_are_found_by_the_item_vectors_of_the_step():
     """Items i and i + 30 lie in one direction: where all candidates are compared, one replaces the other."""
     model, inputs = make(method="item", nearest_of=1000), batch()
     angles = np.arange(NUM_ITEMS + 1) % 30 * 2 * np.pi / 30
-    table = np.zeros([NUM_ITEMS + 1, model.settings.embedding_dim], np.float32)
+    table = np.zeros([NUM_ITEMS + 1, model.item_tower.embedding_dim], np.float32)
     table[1:, 0], table[1:, 1] = np.cos(angles[1:]), np.sin(angles[1:])
     model.item_tower.table.assign(table)
-    model.item_synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+    model.counterfactual.synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
     made = kept_changes(model)
     model.compute_loss(inputs)
     histories = np.repeat(inputs["history"].numpy()[:, np.newaxis], 5, axis=1)
-    written, targets = synthesis.apply(inputs["history"], made[0]).numpy(), inputs["target"].numpy()
+    written, targets = made[0].write_out(inputs["history"]).numpy(), inputs["target"].numpy()
     twins = np.where(histories > 30, histories - 30, histories + 30)
     has_twin = (histories > 0) & (twins != targets[:, np.newaxis, np.newaxis])
     changed = (written != histories) & has_twin
@@ -247,9 +255,8 @@ def test_weights_of_zero_switch_their_parts_off():
     assert set(make(method="item", lambda_co=0.0)._means) == {"matching", "ii"}
     assert set(make(method="item", lambda_ii=0.0)._means) == {"matching", "co"}
     assert set(make(method="item", lambda_co=0.0, lambda_ii=0.0, lambda_cm=1.0)._means) == {"matching", "cm"}
-    assert set(make(method="item", lambda_co=0.0, lambda_ii=0.0, lambda_cn=1.0)._means) == {"matching", "cn"}
     base = make()
-    assert set(base._means) == {"matching"} and base.item_synthesis is None
+    assert set(base._means) == {"matching"} and base.counterfactual is None
     # With both off, CauseRec-Item takes the base's step.
     off = make(method="item", lambda_co=0.0, lambda_ii=0.0)
     for step in range(3):
@@ -289,7 +296,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         tf.function(model.train_step)(batch(1))
     np.testing.assert_array_equal(model.user_tower.trainable_variables[0], kernel)
-    text = str(explain_non_finite(caught.value.message, model.settings))
+    text = str(explain_non_finite(caught.value.message, Settings()))
     assert "not finite at step 2" in text and "matching=nan" in text and "--learning_rate" in text
 
 
@@ -299,15 +306,15 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(monkeypatch):
         return values, lambda upstream: upstream * float("inf")
 
     model = make(method="base")
-    matching = model._matching
-    monkeypatch.setattr(model, "_matching", lambda *inputs: steep(matching(*inputs)))
+    retrieval, matching = model.retrieval, SampledSoftmax.__call__
+    monkeypatch.setattr(type(retrieval), "__call__", lambda self, *inputs: steep(matching(self, *inputs)))
     before = [variable.numpy() for variable in model.trainable_variables]
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         tf.function(model.train_step)(batch())
     for variable, value in zip(model.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
     assert "the gradient is not finite at step 1. " in str(
-        explain_non_finite(caught.value.message, model.settings)
+        explain_non_finite(caught.value.message, Settings())
     )
 
 
@@ -353,5 +360,5 @@ def test_a_full_softmax_that_fits_no_machine_is_refused(changes, histories):
     with pytest.raises(
         InputError, match=f"--sampler=full with {histories} histories a step and {largest + 1:,}"
     ):
-        CauseRec(settings, largest + 1)
-    CauseRec(settings, largest)
+        compose(settings, largest + 1)
+    compose(settings, largest)

@@ -111,8 +111,8 @@ def test_the_parts_do_not_know_each_other(part):
         assert known == set(), module
 
 
-@pytest.mark.parametrize("part", [*SHARED, "settings"])
-def test_what_all_may_know_and_the_settings_know_nothing_but_errors_and_numpy(part):
+@pytest.mark.parametrize("part", SHARED)
+def test_what_all_may_know_knows_nothing_but_errors_and_numpy(part):
     foreign = {
         name
         for name in imported_by(FILES[f"causerec_tf.{part}"])
@@ -120,6 +120,12 @@ def test_what_all_may_know_and_the_settings_know_nothing_but_errors_and_numpy(pa
         and not any(is_within(name, one) for one in ("causerec_tf.errors", "numpy"))
     }
     assert foreign == set()
+
+
+@pytest.mark.parametrize("module", ["settings", "flagfiles"])
+def test_a_wrong_setting_does_not_wait_for_tensorflow(module):
+    done = python(f"import sys, causerec_tf.{module}; print('tensorflow' in sys.modules)")
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -130,7 +136,8 @@ def test_the_studies_do_not_know_each_other(study):
 
 def test_the_library_knows_neither_scripts_nor_export_nor_flags():
     for module, path in FILES.items():
-        if is_within(module, "causerec_tf"):
+        # It parses flags of its own, none of a process.
+        if is_within(module, "causerec_tf") and module != "causerec_tf.flagfiles":
             foreign = {
                 name
                 for name in imported_by(path)

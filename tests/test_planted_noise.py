@@ -6,7 +6,7 @@ import pytest
 from causerec_tf import planted_noise
 from causerec_tf.data import holdout, synthetic
 from causerec_tf.errors import InputError
-from causerec_tf.model import CauseRec
+from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings
 from tests.worlds import write_world
 
@@ -93,7 +93,7 @@ def test_worlds_that_are_no_twins_are_refused(twins, tmp_path):
 def test_detection_equals_a_loop_over_users(twins):
     worlds, datasets = twins
     world, dataset = worlds["noisy"], datasets["noisy"]
-    model = CauseRec(Settings(embedding_dim=8, max_history=7), dataset.num_items)
+    model = compose(Settings(embedding_dim=8, max_history=7), dataset.num_items)
     got = planted_noise.detection(model, dataset, world)
     number = {item: place for place, item in enumerate(dataset.item_ids(), start=1)}
     table = model.item_embeddings()

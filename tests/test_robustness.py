@@ -9,7 +9,7 @@ from causerec_tf import disturbances, evaluation, robustness
 from causerec_tf.data.holdout import EvaluationUsers, last_items
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.errors import InputError
-from causerec_tf.model import CauseRec
+from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings
 from tests import reference
 
@@ -30,11 +30,11 @@ def some_users(max_history):
 
 
 def test_conditions_equal_the_definitions_and_every_system_meets_the_same_clicks():
-    model = CauseRec(Settings(embedding_dim=8, max_history=6), NUM_ITEMS)
+    model = compose(Settings(embedding_dim=8, max_history=6), NUM_ITEMS)
     users = some_users(6)
     frequencies = np.arange(NUM_ITEMS)[::-1]
     got = robustness.measure(model, users, frequencies, rates=(0.4,), num_draws=2, seed=9)
-    other = CauseRec(Settings(embedding_dim=4, max_history=3, seed=1), NUM_ITEMS)
+    other = compose(Settings(embedding_dim=4, max_history=3, seed=1), NUM_ITEMS)
     beside = robustness.measure(other, some_users(3), frequencies, rates=(0.4,), num_draws=2, seed=9)
     assert got.digest == beside.digest and got.attacked == beside.attacked
     assert [one.kind for one in got.conditions] == [

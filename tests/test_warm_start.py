@@ -8,7 +8,7 @@ import pytest
 
 from causerec_tf import new_items, records, runs, training, warm_start
 from causerec_tf.errors import InputError
-from causerec_tf.model import CauseRec
+from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings
 from tests.worlds import write_events
 
@@ -55,7 +55,7 @@ def warm_settings(place, **changes):
 def test_rows_follow_the_ids_and_the_new_item_its_histories(earlier):
     place, (yesterday, today), trained = earlier
     start = warm_start.read(warm_settings(place), today)
-    model = CauseRec(warm_settings(place, seed=3), today.num_items)
+    model = compose(warm_settings(place, seed=3), today.num_items)
     start.put_into(model)
     old, new = trained.item_embeddings(), model.item_embeddings()
     there, here = yesterday.item_ids(), today.item_ids()
@@ -92,7 +92,7 @@ def test_an_item_without_history_starts_at_random_as_long_as_the_others(earlier)
     place, (_, today), _ = earlier
     start = warm_start.read(warm_settings(place), today)
     start = dataclasses.replace(start, is_placed=np.zeros_like(start.is_placed))
-    model = CauseRec(warm_settings(place), today.num_items)
+    model = compose(warm_settings(place), today.num_items)
     initial = model.item_embeddings()
     start.put_into(model)
     row = today.item_ids().index(NEW) + 1
@@ -103,8 +103,8 @@ def test_an_item_without_history_starts_at_random_as_long_as_the_others(earlier)
 @pytest.mark.parametrize("tower", ["youtube_dnn", "gru4rec", "sasrec", "mind", "comirec_sa", "comirec_dr"])
 def test_every_tower_is_taken_over_whole(earlier, tower):
     _, (_, today), _ = earlier
-    one = CauseRec(dataclasses.replace(TINY, tower=tower, seed=1), today.num_items)
-    other = CauseRec(dataclasses.replace(TINY, tower=tower, seed=2), today.num_items)
+    one = compose(dataclasses.replace(TINY, tower=tower, seed=1), today.num_items)
+    other = compose(dataclasses.replace(TINY, tower=tower, seed=2), today.num_items)
     is_kept = np.arange(today.num_items + 1) > 0
     weights = [weight.numpy() for weight in one.user_tower.weights]
     start = warm_start.WarmStart(one.item_embeddings(), is_kept, ~is_kept, weights, {})

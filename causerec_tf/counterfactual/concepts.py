@@ -26,7 +26,9 @@ class RankedConcepts(NamedTuple):
         return rank_BL < self.num_indispensable_B[:, tf.newaxis]
 
 
-def scores(concepts_BLD: tf.Tensor, target_BD: tf.Tensor) -> tf.Tensor:
+def scores_by_target(
+    concepts_BLD: tf.Tensor, target_BD: tf.Tensor, seed: tf.Tensor | None = None
+) -> tf.Tensor:
     """Equations 5 and 8: the inner product of each concept with the target.
 
     For the interests `C = A^T X` of equation 7 this is equation 8, since `A^T phi(X, y) = phi(A^T X, y)` for
@@ -35,11 +37,28 @@ def scores(concepts_BLD: tf.Tensor, target_BD: tf.Tensor) -> tf.Tensor:
     Args:
       concepts_BLD: float [B, L, d].
       target_BD: float [B, d].
+      seed: not used: nothing is drawn.
 
     Returns:
       float [B, L]. No gradient passes: the scores choose, they are not trained.
     """
+    del seed
     return tf.stop_gradient(tf.linalg.matvec(concepts_BLD, target_BD))
+
+
+def random_scores(concepts_BLD: tf.Tensor, target_BD: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """The control of `scores_by_target`: uniform scores, which make the synthesis a plain augmentation.
+
+    Args:
+      concepts_BLD: float [B, L, d]; only its shape is used.
+      target_BD: not used.
+      seed: int [2], of this step's draws.
+
+    Returns:
+      float [B, L].
+    """
+    del target_BD
+    return tf.random.stateless_uniform(tf.shape(concepts_BLD)[:2], tf.random.fold_in(seed, 2))
 
 
 def rank(scores_BL: tf.Tensor, mask_BL: tf.Tensor) -> RankedConcepts:

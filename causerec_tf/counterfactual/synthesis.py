@@ -5,12 +5,11 @@ histories (the M positives first), R replacements at most in one of them, P cand
 cut into G runs of R or G blocks of T, Q positions that a block is for.
 """
 
-from typing import NamedTuple
-
 import tensorflow as tf
 
 from causerec_tf.counterfactual import concepts, positions
 from causerec_tf.counterfactual.memory import ConceptMemory
+from causerec_tf.counterfactual.replacements import Replacements, Runs
 
 # How many runs of candidates are tried for a history.
 RUNS_PER_HISTORY = 4
@@ -20,49 +19,6 @@ RUNS_PER_HISTORY = 4
 # are touched: one that nothing takes has the gradient 0, but still decays and moves on by its momentum. Of
 # 16,376 rows of a step these were 73 (batches of 1,024, near substitutes, Yelp2018's size).
 CANDIDATES_A_STEP = 4096
-
-
-class Runs(NamedTuple):
-    """Runs of candidates, of which histories take the beginning.
-
-    Attributes:
-      items_GR: int32 [G, R], which candidates are in each run, or what `naming` made of that.
-      taken_BC: int32 [B, C], which run a counterfactual takes.
-    """
-
-    items_GR: tf.Tensor
-    taken_BC: tf.Tensor
-
-
-class Replacements(NamedTuple):
-    """What the C counterfactual histories change in the original, and nothing of what they keep.
-
-    Attributes:
-      positions_BCR: int32 [B, C, R], positions in the history, or among the interests.
-      substitutes_BCR: int32 [B, C, R], which of the candidates are put there, or what `naming` made of that:
-        item ids, or places; or float [B, C, R, d], interests.
-      replaced_BCR: bool [B, C, R], which of these replacements take place. The positions of those are
-        distinct within a history; the others mean nothing.
-      runs: where the substitutes are the beginnings of runs, these: what only needs the sum of a history's
-        substitutes finds it in them without going through all of these.
-    """
-
-    positions_BCR: tf.Tensor
-    substitutes_BCR: tf.Tensor
-    replaced_BCR: tf.Tensor
-    runs: Runs | None = None
-
-    @property
-    def exists_BC(self) -> tf.Tensor:
-        """Which counterfactual histories had something replaced, bool [B, C]."""
-        return tf.reduce_any(self.replaced_BCR, axis=-1)
-
-    def naming(self, candidates_P: tf.Tensor) -> "Replacements":
-        """The same with each substitute named by what stands at its number in `candidates_P`, int32 [P]."""
-        runs = self.runs
-        if runs is not None:
-            runs = runs._replace(items_GR=tf.gather(candidates_P, runs.items_GR))
-        return self._replace(substitutes_BCR=tf.gather(candidates_P, self.substitutes_BCR), runs=runs)
 
 
 class ItemSynthesis(tf.keras.layers.Layer):
@@ -174,7 +130,7 @@ class ItemSynthesis(tf.keras.layers.Layer):
         The candidates, each an independent draw, are cut into G runs of R, and a history that replaces q
         items takes the first q of a run, up to the first that is the target or its position's original: from
         there on positions keep their items. So what comes in is a beginning of a run, and the sums that a
-        mean needs are made once for all histories (`encoding`).
+        mean needs are made once for all histories (`Replacements.sums`).
         """
         num_rows, (num_histories, most) = tf.shape(chosen_BCR)[0], chosen_BCR.shape[1:]
         # Of a history that replaces more than there are candidates, some come in several times.
@@ -304,25 +260,3 @@ def _collect(values_GQ: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
 def _fits(item_BCR, original_BCR, target_B11) -> tf.Tensor:
     # An empty memory gives padding, which fits nowhere.
     return (item_BCR != original_BCR) & (item_BCR != target_B11) & (item_BCR != 0)
-
-
-def apply(history_BL: tf.Tensor, replacements: Replacements) -> tf.Tensor:
-    """Writes the counterfactual histories out.
-
-    Args:
-      history_BL: [B, L] or [B, L, d], the original concepts: item ids, or interests.
-      replacements: what the C histories change.
-
-    Returns:
-      [B, C, L] or [B, C, L, d].
-    """
-    num_histories = replacements.replaced_BCR.shape[1]
-    histories_BCL = tf.repeat(history_BL[:, tf.newaxis], num_histories, axis=1)
-    replaced = tf.where(replacements.replaced_BCR)
-    rows_and_histories = tf.cast(replaced[:, :2], tf.int32)
-    positions = tf.gather_nd(replacements.positions_BCR, replaced)
-    return tf.tensor_scatter_nd_update(
-        histories_BCL,
-        tf.concat([rows_and_histories, positions[:, tf.newaxis]], axis=1),
-        tf.gather_nd(replacements.substitutes_BCR, replaced),
-    )

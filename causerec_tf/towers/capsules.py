@@ -6,6 +6,7 @@ Shapes: B examples, L history positions, d vector size, K interests (capsules).
 import tensorflow as tf
 
 from causerec_tf.towers import positions
+from causerec_tf.towers.base import UserTower
 from causerec_tf.towers.seeds import seed_of
 
 ITERATIONS = 3  # of the routing, in both papers
@@ -42,7 +43,7 @@ def route(votes: tf.Tensor, mask_BL: tf.Tensor, logits_BKL: tf.Tensor) -> tf.Ten
     return _squash(_weighted_sum(weights_BKL, votes))
 
 
-class MINDTower(tf.keras.layers.Layer):
+class MINDTower(UserTower):
     """MIND's encoder: routing with one bilinear map S for all interests, then a ReLU layer on each.
 
         v_l = S x_l,   user vectors = ReLU(W c_k + b)
@@ -64,7 +65,7 @@ class MINDTower(tf.keras.layers.Layer):
           seed: of the initial weights and logits.
           **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the products with S and W.
         """
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.embedding_dim = embedding_dim
         self.num_interests = num_interests
         self.max_history = max_history
@@ -113,7 +114,7 @@ class MINDTower(tf.keras.layers.Layer):
         return tf.cast(self._project(capsules_BKD), tf.float32)
 
 
-class ComiRecDRTower(tf.keras.layers.Layer):
+class ComiRecDRTower(UserTower):
     """ComiRec's routing: each interest and position has a transformation of its own.
 
         v_kl = W_kl x_l,   user vectors = c_k
@@ -141,7 +142,7 @@ class ComiRecDRTower(tf.keras.layers.Layer):
           seed: of the initial weights.
           **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the transformations.
         """
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.embedding_dim = embedding_dim
         self.num_interests = num_interests
         self.max_history = max_history

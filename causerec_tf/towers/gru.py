@@ -2,10 +2,11 @@
 
 import tensorflow as tf
 
+from causerec_tf.towers.base import UserTower
 from causerec_tf.towers.seeds import seed_of
 
 
-class GRU4RecTower(tf.keras.layers.Layer):
+class GRU4RecTower(UserTower):
     """One GRU layer over the history; its state after the last real item, then a linear layer, d -> d.
 
     The GRU is that of Cho et al. (2014) in the form that cuDNN computes: the reset gate is applied to the
@@ -18,8 +19,6 @@ class GRU4RecTower(tf.keras.layers.Layer):
     loss.
     """
 
-    num_interests = 1
-
     def __init__(self, embedding_dim: int, *, seed: int = 0, **kwargs):
         """Makes the layers.
 
@@ -28,7 +27,7 @@ class GRU4RecTower(tf.keras.layers.Layer):
           seed: of the initial weights.
           **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the products.
         """
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.embedding_dim = embedding_dim
         self._recurrent = tf.keras.layers.GRU(
             embedding_dim,

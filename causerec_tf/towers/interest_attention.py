@@ -5,6 +5,7 @@ Shapes: B examples, L history positions, d vector size, K interest concepts, d_a
 
 import tensorflow as tf
 
+from causerec_tf.towers.base import Changes, UserTower
 from causerec_tf.towers.seeds import seed_of
 
 
@@ -71,58 +72,63 @@ def pool(concepts_BLD: tf.Tensor, logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> 
 
 
 def weights_of(logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-    """The softmax over the items, float [B, L, K]; zeros for padding, also where all is padding."""
+    """The softmax over the items, float [..., L, K]; zeros for padding, also where all is padding."""
     mask_BL1 = mask_BL[..., tf.newaxis]
-    weights_BLK = tf.nn.softmax(tf.where(mask_BL1, logits_BLK, logits_BLK.dtype.min), axis=1)
+    weights_BLK = tf.nn.softmax(tf.where(mask_BL1, logits_BLK, logits_BLK.dtype.min), axis=-2)
     return weights_BLK * tf.cast(mask_BL1, tf.float32)
 
 
-class InterestTower(tf.keras.layers.Layer):
+class InterestTower(UserTower):
     """An encoder that reads the K interest concepts of a history instead of its items (section 3.3.4)."""
 
-    def __init__(self, attention: InterestAttention, encoder: tf.keras.layers.Layer, **kwargs):
+    reads_interests = True
+
+    def __init__(self, attention: InterestAttention, encoder: UserTower, **kwargs):
         """Puts the two together.
 
         Args:
           attention: from items to interest concepts.
-          encoder: any user tower: concepts [B, K, d] and mask [B, K] to user vectors.
+          encoder: any user tower; its concepts are the interests.
           **kwargs: of the Keras layer.
         """
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.attention = attention
         self.encoder = encoder
         self.num_interests = encoder.num_interests
+        self.has_unit_length = encoder.has_unit_length
 
     def build(self, input_shape) -> None:
-        """Makes every weight, so that a checkpoint finds them before the first call."""
+        """Makes every weight."""
         self.attention.build(None)
         self.encoder.build(None)
         super().build(input_shape)
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """Encodes histories.
+        """As in `UserTower`."""
+        return self.encoder(self.attention(concepts_BLD, mask_BL), self.interest_mask(mask_BL))
 
-        Args:
-          concepts_BLD: float [B, L, d], the items.
-          mask_BL: bool [B, L], which of them are real.
+    def interest_mask(self, mask_BL: tf.Tensor) -> tf.Tensor:
+        """Which interests are real, bool [B, K]: all of a history with a real item, otherwise none."""
+        has_interests_B1 = tf.reduce_any(mask_BL, axis=1, keepdims=True)
+        return tf.repeat(has_interests_B1, self.attention.num_concepts, axis=1)
 
-        Returns:
-          What the encoder gives, float [B, d] or [B, I, d] for one of I vectors.
+    def encode_counterfactuals(
+        self, history_BL: tf.Tensor, mask_BL: tf.Tensor, changes: Changes, vectors_UD: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As in `UserTower`; the interests of the counterfactuals are extracted anew.
+
+        An item's logits depend on nothing but the item, so they are computed once for each distinct one.
         """
-        return self.encode_interests(self.attention(concepts_BLD, mask_BL), tf.reduce_any(mask_BL, axis=1))
-
-    def encode_interests(self, interests_BKD: tf.Tensor, has_interests_B: tf.Tensor) -> tf.Tensor:
-        """Encodes interests.
-
-        Args:
-          interests_BKD: float [B, K, d].
-          has_interests_B: bool [B]: all interests of a user are real, or none is.
-
-        Returns:
-          What the encoder gives.
-        """
-        real_BK = tf.repeat(has_interests_B[:, tf.newaxis], self.attention.num_concepts, axis=1)
-        return self.encoder(interests_BKD, real_BK)
+        assert vectors_UD is not None, "its concepts are items"
+        users = self(tf.gather(vectors_UD, history_BL), mask_BL)
+        written_BCL = changes.write_out(history_BL)
+        logits_BCLK = tf.gather(self.attention.logits(vectors_UD), written_BCL)
+        weights_BCLK = weights_of(
+            logits_BCLK, tf.repeat(mask_BL[:, tf.newaxis], written_BCL.shape[1], axis=1)
+        )
+        has_interests_B = tf.reduce_any(mask_BL, axis=1)
+        given = weights_BCLK, has_interests_B, history_BL, changes, vectors_UD
+        return users, self.encoder.encode_extracted(*given)
 
 
 def _product(units: int, activation: str | None, seed: int, name: str, dtype) -> tf.keras.layers.Dense:

@@ -1,8 +1,12 @@
 """The item tower: one embedding table over the catalogue (g of equation 4)."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import tensorflow as tf
 
 PADDING = 0
+SIMILARITIES = ("dot", "cosine")
 
 
 class ItemTower(tf.keras.layers.Layer):
@@ -11,17 +15,24 @@ class ItemTower(tf.keras.layers.Layer):
     The padding row is zero and stays zero: its vectors are masked, so that no gradient reaches it.
     """
 
-    def __init__(self, num_items: int, embedding_dim: int, *, seed: int = 0, **kwargs):
+    def __init__(
+        self, num_items: int, embedding_dim: int, *, similarity: str = "dot", seed: int = 0, **kwargs
+    ):
         """Sets the table's size.
 
         Args:
           num_items: V, the catalogue's size without padding.
           embedding_dim: d.
+          similarity: how users are matched with items: `dot`, by the inner product, or `cosine`, for which
+            candidates have length one.
           seed: of the initial vectors, which are normal with standard deviation 1 / sqrt(d), so that
             they have length one on average.
           **kwargs: of the Keras layer.
         """
         super().__init__(**kwargs)
+        if similarity not in SIMILARITIES:
+            raise ValueError(f"similarity={similarity!r}: wanted one of {', '.join(SIMILARITIES)}.")
+        self.has_unit_length = similarity == "cosine"
         self.num_items = num_items
         self.embedding_dim = embedding_dim
         self._seed = seed
@@ -61,6 +72,18 @@ class ItemTower(tf.keras.layers.Layer):
         real = tf.cast(ids != PADDING, self.table.dtype)[..., tf.newaxis]
         # A gather from the table, or from the parts of one that is partitioned.
         return tf.nn.embedding_lookup(self.table, ids) * real
+
+    def as_candidates(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Vectors that `call` gave, as users are matched with them, float [..., d]."""
+        return tf.math.l2_normalize(vectors, axis=-1) if self.has_unit_length else vectors
+
+    def candidate_parts(self) -> Iterator[np.ndarray]:
+        """The vectors that users are matched with, float32 [V, d] in the consecutive parts of the table."""
+        for number, part in enumerate(self.parts):
+            vectors = part.numpy()[1 if number == 0 else 0 :]
+            if self.has_unit_length:
+                vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            yield vectors
 
     def look_up_once(self, *ids: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Looks each distinct item up once, whatever it is needed for.

@@ -6,10 +6,11 @@ Shapes: B examples, L history positions, d vector size, K interests, d_a width o
 import tensorflow as tf
 
 from causerec_tf.towers import interest_attention, positions
+from causerec_tf.towers.base import UserTower
 from causerec_tf.towers.seeds import seed_of
 
 
-class SelfAttentiveMultiInterestTower(tf.keras.layers.Layer):
+class SelfAttentiveMultiInterestTower(UserTower):
     """K vectors, each a mean of the items weighted by an attention of its own.
 
         A = softmax(W_2 tanh(W_1 (X + P)^T))^T,   user vectors = A^T X
@@ -28,7 +29,7 @@ class SelfAttentiveMultiInterestTower(tf.keras.layers.Layer):
           seed: of the initial weights.
           **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the products with W_1 and W_2.
         """
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.embedding_dim = embedding_dim
         self.num_interests = num_interests
         self.max_history = max_history

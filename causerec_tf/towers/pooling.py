@@ -1,19 +1,19 @@
-"""The paper's base encoder: mean over the real concepts, then an MLP (f of equation 4)."""
+"""The paper's base encoder: mean over the real concepts, then an MLP (f of equation 4).
+
+Shapes: as in `base`.
+"""
 
 import tensorflow as tf
 
+from causerec_tf.towers.base import Changes, UserTower
 from causerec_tf.towers.seeds import seed_of
 
 
-class MeanPoolingTower(tf.keras.layers.Layer):
+class MeanPoolingTower(UserTower):
     """`f(x) = MLP(mean of the real concepts)`, d -> 256 -> 256 -> d with ReLU, none after the last.
 
-    A mean is linear in its concepts. Whoever changes a few of them can therefore change the mean
-    instead of pooling again, and hand it to `project`; `is_mean_pooling` declares that.
+    A mean is linear in its concepts, so that counterfactual histories cost what they change.
     """
-
-    num_interests = 1
-    is_mean_pooling = True
 
     def __init__(self, embedding_dim: int, *, hidden_units=(256, 256), seed: int = 0, **kwargs):
         """Makes the MLP.
@@ -24,7 +24,7 @@ class MeanPoolingTower(tf.keras.layers.Layer):
           seed: of the initial weights.
           **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the MLP's products.
         """
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.embedding_dim = embedding_dim
         widths = [*hidden_units, embedding_dim]
         self._layers = [
@@ -60,6 +60,29 @@ class MeanPoolingTower(tf.keras.layers.Layer):
         total_BD = tf.linalg.matvec(concepts_BLD, real_BL, transpose_a=True)
         count_B = tf.maximum(tf.reduce_sum(real_BL, axis=-1), 1.0)
         return self.project(total_BD / count_B[:, tf.newaxis])
+
+    def encode_counterfactuals(
+        self, history_BL: tf.Tensor, mask_BL: tf.Tensor, changes: Changes, vectors_UD: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As in `UserTower`; changes the means instead of pooling again.
+
+        The histories are not put into one batch with their counterfactuals: the softmax, which needs no
+        others, would wait for the synthesis, much of which keeps one core busy and no more.
+        """
+        history_BLD = history_BL if vectors_UD is None else tf.gather(vectors_UD, history_BL)
+        sums_BCD = changes.sums(history_BLD, mask_BL, vectors_UD)
+        count_B = tf.maximum(tf.reduce_sum(tf.cast(mask_BL, sums_BCD.dtype), axis=1), 1.0)
+        others_BCD = self._project_each(sums_BCD / count_B[:, tf.newaxis, tf.newaxis])
+        return self(history_BLD, mask_BL), others_BCD
+
+    def encode_extracted(self, weights_BCLK, has_concepts_B, history_BL, changes, vectors_UD) -> tf.Tensor:
+        """As in `UserTower`; the mean of K weighted sums is one sum, by the mean of the K weights."""
+        weights_BCL = tf.reduce_mean(weights_BCLK, axis=3)
+        return self._project_each(changes.weighted_sums(weights_BCL, history_BL, vectors_UD))
+
+    def _project_each(self, pooled_BCD: tf.Tensor) -> tf.Tensor:
+        num_histories, width = pooled_BCD.shape[1:]
+        return tf.reshape(self.project(tf.reshape(pooled_BCD, [-1, width])), [-1, num_histories, width])
 
     def project(self, pooled: tf.Tensor) -> tf.Tensor:
         """The MLP alone, float32 [..., d] -> float32 [..., d]."""

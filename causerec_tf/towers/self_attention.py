@@ -6,12 +6,13 @@ Shapes: B examples, L history positions, d vector size, H heads, Q positions tha
 import tensorflow as tf
 
 from causerec_tf.towers import positions
+from causerec_tf.towers.base import UserTower
 from causerec_tf.towers.seeds import seed_of
 
 EPSILON = 1e-8  # of the layer normalisation, as in the published code
 
 
-class SASRecTower(tf.keras.layers.Layer):
+class SASRecTower(UserTower):
     """Learned positions, causal self-attention blocks, and the vector of the last real position.
 
     In the paper's form, which normalises before each part:
@@ -22,8 +23,6 @@ class SASRecTower(tf.keras.layers.Layer):
     The scale of the items is that of the published code. Positions are counted from the newest item, as
     there, where padding stands on the left. There is no dropout.
     """
-
-    num_interests = 1
 
     def __init__(
         self,
@@ -48,7 +47,7 @@ class SASRecTower(tf.keras.layers.Layer):
         Raises:
           ValueError: d cannot be divided among the heads.
         """
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         if embedding_dim % num_heads:
             raise ValueError(f"embedding_dim={embedding_dim}: wanted a multiple of num_heads={num_heads}.")
         self.embedding_dim = embedding_dim

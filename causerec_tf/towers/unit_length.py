@@ -2,39 +2,47 @@
 
 import tensorflow as tf
 
+from causerec_tf.towers.base import Changes, UserTower
 
-class UnitLengthTower(tf.keras.layers.Layer):
+
+class UnitLengthTower(UserTower):
     """Any user tower, its vectors divided by their L2 norm. A vector of zeros stays one."""
 
-    def __init__(self, tower: tf.keras.layers.Layer, **kwargs):
+    has_unit_length = True
+
+    def __init__(self, tower: UserTower, **kwargs):
         """Wraps a tower.
 
         Args:
-          tower: concepts [B, L, d] and mask [B, L] to user vectors.
+          tower: whose vectors are divided.
           **kwargs: of the Keras layer.
         """
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.tower = tower
         self.num_interests = tower.num_interests
-        self.is_mean_pooling = getattr(tower, "is_mean_pooling", False)
+        self.max_history = tower.max_history
 
     def build(self, input_shape) -> None:
-        """Makes every weight, so that a checkpoint finds them before the first call."""
+        """Makes every weight."""
         self.tower.build(input_shape)
         super().build(input_shape)
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """Encodes histories.
+        """As in `UserTower`; the vectors have length one along the last axis."""
+        return _unit(self.tower(concepts_BLD, mask_BL))
 
-        Args:
-          concepts_BLD: float [B, L, d].
-          mask_BL: bool [B, L], which concepts are real.
+    def encode_counterfactuals(
+        self, history_BL: tf.Tensor, mask_BL: tf.Tensor, changes: Changes, vectors_UD: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As in `UserTower`, as cheaply as the wrapped tower can."""
+        users, others = self.tower.encode_counterfactuals(history_BL, mask_BL, changes, vectors_UD)
+        return _unit(users), _unit(others)
 
-        Returns:
-          float [B, d] or [B, K, d], of length one along the last axis.
-        """
-        return tf.math.l2_normalize(self.tower(concepts_BLD, mask_BL), axis=-1)
+    def encode_extracted(self, weights_BCLK, has_concepts_B, history_BL, changes, vectors_UD) -> tf.Tensor:
+        """As in `UserTower`, as cheaply as the wrapped tower can."""
+        given = weights_BCLK, has_concepts_B, history_BL, changes, vectors_UD
+        return _unit(self.tower.encode_extracted(*given))
 
-    def project(self, pooled: tf.Tensor) -> tf.Tensor:
-        """What follows the mean, of a tower that declares `is_mean_pooling`; float [..., d] -> [..., d]."""
-        return tf.math.l2_normalize(self.tower.project(pooled), axis=-1)
+
+def _unit(vectors: tf.Tensor) -> tf.Tensor:
+    return tf.math.l2_normalize(vectors, axis=-1)

@@ -12,9 +12,9 @@ from typing import Any
 
 from absl import flags
 
+from causerec_tf import flagfiles
 from causerec_tf.errors import InputError
-from causerec_tf.settings import RECIPES, Settings
-from pipelines.command_line import settings_flags
+from causerec_tf.settings import RECIPE_LABELS, Settings
 
 MEASURES = ("test", "validation")
 PAPER_METRICS = tuple(f"{name}@{k}" for name in ("recall", "ndcg_target_order", "hr") for k in (20, 50))
@@ -181,9 +181,13 @@ def _runs_of(entry: Any, where: str, dataset: str, common: dict, runs: Path) -> 
         *as_flags(common, where),
         *as_flags(entry.get("flags", {}), where),
     ]
-    if "recipe" in entry and entry["recipe"] not in RECIPES:
-        raise InputError(f"{where}: recipe = {entry['recipe']!r}: wanted one of {', '.join(RECIPES)}.")
-    arguments += [f"--{name}={entry[name]}" for name in ("recipe", "variant") if name in entry]
+    if "recipe" in entry and entry["recipe"] not in RECIPE_LABELS:
+        raise InputError(f"{where}: recipe = {entry['recipe']!r}: wanted one of {', '.join(RECIPE_LABELS)}.")
+    arguments += [
+        f"--{flag}={entry[name]}"
+        for name, flag in (("recipe", "recipe_label"), ("variant", "variant"))
+        if name in entry
+    ]
     made = []
     for seed in entry["seeds"]:
         if not isinstance(seed, int) or isinstance(seed, bool):
@@ -209,10 +213,10 @@ def planned_run(arguments: Sequence[str], dataset: str, runs: Path, where: str) 
     """
     arguments = [*arguments, f"--dataset={dataset}"]
     try:
-        settings = settings_flags.parse([*arguments, f"--run={runs}"])
+        settings = flagfiles.parse([*arguments, f"--run={runs}"])
     except (flags.Error, InputError) as error:
         raise InputError(f"{where}: {error}") from error
-    name = f"{_system(settings)}-{settings.recipe}-{settings.seed}"
+    name = f"{_system(settings)}-{settings.recipe_label}-{settings.seed}"
     directory = str(runs / Path(dataset).absolute().name / name)
     settings = dataclasses.replace(settings, run=directory)
     return PlannedRun(name, settings, (*arguments, f"--run={directory}"))
@@ -220,7 +224,7 @@ def planned_run(arguments: Sequence[str], dataset: str, runs: Path, where: str) 
 
 def _add(rows: dict[tuple[str, str], Row], run: PlannedRun, where: str) -> None:
     """Puts a run into its row of the table."""
-    key = (_system(run.settings), run.settings.recipe)
+    key = (_system(run.settings), run.settings.recipe_label)
     others = rows[key].runs if key in rows else ()
     for other in others:
         if other.name == run.name:

@@ -4,7 +4,6 @@
 <output>/per_user/<run>.npz    metric -> float32 [test users], in the dataset's order
 """
 
-import dataclasses
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -162,8 +161,8 @@ def _departure(record: dict, path: Path, run: PlannedRun, dataset: Dataset) -> s
             f"{path} cannot be compared: {error} Remove it and run the plan again; a run whose directory is"
             " still there is measured again, not trained again."
         ) from error
-    asked = dataclasses.replace(run.settings, run="", dataset="")
-    return runs.difference(found, asked) or runs.difference_of_datasets(
+    # Systems that are compared have the same budget, so more epochs are another run here.
+    return runs.difference(found, run.settings, also=("epochs", "patience")) or runs.difference_of_datasets(
         record["dataset"]["fingerprint"], dataset
     )
 

@@ -13,7 +13,7 @@ def test_scores_are_inner_products_without_gradient():
     history, target = tf.constant(rng.normal(size=[3, 5, 4])), tf.constant(rng.normal(size=[3, 4]))
     with tf.GradientTape() as tape:
         tape.watch([history, target])
-        scores = concepts.scores(history, target)
+        scores = concepts.scores_by_target(history, target)
     for b in range(3):
         for position in range(5):
             want = sum(history[b, position].numpy() * target[b].numpy())

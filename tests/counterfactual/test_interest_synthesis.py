@@ -34,7 +34,7 @@ def inputs(seed=0):
 def test_only_the_right_half_changes_at_the_exact_count_to_whole_vectors_of_the_memory(rate):
     interests, has_interests, scores = inputs()
     changes = make(rate)(interests, has_interests, scores, tf.constant([1, 2]))
-    written = synthesis.apply(interests, changes).numpy()
+    written = changes.write_out(interests).numpy()
     assert written.shape == (BATCH, M + N, K, D)
     for b in range(BATCH):
         indispensable, dispensable = reference.halves(scores[b].numpy())

@@ -45,7 +45,7 @@ def graph_of(layer):
     def synthesise_in_graph(inputs, seed):
         candidates = layer.draw_candidates(seed)
         replacements = layer(*inputs, candidates, seed).naming(candidates)
-        return replacements, synthesis.apply(inputs[0], replacements)
+        return replacements, replacements.write_out(inputs[0])
 
     return synthesise_in_graph
 

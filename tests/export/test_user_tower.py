@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from causerec_tf.recipes import user_tower
 from causerec_tf.settings import PRECISIONS, TOWERS, Settings
-from causerec_tf.user_towers import user_tower
 from export.errors import BundleError
 from export.user_tower import export_user_tower
 from tests.export import toy

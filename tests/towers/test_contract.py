@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from causerec_tf import encoding
-from causerec_tf.counterfactual import synthesis
-from causerec_tf.model import CauseRec
+from causerec_tf.recipes import compose, user_tower
 from causerec_tf.settings import TOWERS, Settings
-from causerec_tf.user_towers import user_tower
 from export.user_tower import export_user_tower
 
 D, MAX_HISTORY, K = 8, 6, 3
@@ -162,21 +159,20 @@ def test_what_is_exported_answers_as_the_tower_does(tmp_path, name):
 def test_counterfactual_histories_are_encoded_as_if_one_by_one(name):
     """CauseRec-Item around the tower: the tower gives for each written-out history what it gives alone."""
     settings = dataclasses.replace(SETTINGS, tower=name, method="item", num_positives=1, num_negatives=2)
-    model = CauseRec(settings, 40)
-    model.item_synthesis.memory.enqueue(tf.range(1, 41))
+    model = compose(settings, 40)
+    synthesis = model.counterfactual.synthesis
+    synthesis.memory.enqueue(tf.range(1, 41))
     ids = np.random.default_rng(1).integers(1, 41, size=[len(LENGTHS), MAX_HISTORY])
     history = tf.constant(ids * histories()[1], tf.int32)
     scores = tf.random.stateless_normal(history.shape, [1, 2])
     target = tf.constant([3, 4, 5, 6])
-    candidates, seed = model.item_synthesis.draw_candidates(tf.constant([5, 6])), tf.constant([3, 4])
-    changes = model.item_synthesis(history, history != 0, target, scores, candidates, seed)
+    candidates, seed = synthesis.draw_candidates(tf.constant([5, 6])), tf.constant([3, 4])
+    changes = synthesis(history, history != 0, target, scores, candidates, seed)
     vectors, (history_places, candidate_places) = model.item_tower.look_up_once(history, candidates)
     placed, changes = changes.naming(candidate_places), changes.naming(candidates)
-    users, others = encoding.encode_written_out(
-        model.user_tower, vectors, history_places, history != 0, placed
-    )
+    users, others = model.user_tower.encode_counterfactuals(history_places, history != 0, placed, vectors)
     together = np.concatenate([users[:, tf.newaxis], others], axis=1)
-    written = np.concatenate([history[:, tf.newaxis], synthesis.apply(history, changes)], axis=1)
+    written = np.concatenate([history[:, tf.newaxis], changes.write_out(history)], axis=1)
     assert (written[:, 1:] != written[:, :1]).any()
     for b, length in enumerate(LENGTHS):
         for e in range(written.shape[1]):

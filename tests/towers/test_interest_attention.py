@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf.counterfactual import concepts
+from causerec_tf.recipes import user_tower
 from causerec_tf.settings import Settings
 from causerec_tf.towers.interest_attention import InterestAttention
-from causerec_tf.user_towers import user_tower
 from tests import reference
 
 D, K, WIDTH, LENGTHS = 6, 4, 5, [1, 3, 7]
@@ -37,7 +37,8 @@ def test_interests_equal_the_twin_and_padding_is_as_if_deleted():
 def test_scores_of_interests_are_equation_8():
     attention, (items, mask) = make(), histories()
     targets = np.random.default_rng(1).normal(size=[len(LENGTHS), D]).astype(np.float32)
-    scores = concepts.scores(attention(tf.constant(items), tf.constant(mask)), tf.constant(targets))
+    interests = attention(tf.constant(items), tf.constant(mask))
+    scores = concepts.scores_by_target(interests, tf.constant(targets))
     for b, length in enumerate(LENGTHS):
         weights = reference.interest_concepts(items[b, :length], *attention.get_weights())[0]
         want = reference.interest_scores(items[b, :length], weights, targets[b])

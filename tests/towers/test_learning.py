@@ -51,7 +51,7 @@ EPOCHS = {tower: 9 if tower == "comirec_dr" else 3 for tower in TOWERS}
 )
 def test_learns_interests(tmp_path, interests, tower, epochs):
     model = train(tmp_path / "run", interests, tower=tower, epochs=epochs)
-    users = holdout.evaluation_users(interests.read("test"), model.settings.max_history)
+    users = holdout.evaluation_users(interests.read("test"), model.max_history)
     ranked = evaluation.rank_users(model, users, 50, exclude_seen=False)
     popular = evaluation.rank_by_popularity(interests.num_items, users, 50, exclude_seen=False)
     recall = evaluation.figures(ranked, users)["recall@20"]
@@ -62,7 +62,7 @@ def test_learns_interests(tmp_path, interests, tower, epochs):
 
 def next_item_found(model, dataset):
     """How often the one item ranked first is the very next one."""
-    users = holdout.evaluation_users(dataset.read("test"), model.settings.max_history)
+    users = holdout.evaluation_users(dataset.read("test"), model.max_history)
     ranked = evaluation.rank_users(model, users, 1, exclude_seen=False)
     following = users.targets.items[users.targets.row_splits[:-1]]
     return np.mean(ranked[:, 0] == following)

@@ -1,0 +1,165 @@
+"""Settings -> the parts of a model: the only place that turns names into classes.
+
+A new tower, sampler or method is a file of its own and a line in one of these tables; a new loss also wants
+the setting of its weight. What is composed by hand needs neither.
+"""
+
+import functools
+import inspect
+import pkgutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from causerec_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from causerec_tf.losses import WeightedLoss
+    from causerec_tf.matching import SampledSoftmax
+    from causerec_tf.model import CauseRec
+    from causerec_tf.settings import Settings
+    from causerec_tf.towers.base import UserTower
+
+# Where a class is, and not the class: the settings know these names, and a wrong flag should not wait for
+# TensorFlow.
+USER_TOWERS = {
+    "mean": "causerec_tf.towers.pooling:MeanPoolingTower",
+    "youtube_dnn": "causerec_tf.towers.youtube_dnn:YouTubeDNNTower",
+    "gru4rec": "causerec_tf.towers.gru:GRU4RecTower",
+    "sasrec": "causerec_tf.towers.self_attention:SASRecTower",
+    "mind": "causerec_tf.towers.capsules:MINDTower",
+    "comirec_sa": "causerec_tf.towers.multi_interest:SelfAttentiveMultiInterestTower",
+    "comirec_dr": "causerec_tf.towers.capsules:ComiRecDRTower",
+}
+METHODS = {
+    "item": "causerec_tf.counterfactual.methods:CounterfactualItems",
+    "interest": "causerec_tf.counterfactual.methods:CounterfactualInterests",
+    "hierarchical": "causerec_tf.counterfactual.methods:CounterfactualHierarchy",
+}
+SAMPLERS = {
+    "uniform": "causerec_tf.negatives:UniformSampler",
+    "log_uniform": "causerec_tf.negatives:LogUniformSampler",
+    "full": "causerec_tf.negatives:FullCatalogue",
+}
+CONCEPT_SCORES = {
+    "target": "causerec_tf.counterfactual.concepts:scores_by_target",
+    "random": "causerec_tf.counterfactual.concepts:random_scores",
+}
+# The weight of each is the setting `lambda_<name>`.
+LOSSES = {
+    "co": "causerec_tf.losses:contrast_with_observation",
+    "ii": "causerec_tf.losses:contrast_with_items",
+    "cm": "causerec_tf.losses:match_positives",
+}
+
+_MOST_LOGITS = 1 << 28  # 1 GiB each for logits and exponentials
+
+
+def compose(settings: "Settings", num_items: int) -> "CauseRec":
+    """The model that the settings ask for.
+
+    Args:
+      settings: of the run.
+      num_items: V, the catalogue's size without padding.
+
+    Raises:
+      InputError: the full softmax of these settings does not fit a machine.
+    """
+    from causerec_tf.model import CauseRec
+    from causerec_tf.towers.item import ItemTower
+
+    terms = weighted_losses(settings)
+    _check_softmax(settings, num_items, matches_positives=any(term.name == "cm" for term in terms))
+    return CauseRec(
+        ItemTower(num_items, settings.embedding_dim, similarity=settings.similarity, seed=settings.seed),
+        user_tower(settings),
+        retrieval(settings),
+        counterfactual=counterfactual(settings) if terms else None,
+        losses=terms,
+        max_history=settings.max_history,
+        seed=settings.seed,
+    )
+
+
+def user_tower(settings: "Settings") -> "UserTower":
+    """The user tower, with all its weights."""
+    from causerec_tf.towers.interest_attention import InterestAttention, InterestTower
+    from causerec_tf.towers.unit_length import UnitLengthTower
+
+    encoder = _made(
+        functools.partial(pkgutil.resolve_name(USER_TOWERS[settings.tower]), dtype=settings.precision),
+        embedding_dim=settings.embedding_dim,
+        max_history=settings.num_concepts if settings.reads_interests else settings.max_history,
+        num_interests=settings.num_interests,
+        seed=settings.seed,
+    )
+    tower = UnitLengthTower(encoder) if settings.similarity == "cosine" else encoder
+    if settings.reads_interests:
+        attention = InterestAttention(
+            settings.embedding_dim,
+            num_concepts=settings.num_concepts,
+            attention_dim=settings.attention_dim,
+            seed=settings.seed,
+            dtype=settings.precision,
+        )
+        tower = InterestTower(attention, tower)
+    tower.build(None)
+    return tower
+
+
+def retrieval(settings: "Settings") -> "SampledSoftmax":
+    """L_matching. MIND trains on its label-aware attention, other towers on the nearest of their vectors."""
+    from causerec_tf import matching
+
+    choose_interest = None
+    if settings.tower == "mind":
+        choose_interest = functools.partial(matching.label_aware_attention, power=settings.attention_power)
+    return matching.SampledSoftmax(
+        _made(pkgutil.resolve_name(SAMPLERS[settings.sampler]), num_sampled=settings.num_sampled),
+        temperature=settings.temperature,
+        choose_interest=choose_interest,
+    )
+
+
+def counterfactual(settings: "Settings"):
+    """The counterfactual part of a method; None for `base`."""
+    if settings.method == "base":
+        return None
+    return _made(
+        pkgutil.resolve_name(METHODS[settings.method]),
+        num_positives=settings.num_positives,
+        num_negatives=settings.num_negatives,
+        replacement_rate=settings.replacement_rate,
+        memory_size=settings.memory_size,
+        scores=pkgutil.resolve_name(CONCEPT_SCORES[settings.concept_scores]),
+        nearest_of=settings.nearest_of,
+        embedding_dim=settings.embedding_dim,
+    )
+
+
+def weighted_losses(settings: "Settings") -> list["WeightedLoss"]:
+    """The losses that act and have a weight; a method without any is its tower alone."""
+    from causerec_tf.losses import WeightedLoss
+
+    acting = settings.acting()
+    weights = {name: acting.get(f"lambda_{name}", 0.0) for name in LOSSES}
+    return [
+        WeightedLoss(name, weights[name], pkgutil.resolve_name(place))
+        for name, place in LOSSES.items()
+        if weights[name] > 0
+    ]
+
+
+def _made(make: Callable[..., Any], **settings: Any) -> Any:
+    """Makes a part of those settings that it has."""
+    wanted = inspect.signature(make).parameters
+    return make(**{name: value for name, value in settings.items() if name in wanted})
+
+
+def _check_softmax(settings: "Settings", num_items: int, *, matches_positives: bool) -> None:
+    num_matched = settings.batch_size * (1 + settings.num_positives * matches_positives)
+    if settings.sampler == "full" and num_matched * num_items > _MOST_LOGITS:
+        raise InputError(
+            f"--sampler=full with {num_matched:,} histories a step and {num_items:,} items makes"
+            f" {num_matched * num_items:,} logits (at most {_MOST_LOGITS:,}): sample with"
+            f" --sampler=uniform, or take smaller batches than --batch_size={settings.batch_size}."
+        )
