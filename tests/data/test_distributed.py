@@ -17,6 +17,7 @@ from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.sequence_writer import write_dataset
 from causerec_tf.data.sequences import SPLITS, open_dataset
+from causerec_tf.data.suspicious_ids import as_recorded, suspicions_of
 from causerec_tf.errors import InputError
 from tests import reference_data
 
@@ -53,6 +54,7 @@ def locally(directory, patterns, *, filters=FILTERS[0], num_shards=8, **settings
     events = apply_filters(log.events, filters, 0)
     source = {"kind": "log", "files": list(log.files)}
     source |= {"rows_read": log.rows_read, "rows_skipped": log.skipped}
+    source |= as_recorded(suspicions_of(log.events))
     about = {"time_unit": log.time_unit, "filters": filters.description()}
     about |= {"split_seed": 0, "source": source}
     sequences = interactions.build_sequences(events, split_seed=0, num_shards=num_shards)
@@ -172,11 +174,10 @@ def test_ranges_own_every_line_once(range_bytes, end):
     whole = ranges.Range(0, "log.csv", "csv", None, 0, None)
     parts = ranges.split_file(whole, io.BytesIO(raw), len(raw), range_bytes)
     read = [
-        ranges.read_range(part, io.BytesIO(raw), ROLES, "integer", skip_bad=False).events.rows()
-        for part in parts
+        ranges.read_range(part, io.BytesIO(raw), LogSettings(), "integer").events.rows() for part in parts
     ]
     assert list(itertools.chain(*read)) == [(f"user{n}", f"item{n}", n) for n in range(10)]
-    lines = [ranges.survey_range(part, io.BytesIO(raw), ROLES).lines for part in parts]
+    lines = [ranges.survey_range(part, io.BytesIO(raw), LogSettings()).lines for part in parts]
     assert sum(lines) == raw.count(b"\n")
 
 
