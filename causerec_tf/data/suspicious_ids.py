@@ -12,7 +12,7 @@ _BLANK = r"[\s\x{feff}\x{200b}]+"
 _MEANING = {
     "missing": "like a missing value",
     "spelling": "like another but for blanks or '.0'",
-    "scientific": "like numbers that a spreadsheet has cut",
+    "scientific": "like a number that a spreadsheet has cut",
 }
 
 
@@ -115,9 +115,7 @@ def as_recorded(found: Iterable[Suspicion]) -> dict[str, Any]:
 
 def describe(one: Suspicion) -> str:
     """A line for people to read."""
-    look = "looks" if one.ids == 1 else "look"
-    example = " and ".join(map(repr, one.example))
-    return (
-        f"{one.ids:,} {one.role} id{'s' if one.ids > 1 else ''} in {one.rows:,} rows {look}"
-        f" {_MEANING[one.reason]}: {example}. Kept as written."
-    )
+    ids = "1 {} id looks" if one.ids == 1 else f"{one.ids:,} {{}} ids look"
+    rows = "1 row" if one.rows == 1 else f"{one.rows:,} rows"
+    example = " beside ".join(map(repr, one.example))
+    return f"{ids.format(one.role)} {_MEANING[one.reason]}, such as {example} ({rows}). Kept as written."

@@ -31,7 +31,7 @@ _ISO_8601 = (
 _SCIENTIFIC = r"^[+-]?\d+(?:\.(?<decimals>\d*))?[eE]\+?(?<exponent>\d{1,3})$"
 _LEAST_EXPONENT_CUT = 9
 # Up to this the floating-point types hold every integer.
-_EXACT = {pl.Float16: 1 << 11, pl.Float32: 1 << 24}
+_EXACT: dict[type[pl.DataType], int] = {pl.Float16: 1 << 11, pl.Float32: 1 << 24}
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,9 @@ def too_coarse(column: pl.Series) -> float | None:
     exact = _EXACT.get(type(column.dtype))
     if exact is None:
         return None
-    coarse = (column.abs() > exact) & _from_seconds(column.cast(pl.Float64)).is_not_null()
-    return column.filter(coarse).first() if coarse.any() else None
+    seconds = column.cast(pl.Float64)
+    coarse = (seconds.abs() > exact) & _from_seconds(seconds).is_not_null()
+    return float(seconds.filter(coarse)[0]) if coarse.any() else None
 
 
 def is_cut(text: str) -> bool:
@@ -212,6 +213,8 @@ def _from_seconds(seconds: pl.Series) -> pl.Series:
 def _from_decimals(text: pl.Series) -> pl.Series:
     """Decimal seconds, text without blanks around; those that are cut are not readable."""
     seconds = _from_seconds(text.cast(pl.Float64, strict=False))
+    if not text.str.contains_any(["e", "E"]).any():
+        return seconds
     return (
         pl.DataFrame({"text": text, "seconds": seconds, "is_cut": _is_cut(text)})
         .select(pl.when(~pl.col("is_cut")).then("seconds"))
