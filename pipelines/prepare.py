@@ -214,7 +214,7 @@ def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], sec
     empty = [split for split in SPLITS if not counts["users"][split]]
     if empty:
         cure = "take a larger log" + (" or another --split_seed" if total[0] >= len(SPLITS) else "")
-        print(f"note: none of the {total[0]:,} users fell into {' and '.join(empty)}: {cure}.")
+        print(f"note: no user fell into {' and '.join(empty)}: {cure}.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Ids that are legal but look marred: counted, shown, and kept as they are. No TensorFlow here."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
@@ -85,26 +85,31 @@ def suspicions_of(events: pl.DataFrame) -> list[Suspicion]:
     Args:
       events: columns `user` and `item`.
     """
-    return [one for role in ("user", "item") for one in find_suspicions(count_ids(events, role), role)]
+    found = []
+    for role in ("user", "item"):
+        distinct = events.select(pl.col(role).unique())  # several times as fast as counting their rows
+        if find_suspicions(count_ids(distinct, role), role):
+            found += find_suspicions(count_ids(events, role), role)
+    return found
 
 
 def add_up(parts: Iterable[Suspicion]) -> list[Suspicion]:
     """The suspicions of all together, of different ids each, in the order of `suspicions_of`."""
-    together: dict[tuple[str, str], Suspicion] = {}
+    together: dict[tuple[str, str], list[Suspicion]] = {}
     for part in parts:
-        known = together.get((part.role, part.reason))
-        together[part.role, part.reason] = (
-            part
-            if known is None
-            else replace(
-                known,
-                ids=known.ids + part.ids,
-                rows=known.rows + part.rows,
-                example=min(known.example, part.example),
-            )
+        together.setdefault((part.role, part.reason), []).append(part)
+    return [
+        Suspicion(
+            role,
+            reason,
+            sum(part.ids for part in same),
+            sum(part.rows for part in same),
+            min(part.example for part in same),
         )
-    keys = [(role, reason) for role in ("user", "item") for reason in _MEANING]
-    return [together[key] for key in keys if key in together]
+        for role in ("user", "item")
+        for reason in _MEANING
+        if (same := together.get((role, reason)))
+    ]
 
 
 def as_recorded(found: Iterable[Suspicion]) -> dict[str, Any]:

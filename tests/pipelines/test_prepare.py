@@ -119,7 +119,7 @@ def test_what_fills_an_empty_split_is_advised(tmp_path, log, users, advice):
     assert done.returncode == 0, done.stderr
     places = {reference_data.split_and_shard(f"u{user}", 0, 1)[0] for user in range(users)}
     empty = [split for place, split in enumerate(("train", "validation", "test")) if place not in places]
-    assert f"note: none of the {users} users fell into {' and '.join(empty)}: {advice}" in done.stdout
+    assert f"note: no user fell into {' and '.join(empty)}: {advice}" in done.stdout
 
 
 def test_other_times_and_none(tmp_path, log):
