@@ -12,6 +12,7 @@ from absl import flags
 
 from causerec_tf.data.histories import build_histories, check_histories_file, read_user_ids, write_histories
 from causerec_tf.data.interactions import find_files
+from causerec_tf.data.suspicious_ids import suspicions_of
 from causerec_tf.data.time_units import describe_span
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_free
@@ -70,6 +71,7 @@ def main() -> None:
         ("seconds", f"{steps.seconds:.1f}"),
     ):
         print(f"{name:16}{value}")
+    log_flags.print_suspicions(suspicions_of(log.events))
 
 
 def _check_output(output: Path) -> None:

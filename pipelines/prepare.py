@@ -14,6 +14,7 @@ from absl import flags
 from causerec_tf.data import interactions, times
 from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.item_names import read_item_names
+from causerec_tf.data.suspicious_ids import Suspicion, as_recorded, suspicions_of
 from causerec_tf.data.time_units import describe_span
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
@@ -173,6 +174,7 @@ def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
             "files": list(log.files),
             "rows_read": log.rows_read,
             "rows_skipped": log.skipped,
+            **as_recorded(suspicions_of(log.events)),
         }
         return log, source, found_names if names is None else names
     from causerec_tf.data import synthetic
@@ -208,9 +210,11 @@ def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], sec
         ("seconds", f"{seconds:.1f}"),
     ):
         print(f"{name:16}{value}")
-    for split in SPLITS:
-        if not counts["users"][split]:
-            print(f"note: no user fell into {split}: take a larger log or another --split_seed.")
+    log_flags.print_suspicions(Suspicion(**found) for found in info["source"].get("suspicious_ids", ()))
+    empty = [split for split in SPLITS if not counts["users"][split]]
+    if empty:
+        cure = "take a larger log" + (" or another --split_seed" if total[0] >= len(SPLITS) else "")
+        print(f"note: no user fell into {' and '.join(empty)}: {cure}.")
 
 
 if __name__ == "__main__":

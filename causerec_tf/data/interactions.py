@@ -7,7 +7,9 @@ an integer id is its decimal text.
 import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import zip_longest
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -21,6 +23,9 @@ from causerec_tf.data.time_units import UnitCounts, check_one_unit, count_units
 from causerec_tf.data.user_split import place_users
 from causerec_tf.errors import InputError
 
+_FILES_NAMED = 5
+PathT = TypeVar("PathT", Path, str)
+
 
 @dataclass(frozen=True)
 class Log:
@@ -28,7 +33,7 @@ class Log:
 
     Attributes:
       events: columns `user` (text), `item` (text) and `time` (int64).
-      time_unit: `times.AS_GIVEN` or `times.MICROSECONDS`.
+      time_unit: `times.AS_GIVEN`, `times.MICROSECONDS` or `times.ORDER`.
       rows_read: rows met, the bad ones included.
       skipped: reason -> number of bad rows left out for it.
       files: the names of the files, without their folders.
@@ -78,17 +83,18 @@ def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
     Raises:
       InputError: a file, a column or a row cannot be used; the message says where and why.
     """
-    roles = settings.roles()
+    settings.roles()  # what is wrong with them is said before a file is missed
     paths = find_files(patterns)
     frames: list[pl.DataFrame] = []
     notations: dict[str, str] = {}
     units: list[UnitCounts] = []
     skipped: dict[str, int] = {}
-    rows_read = 0
+    rows_read = num_events = 0
     for path in paths:
         file = open_log_file(path, settings.file_format, settings.header)
-        rows = read_rows(file, roles, skip_bad=settings.skip_bad)
+        rows = read_rows(file, settings, events_above=num_events)
         rows_read += rows.rows_read
+        num_events += len(rows.events)
         for reason, count in rows.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + count
         if len(rows.events):
@@ -113,11 +119,15 @@ def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
 def no_usable_rows(paths: Sequence[Path | str], rows_read: int) -> InputError:
     """The error of a log that holds nothing to prepare."""
     found = f"{rows_read} rows, none of them usable" if rows_read else "no rows"
-    return InputError(f"{', '.join(map(str, paths))}: {found}; a log needs at least one.")
+    more = f" and {len(paths) - _FILES_NAMED:,} more" if len(paths) > _FILES_NAMED else ""
+    named = ", ".join(map(str, paths[:_FILES_NAMED])) + more
+    return InputError(f"{named}: {found}; a log needs at least one.")
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
     """The files that match: pattern by pattern, sorted within one, none twice under whatever names.
+
+    Names that begin with `_` or `.` are left out; see `with_data`.
 
     Raises:
       InputError: a pattern matches no file, or is a directory.
@@ -132,9 +142,39 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
             )
         if not files:
             raise InputError(f"no file matches {pattern!r}. Check the path, and quote a glob.")
-        for file in files:
+        for file in with_data(files, pattern):
             named.setdefault(file.resolve(), file)
     return list(named.values())
+
+
+def with_data(matches: Sequence[PathT], pattern: str) -> list[PathT]:
+    """Those of the files that match a pattern that may be of a log.
+
+    Spark and Hadoop write others beside their data, such as `_SUCCESS`, `.part-0.crc` and `_temporary/0.csv`:
+    names that begin so are meant only where the pattern has them.
+
+    Args:
+      matches: paths, one or more.
+      pattern: that they match.
+
+    Raises:
+      InputError: none may be.
+    """
+    asked = PurePath(pattern).parts
+    left = [
+        path
+        for path in matches
+        if not any(
+            name.startswith(("_", ".")) and not name_asked.startswith(("_", "."))
+            for name, name_asked in zip_longest(PurePath(path).parts, asked, fillvalue="")
+        )
+    ]
+    if not left:
+        raise InputError(
+            f"{pattern!r} matches nothing but names that begin with '_' or '.', such as {str(matches[0])!r},"
+            " which are no data. If they are, begin the pattern's name so."
+        )
+    return left
 
 
 def build_sequences(events: pl.DataFrame, *, split_seed: int, num_shards: int) -> SplitSequences:

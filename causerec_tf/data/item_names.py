@@ -20,6 +20,8 @@ def read_item_names(path: Path) -> dict[str, str]:
     file = open_log_file(path)
     if not isinstance(file, LogFile) or file.file_format == "parquet":
         raise InputError(f"{path} is {file.file_format}; item names are read from csv or tsv.")
+    if not file.has_rows():
+        raise InputError(f"{path} is empty; wanted two columns: item id and name.")
     try:
         table = pl.read_csv(
             file.raw,

@@ -14,11 +14,10 @@ from typing import IO, ClassVar
 
 import polars as pl
 
-from causerec_tf.data.log_records import READ_ERRORS, Record, open_unpacked
+from causerec_tf.data.log_records import READ_ERRORS, Record, check_text, open_unpacked, without_marks
 from causerec_tf.errors import InputError
 
 _BLOCK_BYTES = 32 << 20
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LINES_SEARCHED_FOR_KEYS = 100
 # The start of a value that is an array, an object, true, false, or a number that is no integer.
 _NO_ID = rb"\s*:\s*(?:[\[{tf]|-?\d+[.eE])"
@@ -72,7 +71,7 @@ class JsonLinesFile:
           The rows without the bad ones, and the bad ones.
 
         Raises:
-          InputError: the file cannot be read, or is empty.
+          InputError: the file cannot be read.
         """
         schema = dict.fromkeys(columns, pl.String)
         keys = b"|".join(re.escape(json.dumps(name, ensure_ascii=False).encode()) for name in id_columns)
@@ -99,10 +98,7 @@ class JsonLinesFile:
                     lines[record.first_line - first_line] = b""
                 rows = pl.read_ndjson(b"\n".join(lines), schema=schema)
             tables.append(rows)
-        table = pl.concat(tables, rechunk=True) if tables else pl.DataFrame(schema=schema)
-        if not bad and not len(table) and not self.is_part:
-            raise InputError(f"{self.path} is empty; a log needs at least one row.")
-        return table, bad
+        return pl.concat(tables, rechunk=True) if tables else pl.DataFrame(schema=schema), bad
 
     def without(self, records: list[Record]) -> "JsonLinesFile":
         """The same file with the lines of these records blank."""
@@ -131,10 +127,10 @@ class JsonLinesFile:
         try:
             with self._open() as file:
                 while block := file.read(_BLOCK_BYTES):
+                    if first_line == 1 and not self.is_part:
+                        check_text(self.path, block)
                     block += file.readline()
-                    if first_line == 1:
-                        block = block.removeprefix(_BYTE_ORDER_MARK)
-                    yield first_line, block
+                    yield first_line, without_marks(block)
                     first_line += block.count(b"\n")
         except READ_ERRORS as error:
             raise InputError(f"{self.path} cannot be read: {error}.") from error

@@ -16,10 +16,12 @@ from pathlib import Path
 import polars as pl
 
 from causerec_tf.data.json_lines import JsonLinesFile
-from causerec_tf.data.log_records import READ_ERRORS, Record, unpacked
+from causerec_tf.data.log_records import READ_ERRORS, Record, check_text, unpacked, without_marks
 from causerec_tf.errors import InputError
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
+# Layouts in which data sets are published; `public` reads them.
+LAYOUTS = ("item_lists", "amazon_reviews", "comirec")
 _FORMAT_OF_SUFFIX = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -57,8 +59,14 @@ class LogFile:
     is_part: bool = False
     lines_above: int = 0
 
+    def has_rows(self) -> bool:
+        """Whether it may hold a row. What is blank does not, nor does a Parquet file of none."""
+        if not self.raw or self.file_format != "parquet":
+            return bool(self.raw) and not self.raw.isspace()
+        return pl.scan_parquet(io.BytesIO(self.raw)).select(pl.len()).collect().item() > 0
+
     def column_names(self) -> list[str]:
-        """The names of the columns."""
+        """The names of the columns, of a file that has rows."""
         if self.file_format == "parquet":
             return list(self._parquet_schema())
         return self._read_csv(n_rows=0, truncate_ragged_lines=True).columns
@@ -132,7 +140,7 @@ class LogFile:
 
     def _records(self) -> Iterator[Record]:
         """The rows of `table`, in its order, and between them those that it cannot take."""
-        lines = self.raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        lines = self.raw.split(b"\n")
         width = len(self.header) if self.header is not None else None
         yield from _scan_delimited(lines, self.file_format, width)
 
@@ -148,7 +156,7 @@ def open_log_file(
       header: names of the columns of a csv or tsv file without a header.
 
     Raises:
-      InputError: the file cannot be read or is empty, or its format cannot be told.
+      InputError: the file cannot be read, or its format cannot be told.
     """
     file_format = check_format(path, file_format, header)
     if file_format == "jsonl":
@@ -182,33 +190,29 @@ def unpack_log_file(
     """A csv, tsv or Parquet file of a log from its bytes, gzip unpacked.
 
     Raises:
-      InputError: the bytes are damaged or blank.
+      InputError: the bytes are damaged, or text that is written in a way that is not read.
     """
     try:
         raw = unpacked(raw)
     except READ_ERRORS as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
-    if not raw.strip():
-        raise empty_file(path)
+    if file_format != "parquet":
+        check_text(path, raw)
+        return LogFile(path, file_format, without_marks(raw), header)
     log_file = LogFile(path, file_format, raw, header)
-    if file_format == "parquet":
-        try:
-            log_file.column_names()
-        except pl.exceptions.PolarsError as error:
-            raise InputError(f"{path} is not a Parquet file: {error}.") from error
+    try:
+        log_file.has_rows()
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{path} is not a Parquet file: {error}.") from error
     return log_file
-
-
-def empty_file(path: Path | str) -> InputError:
-    """The error of a file with nothing in it."""
-    return InputError(f"{path} is empty; a log needs at least one row.")
 
 
 def _format_of(path: Path | str) -> str:
     suffix = Path(str(path).lower().removesuffix(".gz")).suffix
     if suffix not in _FORMAT_OF_SUFFIX:
         raise InputError(
-            f"{path}: the extension {suffix!r} does not tell the format. Say --format={'|'.join(FORMATS)}."
+            f"{path}: the extension {suffix!r} does not tell the format. Say --format={'|'.join(FORMATS)}, or"
+            f" how it was published: {'|'.join(LAYOUTS)}."
         )
     return _FORMAT_OF_SUFFIX[suffix]
 

@@ -12,9 +12,9 @@ from causerec_tf.data import times
 from causerec_tf.data.json_lines import JsonLinesFile
 from causerec_tf.data.log_files import LogFile
 from causerec_tf.data.log_records import Record
+from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.errors import InputError
 
-ROLES = ("user", "item", "time")
 # Why a row is left out, in the order in which it is looked for.
 REASONS = {
     "line": "a line that cannot be read",
@@ -44,63 +44,89 @@ class FileRows:
 
 
 def read_rows(
-    file: LogFile | JsonLinesFile, roles: dict[str, str], *, skip_bad: bool, notation: str | None = None
+    file: LogFile | JsonLinesFile,
+    settings: LogSettings,
+    *,
+    notation: str | None = None,
+    events_above: int = 0,
 ) -> FileRows:
     """Reads and checks a file.
 
     Args:
       file: the file.
-      roles: the name of the column for each of `ROLES`.
-      skip_bad: leave bad rows out rather than to raise.
+      settings: how it is read.
       notation: how the file writes times, where `file` is but a part of it; None: `file` tells.
+      events_above: of the log before `file`, for a log whose order is that of its rows.
 
     Raises:
       InputError: a column is missing or of no use, or a row is bad.
     """
-    file, table, num_unreadable = read_table(file, roles, skip_bad)
+    roles = settings.roles()
+    file, table, num_unreadable = read_table(file, roles, settings.skip_bad)
     raw = table.select(*(pl.col(name).alias(role) for role, name in roles.items()))
-    check_types(file.path, raw, roles)
-    moments, notation = times.parse_times(raw["time"], notation)
+    check_types(file.path, raw, roles, settings.time_format)
     ids = raw.select(pl.col("user", "item").cast(pl.String))
-    events = ids.with_columns(moments.alias("time"))
+    events = ids
+    if settings.order == "time":
+        moments, notation = times.parse_times(raw["time"], notation, settings.time_format)
+        events = ids.with_columns(moments.alias("time"))
     _refuse_control_characters(file, ids, roles)
 
     skipped = {REASONS["line"]: num_unreadable} if num_unreadable else {}
     good = pl.repeat(True, len(events), dtype=pl.Boolean, eager=True)
-    for role in ROLES:
+    for role in roles:
         value = events[role]
         is_bad = good & (value.is_null() if role == "time" else value.fill_null("") == "")
         if not is_bad.any():
             continue
         row = _first(is_bad)
-        if not skip_bad:
-            raise _bad_value(file, row, role, roles[role], raw[role][row])
+        if not settings.skip_bad:
+            raise _bad_value(file, row, role, roles[role], raw[role][row], settings.time_format)
         good = good & ~is_bad
         skipped[REASONS[role]] = int(is_bad.sum())
     kept = events.filter(good) if skipped else events
+    if settings.order == "file":
+        notation = times.POSITION
+        position = pl.int_range(events_above, events_above + pl.len(), dtype=pl.Int64)
+        kept = kept.with_columns(position.alias("time"))
+    assert notation is not None  # one of the two has settled it
     return FileRows(kept, notation, len(events) + num_unreadable, skipped)
 
 
-def check_types(path: Path | str, raw: pl.DataFrame, roles: dict[str, str]) -> None:
+def check_types(path: Path | str, raw: pl.DataFrame, roles: dict[str, str], time_format: str | None) -> None:
     """Checks the types of a file's columns.
 
     Args:
       path: of the file.
-      raw: columns `user`, `item` and `time`.
+      raw: a column for each role.
       roles: what the file calls them.
+      time_format: of the settings.
 
     Raises:
-      InputError: a column can be no id or no time.
+      InputError: a column can be no id or no time, or its type has lost digits of the times.
     """
     for role in ("user", "item"):
         dtype = raw.schema[role]
         if not (dtype.is_integer() or dtype in _TEXT_TYPES):
             raise InputError(f"{path}: column {roles[role]!r} is of type {dtype}; ids are text or integers.")
+    if "time" not in roles:
+        return
     dtype = raw.schema["time"]
+    if time_format is not None and dtype not in _TEXT_TYPES:
+        raise InputError(
+            f"{path}: column {roles['time']!r} is of type {dtype}; --time_format reads text. Leave it out."
+        )
     if not (dtype.is_numeric() or dtype in (*_TEXT_TYPES, pl.Date, pl.Datetime)):
         raise InputError(
             f"{path}: column {roles['time']!r} is of type {dtype}; times are numbers, text,"
             " dates or datetimes."
+        )
+    coarse = times.too_coarse(raw["time"])
+    if coarse is not None:
+        raise InputError(
+            f"{path}: column {roles['time']!r} is of type {dtype}, which is too coarse for {coarse:.0f}:"
+            " different times may have become one. Write it anew from its source, as integers, Float64 or"
+            " datetimes."
         )
 
 
@@ -109,6 +135,9 @@ def read_table(
 ) -> tuple[LogFile | JsonLinesFile, pl.DataFrame, int]:
     """The file without its unreadable lines, its columns, and the number of those lines."""
     names = list(roles.values())
+    nothing = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    if isinstance(file, LogFile) and not file.has_rows():
+        return file, nothing, 0
     found = file.column_names()
     missing = [name for name in names if name not in found]
     if isinstance(file, JsonLinesFile):
@@ -134,8 +163,7 @@ def read_table(
         if not bad:
             raise InputError(f"{file.path} cannot be read as {file.file_format}: {error}.") from error
     file = file.without(bad)
-    nothing = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
-    return file, file.table(names) if file.raw.strip() else nothing, len(bad)
+    return file, file.table(names) if file.has_rows() else nothing, len(bad)
 
 
 def _refuse_control_characters(
@@ -164,7 +192,7 @@ def missing_column(path: Path | str, name: str, found: list[str]) -> InputError:
     return InputError(
         f"{path} has no column {name!r}. Columns found: {names}."
         " Name yours with --user_column, --item_column and --time_column; for a csv or tsv file"
-        " without a header say --columns=user,item,time."
+        " without a header say --columns=user,item,time; for a log without times, --order=file."
     )
 
 
@@ -172,17 +200,38 @@ def _unreadable(file: LogFile | JsonLinesFile, record: Record) -> InputError:
     return InputError(f"{file.place_of_record(record)}: the row {record.problem}. {_SKIP_HINT}")
 
 
-def _bad_value(file: LogFile | JsonLinesFile, row: int, role: str, column: str, value: object) -> InputError:
+def _bad_value(
+    file: LogFile | JsonLinesFile,
+    row: int,
+    role: str,
+    column: str,
+    value: object,
+    time_format: str | None,
+) -> InputError:
     problem = "is empty"
     if role == "time" and value not in (None, ""):
-        problem = (
-            f"holds {value!r}, which is not read as a time; wanted an integer, decimal seconds or"
-            " ISO-8601, one notation in a file"
-        )
+        problem = f"holds {value!r}, {_why_no_time(value, time_format)}"
     hint = ""
     if file.header is not None and row == 0:
         hint = " If this is a header, leave --columns out."
     return InputError(f"{file.place_of_row(row)}: column {column!r} {problem}. {_SKIP_HINT}{hint}")
+
+
+def _why_no_time(value: object, time_format: str | None) -> str:
+    if time_format is not None:
+        return f"which is not read as a time by --time_format={time_format!r}"
+    if isinstance(value, str) and times.is_cut(value):
+        return (
+            "a number whose last digits a spreadsheet has cut. Format the column there as text or as a whole"
+            " number, and export it again"
+        )
+    why = (
+        "which is not read as a time; wanted an integer, decimal seconds or ISO-8601, one notation in a file;"
+        " others are read by --time_format"
+    )
+    if isinstance(value, float):
+        return f"{why}. Decimals are seconds: write finer units as integers"
+    return why
 
 
 def _first(mask: pl.Series) -> int:

@@ -47,10 +47,10 @@ def count_units(moments: pl.Series, notation: str, place: str) -> UnitCounts:
 
     Args:
       moments: int64 [rows], as `times.parse_times` gives them, without nulls.
-      notation: of the file; dates that are written as such have no unit to tell.
+      notation: of the file; dates that are written as such, and positions, have no unit to tell.
       place: of the file, for a message.
     """
-    if notation == times.MOMENT:
+    if notation in (times.MOMENT, times.POSITION):
         return UnitCounts({}, {}, 0)
     # Decimals have been taken for seconds, and brought to microseconds.
     scale = 1 if notation == times.INTEGER else _MICROSECONDS_A_SECOND
@@ -106,8 +106,10 @@ def describe_span(first: int, last: int, time_unit: str) -> str:
     Args:
       first: the first time.
       last: the last time. Numbers of no stated unit are read in the unit in which it is a date.
-      time_unit: `times.AS_GIVEN` or `times.MICROSECONDS`.
+      time_unit: `times.AS_GIVEN`, `times.MICROSECONDS` or `times.ORDER`.
     """
+    if time_unit == times.ORDER:
+        return f"{first} to {last}, {time_unit}"
     if time_unit == times.MICROSECONDS:
         return f"{_date(first, _MICROSECONDS_A_SECOND)} to {_date(last, _MICROSECONDS_A_SECOND)} UTC"
     for unit, per_second in _PER_SECOND.items():

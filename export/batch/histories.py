@@ -3,18 +3,21 @@
 JSON lines: `{"user_id": "u1", "history": ["a", "b"]}`. CSV and TSV with a header: the history in one
 cell, its ids separated by spaces; a quote in a tab-separated file is a quote. Parquet: a list column, or a
 string as in CSV. Ids may be strings or integers; a history may be empty, or null, which is the same.
+A file without rows holds no history, whatever its columns: it may be one of many.
 """
 
 import csv
 import gzip
 import json
+import re
 import sys
 import zlib
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -26,6 +29,8 @@ _TEXT = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": ",", "
 _PARQUET_ROWS = 8192
 # Far above any history; without it one open quote would hold the rest of its file in memory.
 _MOST_RECORD_BYTES = 64 << 20
+_HEAD_BYTES = 1 << 13
+_SEPARATOR_HINT = re.compile(rb'"?sep=.?"?[\r\n]', re.IGNORECASE)
 csv.field_size_limit(sys.maxsize)  # a long history is one cell
 
 
@@ -49,9 +54,12 @@ class Columns:
 def expand(patterns: Sequence[str]) -> list[Path]:
     """Expands globs to files: pattern by pattern, sorted within one, none twice.
 
+    Names that begin with `_` or `.` are left out where the pattern does not have them: Spark and Hadoop write
+    such files beside their data.
+
     Raises:
-      BundleError: a pattern is empty, matches no file or is a directory, or a file is of no format that can
-        be read.
+      BundleError: a pattern is empty, matches no file with data or is a directory, or a file is of no format
+        that can be read.
     """
     if not patterns or not all(patterns):
         raise BundleError("The input has an empty name; give files or globs, with one comma between two.")
@@ -68,13 +76,19 @@ def expand(patterns: Sequence[str]) -> list[Path]:
             )
         if not found:
             raise BundleError(f"No file matches {pattern!r}.")
-        for path in found:
+        with_data = [one for one in found if not _is_no_data(one, path)]
+        if not with_data:
+            raise BundleError(
+                f"{pattern!r} matches nothing but names that begin with '_' or '.', such as"
+                f" {str(found[0])!r}, which are no data. If they are, begin the pattern's name so."
+            )
+        for path in with_data:
             named.setdefault(path.resolve(), path)
     paths = list(named.values())
     for path in paths:
         if _suffix(path) not in (*_TEXT, ".parquet"):
             raise BundleError(
-                f"{path} is not .jsonl, .csv, .tsv (each also .gz) or .parquet; rename or convert it."
+                f"{path} is not {', '.join(_TEXT)} (each also .gz) or .parquet; rename or convert it."
             )
     return paths
 
@@ -104,6 +118,8 @@ def read_histories(
       BundleError: a column is missing, a file is damaged, or a row is bad; it names file and line.
     """
     for path in paths:
+        if not path.stat().st_size:
+            continue
         read = _read_parquet if _suffix(path) == ".parquet" else _read_text
         try:
             for where, fields in read(path, columns, on_progress):
@@ -128,6 +144,13 @@ def _matches(pattern: Path) -> Iterator[Path]:
     return Path(pattern.anchor).glob(str(below)) if below.parts else iter(())
 
 
+def _is_no_data(path: Path, pattern: Path) -> bool:
+    return any(
+        name.startswith(("_", ".")) and not asked.startswith(("_", "."))
+        for name, asked in zip_longest(path.parts, pattern.parts, fillvalue="")
+    )
+
+
 def _suffix(path: Path) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     is_compressed_text = suffixes[-1:] == [".gz"] and suffixes[-2:-1] != [".parquet"]
@@ -139,7 +162,8 @@ def _read_text(path: Path, columns: Columns, on_progress: Callable[[int], None])
     compressed = path.suffix.lower() == ".gz"
     with path.open("rb") as raw, gzip.open(raw) if compressed else nullcontext(raw) as opened:
         position = 0
-        lines = _without_mark(opened)
+        _check_text(path, opened.peek(_HEAD_BYTES))
+        lines = _without_marks(opened)
         rows = _json_rows(path, lines, columns) if kind == "jsonl" else _csv_rows(path, lines, kind, columns)
         for row in rows:
             yield row
@@ -147,9 +171,26 @@ def _read_text(path: Path, columns: Columns, on_progress: Callable[[int], None])
             position = raw.tell()
 
 
-def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
-    for number, line in enumerate(lines):
-        yield line.removeprefix(BOM_UTF8) if number == 0 else line
+def _check_text(path: Path, head: bytes) -> None:
+    """Names the ways to write text that are not read."""
+    # Without a mark, every other byte of Latin letters is zero.
+    if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0\0" in (head[:4:2], head[1:4:2]):
+        raise BundleError(f"{path} is UTF-16; wanted UTF-8. Convert it with `iconv -f UTF-16 -t UTF-8`.")
+    if b"\r" in head.strip() and b"\n" not in head:
+        raise BundleError(
+            f"{path} ends its lines with a bare CR, as old Macs did; wanted LF or CR LF. Convert it with"
+            " `tr '\\r' '\\n'`."
+        )
+    if _SEPARATOR_HINT.match(head.removeprefix(BOM_UTF8)):
+        raise BundleError(f"{path} begins with a line 'sep=', which is for spreadsheets alone. Remove it.")
+
+
+def _without_marks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Files with a byte order mark may have been joined."""
+    for line in lines:
+        while line.startswith(BOM_UTF8):
+            line = line.removeprefix(BOM_UTF8)
+        yield line
 
 
 def _json_rows(path: Path, lines: Iterator[bytes], columns: Columns) -> Iterator[_Raw]:
@@ -174,7 +215,10 @@ def _json_rows(path: Path, lines: Iterator[bytes], columns: Columns) -> Iterator
 
 def _csv_rows(path: Path, lines: Iterator[bytes], delimiter: str, columns: Columns) -> Iterator[_Raw]:
     records = _delimited(lines, delimiter)
-    number, header, problem = next(records, (1, [], None))
+    with_cells = (record for record in records if any(map(str.strip, record[1])) or record[2])
+    number, header, problem = next(with_cells, (1, [], None))
+    if not header and problem is None:
+        return
     if problem is not None:  # of the header: every row would be bad
         raise BundleError(f"{path}, line {number}: {problem}.")
     _check_columns(path, header, columns)
@@ -228,8 +272,10 @@ def _delimited(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, li
 
 def _read_parquet(path: Path, columns: Columns, on_progress: Callable[[int], None]) -> Iterator[_Raw]:
     scan = pl.scan_parquet(path, glob=False)  # a name may look like a pattern
-    _check_columns(path, scan.collect_schema().names(), columns)
     total_rows = scan.select(pl.len()).collect().item()
+    if not total_rows:
+        return
+    _check_columns(path, scan.collect_schema().names(), columns)
     size, number = path.stat().st_size, 0
     selected = scan.select(columns.user, columns.history)
     for frame in selected.collect_batches(chunk_size=_PARQUET_ROWS, maintain_order=True, lazy=True):

@@ -1,17 +1,19 @@
 """The flags that name a log and say how to read it, of the scripts that read one; and reading it."""
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 from absl import flags
 
 from causerec_tf.data import interactions
-from causerec_tf.data.log_files import FORMATS
+from causerec_tf.data.log_files import FORMATS, LAYOUTS
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.public.amazon import REVIEWS, TRIPLES
 from causerec_tf.data.public.item_lists import read_item_lists
 from causerec_tf.data.public.movielens import read_movielens
 from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
+from causerec_tf.data.suspicious_ids import Suspicion, describe
 from causerec_tf.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -22,8 +24,8 @@ flags.disclaim_key_flags()
 _DEFAULTS = LogSettings()
 _FORMATS_WITH_COLUMNS = (_DEFAULTS.file_format, *FORMATS)
 # Formats in which datasets are published settle the columns. These are logs but for that.
-_LAYOUTS = {"amazon_reviews": REVIEWS, "comirec": TRIPLES}
-_COLUMN_FLAGS = ("columns", "user_column", "item_column", "time_column")
+_LOGS_OF_LAYOUT = {"amazon_reviews": REVIEWS, "comirec": TRIPLES}
+_COLUMN_FLAGS = ("columns", "user_column", "item_column", "time_column", "time_format", "order")
 
 
 def define(without_input: str | None) -> None:
@@ -43,7 +45,7 @@ def define(without_input: str | None) -> None:
     flags.DEFINE_enum(
         "format",
         _DEFAULTS.file_format,
-        [*_FORMATS_WITH_COLUMNS, "item_lists", *_LAYOUTS],
+        [*_FORMATS_WITH_COLUMNS, *LAYOUTS],
         "The files' format; auto: by extension. item_lists: lines `user item item ...` (Yelp2018, Gowalla);"
         " amazon_reviews: reviews in JSON lines; comirec: its Amazon Books.",
     )
@@ -57,6 +59,18 @@ def define(without_input: str | None) -> None:
     flags.DEFINE_string("user_column", _DEFAULTS.user_column, "Name of the column of user ids.")
     flags.DEFINE_string("item_column", _DEFAULTS.item_column, "Name of the column of item ids.")
     flags.DEFINE_string("time_column", _DEFAULTS.time_column, "Name of the column of times.")
+    flags.DEFINE_string(
+        "time_format",
+        _DEFAULTS.time_format,
+        "How times are written, as strptime has it, such as '%d/%m/%Y %H:%M:%S %z'. None: integers, decimal"
+        " seconds or ISO-8601.",
+    )
+    flags.DEFINE_enum(
+        "order",
+        _DEFAULTS.order,
+        ["time", "file"],
+        "What orders the interactions: their times; or, in a log without any, their order in the files.",
+    )
     flags.DEFINE_string(
         "original_user_ids", None, "A table original id, number (user_list.txt): restores ids."
     )
@@ -75,21 +89,25 @@ def settings() -> LogSettings:
     """How the log's files are to be read.
 
     Raises:
-      InputError: columns are named where the format settles them.
+      InputError: columns are named where the format settles them, or a column of times that is not read.
     """
     if is_tfds() or FLAGS.format not in _FORMATS_WITH_COLUMNS:
         given = [name for name in _COLUMN_FLAGS if FLAGS[name].present]
         if given:
             wanted = "tfds:NAME" if is_tfds() else f"--format={FLAGS.format}"
             raise InputError(f"{wanted} settles the columns. Leave --{given[0]} out.")
-    if FLAGS.format in _LAYOUTS:
-        return dataclasses.replace(_LAYOUTS[FLAGS.format], on_bad_row=FLAGS.on_bad_row)
+    if FLAGS.format in _LOGS_OF_LAYOUT:
+        return dataclasses.replace(_LOGS_OF_LAYOUT[FLAGS.format], on_bad_row=FLAGS.on_bad_row)
+    if FLAGS.order == "file" and FLAGS["time_column"].present:
+        raise InputError("--order=file reads no times. Leave it or --time_column out.")
     return LogSettings(
         file_format=FLAGS.format,
         columns=FLAGS.columns,
         user_column=FLAGS.user_column,
         item_column=FLAGS.item_column,
         time_column=FLAGS.time_column,
+        time_format=FLAGS.time_format,
+        order=FLAGS.order,
         on_bad_row=FLAGS.on_bad_row,
     )
 
@@ -124,6 +142,12 @@ def describe_rows(rows_read: int, skipped: dict[str, int]) -> str:
     """
     reasons = ", ".join(f"{count:,} with {reason}" for reason, count in skipped.items())
     return f"{rows_read:,} read, skipped: {reasons or 'none'}"
+
+
+def print_suspicions(found: Iterable[Suspicion]) -> None:
+    """Prints a note for each suspicion about the log's ids."""
+    for one in found:
+        print(f"note: {describe(one)}")
 
 
 def _with_original_ids(log: interactions.Log) -> interactions.Log:

@@ -17,6 +17,7 @@ from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.sequence_writer import write_dataset
 from causerec_tf.data.sequences import SPLITS, open_dataset
+from causerec_tf.data.suspicious_ids import as_recorded, suspicions_of
 from causerec_tf.errors import InputError
 from tests import reference_data
 
@@ -53,6 +54,7 @@ def locally(directory, patterns, *, filters=FILTERS[0], num_shards=8, **settings
     events = apply_filters(log.events, filters, 0)
     source = {"kind": "log", "files": list(log.files)}
     source |= {"rows_read": log.rows_read, "rows_skipped": log.skipped}
+    source |= as_recorded(suspicions_of(log.events))
     about = {"time_unit": log.time_unit, "filters": filters.description()}
     about |= {"split_seed": 0, "source": source}
     sequences = interactions.build_sequences(events, split_seed=0, num_shards=num_shards)
@@ -136,7 +138,7 @@ def test_times_of_several_notations_are_one(tmp_path):
         (HEADER + "a,x,1\n" * 200 + "b,x,2,3\n", "line 202: the row has 4 fields", {}),
         ("user_id,item_id\na,x\n", "no column 'timestamp'", {}),
         (HEADER, "no rows; a log needs at least one", {}),
-        (" \n", "is empty", {}),
+        (" \n", "no rows; a log needs at least one", {}),
         (HEADER + "a,x,1\n", "no user is left of 1 interactions", {"filters": Filters(2)}),
         (
             HEADER + "a,x,1\n",
@@ -150,6 +152,106 @@ def test_bad_input_is_named_as_the_local_way_names_it(tmp_path, text, message, s
     with pytest.raises(InputError, match=message):
         by_beam(tmp_path / "beam", [str(tmp_path / "log.csv")], range_bytes=500, num_shards=1, **settings)
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def a_marred_log(folder):
+    """Parts without rows of every kind, marks, markers, suspicious ids."""
+    folder.mkdir()
+    for name in ("_SUCCESS", "a.csv", "a.tsv", "a.jsonl", "a.csv.gz", "a.parquet"):
+        (folder / name).write_text("")
+    (folder / "b.csv").write_text(HEADER)
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(b""))
+    (folder / "c.csv.gz").write_bytes(gzip.compress(b"\n"))
+    pl.DataFrame({"user_id": []}).write_parquet(folder / "b.parquet")
+    words = ("NULL", "7", "7.0", "\\N", "8 ", "8", "1.2E+15", "9 ")
+    lines = [f"u{n % 9},{words[n % 8]},2024-05-06 07:08:{n:02d} UTC\n" for n in range(40)]
+    (folder / "d.csv").write_text(HEADER + "\ufeff".join(lines), encoding="utf-8")
+    lines = [f"{words[n % 8]}\ti{n % 3}\t2024-05-06 07:09:{n:02d} +0000\n" for n in range(40)]
+    text = HEADER.replace(",", "\t") + "".join(lines)
+    (folder / "e.tsv").write_text("\ufeff" + "\ufeff".join(text.splitlines(True)), encoding="utf-8")
+    return [str(folder / "*")]
+
+
+def test_a_marred_log_gives_the_same_files_and_counts(tmp_path):
+    patterns = a_marred_log(tmp_path / "log")
+    info = by_beam(tmp_path / "beam", patterns, range_bytes=300, num_shards=1)
+    locally(tmp_path / "local", patterns, num_shards=1)
+    assert_same(tmp_path / "beam", tmp_path / "local")
+    assert info["source"]["rows_read"] == 80
+    assert {key: found["ids"] for key, found in by_kind(info).items()} == {
+        (role, reason): ids
+        for role in ("user", "item")
+        for reason, ids in (("missing", 2), ("spelling", 2), ("scientific", 1))
+    }
+    assert by_kind(info)["item", "spelling"]["example"] == ["7.0", "7"]
+    assert by_kind(info)["user", "missing"]["rows"] == 10
+
+
+def by_kind(info):
+    return {(found["role"], found["reason"]): found for found in info["source"]["suspicious_ids"]}
+
+
+def test_a_log_without_times_gives_the_same_files(tmp_path):
+    folder = tmp_path / "log"
+    folder.mkdir()
+    rows = [(f"u{n * n % 11}", f"i{n % 7}" if n % 10 else "") for n in range(200)]
+    text = "user_id,item_id\n" + "".join(f"{user},{item}\n" for user, item in rows[:150])
+    (folder / "a.csv").write_text(text + "u1,i1,too many\n")
+    (folder / "b.csv").write_text('item_id,user_id\n"i1",u1\n' + "i2,u1\n" * 50)
+    frame = pl.DataFrame(rows[150:], schema=["user_id", "item_id"], orient="row")
+    frame.write_ndjson(folder / "c.jsonl")
+    settings = {"order": "file", "on_bad_row": "skip", "num_shards": 1}
+    info = by_beam(tmp_path / "beam", [f"{folder}/*"], range_bytes=400, **settings)
+    locally(tmp_path / "local", [f"{folder}/*"], **settings)
+    assert_same(tmp_path / "beam", tmp_path / "local")
+    assert (info["time_unit"], info["first_time"], info["last_time"]) == ("position in the log", 0, 230)
+
+
+@pytest.mark.long
+def test_times_of_a_format_give_the_same_files(tmp_path):
+    lines = [f"u{n % 7},i{n % 5},{n % 28 + 1:02d}/02/2012 10:00 +0100\n" for n in range(90)]
+    (tmp_path / "a.csv").write_text(HEADER + "".join(lines))
+    settings = {"time_format": "%d/%m/%Y %H:%M %z", "num_shards": 1}
+    info = by_beam(tmp_path / "beam", [str(tmp_path / "a.csv")], range_bytes=300, **settings)
+    locally(tmp_path / "local", [str(tmp_path / "a.csv")], **settings)
+    assert_same(tmp_path / "beam", tmp_path / "local")
+    assert info["first_time"] == 1_328_086_800_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "settings"),
+    [
+        ("log.csv", (HEADER + "a,x,1\n" * 99).encode("utf-16"), {}),
+        ("log.jsonl", b'{"user_id": 1, "item_id": 1, "timestamp": 1}\r' * 99, {}),
+        ("log.csv", b"sep=;\n" + HEADER.encode() + b"a,x,1\n" * 99, {}),
+        ("log.csv", b"", {}),
+        ("_log.csv", HEADER.encode() + b"a,x,1\n", {}),
+        ("log.csv", HEADER.encode(), {"time_format": "%Y-%m-%d %H"}),
+        ("log.csv", b"who,what\n", {}),
+        ("log.csv", HEADER.encode() + b"a,x,1.71498E+12\n" * 99, {}),
+        ("log.csv", HEADER.encode() + b"a,x,9/9/2012\n" * 99, {"time_format": "%d/%m/%y"}),
+    ],
+)
+def test_what_is_not_read_is_refused_in_the_words_of_the_local_way(tmp_path, name, content, settings):
+    (tmp_path / name).write_bytes(content)
+    patterns = [str(tmp_path / "*")]
+    with pytest.raises(InputError) as by_one:
+        locally(tmp_path / "local", patterns, **settings)
+    with pytest.raises(InputError) as by_many:
+        by_beam(tmp_path / "beam", patterns, range_bytes=200, num_shards=1, **settings)
+    assert str(by_many.value) == str(by_one.value)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_column_too_coarse_is_refused_in_the_words_of_the_local_way(tmp_path):
+    moments = pl.Series([1_714_978_941, 1_714_979_000]).cast(pl.Float32)
+    frame = pl.DataFrame({"user_id": "u", "item_id": "i", "timestamp": moments})
+    frame.write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(InputError, match="Float32, which is too coarse for 1714978944") as by_one:
+        locally(tmp_path / "local", [str(tmp_path / "*")])
+    with pytest.raises(InputError) as by_many:
+        by_beam(tmp_path / "beam", [str(tmp_path / "*")], range_bytes=200, num_shards=1)
+    assert str(by_many.value) == str(by_one.value)
 
 
 def test_mixed_units_of_time_are_refused_in_the_words_of_the_local_way(tmp_path):
@@ -172,11 +274,10 @@ def test_ranges_own_every_line_once(range_bytes, end):
     whole = ranges.Range(0, "log.csv", "csv", None, 0, None)
     parts = ranges.split_file(whole, io.BytesIO(raw), len(raw), range_bytes)
     read = [
-        ranges.read_range(part, io.BytesIO(raw), ROLES, "integer", skip_bad=False).events.rows()
-        for part in parts
+        ranges.read_range(part, io.BytesIO(raw), LogSettings(), "integer").events.rows() for part in parts
     ]
     assert list(itertools.chain(*read)) == [(f"user{n}", f"item{n}", n) for n in range(10)]
-    lines = [ranges.survey_range(part, io.BytesIO(raw), ROLES).lines for part in parts]
+    lines = [ranges.survey_range(part, io.BytesIO(raw), LogSettings()).lines for part in parts]
     assert sum(lines) == raw.count(b"\n")
 
 

@@ -260,8 +260,8 @@ def test_lines_keep_their_numbers_when_others_are_left_out(tmp_path):
 
 
 def test_files_that_cannot_be_used(tmp_path):
-    fails("is empty", tmp_path / "a.csv", "")
-    fails("is empty", tmp_path / "a.jsonl", "\n \n")
+    fails("no rows", tmp_path / "a.csv", "")
+    fails("no rows", tmp_path / "a.jsonl", "\n \n")
     fails("no rows", tmp_path / "a.csv", HEADER)
     skip = {"on_bad_row": "skip"}
     fails("1 rows, none of them usable", tmp_path / "a.csv", HEADER + "a,,\n", **skip)
@@ -289,7 +289,7 @@ def test_columns_that_cannot_be_used(tmp_path):
     fails("If this is a header", path, HEADER, columns=["user", "item", "time"])
     columns = ["user", "item", "time"]
     fails("this is jsonl", tmp_path / "a.jsonl", "{}", columns=columns)
-    fails("three different columns", path, HEADER, user_column="item_id")
+    fails("user, item and time need different columns", path, HEADER, user_column="item_id")
     frame = pl.DataFrame({"user_id": [0.5], "item_id": ["x"], "timestamp": [1]})
     frame.write_parquet(tmp_path / "a.parquet")
     with pytest.raises(InputError, match="type Float64; ids are text or integers"):

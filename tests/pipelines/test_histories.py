@@ -81,6 +81,25 @@ def test_the_last_items_of_some_users_and_rows_that_are_skipped(tmp_path):
     assert "users           2, 1 of them without any item in the log" in done.stdout
 
 
+def test_marked_parts_of_a_spark_job_with_suspicious_ids_and_times_of_bigquery(tmp_path):
+    folder = tmp_path / "log"
+    folder.mkdir()
+    for name in ("_SUCCESS", "part-0.csv"):
+        (folder / name).write_text("")
+    lines = [
+        "u1,b,2024-05-06 07:08:10.5 UTC",
+        "u1,\\N,2024-05-06 07:08:09 UTC",
+        "u1,a,2024-05-06 07:08:09 UTC",
+    ]
+    (folder / "part-1.csv").write_text("\ufeffuser_id,item_id,timestamp\n\ufeff" + "\n\ufeff".join(lines))
+    done = scripts.run(SCRIPT, f"--input={folder}/*", f"--output={tmp_path / 'h.jsonl'}")
+    assert done.returncode == 0, done.stderr
+    assert read(tmp_path / "h.jsonl") == {"u1": ["\\N", "a", "b"]}
+    assert done.stdout.endswith(
+        "note: 1 item id looks like a missing value, such as '\\\\N' (1 row). Kept as written.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -86,6 +86,54 @@ def test_filters_seed_and_skipped_rows(tmp_path, log):
     assert info["filters"] == {"min_user_count": 2, "min_item_count": 1}
 
 
+def test_suspicious_ids_are_counted_with_an_example_and_change_nothing(tmp_path, log):
+    marred = (
+        LOG.replace("u3,", "NULL,").replace(",i1,", ",8.90123E+12,")
+        + "u4,i2 ,7\nu5,i3.0,8\n12.0,x,9\n12,x,9\n"
+    )
+    log.write_text(marred)
+    done = run(f"--input={log}", f"--output={tmp_path / 'a'}")
+    assert done.returncode == 0, done.stderr
+    notes = [line for line in done.stdout.splitlines() if line.startswith("note: ")]
+    rows = marred.count(",8.90123E+12,")
+    twin = "looks like another but for blanks or '.0'"
+    assert notes == [
+        f"note: 1 {text}. Kept as written."
+        for text in (
+            "user id looks like a missing value, such as 'NULL' (5 rows)",
+            f"user id {twin}, such as '12.0' beside '12' (1 row)",
+            f"item id {twin}, such as 'i2 ' beside 'i2' (1 row)",
+            f"item id looks like a number that a spreadsheet has cut, such as '8.90123E+12' ({rows} rows)",
+        )
+    ]
+    assert len(info_of(tmp_path / "a")["source"]["suspicious_ids"]) == 4
+    assert {"i2 ", "i2", "i3.0"} <= set((tmp_path / "a" / "items.txt").read_text().split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("users", "advice"), [(2, "take a larger log."), (4, "take a larger log or another --split_seed.")]
+)
+def test_what_fills_an_empty_split_is_advised(tmp_path, log, users, advice):
+    log.write_text("user_id,item_id,timestamp\n" + "".join(f"u{user},i,1\n" for user in range(users)))
+    done = run(f"--input={log}", f"--output={tmp_path / 'a'}")
+    assert done.returncode == 0, done.stderr
+    places = {reference_data.split_and_shard(f"u{user}", 0, 1)[0] for user in range(users)}
+    empty = [split for place, split in enumerate(("train", "validation", "test")) if place not in places]
+    assert f"note: no user fell into {' and '.join(empty)}: {advice}" in done.stdout
+
+
+def test_other_times_and_none(tmp_path, log):
+    log.write_text("user_id,item_id,timestamp\nu1,a,31/12/2012 10:00\nu1,b,30/12/2012 10:00\n")
+    done = run(f"--input={log}", f"--output={tmp_path / 'a'}", "--time_format=%d/%m/%Y %H:%M")
+    assert done.returncode == 0, done.stderr
+    assert "2012-12-30 10:00:00 to 2012-12-31 10:00:00 UTC" in done.stdout
+    log.write_text("user_id,item_id\nu1,a\nu1,b\n")
+    done = run(f"--input={log}", f"--output={tmp_path / 'b'}", "--order=file")
+    assert done.returncode == 0, done.stderr
+    assert "0 to 1, position in the log" in done.stdout
+    assert info_of(tmp_path / "b")["time_unit"] == "position in the log"
+
+
 def test_item_lists_with_original_ids_the_last_events_and_a_share(tmp_path):
     (tmp_path / "train.txt").write_text("".join(f"{user} 0 1 2\n" for user in range(60)))
     (tmp_path / "test.txt").write_text("".join(f"{user} {3 + user % 2}\n" for user in range(60)))
@@ -130,6 +178,10 @@ def test_item_lists_with_original_ids_the_last_events_and_a_share(tmp_path):
         (["--input=LOG", "--min_user_count=6"], "no user is left of 200 interactions"),
         (["--input=LOG", "--min_user_count=0"], "min_user_count"),
         (["--input=LOG", "--columns=user,item"], "must name each of user, item and time once"),
+        (["--input=LOG", "--order=file", "--time_column=when"], "--order=file reads no times"),
+        (["--input=LOG", "--order=file", "--time_format=%d"], "order=file reads no times"),
+        (["--input=LOG", "--format=comirec", "--order=file"], "settles the columns. Leave --order out"),
+        (["--input=LOG", "--time_format="], "time_format '' is empty; wanted one such as"),
         (["--input=LOG", "--item_names=none.csv"], "none.csv cannot be read"),
         (["--input=LOG", "--item_names=LOG"], "log.csv has a name for none of the 17 items: it has ids such"),
         (["--input=LOG", "--misspelt=1"], "misspelt"),

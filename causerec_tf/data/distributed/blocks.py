@@ -14,6 +14,7 @@ import polars as pl
 from causerec_tf.data import ragged
 from causerec_tf.data.filters import Filters, drop_unshared_users, keep_last
 from causerec_tf.data.interactions import SplitSequences, in_order, rank_items
+from causerec_tf.data.suspicious_ids import count_ids
 from causerec_tf.data.text_codes import text_codes
 from causerec_tf.data.user_split import SPLITS, hash_user, place_users
 
@@ -134,11 +135,17 @@ def index_of_buckets(
 
 def part_of_items(table: pl.DataFrame, num_parts: int) -> Iterator[tuple[int, pl.DataFrame]]:
     """Takes a table with a column `item` apart by the items' parts."""
-    hashes = [
-        int.from_bytes(hashlib.blake2b(item.encode("utf-8"), digest_size=8).digest(), "big") % num_parts
-        for item in table["item"].to_list()
-    ]
-    yield from _apart(table, np.array(hashes, np.int64))
+    yield from _apart_by_hash(table, "item", num_parts)
+
+
+def id_counts(events: pl.DataFrame, role: str, num_parts: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """What `suspicious_ids.count_ids` counts, apart by a hash of the bare ids."""
+    yield from _apart_by_hash(count_ids(events, role), "bare", num_parts)
+
+
+def add_up_ids(counts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """The counts of all together."""
+    return pl.concat(counts).group_by("id").agg(pl.col("rows").sum(), pl.col("bare").first())
 
 
 def sequences_of(
@@ -162,6 +169,14 @@ def sequences_of(
 
 def _together(counts: Iterable[tuple[int, pl.DataFrame]]) -> pl.DataFrame:
     return pl.concat(table.with_columns(pl.lit(bucket, pl.Int64).alias("bucket")) for bucket, table in counts)
+
+
+def _apart_by_hash(table: pl.DataFrame, column: str, num_parts: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    hashes = [
+        int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "big") % num_parts
+        for text in table[column].to_list()
+    ]
+    yield from _apart(table, np.array(hashes, np.int64))
 
 
 def _apart(table: pl.DataFrame, keys: np.ndarray) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -19,11 +19,13 @@ from causerec_tf.data.distributed.ranges import Range, split_file
 from causerec_tf.data.distributed.steps import Bucket, Plan
 from causerec_tf.data.filters import Filters, no_shared_user, nothing_left
 from causerec_tf.data.interactions import no_usable_rows
-from causerec_tf.data.log_files import check_format, empty_file
+from causerec_tf.data.log_files import check_format
 from causerec_tf.data.log_rows import REASONS, missing_column
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.sequence_counts import Tally, add_up, describe_counts
 from causerec_tf.data.sequences import INFO_FILE, ITEMS_FILE, read_lines
+from causerec_tf.data.suspicious_ids import Suspicion, as_recorded
+from causerec_tf.data.suspicious_ids import add_up as add_up_suspicions
 from causerec_tf.data.time_units import UnitCounts, check_one_unit
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
@@ -81,14 +83,14 @@ def prepare(
       InputError: the log cannot be used or the output not be written, as with the local way.
     """
     request.filters.check()
-    roles = request.log.roles()
+    request.log.roles()  # what is wrong with them is said before a file is missed
     ranges = _ranges(request)
     size = sum(storage.size(path) for path in {part.path for part in ranges})
     parts = max(1, round(0.8 * size / request.range_bytes / request.num_shards))
     with _place(request.output, request.overwrite) as place:
         work = f"{place}/work"
         FileSystems.mkdirs(work)
-        plan = Plan(work, roles, request.log.skip_bad, request.split_seed, request.num_shards, parts)
+        plan = Plan(work, request.log, request.split_seed, request.num_shards, parts)
         run = partial(_run, _options(runner, options))
         say(f"{len(ranges)} ranges of the log, {len(SPLITS) * request.num_shards * parts} buckets of users")
         pieces, unit = _survey(run, plan, ranges)
@@ -148,16 +150,19 @@ def _survey(
         by_file.setdefault(part.file, []).append((part, survey))
     pieces: list[tuple[Range, str]] = []
     usable: dict[str, str] = {}
+    events = 0
     for parts in by_file.values():
         path, surveys = parts[0][0].path, [survey for _, survey in parts]
         _check_columns(path, surveys)
-        notation = times.notation_of(times.Clues(**survey["clues"]) for survey in surveys)
+        clues = [times.Clues(**survey["clues"]) for survey in surveys]
+        notation = plan.log.notation or times.notation_of(clues)
         if any(notation in survey["usable"] for survey in surveys):
             usable[path] = notation
         lines = 0
         for part, survey in parts:
-            pieces.append((dataclasses.replace(part, lines_above=lines), notation))
+            pieces.append((dataclasses.replace(part, lines_above=lines, events_above=events), notation))
             lines += survey["lines"]
+            events += survey["with_ids"]
     try:
         unit = times.combine_notations(usable)
     except ValueError as error:
@@ -178,8 +183,6 @@ def _look_through(
 
 def _check_columns(path: str, surveys: list[dict]) -> None:
     """What can be said of a file only when all its ranges are known."""
-    if all(survey["is_blank"] for survey in surveys):
-        raise empty_file(path)
     with_rows = [survey for survey in surveys if survey["rows"]]
     for name in with_rows[0]["missing"] if with_rows else []:
         if all(name in survey["empty"] for survey in with_rows):
@@ -190,7 +193,7 @@ def _read(
     run: Callable[..., None], plan: Plan, pieces: list[tuple[Range, str, bool]]
 ) -> tuple[list[Bucket], dict]:
     """The buckets of users, and what `dataset.json` says of the source."""
-    outputs = f"{plan.work}/report.json", f"{plan.work}/buckets.json"
+    outputs = f"{plan.work}/report.json", f"{plan.work}/buckets.json", f"{plan.work}/suspicions.json"
     run(steps.read, plan, pieces, outputs)
     reports = sorted(storage.read_json(outputs[0]), key=lambda report: report[:2])
     by_file: dict[int, dict[str, int]] = {}
@@ -215,6 +218,7 @@ def _read(
         "files": [path.rpartition("/")[2] for path in paths],
         "rows_read": sum(report[2] for report in reports),
         "rows_skipped": skipped,
+        **as_recorded(add_up_suspicions(Suspicion(**found) for found in storage.read_json(outputs[2]))),
     }
     buckets = _buckets(storage.read_json(outputs[1]))
     if not buckets:

@@ -16,8 +16,9 @@ import polars as pl
 from causerec_tf.data import times
 from causerec_tf.data.json_lines import JsonLinesFile
 from causerec_tf.data.log_files import SEPARATORS, LogFile, unpack_log_file
-from causerec_tf.data.log_records import GZIP_MAGIC
+from causerec_tf.data.log_records import GZIP_MAGIC, TEXT_HEAD, check_text, without_marks
 from causerec_tf.data.log_rows import FileRows, check_types, read_rows, read_table
+from causerec_tf.data.log_settings import LogSettings
 
 _NOTATIONS = (times.INTEGER, times.DECIMAL, times.MOMENT)
 _READ_AT_ONCE = 1 << 20
@@ -36,6 +37,7 @@ class Range:
       start: the first byte; the range owns the lines that start at this byte or behind it.
       end: the byte behind the range; None: the file is read whole.
       lines_above: lines of the file that start before the range.
+      events_above: events of the log before the range, of a log whose order is that of its rows.
     """
 
     file: int
@@ -45,6 +47,7 @@ class Range:
     start: int
     end: int | None
     lines_above: int = 0
+    events_above: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,6 @@ class Survey:
 
     Attributes:
       lines: lines that start in it.
-      is_blank: whether it holds nothing but white space.
       has_quotes: whether a range of a CSV file holds a quote, so that the file must be read whole.
       clues: how it writes times.
       usable: notations by which at least one row is usable.
@@ -61,10 +63,10 @@ class Survey:
       missing: wanted columns that the first row does not name.
       empty: wanted columns without any value.
       rows: whether there is any row.
+      with_ids: rows with a user and an item: the events of a log that has no times.
     """
 
     lines: int = 0
-    is_blank: bool = False
     has_quotes: bool = False
     clues: times.Clues = field(default_factory=lambda: times.Clues(None, False))
     usable: tuple[str, ...] = ()
@@ -72,6 +74,7 @@ class Survey:
     missing: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
     rows: bool = False
+    with_ids: int = 0
 
 
 def split_file(whole: Range, file: BinaryIO, size: int, range_bytes: int) -> list[Range]:
@@ -82,9 +85,14 @@ def split_file(whole: Range, file: BinaryIO, size: int, range_bytes: int) -> lis
       file: open for reading.
       size: its bytes.
       range_bytes: of each range.
+
+    Raises:
+      InputError: it is text that is written in a way that is not read.
     """
-    if whole.file_format == "parquet" or file.read(len(GZIP_MAGIC)) == GZIP_MAGIC:
+    head = b"" if whole.file_format == "parquet" else file.read(TEXT_HEAD)
+    if whole.file_format == "parquet" or head.startswith(GZIP_MAGIC):
         return [whole]
+    check_text(whole.path, head)
     starts = list(range(0, max(size, 1), range_bytes))
     if whole.file_format in SEPARATORS:
         _header_line(file)
@@ -94,22 +102,23 @@ def split_file(whole: Range, file: BinaryIO, size: int, range_bytes: int) -> lis
     return [dataclasses.replace(whole, start=start, end=end) for start, end in zip(starts, ends, strict=True)]
 
 
-def survey_range(part: Range, file: BinaryIO, roles: dict[str, str]) -> Survey:
+def survey_range(part: Range, file: BinaryIO, settings: LogSettings) -> Survey:
     """Looks a range through.
 
     Args:
       part: the range.
       file: its file, open for reading.
-      roles: the name of the column for each of `log_rows.ROLES`.
+      settings: how the log is read.
 
     Raises:
       InputError: the file cannot be read. Its bad rows are left for `read_range` to find.
     """
+    roles = settings.roles()
     body = _body(part, file)
     lines = body.count(b"\n") if body is not None else 0
-    if body is not None and not body.strip():
-        return Survey(lines, is_blank=True)
     log_file = _open(part, file, body)
+    if isinstance(log_file, LogFile) and not log_file.has_rows():
+        return Survey(lines)
     if (
         body is not None
         and isinstance(log_file, LogFile)
@@ -120,32 +129,36 @@ def survey_range(part: Range, file: BinaryIO, roles: dict[str, str]) -> Survey:
     found = log_file.column_names()
     _, table, _ = read_table(log_file, roles, skip_bad=True)
     raw = table.select(pl.col(name).alias(role) for role, name in roles.items())
-    check_types(part.path, raw, roles)
+    check_types(part.path, raw, roles, settings.time_format)
+    has_ids = raw.select(
+        pl.all_horizontal(pl.col("user", "item").cast(pl.String).fill_null("") != "")
+    ).to_series()
     usable = []
-    for notation in _NOTATIONS:
+    for notation in _NOTATIONS if settings.notation is None else (settings.notation,):
         for rows in (slice(0, _FIRST_ROWS), slice(0, None)):
-            good = times.parse_times(raw["time"][rows], notation)[0].is_not_null()
-            for role in ("user", "item"):
-                good &= raw[role][rows].cast(pl.String).fill_null("") != ""
+            good = has_ids[rows]
+            if settings.order == "time":
+                moments, _ = times.parse_times(raw["time"][rows], notation, settings.time_format)
+                good &= moments.is_not_null()
             if good.any():
                 usable.append(notation)
                 break
     return Survey(
         lines,
-        clues=times.clues_of(raw["time"]),
+        clues=times.clues_of(raw["time"]) if settings.notation is None else times.Clues(None, False),
         usable=tuple(usable),
         found=tuple(found),
         missing=tuple(name for name in roles.values() if name not in found),
         empty=tuple(name for name in roles.values() if table[name].null_count() == len(table)),
         rows=len(table) > 0,
+        with_ids=int(has_ids.sum()),
     )
 
 
-def read_range(
-    part: Range, file: BinaryIO, roles: dict[str, str], notation: str, *, skip_bad: bool
-) -> FileRows:
+def read_range(part: Range, file: BinaryIO, settings: LogSettings, notation: str) -> FileRows:
     """Reads and checks the rows of a range; `notation` is that of the whole file's times."""
-    return read_rows(_open(part, file, _body(part, file)), roles, skip_bad=skip_bad, notation=notation)
+    opened = _open(part, file, _body(part, file))
+    return read_rows(opened, settings, notation=notation, events_above=part.events_above)
 
 
 def _body(part: Range, file: BinaryIO) -> bytes | None:
@@ -163,12 +176,14 @@ def _open(part: Range, file: BinaryIO, body: bytes | None) -> LogFile | JsonLine
     if part.file_format == "jsonl":
         return JsonLinesFile(part.path, io.BytesIO(body), True, part.lines_above)
     if part.start == 0:
+        body = without_marks(body)
         return LogFile(part.path, part.file_format, body, part.header, True, part.lines_above)
     if part.header is not None:
         head = SEPARATORS[part.file_format].join(part.header).encode("utf-8") + b"\n"
     else:
         head = _header_line(file)
-    return LogFile(part.path, part.file_format, head + body, None, True, part.lines_above - 1)
+    raw = without_marks(head + body)
+    return LogFile(part.path, part.file_format, raw, None, True, part.lines_above - 1)
 
 
 def _lines(file: BinaryIO, start: int, end: int) -> bytes:

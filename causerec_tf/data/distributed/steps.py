@@ -23,7 +23,9 @@ from causerec_tf.data.distributed import blocks, storage
 from causerec_tf.data.distributed.ranges import Range, read_range, survey_range
 from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import in_microseconds
+from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.sequence_counts import Tally, add_up, tally_by_split
+from causerec_tf.data.suspicious_ids import find_suspicions
 from causerec_tf.data.time_units import count_units
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
@@ -41,16 +43,14 @@ class Plan:
 
     Attributes:
       work: folder for what lies between two pipelines.
-      roles: the name of the column for each of `log_rows.ROLES`.
-      skip_bad: whether bad rows are left out.
+      log: how the log is read.
       split_seed: of the split.
       num_shards: of each split.
       parts: buckets of a shard.
     """
 
     work: str
-    roles: dict[str, str]
-    skip_bad: bool
+    log: LogSettings
     split_seed: int
     num_shards: int
     parts: int
@@ -69,7 +69,7 @@ def survey(root: beam.Pipeline, plan: Plan, ranges: list[Range], output: str) ->
     def look(part: Range) -> list:
         try:
             with storage.open_file(part.path) as file:
-                found = survey_range(part, file, plan.roles)
+                found = survey_range(part, file, plan.log)
         except InputError as error:
             return [part.file, part.start, None, str(error)]
         return [part.file, part.start, dataclasses.asdict(found), None]
@@ -78,7 +78,7 @@ def survey(root: beam.Pipeline, plan: Plan, ranges: list[Range], output: str) ->
 
 
 def read(
-    root: beam.Pipeline, plan: Plan, work: list[tuple[Range, str, bool]], outputs: tuple[str, str]
+    root: beam.Pipeline, plan: Plan, work: list[tuple[Range, str, bool]], outputs: tuple[str, str, str]
 ) -> None:
     """Reads the log and brings the events of each bucket together, in the order of the log.
 
@@ -86,14 +86,15 @@ def read(
       root: the pipeline.
       plan: of the preparation.
       work: ranges, the notation of their times, and whether it is to become microseconds.
-      outputs: JSON files: of `[file, start, rows, skipped, units, error or None]`, and of buckets.
+      outputs: JSON files: of `[file, start, rows, skipped, units, error or None]`, of buckets, and of
+        suspicions about ids.
     """
 
     def take(piece: tuple[Range, str, bool]) -> Iterator[Any]:
         part, notation, convert = piece
         try:
             with storage.open_file(part.path) as file:
-                rows = read_range(part, file, plan.roles, notation, skip_bad=plan.skip_bad)
+                rows = read_range(part, file, plan.log, notation)
             units = count_units(rows.events["time"], notation, part.path)
             events = in_microseconds(rows.events, part.path) if convert and len(rows.events) else rows.events
         except InputError as error:
@@ -105,14 +106,26 @@ def read(
             for bucket, table in blocks.by_bucket(events, plan.split_seed, plan.num_shards, plan.parts):
                 yield bucket, (part.file, part.start, storage.pack(table))
 
-    def gather(keyed: tuple[int, Iterable[tuple[int, int, bytes]]]) -> Bucket:
+    def gather(keyed: tuple[int, Iterable[tuple[int, int, bytes]]]) -> Iterator[Any]:
         bucket, tables = keyed
         in_order = sorted(tables, key=lambda table: table[:2])
-        return _store(plan, bucket, pl.concat(storage.unpack(data) for _, _, data in in_order))
+        events = pl.concat(storage.unpack(data) for _, _, data in in_order)
+        yield _store(plan, bucket, events)
+        for role in ("user", "item"):
+            for part, counts in blocks.id_counts(events, role, _ITEM_PARTS):
+                yield beam.pvalue.TaggedOutput("ids", ((role, part), storage.pack(counts)))
+
+    def suspect(keyed: tuple[tuple[str, int], Iterable[bytes]]) -> Iterator[dict]:
+        (role, _), tables = keyed
+        for found in find_suspicions(blocks.add_up_ids(map(storage.unpack, tables)), role):
+            yield dataclasses.asdict(found)
 
     taken = _create(root, work) | "read" >> beam.FlatMap(take).with_outputs("report", main="tables")
     _collect(taken.report, outputs[0])
-    _collect(taken.tables | beam.GroupByKey() | "gather" >> beam.Map(gather), outputs[1])
+    grouped = taken.tables | beam.GroupByKey()
+    gathered = grouped | "gather" >> beam.FlatMap(gather).with_outputs("ids", main="buckets")
+    _collect(gathered.buckets, outputs[1])
+    _collect(gathered.ids | "by id" >> beam.GroupByKey() | "suspect" >> beam.FlatMap(suspect), outputs[2])
 
 
 def drop_rare(

@@ -10,7 +10,7 @@ import polars as pl
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from causerec_tf.data.interactions import find_files
+from causerec_tf.data.interactions import find_files, with_data
 from causerec_tf.errors import InputError
 
 # Beam would unpack by the extension.
@@ -26,7 +26,7 @@ def find(patterns: list[str]) -> list[str]:
     """The files that match, in the order of `interactions.find_files`.
 
     Raises:
-      InputError: a pattern matches no file.
+      InputError: a pattern matches no file, or none that may be of a log.
     """
     named: dict[str, str] = {}  # by what it is, since one file may have several names
     for pattern in patterns:
@@ -34,7 +34,7 @@ def find(patterns: list[str]) -> list[str]:
             matches = sorted(match.path for match in FileSystems.match([pattern])[0].metadata_list)
             if not matches:
                 raise InputError(f"no file matches {pattern!r}. Check the path, and quote a glob.")
-            named |= {path: path for path in matches}
+            named |= {path: path for path in with_data(matches, pattern)}
         else:
             for path in find_files([pattern]):
                 named.setdefault(str(path.resolve()), str(path))

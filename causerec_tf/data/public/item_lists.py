@@ -12,7 +12,7 @@ import polars as pl
 
 from causerec_tf.data import times
 from causerec_tf.data.interactions import Log, find_files
-from causerec_tf.data.log_records import READ_ERRORS, open_unpacked
+from causerec_tf.data.log_records import READ_ERRORS, check_text, open_unpacked, without_marks
 from causerec_tf.errors import InputError
 
 _BAD_LINE = "a line that cannot be read"
@@ -56,10 +56,12 @@ def _read_file(path: Path, skip_bad: bool) -> tuple[pl.DataFrame, int, int]:
     """The pairs of user and item, the number of lines that are not blank, and of bad lines."""
     try:
         with open_unpacked(path) as file:
-            # What is not UTF-8 is no integer either, and is found below.
-            lines = file.read().decode("utf-8", "replace").split("\n")
+            raw = file.read()
     except READ_ERRORS as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
+    check_text(path, raw)
+    # What is not UTF-8 is no integer either, and is found below.
+    lines = without_marks(raw).decode("utf-8", "replace").split("\n")
     fields_of_lines = [line.split() for line in lines]
     fields = pl.Series(list(chain.from_iterable(fields_of_lines)), dtype=pl.String)
     line_lengths = pl.Series([len(fields) for fields in fields_of_lines], dtype=pl.Int64)

@@ -83,6 +83,71 @@ def test_a_long_parquet_file_keeps_its_order(tmp_path):
     assert [int(user) for user, _ in read(tmp_path / "h.parquet")] == list(range(20_001))
 
 
+NO_ROWS = {
+    "a.jsonl": b"",
+    "b.jsonl": b"\xef\xbb\xbf\n \n",
+    "a.csv": b"",
+    "b.csv": b"\n\n",
+    "c.csv": b"user_id,history\n",
+    "a.csv.gz": b"",
+    "b.csv.gz": gzip.compress(b"", mtime=0),
+    "a.tsv": b" \n",
+    "a.parquet": b"",
+}
+
+
+def test_a_part_without_rows_holds_no_history(tmp_path):
+    for name, content in NO_ROWS.items():
+        (tmp_path / name).write_bytes(content)
+    pl.DataFrame({"user_id": []}).write_parquet(tmp_path / "b.parquet")
+    (tmp_path / "z.csv").write_bytes(b"\n\nuser_id,history\nu1,a b\n")
+    assert read(tmp_path / "*") == [("u1", ["a", "b"])]
+    for name in NO_ROWS:
+        assert read(tmp_path / name) == []
+
+
+def test_what_spark_writes_beside_its_data_is_left_out(tmp_path):
+    folder = tmp_path / "_histories"  # what the pattern itself has is meant
+    (folder / "_temporary").mkdir(parents=True)
+    for name in ("_SUCCESS", "._SUCCESS.crc", ".part-0.csv.crc", "part-0.csv", "_p.csv", "_temporary/p.csv"):
+        (folder / name).write_text("user_id,history\nu1,a\n")
+    for pattern in ("*", "**/*.csv"):
+        assert expand([f"{folder}/{pattern}"]) == [folder / "part-0.csv"]
+    for named in ("_p*", "_p.csv", "_temporary/*"):
+        assert len(expand([f"{folder}/{named}"])) == 1
+    with pytest.raises(BundleError, match=r"matches nothing but names that begin with '_' or '\.'"):
+        expand([f"{folder}/*/*"])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_mark_at_the_start_of_any_line_is_none_of_its_text(tmp_path, packed):
+    mark, suffix = "\ufeff", ".gz" if packed else ""
+    rows = ('{"user_id": "u1", "history": ["a"]}', '{"user_id": "u2", "history": ["b"]}')
+    for name, lines in (("h.jsonl", rows), ("h.csv", ("user_id,history", "u1,a", "u2,b"))):
+        content = "".join(f"{mark}{line}\n" for line in (*lines[:-1], mark + lines[-1])).encode()
+        (tmp_path / (name + suffix)).write_bytes(gzip.compress(content) if packed else content)
+        assert read(tmp_path / (name + suffix)) == [("u1", ["a"]), ("u2", ["b"])]
+
+
+@pytest.mark.parametrize("name", ["h.csv", "h.csv.gz", "h.tsv", "h.jsonl"])
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda text: text.encode("utf-16"), "is UTF-16; wanted UTF-8"),
+        (lambda text: text.encode("utf-16-le"), "is UTF-16; wanted UTF-8"),
+        (lambda text: text.encode("utf-16-be"), "is UTF-16; wanted UTF-8"),
+        (lambda text: text.replace("\n", "\r").encode(), "ends its lines with a bare CR"),
+        (lambda text: b"\xef\xbb\xbfsep=,\r\n" + text.encode(), "begins with a line 'sep='"),
+    ],
+)
+def test_what_is_not_read_is_named_as_what_it_is(tmp_path, name, made, message):
+    content = made("user_id,history\nu1,a\n" if "sv" in name else JSON_LINES)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for on_bad_row in (None, lambda _error: None):
+        with pytest.raises(BundleError, match=message):
+            read(tmp_path / name, on_bad_row=on_bad_row)
+
+
 def test_columns_and_separator_are_named(tmp_path):
     (tmp_path / "h.csv").write_text('who,what\nu1,"a b|c"\n')
     assert read(tmp_path / "h.csv", Columns("who", "what", "|")) == [("u1", ["a b", "c"])]
@@ -218,7 +283,7 @@ def test_a_bad_row_of_a_table(tmp_path):
     ("name", "content", "message"),
     [
         ("h.csv", b"user,history\n", "no column 'user_id'; it has 'user', 'history'"),
-        ("h.csv", b"", "no column 'user_id' and 'history'"),
+        ("h.csv", b"x\n", "no column 'user_id' and 'history'"),
         ("h.csv", b'user_id,"history\nu1,a\n', "line 1: not readable as CSV"),
         ("h.csv", b"user_id,history,\xff\nu1,a,b\n", "line 1: not UTF-8"),
         ("h.jsonl.gz", gzip.compress(JSON_LINES.encode(), mtime=0)[:-9], "cannot be read"),
