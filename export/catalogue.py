@@ -52,7 +52,13 @@ class Catalogue:
                 f"The index {directory} has the fingerprint {index.fingerprint}: it and the tower"
                 f" {directory.name} do not belong together. Publish the run again."
             )
-        return cls(index, read_ids(directory), read_names(directory))
+        item_ids, item_names = read_ids(directory), read_names(directory)
+        for what, lines in (("ids", item_ids), ("names", item_names)):
+            if lines is not None and len(lines) != index.num_rows:
+                raise BundleError(
+                    f"{directory} has {len(lines)} {what} for {index.num_rows} items; publish the run again."
+                )
+        return cls(index, item_ids, item_names)
 
     @property
     def version(self) -> str:
@@ -68,6 +74,21 @@ class Catalogue:
     def dimension(self) -> int:
         """Size of the vectors that are searched, d."""
         return self._index.description["dimension"]
+
+    @property
+    def is_updated(self) -> bool:
+        """Whether `export/update_index.py` changed the items since the run was published."""
+        return "update" in self._index.description
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The ids that the tower knows, in the order of its vocabulary."""
+        return self._item_ids[: self._index.vocabulary_size].tolist()
+
+    @property
+    def answered_ids(self) -> list[str]:
+        """The ids that can be answered, most popular first."""
+        return self.ids(self._index.first_rows(self._index.num_rows))
 
     def ids(self, rows: np.ndarray) -> list[str]:
         """The ids of some rows."""
