@@ -30,7 +30,14 @@ VECTORS = "vectors.npy"
 QUERIES = "queries.npy"
 _ASSETS = "scann_assets.pbtxt"
 _MOST_ASSETS_BYTES = 1 << 16
-_TREE = scann_assets_pb2.ScannAsset.PARTITIONER
+# The kinds of ScaNN's files, without `_NPY` at their end: of the vectors, of a tree, and of one that spills.
+_OF_MEMORY = {
+    "full": {"DATASET"},
+    "bfloat16": {"BF16_DATASET"},
+    "int8": {"INT8_DATASET", "INT8_MULTIPLIERS", "INT8_NORMS"},
+}
+_OF_TREE = {"AH_CENTERS", "PARTITIONER", "TOKENIZATION", "AH_DATASET"}
+_OF_SPILLING = {"AH_DATASET_SOAR"}
 _SCANN_VECTORS = "dataset.npy"
 _OURS = (DESCRIPTION, IDS, NAMES, VECTORS, QUERIES, CHANGES)
 # Those that an update of the index writes anew.
@@ -229,18 +236,11 @@ class ItemIndex:
           BundleError: it is missing, incomplete, damaged, or of a later format.
         """
         description = verify(directory)
-        data = checksums.read(directory, _ASSETS, _MOST_ASSETS_BYTES)
+        assets = _read_assets(directory, description)
         with loading(directory):
-            assets = text_format.Parse(data.decode(), scann_assets_pb2.ScannAssets())
-            for asset in assets.assets:
-                checksums.inside(directory, asset.asset_path)
-            native = scann.scann_pybind.ScannNumpy(str(directory), text_format.MessageToString(assets))
+            native = scann.scann_pybind.ScannNumpy(str(directory), assets)
         changes = Changes.load(directory / CHANGES) if description["format"] == 2 else None
         index = cls(scann.ScannSearcher(native), description, changes)
-        # ScaNN ends the process when it is asked for leaves and has no tree.
-        has_tree = any(asset.asset_type == _TREE for asset in assets.assets)
-        if has_tree != (description["method"] == "tree"):
-            raise BundleError(f"{directory} is not searched by {description['method']}; publish again.")
         index._check_sizes(directory)
         with loading(directory):
             index.search(np.ones((1, description["dimension"]), np.float32), 1)
@@ -307,6 +307,30 @@ def read_names(directory: Path) -> list[str] | None:
     if NAMES not in file_digests(directory, read_description(directory)):
         return None
     return _read_lines(directory / NAMES, checksums.read(directory, NAMES))
+
+
+def _read_assets(directory: Path, description: dict[str, Any]) -> str:
+    """Gives ScaNN's list of its files, each of which is of the index and of its method.
+
+    It would open any file, and ends the process over a missing or a second one of a kind.
+    """
+    data = checksums.read(directory, _ASSETS, _MOST_ASSETS_BYTES)
+    with loading(directory / _ASSETS):
+        assets = text_format.Parse(data.decode(), scann_assets_pb2.ScannAssets())
+        kinds = [
+            scann_assets_pb2.ScannAsset.AssetType.Name(one.asset_type).removesuffix("_NPY")
+            for one in assets.assets
+        ]
+    for asset in assets.assets:
+        checksums.inside(directory, asset.asset_path)
+    wanted = set(_OF_MEMORY[description["memory"]])
+    if description["method"] == "tree":
+        wanted |= _OF_TREE | (_OF_SPILLING & set(kinds))
+    if sorted(kinds) != sorted(wanted):
+        raise BundleError(
+            f"{directory / _ASSETS} lists {sorted(kinds)}; wanted {sorted(wanted)}. Publish again."
+        )
+    return text_format.MessageToString(assets)
 
 
 def _read_lines(path: Path, data: bytes) -> list[str]:
