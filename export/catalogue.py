@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import BundleError
-from export.item_index import ItemIndex, read_ids, read_names
+from export.item_index import ItemIndex, read_labels
 
 # Results that are fetched at once, some sixty bytes each: what a batch takes does not depend on how long its
 # histories are.
@@ -52,13 +52,7 @@ class Catalogue:
                 f"The index {directory} has the fingerprint {index.fingerprint}: it and the tower"
                 f" {directory.name} do not belong together. Publish the run again."
             )
-        item_ids, item_names = read_ids(directory), read_names(directory)
-        for what, lines in (("ids", item_ids), ("names", item_names)):
-            if lines is not None and len(lines) != index.num_rows:
-                raise BundleError(
-                    f"{directory} has {len(lines)} {what} for {index.num_rows} items; publish the run again."
-                )
-        return cls(index, item_ids, item_names)
+        return cls(index, *read_labels(directory, index.num_rows))
 
     @property
     def version(self) -> str:

@@ -282,7 +282,11 @@ def read_queries(directory: Path) -> np.ndarray | None:
     if not path.is_file():
         return None
     with loading(path):
-        return np.array(np.load(path, mmap_mode="r"))
+        queries = np.array(np.load(path, mmap_mode="r"))
+    dimension = read_description(directory)["dimension"]
+    if queries.dtype != np.float32 or queries.ndim not in (2, 3) or queries.shape[-1] != dimension:
+        raise BundleError(f"{path} holds {queries.dtype} {list(queries.shape)}; publish again.")
+    return queries
 
 
 def read_ids(directory: Path) -> list[str]:
@@ -331,6 +335,15 @@ def _read_assets(directory: Path, description: dict[str, Any]) -> str:
             f"{directory / _ASSETS} lists {sorted(kinds)}; wanted {sorted(wanted)}. Publish again."
         )
     return text_format.MessageToString(assets)
+
+
+def read_labels(directory: Path, num_rows: int) -> tuple[list[str], list[str] | None]:
+    """Reads the ids and the names of an index; raises BundleError unless each row has one."""
+    item_ids, item_names = read_ids(directory), read_names(directory)
+    for what, lines in (("ids", item_ids), ("names", item_names)):
+        if lines is not None and len(lines) != num_rows:
+            raise BundleError(f"{directory} has {len(lines)} {what} for {num_rows} items; publish again.")
+    return item_ids, item_names
 
 
 def _read_lines(path: Path, data: bytes) -> list[str]:

@@ -6,7 +6,6 @@ of its tower, and in one whose checksums were made again after the damage.
 
 import collections
 import contextlib
-import multiprocessing
 import resource
 import traceback
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.export import damage, toy
+from tests.pipelines.forked import CONTEXT
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 40, 6, 4
 IDS = toy.item_ids(NUM_ITEMS)
@@ -92,12 +92,10 @@ def work(connection, bundles, place):
 
 def outcomes(seeds, bundles, place):
     """Yields kind of bundle, what was done, and outcome; when a case ends the worker, another goes on."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["export.retriever"])
     seeds = list(seeds)
     while seeds:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, bundles, place), daemon=True)
+        ours, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=work, args=(theirs, bundles, place), daemon=True)
         process.start()
         theirs.close()
         for seed in seeds[:CASES_OF_A_WORKER]:
