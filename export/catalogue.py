@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import BundleError
-from export.item_index import ItemIndex, read_ids, read_names
+from export.item_index import ItemIndex, read_labels
 
 # Results that are fetched at once, some sixty bytes each: what a batch takes does not depend on how long its
 # histories are.
@@ -52,7 +52,7 @@ class Catalogue:
                 f"The index {directory} has the fingerprint {index.fingerprint}: it and the tower"
                 f" {directory.name} do not belong together. Publish the run again."
             )
-        return cls(index, read_ids(directory), read_names(directory))
+        return cls(index, *read_labels(directory, index.num_rows))
 
     @property
     def version(self) -> str:
@@ -68,6 +68,21 @@ class Catalogue:
     def dimension(self) -> int:
         """Size of the vectors that are searched, d."""
         return self._index.description["dimension"]
+
+    @property
+    def is_updated(self) -> bool:
+        """Whether `export/update_index.py` changed the items since the run was published."""
+        return "update" in self._index.description
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The ids that the tower knows, in the order of its vocabulary."""
+        return self._item_ids[: self._index.vocabulary_size].tolist()
+
+    @property
+    def answered_ids(self) -> list[str]:
+        """The ids that can be answered, most popular first."""
+        return self.ids(self._index.first_rows(self._index.num_rows))
 
     def ids(self, rows: np.ndarray) -> list[str]:
         """The ids of some rows."""

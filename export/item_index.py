@@ -14,21 +14,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf import text_format
 
 from export.errors import BundleError
 from export.index.changes import CHANGES, Changes
+from export.index.description import DESCRIPTION, file_digests, read_description, verify
 from export.publishing.layout import link_or_copy
-from export.runtime import scann
+from export.runtime import scann, scann_assets_pb2
+from export.store import checksums
+from export.store.foreign import loading
 
-DESCRIPTION = "index.json"
 IDS = "ids.txt"
 NAMES = "names.txt"
 VECTORS = "vectors.npy"
 QUERIES = "queries.npy"
-# 2: with changes.npz, so that a reader of format 1 does not take slots for rows.
-_FORMATS = (1, 2)
+_ASSETS = "scann_assets.pbtxt"
+_MOST_ASSETS_BYTES = 1 << 16
+# The kinds of ScaNN's files, without `_NPY` at their end: of the vectors, of a tree, and of one that spills.
+_OF_MEMORY = {
+    "full": {"DATASET"},
+    "bfloat16": {"BF16_DATASET"},
+    "int8": {"INT8_DATASET", "INT8_MULTIPLIERS", "INT8_NORMS"},
+}
+_OF_TREE = {"AH_CENTERS", "PARTITIONER", "TOKENIZATION", "AH_DATASET"}
+_OF_SPILLING = {"AH_DATASET_SOAR"}
 _SCANN_VECTORS = "dataset.npy"
 _OURS = (DESCRIPTION, IDS, NAMES, VECTORS, QUERIES, CHANGES)
+# Those that an update of the index writes anew.
+_OF_UPDATE = (DESCRIPTION, IDS, NAMES, CHANGES)
 
 
 class ItemIndex:
@@ -184,65 +197,66 @@ class ItemIndex:
             if values is not None and len(values) != self.num_rows:
                 raise BundleError(f"{name} has {len(values)} lines for {self.num_rows} rows.")
         directory.mkdir(parents=True)
-        known: dict[str, str] = {}
+        known: dict[str, str | None] = {}
         if unchanged_in is not None:
-            source = read_description(unchanged_in)
-            shared = source["bytes"].keys() - {DESCRIPTION, IDS, NAMES, CHANGES}
-            for name in shared:
+            of_source = file_digests(unchanged_in, read_description(unchanged_in))
+            known = {name: digest for name, digest in of_source.items() if name not in _OF_UPDATE}
+            for name in known:
                 link_or_copy(unchanged_in / name, directory / name)
-            # As they were written: what has been damaged since must not be taken for whole here.
-            known = {name: value for name, value in source.get("sha256", {}).items() if name in shared}
         else:
             self.searcher.serialize(str(directory), relative_path=True)
             if item_vectors is not None and self.description["memory"] != "full":
                 np.save(directory / VECTORS, np.asarray(item_vectors, np.float32), allow_pickle=False)
             if queries is not None:
                 np.save(directory / QUERIES, np.asarray(queries, np.float32), allow_pickle=False)
-        ids = _lines(item_ids)
-        (directory / IDS).write_bytes(ids)
+        (directory / IDS).write_bytes(_lines(item_ids))
         if item_names is not None:
             (directory / NAMES).write_bytes(_lines([n.replace("\n", " ") for n in item_names]))
         if self.changes is not None:
             self.changes.save(directory / CHANGES)
-        sizes = {file.name: file.stat().st_size for file in sorted(directory.iterdir())}
+        for name in ("ids_sha256", "bytes", "sha256"):  # of an earlier release: there are checksums now
+            self.description.pop(name, None)
+        searched = (file.stat().st_size for file in directory.iterdir() if file.name not in _OURS)
         self.description |= {
             "format": 1 if self.changes is None else 2,
             "fingerprint": fingerprint,
-            "ids_sha256": hashlib.sha256(ids).hexdigest(),
-            "bytes": sizes,
-            "sha256": {name: known.get(name) or _sha256(directory / name) for name in sizes},
-            "searched_bytes": sum(size for name, size in sizes.items() if name not in _OURS),
+            "searched_bytes": sum(searched),
         }
         (directory / DESCRIPTION).write_text(json.dumps(self.description, indent=2) + "\n")
+        checksums.write(directory, known)
 
     @classmethod
     def load(cls, directory: Path) -> "ItemIndex":
-        """Opens what `save` wrote, wherever it lies now.
+        """Opens what `save` wrote, wherever it lies now, and searches it once.
 
-        Every byte of its files is compared with what was written, but for an index of an earlier release,
-        which tells their sizes alone.
+        Every byte of its files is compared with what was published (`export.store.checksums`), and their
+        sizes with the description.
 
         Raises:
           BundleError: it is missing, incomplete, damaged, or of a later format.
         """
-        description = read_description(directory)
-        digests = description.get("sha256", {})
-        for name, size in description["bytes"].items():
-            file = directory / name
-            try:
-                if file.stat().st_size != size:
-                    raise BundleError(f"{file} is not {size} bytes long; publish again.")
-                if name in digests and _sha256(file) != digests[name]:
-                    raise BundleError(f"{file} has changed since the index was saved; publish again.")
-            except OSError as error:
-                raise BundleError(f"{file} cannot be read ({error}); publish again.") from error
-        try:
-            assets = (directory / "scann_assets.pbtxt").read_text()
+        description = verify(directory)
+        assets = _read_assets(directory, description)
+        with loading(directory):
             native = scann.scann_pybind.ScannNumpy(str(directory), assets)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise BundleError(f"ScaNN cannot load {directory}: {error}") from error
         changes = Changes.load(directory / CHANGES) if description["format"] == 2 else None
-        return cls(scann.ScannSearcher(native), description, changes)
+        index = cls(scann.ScannSearcher(native), description, changes)
+        index._check_sizes(directory)
+        with loading(directory):
+            index.search(np.ones((1, description["dimension"]), np.float32), 1)
+        return index
+
+    def _check_sizes(self, directory: Path) -> None:
+        changes, slots = self.changes, self.searcher.size()
+        items = changes.num_items if changes else slots
+        if (self._num_slots, self.num_items) != (slots, items) or self.vocabulary_size > self.num_rows:
+            raise BundleError(
+                f"{directory / DESCRIPTION} tells {self.num_items} items, its other files {items} in {slots}"
+                " places; publish again."
+            )
+        dimension = self.description["dimension"]
+        if changes and changes.added_vectors.shape[1] != dimension:
+            raise BundleError(f"{directory / CHANGES} has not the dimension {dimension}; publish again.")
 
 
 def check_k(k: int, num_items: int) -> None:
@@ -251,71 +265,90 @@ def check_k(k: int, num_items: int) -> None:
         raise BundleError(f"k is {k}; it must be from 1 to {num_items}, the number of items.")
 
 
-def read_description(directory: Path) -> dict[str, Any]:
-    """Reads `index.json`; raises BundleError when it is missing or not ours."""
-    path = directory / DESCRIPTION
-    try:
-        description = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read ({error}); is {directory} an index?") from error
-    if not isinstance(description, dict) or description.get("format") not in _FORMATS:
-        raise BundleError(f"{path} is not of format 1 or 2, those that this version reads.")
-    if not isinstance(description.get("bytes"), dict):
-        raise BundleError(f"{path} does not tell the sizes of its files; publish again.")
-    # Neither was written when there was but one, or nothing depended on it.
-    return {"memory": "full", "similarity": "dot"} | description
-
-
 def read_vectors(directory: Path, changes: Changes) -> np.ndarray:
     """Reads the exact vectors of an index: float32 [R, d]; a withdrawn item's may be zero."""
-    is_full = read_description(directory)["memory"] == "full"
-    of_slots = np.load(directory / (_SCANN_VECTORS if is_full else VECTORS), mmap_mode="r")
-    vectors = np.zeros((changes.num_rows, of_slots.shape[1]), np.float32)
-    vectors[changes.row_of_slot] = of_slots
-    vectors[changes.added_rows] = changes.added_vectors
+    description = read_description(directory)
+    path = directory / (_SCANN_VECTORS if description["memory"] == "full" else VECTORS)
+    vectors = np.zeros((changes.num_rows, description["dimension"]), np.float32)
+    with loading(path):
+        vectors[changes.row_of_slot] = np.load(path, mmap_mode="r")
+        vectors[changes.added_rows] = changes.added_vectors
     return vectors
 
 
 def read_queries(directory: Path) -> np.ndarray | None:
     """Reads the user vectors that an index is measured on, or None when it was saved without."""
     path = directory / QUERIES
-    return np.load(path, allow_pickle=False) if path.is_file() else None
+    if not path.is_file():
+        return None
+    with loading(path):
+        queries = np.array(np.load(path, mmap_mode="r"))
+    dimension = read_description(directory)["dimension"]
+    if queries.dtype != np.float32 or queries.ndim not in (2, 3) or queries.shape[-1] != dimension:
+        raise BundleError(f"{path} holds {queries.dtype} {list(queries.shape)}; publish again.")
+    return queries
 
 
 def read_ids(directory: Path) -> list[str]:
     """Reads the R ids of an index.
 
     Raises:
-      BundleError: they cannot be read, or are not those it was saved with.
+      BundleError: they cannot be read, or are not those it was published with.
     """
-    data = _bytes(directory / IDS)
-    description = read_description(directory)
-    if hashlib.sha256(data).hexdigest() != description["ids_sha256"]:
-        raise BundleError(f"{directory / IDS} has changed since the index was saved; publish again.")
-    return data.decode().split("\n")[:-1]
+    data = checksums.read(directory, IDS)
+    digest = read_description(directory).get("ids_sha256")
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise BundleError(f"{directory / IDS} has changed since it was published; publish again.")
+    return _read_lines(directory / IDS, data)
 
 
 def read_names(directory: Path) -> list[str] | None:
     """Reads the R names of an index, or None when it was saved without.
 
     Raises:
-      BundleError: they cannot be read.
+      BundleError: they cannot be read, or are not those it was published with.
     """
-    if NAMES not in read_description(directory)["bytes"]:
+    if NAMES not in file_digests(directory, read_description(directory)):
         return None
-    return _bytes(directory / NAMES).decode().split("\n")[:-1]
+    return _read_lines(directory / NAMES, checksums.read(directory, NAMES))
 
 
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{file} cannot be read ({error}); publish again.") from error
+def _read_assets(directory: Path, description: dict[str, Any]) -> str:
+    """Gives ScaNN's list of its files, each of which is of the index and of its method.
+
+    It would open any file, and ends the process over a missing or a second one of a kind.
+    """
+    data = checksums.read(directory, _ASSETS, _MOST_ASSETS_BYTES)
+    with loading(directory / _ASSETS):
+        assets = text_format.Parse(data.decode(), scann_assets_pb2.ScannAssets())
+        kinds = [
+            scann_assets_pb2.ScannAsset.AssetType.Name(one.asset_type).removesuffix("_NPY")
+            for one in assets.assets
+        ]
+    for asset in assets.assets:
+        checksums.inside(directory, asset.asset_path)
+    wanted = set(_OF_MEMORY[description["memory"]])
+    if description["method"] == "tree":
+        wanted |= _OF_TREE | (_OF_SPILLING & set(kinds))
+    if sorted(kinds) != sorted(wanted):
+        raise BundleError(
+            f"{directory / _ASSETS} lists {sorted(kinds)}; wanted {sorted(wanted)}. Publish again."
+        )
+    return text_format.MessageToString(assets)
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def read_labels(directory: Path, num_rows: int) -> tuple[list[str], list[str] | None]:
+    """Reads the ids and the names of an index; raises BundleError unless each row has one."""
+    item_ids, item_names = read_ids(directory), read_names(directory)
+    for what, lines in (("ids", item_ids), ("names", item_names)):
+        if lines is not None and len(lines) != num_rows:
+            raise BundleError(f"{directory} has {len(lines)} {what} for {num_rows} items; publish again.")
+    return item_ids, item_names
+
+
+def _read_lines(path: Path, data: bytes) -> list[str]:
+    with loading(path):
+        return data.decode().split("\n")[:-1]
 
 
 def _lines(values: Sequence[str]) -> bytes:

@@ -3,7 +3,7 @@
 Neither the training library nor Keras is imported here: the bundle is all that is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from export.catalogue import Catalogue
 from export.catalogues import Catalogues
 from export.errors import BundleError, TowerError
 from export.towers.local import LocalTower
+
+ItemId = str | int | np.integer
 
 
 class Retriever:
@@ -79,7 +81,7 @@ class Retriever:
 
     def recommend(
         self,
-        histories: Sequence[Sequence[str]],
+        histories: Sequence[Sequence[ItemId]],
         k: int | Sequence[int],
         exclude_seen: bool | Sequence[bool] = True,
         timeout: float | None = None,
@@ -87,8 +89,8 @@ class Retriever:
         """Recommends items for each history; a history's answer does not depend on the others.
 
         Args:
-          histories: B lists of item ids, oldest first, of any length. Unknown items are ignored, so
-            the tower reads the last `max_history` known ones.
+          histories: B lists of item ids, oldest first, of any length; integers, also NumPy's, are taken
+            for strings. Unknown items are ignored, so the tower reads the last `max_history` known ones.
           k: how many items, 1 or more, one number or one a history. Where fewer can be answered, since
             the catalogue has fewer or the history has most of them, the list is shorter.
           exclude_seen: leave out every item of the history, however long ago; one value or one a
@@ -99,27 +101,26 @@ class Retriever:
           B recommendations.
 
         Raises:
-          BundleError: k is below 1, a history is not a list of strings, or the bundle does not have the
+          BundleError: k is below 1, a history is not a list of ids, or the bundle does not have the
             version that the tower answers.
           TowerError: the tower does not answer, or not in time.
         """
-        ks = [k] * len(histories) if isinstance(k, int) else list(k)
+        ks = [k] * len(histories) if isinstance(k, int | np.integer) else list(k)
         excludes = [exclude_seen] * len(histories) if isinstance(exclude_seen, bool) else list(exclude_seen)
         for what, values in (("k", ks), ("exclude_seen", excludes)):
             if len(values) != len(histories):
                 raise BundleError(f"{len(values)} values of {what} for {len(histories)} histories.")
         for one in set(ks):
             _check_k(one)
-        for number, history in enumerate(histories):
-            _check_history(number, history)
-        if not histories:
+        texts = [_item_ids(number, history) for number, history in enumerate(histories)]
+        if not texts:
             return []
-        answer = self._tower(histories, timeout)
+        answer = self._tower(texts, timeout)
         results: list[Recommendation | None] = [None] * len(histories)
         for version in _versions(answer):
             catalogue = self._open(version)
             group = np.flatnonzero(answer.version == version.encode()).tolist()
-            rows_of = [catalogue.rows(histories[number]) for number in group]
+            rows_of = [catalogue.rows(texts[number]) for number in group]
             known = [catalogue.known(rows) for rows in rows_of]
             seen = [
                 np.unique(rows) if excludes[number] else rows[:0]
@@ -130,14 +131,14 @@ class Retriever:
                 results[number] = Recommendation(
                     items=catalogue.ids(rows),
                     scores=scores.tolist(),
-                    num_unknown=len(histories[number]) - len(known_rows),
+                    num_unknown=len(texts[number]) - len(known_rows),
                     fallback=not len(known_rows),
                     version=version,
                 )
         return [result for result in results if result is not None]
 
     def explain(
-        self, history: Sequence[str], k: int, exclude_seen: bool = True, timeout: float | None = None
+        self, history: Sequence[ItemId], k: int, exclude_seen: bool = True, timeout: float | None = None
     ) -> list[Influence]:
         """Tells which past items the top k rests on, by leaving out each in turn.
 
@@ -155,14 +156,14 @@ class Retriever:
           BundleError, TowerError: as `recommend` does.
         """
         _check_k(k)
-        _check_history(0, history)
-        first = self._tower([history], timeout)
+        texts = _item_ids(0, history)
+        first = self._tower([texts], timeout)
         num_read = int(first.num_known[0])
         if not num_read:
             return []
         catalogue = self._open(_versions(first)[0])
-        left_out = catalogue.ids(np.unique(catalogue.known(catalogue.rows(history))[-num_read:]))
-        variants = [history, *([item for item in history if item != one] for one in left_out)]
+        left_out = catalogue.ids(np.unique(catalogue.known(catalogue.rows(texts))[-num_read:]))
+        variants = [texts, *([item for item in texts if item != one] for one in left_out)]
         answer = self._tower(variants, timeout)
         if len(_versions(answer)) > 1:  # a newer one came between two requests to a tower elsewhere
             answer = self._tower(variants, timeout)
@@ -202,9 +203,17 @@ def _check_k(k: int) -> None:
         raise BundleError(f"k is {k}; it must be at least 1.")
 
 
-def _check_history(number: int, history: Sequence[str]) -> None:
-    if isinstance(history, str) or not all(isinstance(item, str) for item in history):
-        raise BundleError(f"history {number} is {history!r:.200}; wanted a list of strings.")
+def _item_ids(number: int, history: Sequence[ItemId]) -> list[str]:
+    """The ids of a history as texts; a number that is not whole, or a truth value, is none."""
+    if isinstance(history, str | bytes) or not isinstance(history, Iterable):
+        raise BundleError(f"history {number} is {history!r:.200}; wanted a list of item ids.")
+    items = list(history)
+    for item in items:
+        if not isinstance(item, str | int | np.integer) or isinstance(item, bool):
+            raise BundleError(
+                f"history {number} has the item {item!r:.200}; wanted ids that are strings or integers."
+            )
+    return [str(item) for item in items]
 
 
 def _top(

@@ -55,6 +55,7 @@ def _keras_refused() -> Iterator[None]:
 
 with _keras_refused():
     import tensorflow as tf
+    from scann.scann_ops import scann_assets_pb2
     from scann.scann_ops.py import scann_ops_pybind as scann
 
-__all__ = ["scann", "tf"]
+__all__ = ["scann", "scann_assets_pb2", "tf"]

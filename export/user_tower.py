@@ -14,7 +14,13 @@ import numpy as np
 
 from export.disk import full_disk_named
 from export.errors import BundleError
-from export.publishing.layout import MODEL_NAME, MOST_WARM_UP_HISTORIES, TOWER_DESCRIPTION, TOWER_EXTRA
+from export.publishing.layout import (
+    MODEL_NAME,
+    MOST_WARM_UP_HISTORIES,
+    TOWER_DESCRIPTION,
+    TOWER_EXTRA,
+    TOWER_VOCABULARY,
+)
 from export.runtime import tf
 from export.towers.requests import padded_histories, tower_requests, write_warm_up
 
@@ -82,7 +88,7 @@ def export_user_tower(
     with tempfile.TemporaryDirectory() as scratch:
         # The table reads its ids from a file that travels as an asset: a list would go into the
         # graph, where 300,000 ids take half a minute to save.
-        vocabulary = Path(scratch) / "item_ids.txt"
+        vocabulary = Path(scratch) / Path(TOWER_VOCABULARY).name
         with full_disk_named(vocabulary):
             vocabulary.write_bytes("".join(f"{item_id}\n" for item_id in item_ids).encode())
         served = _ServedTower(item_embeddings, user_tower, vocabulary, max_history, version)

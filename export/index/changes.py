@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import BundleError
+from export.store.foreign import loading
 
 CHANGES = "changes.npz"
 # The scores of a block of queries against all that was added stay below this many bytes.
@@ -146,10 +147,27 @@ class Changes:
 
     @classmethod
     def load(cls, path: Path) -> "Changes":
-        """Reads what `save` wrote; raises BundleError when it cannot be read."""
+        """Reads what `save` wrote; raises BundleError when it cannot be read, or cannot be."""
         names = ("row_of_slot", "added_rows", "added_vectors", "withdrawn_rows")
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(int(arrays["num_rows"]), *(arrays[name] for name in names))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise BundleError(f"{path} cannot be read ({error}); publish again.") from error
+        with loading(path), np.load(path, allow_pickle=False) as arrays:
+            # What is compressed may be a thousand times as large as the file; `save` compresses nothing.
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in arrays.zip.infolist()):
+                raise BundleError(f"{path} is compressed, as no index's is; publish again.")
+            changes = cls(int(arrays["num_rows"]), *(arrays[name] for name in names))
+            if not changes._is_possible():
+                raise BundleError(f"{path} holds numbers that cannot be; publish again.")
+        return changes
+
+    def _is_possible(self) -> bool:
+        """Whether rows are within the index, no item has two places, and vectors can be searched."""
+        rows = (self.row_of_slot, self.added_rows, self.withdrawn_rows)
+        return (
+            self.num_rows <= sum(map(len, rows))
+            and all(one.dtype == np.int64 and one.ndim == 1 for one in rows)
+            and all(len(np.unique(one)) == len(one) for one in rows)
+            and all(one.min(initial=0) >= 0 and one.max(initial=0) < self.num_rows for one in rows)
+            and len(self.withdrawn_rows) < self.num_rows
+            and self.added_vectors.dtype == np.float32
+            and self.added_vectors.shape[:-1] == self.added_rows.shape
+            and bool(np.isfinite(self.added_vectors).all())
+        )

@@ -12,7 +12,7 @@ import numpy as np
 
 from export.errors import BundleError
 from export.index.changes import Changes
-from export.item_index import ItemIndex, read_ids, read_names, read_queries, read_vectors
+from export.item_index import ItemIndex, read_labels, read_queries, read_vectors
 from export.user_tower import check_ids
 
 
@@ -53,7 +53,7 @@ class UpdatedCatalogue:
     def __init__(self, source: Path):
         """Reads an index; raises BundleError when it cannot be read."""
         self.index = ItemIndex.load(source)
-        self.ids, self.names = read_ids(source), read_names(source)
+        self.ids, self.names = read_labels(source, self.index.num_rows)
         self.changes = self.index.changes or Changes.none(
             self.index.num_items, self.index.description["dimension"]
         )

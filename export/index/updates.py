@@ -8,14 +8,16 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from export.catalogues import Catalogues
 from export.errors import BundleError
 from export.index.building import build_index, measured
 from export.index.changes import Changes
+from export.index.description import read_description
 from export.index.options import IndexOptions
 from export.index.recall import kth_best_scores
 from export.index.recall_curve import PICTURE, draw_curve
 from export.index.updated_catalogue import Update, UpdatedCatalogue
-from export.item_index import ItemIndex, read_description
+from export.item_index import ItemIndex
 from export.publishing.housekeeping import VERSIONS_KEPT, collect, locked, version_of
 from export.publishing.layout import (
     beside,
@@ -27,6 +29,7 @@ from export.publishing.layout import (
 )
 from export.publishing.publication import Publication
 from export.towers.identity import copy_under
+from export.towers.local import LocalTower
 
 __all__ = ["Update", "update_index"]
 
@@ -76,6 +79,7 @@ def _update(bundle: Path, update: Update, keep: int, dry_run: bool) -> Publicati
     source, digest = index_directory(bundle, before), update.digest()
     last = read_description(source)
     if last.get("update", {}).get("digest") == digest:
+        LocalTower.load(bundle, latest, Catalogues(bundle))  # it says so of a whole version only
         return Publication(latest, before, "unchanged", last, True)
     catalogue = UpdatedCatalogue(source)
     rows_before = len(catalogue.ids)
@@ -131,7 +135,7 @@ def _make_changed(
         item_names=catalogue.names,
         unchanged_in=source,
     )
-    if (source / PICTURE).is_file():
+    if not (made / PICTURE).is_file() and (source / PICTURE).is_file():  # an earlier release did not list it
         link_or_copy(source / PICTURE, made / PICTURE)
     return description
 

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.catalogue import Catalogue
 from export.errors import BundleError
-from export.index.changes import CHANGES, Changes
-from export.item_index import read_description, read_ids
 from export.publishing.layout import index_directory, read_tower, tower_directory, tower_numbers
 
 
@@ -35,11 +34,9 @@ def current_catalogue(bundle: Path) -> CurrentCatalogue | None:
     """
     for number in tower_numbers(bundle)[-1:]:
         try:
-            index = index_directory(bundle, read_tower(tower_directory(bundle, number))["version"])
-            description, item_ids = read_description(index), read_ids(index)
-            withdrawn = Changes.load(index / CHANGES).withdrawn_rows if description["format"] == 2 else ()
+            version = read_tower(tower_directory(bundle, number))["version"]
+            catalogue = Catalogue.load(index_directory(bundle, version))
         except BundleError:
             return None
-        answered = frozenset(item_ids) - {item_ids[row] for row in withdrawn}
-        return CurrentCatalogue(number, answered, "update" in description)
+        return CurrentCatalogue(number, frozenset(catalogue.answered_ids), catalogue.is_updated)
     return None

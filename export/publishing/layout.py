@@ -3,11 +3,12 @@
     <bundle>/user_tower/<number>/        a SavedModel; the highest number is served
     <bundle>/item_index/<fingerprint>/   the index that belongs to it
 
+Each has a list of its files' SHA-256 (`export.store.checksums`).
+
 A name that starts with a dot is never read: it is work in progress or what that left (`beside`), or somebody
 else's.
 """
 
-import json
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from export.errors import BundleError
+from export.store import checksums
+from export.store.descriptions import read_description, record, text, whole
 
 TOWERS = "user_tower"
 INDEXES = "item_index"
@@ -23,9 +26,22 @@ MODEL_NAME = TOWERS
 # TensorFlow Serving reads its warm-up file from here and ignores what else lies in it.
 TOWER_EXTRA = "assets.extra"
 TOWER_DESCRIPTION = "tower.json"
+TOWER_VOCABULARY = "assets/item_ids.txt"
 # TensorFlow Serving loads no tower whose warm-up file has more than 1,000 requests; a history makes three,
 # one for each signature.
 MOST_WARM_UP_HISTORIES = 1_000 // 3
+FINGERPRINT = text(64, lambda value: value.isalnum() and value.isascii(), "letters and digits")
+_POSITIVE = whole(1, (1 << 31) - 1)
+_TOWER = record(
+    {
+        "version": FINGERPRINT,
+        "items": _POSITIVE,
+        "dimension": whole(1, 1 << 16),
+        "vectors_per_user": whole(1, 1 << 12),
+        "max_history": whole(1, 1_000_000),
+    },
+    {"origin": whole(0, (1 << 63) - 1)},
+)
 # Why a directory of ours stands beside its place, under a name that is never read.
 Aside = Literal["building", "copying", "damaged", "exporting", "relabelling", "removing", "updating"]
 
@@ -95,16 +111,9 @@ def read_tower(directory: Path) -> dict[str, Any]:
     """Reads a tower's description: version, items, dimension, vectors_per_user, max_history.
 
     Raises:
-      BundleError: it is missing or cannot be read.
+      BundleError: it is missing, has changed, or is none.
     """
-    path = directory / TOWER_EXTRA / TOWER_DESCRIPTION
-    try:
-        description = json.loads(path.read_text())
-        if not isinstance(description["version"], str):
-            raise ValueError("version is not a string")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} cannot be read ({error!r}); publish the run again.") from error
-    return description
+    return read_description(directory, f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}", _TOWER)
 
 
 def beside(place: Path, aside: Aside) -> Path:
@@ -118,7 +127,7 @@ def left_aside(directory: Path) -> list[Path]:
 
 
 def commit(made: Path, place: Path) -> None:
-    """Makes a finished directory appear, whole, under its name.
+    """Makes a finished directory appear, whole, under its name, with the checksums of all its files.
 
     Everything in it reaches the disk before the rename does, so that what is found after a power
     cut is complete.
@@ -127,6 +136,7 @@ def commit(made: Path, place: Path) -> None:
       made: the directory, on the same file system as `place`.
       place: its final path, which must not exist.
     """
+    checksums.write(made)
     for path in [*made.rglob("*"), made]:
         to_disk(path)
     made.rename(place)

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from export.catalogue import Catalogue
+from export.catalogues import Catalogues
 from export.errors import BundleError
 from export.index.building import build_index, measuring_queries
+from export.index.description import read_description
 from export.index.options import IndexOptions
 from export.index.recall_curve import PICTURE, draw_curve
-from export.item_index import ItemIndex, read_description
+from export.item_index import ItemIndex
 from export.publishing.housekeeping import VERSIONS_KEPT, collect, locked, unnamed_indexes, version_of
 from export.publishing.layout import (
     TOWER_DESCRIPTION,
@@ -34,6 +36,7 @@ from export.publishing.layout import (
     tower_numbers,
 )
 from export.publishing.publication import Model, Publication, fingerprint_of
+from export.store import checksums
 from export.towers.local import LocalTower
 from export.user_tower import export_user_tower
 
@@ -50,8 +53,8 @@ def publish(
 ) -> Publication:
     """Publishes a model under the next version number, unless the latest version is this model.
 
-    A latest version that is this model and cannot be used is mended: a damaged index is built again in its
-    place, a damaged tower is published under the next number.
+    A latest version that is this model is mended where it is damaged, or has no checksums since an earlier
+    release published it: its index is built again in its place, its tower published under the next number.
 
     Args:
       bundle: the bundle's directory, made when it does not exist.
@@ -97,7 +100,7 @@ def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
     nobody could load it. Nothing is removed.
 
     Raises:
-      BundleError: there is no earlier version, its index is gone, or the latest version cannot be read.
+      BundleError: there is no earlier version, it is damaged, or the latest version cannot be read.
     """
     resolve_number(bundle, None)  # nothing is made where there is no bundle
     with nullcontext() if dry_run else locked(bundle):
@@ -113,15 +116,18 @@ def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
                 " --keep when publishing lets you go further back."
             )
         source, number = earlier[-1], numbers[-1] + 1
-        description = read_tower(tower_directory(bundle, source))
+        directory = tower_directory(bundle, source)
+        description = read_tower(directory)
         fingerprint = description["version"]
-        index = ItemIndex.load(index_directory(bundle, fingerprint)).description
+        LocalTower.load(bundle, source, Catalogues(bundle))
+        index = read_description(index_directory(bundle, fingerprint))
         if not dry_run:
             made = beside(tower_directory(bundle, number), "copying")
-            shutil.copytree(tower_directory(bundle, source), made)
+            shutil.copytree(directory, made)
             description = {"origin": source} | description
-            path = made / TOWER_EXTRA / TOWER_DESCRIPTION
-            path.write_text(json.dumps(description, indent=2) + "\n")
+            name = f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}"
+            (made / name).write_text(json.dumps(description, indent=2) + "\n")
+            checksums.write(made, (checksums.recorded(directory) or {}) | {name: None})
             commit(made, tower_directory(bundle, number))
     return Publication(number, fingerprint, "rolled back", index, True)
 
@@ -138,23 +144,23 @@ def _next_number(bundle: Path, fingerprint: str, model: Model) -> int | None:
 
 
 def _answers(tower: Path, fingerprint: str, model: Model) -> bool:
-    """Tells whether a published tower can be loaded as retrieval does, whatever has become of its index."""
+    """Tells whether a published tower is as it was published, whatever has become of its index."""
     items = {"items": len(model.item_ids), "dimension": model.item_vectors.shape[1]}
     catalogue = Catalogue(ItemIndex(None, {"fingerprint": fingerprint} | items), model.item_ids)
     try:
         LocalTower(tower, catalogue)
+        return checksums.recorded(tower) is not None
     except BundleError:
         return False
-    return True
 
 
 def _whole_index(place: Path) -> dict[str, Any] | None:
-    """The description of an index that can be used, or None: it is missing, damaged or another's."""
+    """The description of an index; None: it is missing, damaged, another's, or has no checksums."""
     try:
         Catalogue.load(place)
+        return None if checksums.recorded(place) is None else read_description(place)
     except BundleError:
         return None
-    return read_description(place)
 
 
 def _planned(bundle: Path, fingerprint: str, model: Model, keep: int) -> Publication:
@@ -183,8 +189,6 @@ def _publish_index(
     whole = _whole_index(place)
     if whole is not None:
         return whole, True
-    if place.is_dir():
-        place.rename(beside(place, "damaged"))
     index = build_index(model.item_vectors, queries=queries, options=options)
     index.description["similarity"] = model.similarity
     made = beside(place, "building")
@@ -197,6 +201,8 @@ def _publish_index(
         queries=measuring_queries(queries),
     )
     draw_curve(index.description, made / PICTURE)
+    if place.is_dir():
+        place.rename(beside(place, "damaged"))
     commit(made, place)
     return index.description, False
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from export.answers import Influence, Recommendation, TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
@@ -128,8 +130,17 @@ class Service:
         return answers
 
     async def check(self, seconds: float) -> None:
-        """Asks what needs no history, and counts no answer for it; raises as `recommend` does."""
-        await self._questions.ask([Question([], 1, True)], seconds)
+        """Asks for an item that the tower knows, so that tower and index answer; counts no answer for it.
+
+        Raises as `recommend` does, and TowerError where the tower does not know the item.
+        """
+        catalogue = self.catalogue
+        [known] = catalogue.ids(np.array([0]))  # what the tower does not know comes after what it does
+        [answer] = await self._questions.ask([Question([known], 1, False)], seconds)
+        if answer.fallback and answer.version == catalogue.version:
+            raise TowerError(
+                f"The tower of version {answer.version} does not know its own item {known!r:.100}."
+            )
 
     async def explain(self, question: Question, seconds: float) -> Explanation:
         """Answers one question, and what the answer rests on; raises as `recommend` does.

@@ -7,18 +7,27 @@ fingerprint is a constant of the saved graph, one in each signature, so it is ch
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from export.errors import BundleError
-from export.publishing.layout import TOWER_DESCRIPTION, TOWER_EXTRA, link_or_copy, read_tower
+from export.publishing.layout import (
+    TOWER_DESCRIPTION,
+    TOWER_EXTRA,
+    TOWER_VOCABULARY,
+    link_or_copy,
+    read_tower,
+)
 from export.runtime import tf
+from export.store import checksums
+from export.store.foreign import loading
 from export.towers.requests import tower_requests
 
 _GRAPH = "saved_model.pb"
-# TensorFlow's own checksums of the graph; optional, and no longer true.
+# TensorFlow's own checksums of the graph; optional, and no longer true for another version.
 _CHECKSUMS = "fingerprint.pb"
-_VOCABULARY = Path("assets") / "item_ids.txt"
+_WRITTEN_ANEW = (_GRAPH, _CHECKSUMS, f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}", checksums.CHECKSUMS)
 
 
 def copy_under(source: Path, made: Path, version: str) -> None:
@@ -32,26 +41,39 @@ def copy_under(source: Path, made: Path, version: str) -> None:
       version: the fingerprint that the copy answers.
 
     Raises:
-      BundleError: the tower is not one of ours, or the copy answers something else.
+      BundleError: the tower is damaged or not one of ours, or the copy answers something else.
     """
     description = read_tower(source)
+    checksums.verify(source)
     shutil.copytree(
         source,
         made,
         copy_function=link_or_copy,
-        ignore=shutil.ignore_patterns(_GRAPH, _CHECKSUMS, TOWER_DESCRIPTION),
+        ignore=shutil.ignore_patterns(*(Path(name).name for name in _WRITTEN_ANEW)),
     )
-    (made / _GRAPH).write_bytes(_relabelled(source / _GRAPH, description["version"], version))
+    (made / _GRAPH).write_bytes(_relabelled(source, description["version"], version))
     # Not a copy of a roll-back any more, if it was one.
     written = {name: value for name, value in description.items() if name != "origin"} | {"version": version}
     (made / TOWER_EXTRA / TOWER_DESCRIPTION).write_text(json.dumps(written, indent=2) + "\n")
-    _check_equal(source, made, description["max_history"], version)
+    with loading(source):
+        _check_equal(source, made, description["max_history"], version)
+    sums = checksums.recorded(source) or {}
+    checksums.write(made, {name: digest for name, digest in sums.items() if name not in _WRITTEN_ANEW})
 
 
-def _relabelled(graph: Path, old: str, new: str) -> bytes:
+def read_graph(directory: Path) -> Any:
+    """Reads a SavedModel message; raises BundleError when it names assets that are not among its files."""
     from tensorflow.core.protobuf import saved_model_pb2
 
-    saved = saved_model_pb2.SavedModel.FromString(graph.read_bytes())
+    with loading(directory / _GRAPH):
+        saved = saved_model_pb2.SavedModel.FromString((directory / _GRAPH).read_bytes())
+    for asset in (asset for meta in saved.meta_graphs for asset in meta.asset_file_def):
+        checksums.inside(directory, f"assets/{asset.filename}")
+    return saved
+
+
+def _relabelled(tower: Path, old: str, new: str) -> bytes:
+    saved = read_graph(tower)
     functions = [one for meta in saved.meta_graphs for one in meta.graph_def.library.function]
     places = [
         node.attr["value"].tensor
@@ -60,14 +82,14 @@ def _relabelled(graph: Path, old: str, new: str) -> bytes:
         if node.op == "Const" and list(node.attr["value"].tensor.string_val) == [old.encode()]
     ]
     if not places:
-        raise BundleError(f"{graph} does not answer the version {old}; publish the run again.")
+        raise BundleError(f"{tower / _GRAPH} does not answer the version {old}; publish the run again.")
     for place in places:
         place.string_val[0] = new.encode()
     return saved.SerializeToString(deterministic=True)
 
 
 def _check_equal(source: Path, made: Path, max_history: int, version: str) -> None:
-    item_ids = (source / _VOCABULARY).read_bytes().decode().split("\n")[:-1]
+    item_ids = (source / TOWER_VOCABULARY).read_bytes().decode().split("\n")[:-1]
     histories = [[1], list(range(1, min(len(item_ids), max_history) + 1)), [len(item_ids)]]
     old, new = (tf.saved_model.load(str(directory)) for directory in (source, made))
     for signature, inputs in tower_requests(histories, item_ids, max_history).items():

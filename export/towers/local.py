@@ -12,41 +12,64 @@ from export.answers import TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
 from export.errors import BundleError
-from export.publishing.layout import read_tower, resolve_number, tower_directory
+from export.publishing.layout import TOWER_VOCABULARY, read_tower, resolve_number, tower_directory
 from export.runtime import tf
+from export.store import checksums
+from export.store.foreign import loading
+from export.towers.identity import read_graph
 
 
 class LocalTower:
     """Answers histories with one published version; see `export.answers.Tower`."""
 
     def __init__(self, directory: Path, catalogue: Catalogue):
-        """Loads a SavedModel, and asks it once who it is, which also spares the first request that wait.
+        """Loads a SavedModel, and encodes an item, which also spares the first request that wait.
+
+        Every byte of its files is compared with what was published (`export.store.checksums`), and its
+        vocabulary with the catalogue.
 
         Args:
           directory: `<bundle>/user_tower/<number>`.
           catalogue: of the same version.
 
         Raises:
-          BundleError: it cannot be loaded, or does not belong to the catalogue.
+          BundleError: it is damaged, cannot be loaded, or does not belong to the catalogue.
         """
         description = read_tower(directory)
-        if not {"dimension", "max_history"} <= description.keys():
-            raise BundleError(f"{directory} is not described in full; publish the run again.")
         if description["dimension"] != catalogue.dimension:
             raise BundleError(
                 f"The tower {directory} gives {description['dimension']} dimensions, its index has"
                 f" {catalogue.dimension}: they do not belong together. Publish the run again."
             )
+        checksums.verify(directory)
+        item_ids = catalogue.vocabulary
+        lines = "".join(f"{item_id}\n" for item_id in item_ids).encode()
+        if checksums.read(directory, TOWER_VOCABULARY) != lines:
+            raise BundleError(
+                f"The vocabulary of {directory} is not that of its index: they do not belong together."
+                " Publish the run again."
+            )
         self.max_history: int = description["max_history"]
         self._catalogue = catalogue
-        try:
+        with loading(directory):
+            read_graph(directory)
             self._model = tf.saved_model.load(str(directory))
-            versions = set(self([[]]).version.tolist())
-        except (OSError, KeyError, ValueError, RuntimeError, tf.errors.OpError) as error:
-            raise BundleError(f"{directory} cannot be loaded ({error}); publish again.") from error
-        if versions != {catalogue.version.encode()}:
+            inputs = self._model.signatures["serving_default"].structured_input_signature[1]["item_ids"]
+            if inputs.shape.as_list() != [None, self.max_history]:
+                raise BundleError(
+                    f"{directory} reads {inputs.shape}, and tells max_history {self.max_history}; publish"
+                    " again."
+                )
+            vectors, _, version = self([item_ids[:1]])
+        size = description["vectors_per_user"] * catalogue.dimension
+        if vectors.size != size or vectors.shape[-1] != catalogue.dimension or not np.isfinite(vectors).all():
             raise BundleError(
-                f"The tower {directory} answers version {sorted(versions)}, its index is"
+                f"{directory} answers {list(vectors.shape)} vectors that are not finite, or not as its"
+                " description tells; publish again."
+            )
+        if set(version.tolist()) != {catalogue.version.encode()}:
+            raise BundleError(
+                f"The tower {directory} answers version {version.tolist()}, its index is"
                 f" {catalogue.version!r}: they do not belong together. Publish the run again."
             )
 

@@ -8,6 +8,7 @@ import numpy as np
 from export.errors import BundleError
 from export.publishing.layout import MODEL_NAME
 from export.runtime import tf
+from export.store.foreign import loading
 
 
 def tower_requests(
@@ -79,15 +80,16 @@ def read_warm_up(path: Path) -> list[list[str]]:
     """Reads the histories of a warm-up file back, as item ids.
 
     Raises:
-      BundleError: tensorflow-serving-api, an optional package, is not installed.
+      BundleError: it is damaged; or tensorflow-serving-api, an optional package, is not installed.
     """
     _, prediction_log_pb2 = _serving_messages()
     histories = []
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        if request.model_spec.signature_name == "string_ids":
-            ids = tf.make_ndarray(request.inputs["item_ids"]).ravel()
-            histories.append([item.decode() for item in ids if item])
+    with loading(path):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            if request.model_spec.signature_name == "string_ids":
+                ids = tf.make_ndarray(request.inputs["item_ids"]).ravel()
+                histories.append([item.decode() for item in ids if item])
     return histories
 
 

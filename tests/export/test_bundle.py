@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.export import toy
 from tests.pipelines import scripts
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +115,8 @@ def test_another_catalogue_is_told_and_one_that_has_almost_nothing_in_common_lou
     ) in next_day.stdout
     assert "changed by" not in next_day.stdout and "WARNING" not in next_day.stderr
     [description] = (tmp_path / "b" / "item_index").glob("*/index.json")
-    description.write_text(json.dumps(json.loads(description.read_text()) | {"update": {}}))
+    toy.describe_again(description, update={"of": "a1", "digest": "b2"})
+    toy.sign_again(description.parent)
     wrong = planned("toy.item_ids(40)[:3] + [f'other {n}' for n in range(37)]")
     assert "note: the items of version 1 were changed by export/update_index.py" in wrong.stdout
     assert (

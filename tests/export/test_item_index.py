@@ -1,15 +1,13 @@
-import json
-
 import numpy as np
 import pytest
 
-from export import item_index
 from export.errors import BundleError
 from export.index.building import build_index
 from export.index.options import IndexOptions
 from export.index.recall import kth_best_scores, recall_at_k
 from export.index.recall_curve import format_curve
 from export.item_index import ItemIndex, read_ids, read_names
+from export.store import checksums
 from tests.export import toy
 
 RNG = np.random.default_rng(3)
@@ -163,6 +161,9 @@ def test_a_pickle_in_the_directory_is_not_opened(tree, tmp_path):
     (tmp_path / "a" / "scann_docids.pkl").write_bytes(
         f"cpathlib\nPath.touch\n(cpathlib\nPath\n(V{marker}\ntRtR.".encode()
     )
+    with pytest.raises(BundleError, match=r"scann_docids\.pkl was not published"):
+        ItemIndex.load(tmp_path / "a")
+    toy.sign_again(tmp_path / "a")
     ItemIndex.load(tmp_path / "a").search(QUERIES, 3)
     assert not marker.exists()
 
@@ -194,7 +195,7 @@ def flip(path):
 def test_a_flipped_bit_is_an_error(tmp_path, name):
     save_small(tmp_path / "a")
     flip(tmp_path / "a" / name)
-    with pytest.raises(BundleError, match=rf"{name} has changed since the index was saved; publish again"):
+    with pytest.raises(BundleError, match=rf"{name} has changed since it was published; publish again"):
         ItemIndex.load(tmp_path / "a")
 
 
@@ -208,16 +209,18 @@ def test_damage_after_loading_is_not_taken_for_whole_in_a_copy_that_shares_the_f
 
 
 def test_an_index_of_an_earlier_release_has_no_digests_and_opens(tmp_path):
-    save_small(tmp_path / "a")
-    path = tmp_path / "a" / "index.json"
-    description = json.loads(path.read_text())
-    del description["sha256"]
-    path.write_text(json.dumps(description))
-    assert ItemIndex.load(tmp_path / "a").num_items == 50
-    del description["bytes"]
-    path.write_text(json.dumps(description))
+    place = tmp_path / "item_index" / "a"
+    save_small(place)
+    toy.as_before(tmp_path)
+    assert ItemIndex.load(place).num_items == 50
+    flip(place / "names.txt")
+    with pytest.raises(BundleError, match=r"names\.txt has changed"):
+        ItemIndex.load(place)
+    toy.describe_again(place / "index.json", sha256=None)
+    assert ItemIndex.load(place).num_items == 50
+    toy.describe_again(place / "index.json", bytes=None)
     with pytest.raises(BundleError, match="sizes of its files; publish again"):
-        ItemIndex.load(tmp_path / "a")
+        ItemIndex.load(place)
 
 
 def test_what_is_cleared_away_while_it_is_opened_is_an_error_of_the_bundle(tmp_path, monkeypatch):
@@ -231,11 +234,11 @@ def test_what_is_cleared_away_while_it_is_opened_is_an_error_of_the_bundle(tmp_p
             ItemIndex.load(tmp_path / "a")
         kept.rename(tmp_path / "a" / name)
 
-    def cleared(path, digest=item_index._sha256):
+    def cleared(path, digest=checksums.sha256):
         path.unlink()
         return digest(path)
 
-    monkeypatch.setattr(item_index, "_sha256", cleared)
+    monkeypatch.setattr(checksums, "sha256", cleared)
     with pytest.raises(BundleError, match=r"cannot be read \(.*No such file"):
         ItemIndex.load(tmp_path / "a")
 
@@ -247,9 +250,11 @@ def test_changed_ids_and_foreign_descriptions_are_errors(tmp_path):
     (tmp_path / "a" / "ids.txt").write_bytes(ids.replace(b"item", b"mite"))
     with pytest.raises(BundleError, match="has changed"):
         read_ids(tmp_path / "a")
-    description = json.loads((tmp_path / "a" / "index.json").read_text())
-    (tmp_path / "a" / "index.json").write_text(json.dumps(description | {"format": 99}))
-    with pytest.raises(BundleError, match="format 1"):
+    toy.describe_again(tmp_path / "a" / "index.json", format=99)
+    with pytest.raises(BundleError, match=r"index\.json has changed"):
+        ItemIndex.load(tmp_path / "a")
+    toy.sign_again(tmp_path / "a")
+    with pytest.raises(BundleError, match="format is 99; wanted 1 or 2"):
         ItemIndex.load(tmp_path / "a")
 
 

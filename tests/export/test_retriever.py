@@ -124,10 +124,27 @@ def test_k_below_one_is_refused(both, k):
         both[0].explain([], 0)
 
 
-@pytest.mark.parametrize("history", ["abc", [1], [None], [["a"]]])
-def test_a_history_that_is_no_list_of_strings_is_refused(both, history):
-    with pytest.raises(BundleError, match="history 1 is"):
-        both[0].recommend([[IDS[0]], history], 5)
+@pytest.mark.parametrize(
+    "history",
+    ["abc", b"abc", 7, None, [None], [["a"]], [b"a"], [True], [1.0], [np.True_], [np.float32(1)], np.ones(2)],
+)
+def test_a_history_that_is_no_list_of_ids_is_refused(both, history):
+    with pytest.raises(BundleError, match="history 1 "):
+        both[0].recommend([["a"], history], 5)
+    with pytest.raises(BundleError, match="history 0 "):
+        both[0].explain(history, 5)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [[-3, 0], (np.int64(-3), np.int8(0)), np.array([-3, 0], np.int32), np.array(["-3", "0"]), ["-3", 0]],
+)
+def test_integers_and_scalars_of_numpy_are_ids_too(both, history):
+    retriever, _ = both
+    texts = ["-3", "0"]
+    assert retriever.recommend([history], np.int64(5)) == retriever.recommend([texts], 5)
+    assert retriever.recommend([history], 5)[0].num_unknown == 0
+    assert retriever.explain(history, 5) == retriever.explain(texts, 5)
 
 
 def test_influence_is_what_leaving_the_item_out_changes(both):

@@ -1,5 +1,7 @@
 """Small towers and catalogues for the tests of the export; nothing here comes from `export`."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,35 @@ def clustered(num_items: int, dimension: int, seed: int = 0) -> np.ndarray:
     centres = rng.normal(size=(max(2, num_items // 50), dimension))
     noise = 0.5 * rng.normal(size=(num_items, dimension))
     return (centres[rng.integers(len(centres), size=num_items)] + noise).astype(np.float32)
+
+
+def digests_of(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file of a published directory but the list of them."""
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file() and path.name != "SHA256SUMS")
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def sign_again(directory: Path) -> None:
+    """Makes a changed directory look as if it had been published like that, as an attacker would."""
+    lines = (f"{digest}  {name}\n" for name, digest in digests_of(directory).items())
+    (directory / "SHA256SUMS").write_text("".join(lines))
+
+
+def describe_again(path: Path, **changes) -> None:
+    """Changes the description of a published directory; with None a key is left out."""
+    description = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in description.items() if value is not None}))
+
+
+def as_before(bundle: Path) -> None:
+    """Makes a bundle one of the release before: digests in `index.json` alone, and none of that itself."""
+    for sums in bundle.glob("*/*/SHA256SUMS"):
+        sums.unlink()
+    for index in bundle.glob("item_index/*/index.json"):
+        digests = digests_of(index.parent)
+        digests = {name: one for name, one in digests.items() if name.endswith((".npy", ".pb", "txt", "npz"))}
+        sizes = {name: (index.parent / name).stat().st_size for name in digests}
+        describe_again(index, bytes=sizes, sha256=digests, ids_sha256=digests["ids.txt"])
 
 
 def files_of(directory: Path) -> set[str]:

@@ -21,7 +21,8 @@ def a_version(bundle, number, fingerprint):
     """A tower and an index as far as a job looks at them."""
     tower = bundle / "user_tower" / str(number)
     (tower / "assets.extra").mkdir(parents=True)
-    (tower / "assets.extra" / "tower.json").write_text(json.dumps({"version": fingerprint}))
+    sizes = {"items": 1, "dimension": 1, "vectors_per_user": 1, "max_history": 1}
+    (tower / "assets.extra" / "tower.json").write_text(json.dumps({"version": fingerprint} | sizes))
     index = bundle / "item_index" / fingerprint
     index.mkdir(parents=True, exist_ok=True)
     (index / "ids.txt").write_text(fingerprint)

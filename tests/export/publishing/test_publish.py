@@ -271,7 +271,7 @@ def test_a_damaged_index_is_built_again(two_versions):
 def test_a_tower_without_its_description_is_published_again(two_versions):
     bundle, (_, second) = two_versions
     (bundle / "user_tower" / "2" / "assets.extra" / "tower.json").unlink()
-    with pytest.raises(BundleError, match="publish the run again"):
+    with pytest.raises(BundleError, match="publish again"):
         Retriever.load(bundle)
     again = put(bundle, 1)
     assert (again.action, again.number, again.index_reused) == ("published", 3, True)
@@ -349,13 +349,14 @@ def test_a_dry_run_over_a_damaged_index_tells_that_it_would_be_built(two_version
 def test_a_roll_back_passes_over_damaged_versions(two_versions):
     bundle, (first, second) = two_versions
     put(bundle, 2, keep=9)
-    (bundle / "user_tower" / "1" / "assets.extra" / "tower.json").write_text("")
+    path = bundle / "user_tower" / "1" / "assets.extra" / "tower.json"
+    whole = path.read_text()
+    path.write_text("")
     assert roll_back(bundle, dry_run=True).fingerprint == second
     (bundle / "user_tower" / "2" / "assets.extra" / "tower.json").unlink()
     with pytest.raises(BundleError, match="keeps no version earlier than 3"):
         roll_back(bundle)
-    path = bundle / "user_tower" / "1" / "assets.extra" / "tower.json"
-    path.write_text(json.dumps({"version": first}))
+    path.write_text(whole)
     back = roll_back(bundle)
     assert (back.number, back.fingerprint) == (4, first)
     (bundle / "user_tower" / "4" / "assets.extra" / "tower.json").unlink()
@@ -377,8 +378,8 @@ def mismatched_index(bundle, first, second):
 
 def relabelled_tower(bundle, first, second):
     """The description names an index that exists, but the tower itself answers another version."""
-    path = bundle / "user_tower" / "2" / "assets.extra" / "tower.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": first}))
+    toy.describe_again(bundle / "user_tower" / "2" / "assets.extra" / "tower.json", version=first)
+    toy.sign_again(bundle / "user_tower" / "2")
 
 
 def missing_index(bundle, first, second):
@@ -387,6 +388,7 @@ def missing_index(bundle, first, second):
 
 def broken_tower(bundle, first, second):
     (bundle / "user_tower" / "2" / "saved_model.pb").write_bytes(b"not a model")
+    toy.sign_again(bundle / "user_tower" / "2")
 
 
 @pytest.mark.parametrize(
