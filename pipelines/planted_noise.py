@@ -60,9 +60,9 @@ def main() -> None:
             settings = dataclasses.replace(
                 asked, dataset=str(dataset.directory), run=str(run.path), method=method, seed=seed
             )
-            run.start(settings, dataset)
             print(f"{run.path.name}: {dataset.num_training_windows:,} examples an epoch", flush=True)
             with run.locked():
+                run.start(settings, dataset)
                 model, _ = training.train(settings, dataset, run)
             histories = {
                 f"{name}_history": planted_noise.users_between(
@@ -106,7 +106,6 @@ def _dataset(directory: Path, world):
     from causerec_tf.planted_noise import find_noise
 
     if not directory.exists():
-        directory.parent.mkdir(parents=True, exist_ok=True)
         sequences = interactions.build_sequences(world.events(), split_seed=0, num_shards=2)
         about = {"time_unit": "as given", "split_seed": 0, "source": {"kind": "generated"}}
         sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)

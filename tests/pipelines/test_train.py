@@ -282,7 +282,9 @@ class _Watched:
         return self.number == self._steps * self._epochs
 
     def has_written_the_users(self):
-        return (self._run / ".test_users.npz.tmp").exists() or self._changed("test_users.npz") != self._users
+        return (self._run / ".test_users.npz.unfinished" / "new").exists() or self._changed(
+            "test_users.npz"
+        ) != self._users
 
     def _being_saved(self):
         # Their names are drawn anew at each save: what a kill has left is told from what is written now.
