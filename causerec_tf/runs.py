@@ -35,10 +35,16 @@ class RunDirectory:
     Attributes:
       path: of the directory.
       flag: that names its place, for errors.
+
+    Raises:
+      InputError: TensorFlow would take the path for a pattern of file names.
     """
 
     path: Path
     flag: str = "--run"
+
+    def __post_init__(self):
+        checkpoints.check_name(self.path, self.flag)
 
     @property
     def flags(self) -> Path:

@@ -41,11 +41,12 @@ def main() -> None:
 
     import dataclasses
 
-    from causerec_tf import evaluation, planted_noise, records, training
+    from causerec_tf import checkpoints, evaluation, planted_noise, records, training
     from causerec_tf.comparison import mean_and_standard_error
     from causerec_tf.data import synthetic
     from causerec_tf.runs import RunDirectory
 
+    checkpoints.check_name(output, "--output")  # of the runs in it
     command.keep_freed_memory()
     worlds, datasets = {}, {}
     for name, rate in {"clean": 0.0, "noisy": FLAGS.noise_rate}.items():
