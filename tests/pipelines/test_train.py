@@ -1,11 +1,13 @@
 """The training script as a user runs it: what it leaves, what it refuses, what a kill costs."""
 
+import glob
 import json
 import re
 import shutil
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -320,13 +322,13 @@ class _Watched:
         return self.number == self._steps * self._epochs
 
     def has_written_the_users(self):
-        return (self._run / ".test_users.npz.unfinished" / "new").exists() or self._changed(
-            "test_users.npz"
-        ) != self._users
+        begun = self._run / ".test_users.npz.unfinished" / "new"
+        return begun.exists() or self._changed("test_users.npz") != self._users
 
     def _being_saved(self):
         # Their names are drawn anew at each save: what a kill has left is told from what is written now.
-        return {*self._run.glob("*/ckpt-*_temp/*.tempstate*")}
+        # Unlike that of Path, this glob takes it as it comes that a directory goes while it looks into it.
+        return {*map(Path, glob.glob(f"{self._run}/*/ckpt-*_temp/*.tempstate*"))}  # noqa: PTH207
 
     def _changed(self, name):
         path = self._run / name
