@@ -18,6 +18,28 @@ _UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, IndexError)
 _logger = logging.getLogger(__name__)
 
 
+def check_name(directory: Path, flag: str) -> None:
+    """Checks that TensorFlow takes the name of a directory of checkpoints as it is written.
+
+    It takes the name for a glob where it looks whether a checkpoint is there, and where it removes one: below
+    `a[1]` it finds none, and a save below `a*` removes the checkpoints of `ab`. SavedModels have checkpoints
+    in them. TFRecords, events for TensorBoard and vocabularies are read and written by their names as they
+    are (TensorFlow 2.20).
+
+    Args:
+      directory: that is or will be handed to TensorFlow.
+      flag: that names it.
+
+    Raises:
+      InputError: it, or a directory above it, has a character of a glob in its name.
+    """
+    if found := sorted(set("*?[\\") & set(str(directory.absolute()))):
+        raise InputError(
+            f"{flag}={directory} lies at {directory.absolute()}, and TensorFlow takes {' '.join(found)} for a"
+            " pattern of file names. Choose a path without that."
+        )
+
+
 def check_list(directory: Path) -> None:
     """Checks the file `checkpoint`, by which TensorFlow knows the checkpoints of a directory.
 

@@ -110,8 +110,8 @@ def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen:
         catalogue = retrieval.in_blocks(part_ID)
         for block in _blocks(len(users), users_per_block):
             vectors = model.encode(tf.constant(users.history[block]))
-            excluded = _padded(users.seen, block) - first if exclude_seen else None
-            new_scores, items = _top_k(vectors, catalogue, min(k, len(part_ID)), excluded)
+            excluded = _rows_and_items(users.seen, block) - [0, first] if exclude_seen else None
+            new_scores, items = _ranked(vectors, catalogue, min(k, len(part_ID)), excluded)
             _merge(scores[block], ranked[block], new_scores.numpy(), items.numpy(), first)
         first += len(part_ID)
     return ranked
@@ -134,9 +134,9 @@ def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclud
     catalogue = retrieval.in_blocks(-np.arange(num_items, dtype=np.float32)[:, np.newaxis])
 
     def ranked(block: slice) -> np.ndarray:
-        excluded = _padded(users.seen, block) if exclude_seen else None
+        excluded = _rows_and_items(users.seen, block) if exclude_seen else None
         everybody = tf.ones([len(users.history[block]), 1])
-        return _top_k(everybody, catalogue, min(k, num_items), excluded)[1].numpy()
+        return _ranked(everybody, catalogue, min(k, num_items), excluded)[1].numpy()
 
     answer = np.zeros([len(users), k], np.int32)
     for block in _blocks(len(users), VECTORS_PER_BLOCK):
@@ -180,14 +180,23 @@ def figures(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, float]:
     return means(per_user(ranked, users))
 
 
-def _padded(lists: ItemLists, block: slice) -> tf.Tensor:
-    """The lists of a block of users, int32 [B, at least the longest], filled up with 0."""
-    splits = lists.row_splits[block.start : block.stop + 1]
-    items = lists.items[splits[0] : splits[-1]]
-    # A power of two, so that blocks share a few shapes and are not traced one by one.
-    width = 1 << int(np.diff(splits).max()).bit_length()
-    ragged = tf.RaggedTensor.from_row_splits(items, splits - splits[0])
-    return ragged.to_tensor(shape=[None, width])
+def _ranked(
+    users: tf.Tensor, catalogue: list[tf.Tensor], k: int, excluded_N2: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`retrieval.top_k`, traced once for any number of users and of exclusions."""
+    any_users = tf.TensorSpec([None, *users.shape[1:]], users.dtype)
+    any_excluded = None if excluded_N2 is None else tf.TensorSpec([None, 2], excluded_N2.dtype)
+    # Not by `reduce_retracing`, which would take the sizes of two catalogues for any size.
+    traced = _top_k.get_concrete_function(any_users, catalogue, k, any_excluded)
+    return traced(users, catalogue, k, excluded_N2)
+
+
+def _rows_and_items(lists: ItemLists, block: slice) -> tf.Tensor:
+    """What the users of a block have: int32 [N, 2], the row in the block and a distinct item of the user."""
+    users = lists.part(block.start, block.stop)
+    rows, _ = users.rows_and_positions()
+    pairs = np.stack([rows.astype(np.int32), users.items], axis=1)
+    return tf.constant(np.unique(pairs, axis=0))
 
 
 def _blocks(num_users: int, users_per_block: int) -> list[slice]:

@@ -1,18 +1,31 @@
-"""Files and directories come whole or not at all: each is written beside its place and renamed into it."""
+"""Files and directories come whole or not at all: each is written beside its place and renamed into it.
 
+What is not whole yet lies in `.<name>.unfinished/` beside the place, which one process at a time has:
+
+lock   locked by that process; the operating system unlocks it when the process ends, even if killed
+new    what is being written
+old    what was in the place, between two renames where one cannot do
+"""
+
+import ctypes
 import errno
 import fcntl
-import glob
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from causerec_tf.errors import InputError
+
+_ATTEMPTS = 100  # of two processes that come and go, each meets the other's end now and then
+# Of Linux's fcntl.h and fs.h.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 def check_free(file: str | Path, flag: str, *, overwrite: bool) -> None:
@@ -63,7 +76,8 @@ def directory_written_beside(directory: str | Path, *, marker: str, overwrite: b
 
     Whatever ends the block otherwise, nothing of it is left, and what was in its place stays. What a kill
     left is cleared by the next one for the same place. Where the place is a link, all of this happens where
-    it points to, and the link stays.
+    it points to, and the link stays. On Linux a directory is replaced in one step, so that a reader finds the
+    old one or the new one; elsewhere there is none for a moment.
 
     Args:
       directory: the place; see `check_output` for the rest.
@@ -71,21 +85,19 @@ def directory_written_beside(directory: str | Path, *, marker: str, overwrite: b
       overwrite: whether one of its kind may be replaced.
 
     Raises:
-      InputError: something is there that may not be replaced.
+      InputError: something is there that may not be replaced, or another process is writing it.
     """
     directory = Path(directory).resolve()
-    _clear_after_kills(directory)
-    check_output(directory, marker=marker, overwrite=overwrite)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    beside = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
-    beside.mkdir()
-    with _locked(beside), _full_disk_named(directory):
-        try:
-            yield beside
-            check_output(directory, marker=marker, overwrite=overwrite)  # it may have appeared meanwhile
-            _move(beside, directory)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+    with _unfinished_beside(directory) as own, _full_disk_named(directory):
+        check_output(directory, marker=marker, overwrite=overwrite)
+        (own / "new").mkdir()
+        yield own / "new"
+        check_output(directory, marker=marker, overwrite=overwrite)  # it may have appeared meanwhile
+        if not directory.exists():
+            (own / "new").rename(directory)
+        elif not _exchanged(own / "new", directory):
+            directory.rename(own / "old")
+            (own / "new").rename(directory)
 
 
 @contextmanager
@@ -95,16 +107,14 @@ def file_written_beside(path: Path) -> Iterator[Path]:
     Whatever ends the block otherwise, nothing of it is left, and what was in its place stays.
 
     Args:
-      path: the place; a file that is there is replaced.
+      path: the place, whose directory is made if it is missing; a file that is there is replaced.
+
+    Raises:
+      InputError: another process is writing it.
     """
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        with _full_disk_named(path):
-            yield beside
-            beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with _unfinished_beside(path) as own, _full_disk_named(path):
+        yield own / "new"
+        (own / "new").replace(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -151,46 +161,77 @@ def _full_disk_named(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Holds a directory's lock, which ends with the process, even if killed.
+def only_one(lock_file: Path, busy: str) -> Iterator[None]:
+    """Lets one process at a time do something.
+
+    Args:
+      lock_file: which all of them would lock; it is made, with its directory, and may be removed by the one
+        that has it.
+      busy: what another one is told.
 
     Raises:
-      BlockingIOError: another process has it.
+      InputError: another process is at it.
     """
-    descriptor = os.open(directory, os.O_RDONLY)
+    for _ in range(_ATTEMPTS):
+        with _opened(lock_file) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(busy) from error
+            if _is_there(lock_file, lock):
+                yield
+                return
+    raise InputError(busy)
+
+
+def _is_there(lock_file: Path, lock: IO[str]) -> bool:
+    """Whether the file that was locked is the one that others would lock, not one that was removed."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+        return os.path.samestat(lock_file.stat(), os.fstat(lock.fileno()))
+    except FileNotFoundError:
+        return False
 
 
-def _clear_after_kills(directory: Path) -> None:
-    """Removes what processes that live no longer began beside a place, and puts back what they took away."""
-    begun = sorted(directory.parent.glob(f".{glob.escape(directory.name)}.partial-*"))
-    for beside in begun:
+def _opened(lock_file: Path) -> IO[str]:
+    """Opens it, and makes its directory, which another process may be removing."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError, FileExistsError):
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
+            return lock_file.open("w")
+    return lock_file.open("w")
+
+
+@contextmanager
+def _unfinished_beside(place: Path) -> Iterator[Path]:
+    """Gives an empty directory beside a place, on the same file system, as long as this process writes it."""
+    own = place.with_name(f".{place.name}.unfinished")
+    busy = f"another process is writing {place}. Wait until it has ended, or choose another place."
+    with only_one(own / "lock", busy):
         try:
-            with _locked(beside):
-                shutil.rmtree(beside)
-        except BlockingIOError:
-            return  # its process lives, and may be between the two renames
-    for old in sorted(directory.parent.glob(f".{glob.escape(directory.name)}.old-*")):
-        if directory.exists():
-            # A link that was moved away is no directory to empty: what it points to is not ours.
-            old.unlink() if old.is_symlink() else shutil.rmtree(old)
+            _clear(own, place)
+            yield own
+        finally:
+            _clear(own, place)
+            (own / "lock").unlink()
+            with suppress(OSError):  # another process has begun in it
+                own.rmdir()
+
+
+def _clear(own: Path, place: Path) -> None:
+    """Puts back what was taken away for something that did not come, then removes the rest."""
+    if (own / "old").exists() and not place.exists():
+        (own / "old").rename(place)
+    for path in (own / "new", own / "old"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            old.rename(directory)
+            path.unlink(missing_ok=True)
 
 
-def _move(beside: Path, directory: Path) -> None:
-    if not directory.exists():
-        beside.rename(directory)
-        return
-    old = directory.with_name(f".{directory.name}.old-{os.getpid()}")
-    directory.rename(old)
-    try:
-        beside.rename(directory)
-    except BaseException:
-        old.rename(directory)
-        raise
-    shutil.rmtree(old)
+def _exchanged(one: Path, other: Path) -> bool:
+    """Lets two directories change places in one step; False where the system or the disk has no such step."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    paths = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
+    return renameat2(*paths, _RENAME_EXCHANGE) == 0

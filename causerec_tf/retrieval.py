@@ -4,8 +4,8 @@ Finding the k largest of a row costs more than the product that makes it. So ite
 16: the k best items are within the k groups of the largest maxima, of which one pass over the scores finds
 all, and only those groups' scores are sorted.
 
-Shapes: B users, K vectors a user, d vector size, V items, E excluded items a user, k answers; a block of
-items has G groups of J items.
+Shapes: B users, K vectors a user, d vector size, V items, N exclusions of all users together, k answers; a
+block of items has G groups of J items.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ def in_blocks(item_vectors_VD: np.ndarray, *, items_per_block: int = ITEMS_PER_B
 
 
 def top_k(
-    users: tf.Tensor, blocks: list[tf.Tensor], k: int, excluded_BE: tf.Tensor | None = None
+    users: tf.Tensor, blocks: list[tf.Tensor], k: int, excluded_N2: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The k items with the largest inner products, largest first; ties go to the lower index.
 
@@ -52,7 +52,8 @@ def top_k(
       users: float [B, d] or [B, K, d].
       blocks: the catalogue from `in_blocks`.
       k: answers a user, at most V.
-      excluded_BE: int32 [B, E] items that must not be answered, filled up with 0; or None.
+      excluded_N2: int32 [N, 2], a user's row and an item that this user must not be answered, as often as
+        there is one; or None.
 
     Returns:
       float [B, k] scores and int32 [B, k] items (1..V). Where a user's exclusions leave fewer than k
@@ -69,8 +70,8 @@ def top_k(
     first = 1
     for block_JGD in blocks:
         scores_BJG = _scores(users, block_JGD)
-        if excluded_BE is not None:
-            scores_BJG = _exclude(scores_BJG, excluded_BE - first)
+        if excluded_N2 is not None:
+            scores_BJG = _exclude(scores_BJG, tf.convert_to_tensor(excluded_N2) - [0, first])
         scores_BK, places_BK = _top_k_of_groups(scores_BJG, k)
         items_BK = places_BK + first
         if best_scores_BK is not None:
@@ -96,14 +97,13 @@ def _scores(users: tf.Tensor, block_JGD: tf.Tensor) -> tf.Tensor:
     return tf.reduce_max(several, axis=1)
 
 
-def _exclude(scores_BJG: tf.Tensor, places_BE: tf.Tensor) -> tf.Tensor:
+def _exclude(scores_BJG: tf.Tensor, rows_and_places_N2: tf.Tensor) -> tf.Tensor:
     """Sets the scores of the block's items at the given places to -inf; places outside are passed over."""
     in_group, num_groups = scores_BJG.shape[1:]
-    in_block_BE = (places_BE >= 0) & (places_BE < in_group * num_groups)
-    found_N2 = tf.where(in_block_BE)
-    places_N = tf.gather_nd(places_BE, found_N2)
-    users_N = tf.cast(found_N2[:, 0], tf.int32)
-    where_N3 = tf.stack([users_N, places_N % in_group, places_N // in_group], axis=1)
+    places_N = rows_and_places_N2[:, 1]
+    in_block_N = (places_N >= 0) & (places_N < in_group * num_groups)
+    rows_N, places_N = tf.unstack(tf.boolean_mask(rows_and_places_N2, in_block_N), num=2, axis=1)
+    where_N3 = tf.stack([rows_N, places_N % in_group, places_N // in_group], axis=1)
     return tf.tensor_scatter_nd_update(scores_BJG, where_N3, tf.fill(tf.shape(places_N), float("-inf")))
 
 

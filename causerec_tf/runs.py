@@ -10,7 +10,6 @@ metrics.json     the result record: written last, and so the sign of a finished 
 """
 
 import dataclasses
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
 
 # What a start that was killed before it wrote the flagfile may have left.
-_BEFORE_FLAGS = ("dataset.txt", ".dataset.txt.tmp", ".flags.txt.tmp")
+_BEFORE_FLAGS = (".lock", "dataset.txt", ".dataset.txt.unfinished", ".flags.txt.unfinished")
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,16 @@ class RunDirectory:
     Attributes:
       path: of the directory.
       flag: that names its place, for errors.
+
+    Raises:
+      InputError: TensorFlow would take the path for a pattern of file names.
     """
 
     path: Path
     flag: str = "--run"
+
+    def __post_init__(self):
+        checkpoints.check_name(self.path, self.flag)
 
     @property
     def flags(self) -> Path:
@@ -102,7 +107,7 @@ class RunDirectory:
             )
 
     def start(self, settings: Settings, dataset: Dataset) -> None:
-        """Makes the directory, or checks that the run found there is this one.
+        """Makes the directory, or checks that the run found there is this one; within `locked`.
 
         Raises:
           InputError: another run is there, of other settings or another dataset, or files that are no run.
@@ -169,16 +174,13 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes from training the same run; the lock ends with its process.
+        """Makes the directory and keeps other processes from training the same run, until the block ends.
 
         Raises:
           InputError: another process has it.
         """
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(f"{self.path} is being trained by another process. Wait for it.") from error
+        busy = f"{self.path} is being trained by another process. Wait for it."
+        with files.only_one(self.path / ".lock", busy):
             yield
 
     def check_dataset(self, dataset: Dataset) -> None:

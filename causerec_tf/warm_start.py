@@ -79,7 +79,7 @@ def read(settings: Settings, dataset: Dataset) -> WarmStart:
             f"--warm_start={source} is --run itself. Leave --warm_start out to go on with a stopped run, or"
             " give the new run a directory of its own."
         )
-    check_settings(flagfiles.read(runs.RunDirectory(source).flags), settings)
+    check_settings(flagfiles.read(runs.RunDirectory(source, flag="--warm_start").flags), settings)
     # --dataset is that of the new run.
     earlier = runs.load_trained(source, if_elsewhere="correct that line")
     _check_split(earlier.dataset, dataset, source)

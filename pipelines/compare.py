@@ -66,7 +66,6 @@ def _write(output: Path, plan: Plan, dataset, done: dict) -> None:
     from pipelines.comparison import page, picture
     from pipelines.comparison.summary import summarise
 
-    output.mkdir(parents=True, exist_ok=True)
     summaries = summarise(plan, done)
     name = None
     if pictures.can_draw() and done:

@@ -3,7 +3,6 @@
 python pipelines/evaluate.py --run=runs/quickstart --split=test --exclude_seen
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -62,10 +61,10 @@ def main() -> None:
     if rates:
         record["disturbed"] = _disturbed(trained, rates)
     if FLAGS.per_user:
-        _write(Path(FLAGS.per_user), write_arrays, measured.per_user)
+        write_arrays(Path(FLAGS.per_user), measured.per_user)
         print(f"users:  {FLAGS.per_user}")
     if FLAGS.output:
-        _write(Path(FLAGS.output), write_json, record)
+        write_json(Path(FLAGS.output), record)
         print(f"record: {FLAGS.output}")
 
 
@@ -82,11 +81,6 @@ def _disturbed(trained, rates: list[float]) -> dict:
         "conditions": conditions,
         "clicks_sha256": result.digest,
     }
-
-
-def _write(path: Path, write: Callable, value: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, value)
 
 
 if __name__ == "__main__":

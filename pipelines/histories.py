@@ -54,7 +54,6 @@ def main() -> None:
     steps.end(f"{len(histories):,} histories")
 
     steps.begin("writing")
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_histories(histories, output)
     steps.end(f"{output.stat().st_size:,} bytes")
 

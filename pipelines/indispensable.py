@@ -48,7 +48,6 @@ def main() -> None:
     for way, values in answers.items():
         cells = (values["replaced@50"], values["lost@50"])
         print(f"{way:41}" + "".join(f"{report.mean_and_error(cell, 4):>22}" for cell in cells))
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output, record)
     print(f"record: {output}")
 

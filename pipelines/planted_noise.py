@@ -42,11 +42,12 @@ def main() -> None:
 
     import dataclasses
 
-    from causerec_tf import evaluation, planted_noise, records, training
+    from causerec_tf import checkpoints, evaluation, planted_noise, records, training
     from causerec_tf.comparison import mean_and_standard_error
     from causerec_tf.data import synthetic
     from causerec_tf.runs import RunDirectory
 
+    checkpoints.check_name(output, "--output")  # of the runs in it
     command.keep_freed_memory()
     worlds, datasets = {}, {}
     for name, rate in {"clean": 0.0, "noisy": FLAGS.noise_rate}.items():
@@ -61,9 +62,9 @@ def main() -> None:
             settings = dataclasses.replace(
                 asked, dataset=str(dataset.directory), run=str(run.path), method=method, seed=seed
             )
-            run.start(settings, dataset)
             print(f"{run.path.name}: {dataset.num_training_windows:,} examples an epoch", flush=True)
             with run.locked():
+                run.start(settings, dataset)
                 model, _ = training.train(settings, dataset, run)
             histories = {
                 f"{name}_history": planted_noise.users_between(
@@ -107,7 +108,6 @@ def _dataset(directory: Path, world):
     from causerec_tf.planted_noise import find_noise
 
     if not directory.exists():
-        directory.parent.mkdir(parents=True, exist_ok=True)
         sequences = interactions.build_sequences(world.events(), split_seed=0, num_shards=2)
         about = {"time_unit": "as given", "split_seed": 0, "source": {"kind": "generated"}}
         sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from causerec_tf.errors import InputError
+from causerec_tf.files import write_text
 from pipelines.command_line import command
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -72,10 +73,11 @@ def _write_histories() -> None:
     dataset = open_dataset(_ROOT / _DATASET)
     ids = dataset.item_ids()
     users = evaluation_users(dataset.read("test"), max_history=1)
-    with (_ROOT / _HISTORIES).open("w", encoding="utf-8", newline="\n") as file:
-        for user_id, seen in zip(users.user_ids, users.seen, strict=True):
-            history = [ids[item - 1] for item in seen]
-            file.write(json.dumps({"user_id": user_id, "history": history}, ensure_ascii=False) + "\n")
+    rows = (
+        {"user_id": user_id, "history": [ids[item - 1] for item in seen]}
+        for user_id, seen in zip(users.user_ids, users.seen, strict=True)
+    )
+    write_text(_ROOT / _HISTORIES, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _print_summary(seconds: float) -> None:

@@ -23,7 +23,13 @@ from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
 from export.errors import BundleError
-from export.publishing.layout import index_directory, read_tower, resolve_number, tower_directory
+from export.publishing.layout import (
+    check_name,
+    index_directory,
+    read_tower,
+    resolve_number,
+    tower_directory,
+)
 from pipelines.command_line import beam_flags, command, item_tables, outputs
 from pipelines.command_line.retrieval_progress import Progress
 
@@ -219,6 +225,7 @@ def _by_beam(paths: list[Path], output: Path, settings: Settings, categories: di
     newest = read_tower(tower_directory(bundle, resolve_number(bundle, None)))["version"]
     _check_categories(categories, bundle, newest)
     output = output.resolve()
+    check_name(output, "--output")
     outputs.check_place(output, "--output", BundleError)
     started = time.perf_counter()
     with unfinished_beside(output) as work:

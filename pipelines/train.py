@@ -12,6 +12,7 @@ starts from the towers of an earlier run; docs/warm_start.md. `--strategy` train
 machines; docs/distributed_training.md.
 """
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -78,33 +79,35 @@ def main() -> None:
     if settings.warm_start and not run.has_checkpoint:
         source = warm_start.read(settings, dataset)
         print(_describe(source.about))
-    if is_chief:
-        run.start(settings, dataset)
-    if is_trained:
-        if not run.has_checkpoint:
-            raise InputError(
-                f"{run.path} is finished, but lacks {', '.join(missing)}, and has no checkpoint to measure"
-                " again. Choose another --run to train it anew."
+    with run.locked() if is_chief else contextlib.nullcontext():
+        if is_chief:
+            run.start(settings, dataset)
+        if is_trained:
+            if not run.has_checkpoint:
+                raise InputError(
+                    f"{run.path} is finished, but lacks {', '.join(missing)}, and has no checkpoint to"
+                    " measure again. Choose another --run to train it anew."
+                )
+            print(f"{run.path} is trained, but lacks {', '.join(missing)}: measuring it again.")
+        if settings.method == "hierarchical" and 1 in (settings.num_positives, settings.num_negatives):
+            print(
+                f"note: --num_positives={settings.num_positives} and"
+                f" --num_negatives={settings.num_negatives} are halved between items and interests, and one"
+                " of one goes to the items; the paper has 2 and 16"
             )
-        print(f"{run.path} is trained, but lacks {', '.join(missing)}: measuring it again.")
-    if settings.method == "hierarchical" and 1 in (settings.num_positives, settings.num_negatives):
+        steps = num_batches(dataset, settings.batch_size)
         print(
-            f"note: --num_positives={settings.num_positives} and --num_negatives={settings.num_negatives} are"
-            " halved between items and interests, and one of one goes to the items; the paper has 2 and 16"
+            f"{settings.system} on {dataset.name}: {dataset.num_items:,} items,"
+            f" {dataset.num_training_windows:,} training examples, {steps:,} steps an epoch"
         )
-    steps = num_batches(dataset, settings.batch_size)
-    print(
-        f"{settings.system} on {dataset.name}: {dataset.num_items:,} items,"
-        f" {dataset.num_training_windows:,} training examples, {steps:,} steps an epoch"
-    )
-    if not distribution.is_chief:
-        print("training with the others; the chief reports", flush=True)
-        training.train(settings, dataset, run, warm_start=source, distribution=distribution)
-        return
-    with command.stop_explained(lambda: _what_is_kept(run, settings.epochs)):
-        model, progress = _train(settings, dataset, run, source, distribution, steps)
-        record = _measure(model, settings, progress, dataset, run, distribution)
-        files.write_json(run.metrics, record)
+        if not distribution.is_chief:
+            print("training with the others; the chief reports", flush=True)
+            training.train(settings, dataset, run, warm_start=source, distribution=distribution)
+            return
+        with command.stop_explained(lambda: _what_is_kept(run, settings.epochs)):
+            model, progress = _train(settings, dataset, run, source, distribution, steps)
+            record = _measure(model, settings, progress, dataset, run, distribution)
+            files.write_json(run.metrics, record)
     print(
         f"kept epoch {record['best_epoch']} of {record['epochs']};"
         f" {record['train_examples_per_second']:,.0f} examples/s;"
@@ -115,7 +118,7 @@ def main() -> None:
 
 
 def _train(settings, dataset, run, source, distribution, steps: int) -> tuple:
-    """Trains with a progress bar, and alone: the model of the best epoch, and how it went."""
+    """Trains with a progress bar: the model of the best epoch, and how it went."""
     from causerec_tf import training
     from pipelines.command_line.profiling import StepProfile
     from pipelines.command_line.progress import ProgressBar
@@ -123,17 +126,16 @@ def _train(settings, dataset, run, source, distribution, steps: int) -> tuple:
     bar = ProgressBar(steps, settings.epochs)
     profiles = [StepProfile(run.events)] if FLAGS.profile else []
     try:
-        with run.locked():
-            return training.train(
-                settings,
-                dataset,
-                run,
-                warm_start=source,
-                distribution=distribution,
-                callbacks=[bar, *profiles],
-                on_start=bar.resume,
-                on_epoch=bar.print_epoch,
-            )
+        return training.train(
+            settings,
+            dataset,
+            run,
+            warm_start=source,
+            distribution=distribution,
+            callbacks=[bar, *profiles],
+            on_start=bar.resume,
+            on_epoch=bar.print_epoch,
+        )
     finally:
         bar.close()
         for profile in profiles:

@@ -48,7 +48,6 @@ def main() -> None:
 
     dataset = open_dataset(plan.dataset)
     _check_what_is_there(plan, output, dataset)
-    output.mkdir(parents=True, exist_ok=True)
 
     def train(planned: Sequence[PlannedRun]) -> list[dict]:
         """The records of a stage's trials."""

@@ -1,5 +1,7 @@
 """Checkpoints that a kill or a disk has damaged: what can be read is read, what cannot is named."""
 
+from pathlib import Path
+
 import pytest
 import tensorflow as tf
 
@@ -87,3 +89,26 @@ def test_what_killed_saves_left_is_removed_and_no_checkpoint(tmp_path):
     mended = tf.train.CheckpointManager(tf.train.Checkpoint(v=tf.Variable(0.0)), tmp_path, max_to_keep=2)
     checkpoints.sweep(mended)
     assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a*", "what?", "a\\b"])
+def test_a_name_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, monkeypatch, name):
+    for directory in (tmp_path / name, tmp_path / name / "run"):
+        with pytest.raises(InputError, match=r"^--run=\S+ lies at .* for a pattern of file names\. Choose"):
+            checkpoints.check_name(directory, "--run")
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(InputError, match="for a pattern of file names"):
+        checkpoints.check_name(Path("run"), "--run")
+
+
+def test_other_names_are_as_good_as_any(tmp_path):
+    directory = tmp_path / "a b]{1,2} #%20 dü 'x'"
+    checkpoints.check_name(directory, "--run")
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(v=tf.Variable(2.0)), directory, max_to_keep=1)
+    manager.save()
+    manager.save()
+    assert sorted(path.name for path in directory.glob("*.index")) == ["ckpt-2.index"]
+    read = tf.train.Checkpoint(v=tf.Variable(1.0))
+    checkpoints.restore(read, tf.train.latest_checkpoint(directory))
+    assert read.v.numpy() == 2.0

@@ -1,12 +1,13 @@
 """Ranking of evaluation users: the model and POP, one catalogue after another, seen items left out."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from causerec_tf import evaluation
+from causerec_tf import evaluation, retrieval
 from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.recipes import compose
@@ -64,6 +65,30 @@ def test_a_table_in_parts_is_ranked_part_by_part(exclude_seen, similarity, monke
         items = items / np.linalg.norm(items, axis=1, keepdims=True)
     excluded = histories if exclude_seen else None
     assert ranked.tolist() == reference.top_k(model.encode(users.history).numpy(), items, 40, excluded)
+
+
+def test_what_is_excluded_is_as_long_as_the_distinct_items_and_traced_once(monkeypatch):
+    """Not users by the longest history, which may be that of a crawler."""
+    monkeypatch.setattr(evaluation, "VECTORS_PER_BLOCK", 4)
+    users, histories = users_of(90, num_users=14)
+    histories[5] = np.tile(np.arange(1, 61), 500)
+    splits = np.concatenate([[0], np.cumsum([len(history) for history in histories])])
+    users = dataclasses.replace(users, seen=ItemLists(np.concatenate(histories).astype(np.int32), splits))
+    shapes, traced = [], []
+
+    def top_k(users, blocks, k, excluded_N2):
+        traced.append(excluded_N2.shape)
+        tf.py_function(lambda excluded: shapes.append(tuple(excluded.shape)), [excluded_N2], [])
+        return retrieval.top_k(users, blocks, k, excluded_N2)
+
+    monkeypatch.setattr(evaluation, "_top_k", tf.function(top_k))
+    model = CauseRec(Settings(embedding_dim=8, max_history=5), 90)
+    ranked = evaluation.rank_users(model, users, 20, exclude_seen=True)
+    vectors = model.encode(users.history).numpy()
+    assert ranked.tolist() == reference.top_k(vectors, model.item_embeddings()[1:], 20, histories)
+    distinct = [len(set(history.tolist())) for history in histories]
+    assert shapes == [(sum(distinct[start : start + 4]), 2) for start in (0, 4, 8, 12)]
+    assert len(traced) == 1
 
 
 def test_figures_are_means_over_users():

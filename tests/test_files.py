@@ -1,7 +1,10 @@
 """Files and directories come whole or not at all, whatever interrupts their writing."""
 
 import errno
+import fcntl
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +23,7 @@ def names(directory):
 
 def directory_of(place, text, *, overwrite=False):
     with files.directory_written_beside(place, marker="kind.json", overwrite=overwrite) as beside:
-        assert beside.parent == place.parent and beside != place
+        assert beside.is_relative_to(place.parent) and beside != place
         (beside / "kind.json").write_text(text)
 
 
@@ -48,7 +51,7 @@ def test_where_a_link_points_to_is_written_and_the_link_stays(tmp_path):
     directory_of(target, "old")
     for text in ("new", "newer"):
         with files.directory_written_beside(place, marker="kind.json", overwrite=True) as beside:
-            assert beside.parent == target.parent
+            assert beside.is_relative_to(target.parent)
             (beside / "kind.json").write_text(text)
         assert place.is_symlink() and (target / "kind.json").read_text() == text
         assert names(tmp_path) == ["disk", "link"] and names(target.parent) == ["made"]
@@ -59,15 +62,6 @@ def test_where_a_link_points_to_is_written_and_the_link_stays(tmp_path):
     with files.directory_written_beside(place, marker="kind.json", overwrite=False) as beside:
         (beside / "kind.json").write_text("from nothing")
     assert place.is_symlink() and (place / "kind.json").read_text() == "from nothing"
-
-
-def test_a_link_that_was_moved_away_does_not_end_every_later_run(tmp_path):
-    directory_of(tmp_path / "disk", "what it points to")
-    directory_of(tmp_path / "made", "old")
-    (tmp_path / ".made.old-1").symlink_to("disk")
-    directory_of(tmp_path / "made", "new", overwrite=True)
-    assert names(tmp_path) == ["disk", "made"]
-    assert (tmp_path / "disk" / "kind.json").read_text() == "what it points to"
 
 
 def test_a_file_is_replaced_only_if_asked_and_a_directory_never(tmp_path):
@@ -122,38 +116,159 @@ def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 place, moment = Path(sys.argv[1]), sys.argv[2]
-if moment == "moving":
-    rename = Path.rename
-    Path.rename = lambda path, to: killed() if ".partial-" in path.name else rename(path, to)
+exchanged, rename = files._exchanged, Path.rename
+if moment == "exchanged":
+    files._exchanged = lambda *both: exchanged(*both) and killed()
+elif moment == "between two renames":
+    files._exchanged = lambda *both: False
+    Path.rename = lambda path, to: killed() if path.name == "new" else rename(path, to)
+if moment == "a file":
+    with files.file_written_beside(place) as beside:
+        beside.write_text("half")
+        killed()
 with files.directory_written_beside(place, marker="kind.json", overwrite=True) as beside:
-    (beside / "kind.json").write_text("half")
+    (beside / "kind.json").write_text("new")
     if moment == "writing":
         killed()
 """
 
 
-@pytest.mark.parametrize("moment", ["writing", "moving"])
-def test_what_a_kill_left_is_cleared_by_the_next_and_what_it_took_away_comes_back(tmp_path, moment):
+def kill(place, moment):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(place), moment], check=False)
+    assert done.returncode == -signal.SIGKILL and len(list(place.parent.glob(".*.unfinished"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("moment", "meanwhile"),
+    [("writing", "old"), ("exchanged", "new"), ("between two renames", None)],
+)
+def test_killed_at_any_moment_it_is_the_old_or_the_new_and_the_next_clears_what_is_left(
+    tmp_path, moment, meanwhile
+):
     place = tmp_path / "made"
     directory_of(place, "old")
-    directory_of(tmp_path / "made.partial-1", "another's")
-    done = subprocess.run([sys.executable, "-c", KILLED, str(place), moment], check=False)
-    assert done.returncode == -signal.SIGKILL and len(names(tmp_path)) == 3
+    kill(place, moment)
+    assert place.exists() == (meanwhile is not None)
+    if meanwhile:
+        assert (place / "kind.json").read_text() == meanwhile
     with pytest.raises(InputError, match="exists already"):
-        directory_of(place, "new")
-    assert names(tmp_path) == ["made", "made.partial-1"]
+        directory_of(place, "newest")
+    assert names(tmp_path) == ["made"]
+    assert (place / "kind.json").read_text() == (meanwhile or "old")
+
+
+def test_what_was_taken_away_comes_back_before_anything_is_removed(tmp_path, monkeypatch):
+    place = tmp_path / "made"
+    directory_of(place, "old")
+    kill(place, "between two renames")
+
+    def nothing_is_lost(path, **_):
+        assert (place / "kind.json").read_text() == "old"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", nothing_is_lost)
+    with pytest.raises(KeyboardInterrupt):
+        directory_of(place, "newest", overwrite=True)
     assert (place / "kind.json").read_text() == "old"
 
 
-def test_the_work_of_a_process_that_lives_is_left_alone(tmp_path):
-    place = tmp_path / "made"
-    with (
-        pytest.raises(InputError, match="exists already"),
-        files.directory_written_beside(place, marker="kind.json", overwrite=False) as beside,
-    ):
-        subprocess.run([sys.executable, "-c", KILLED, str(place), "never"], check=True)
-        assert beside.is_dir() and (place / "kind.json").read_text() == "half"
-    assert names(tmp_path) == ["made"]
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges two directories in one step")
+def test_a_reader_finds_a_directory_at_every_moment(tmp_path, monkeypatch):
+    place, seen = tmp_path / "made", []
+    directory_of(place, "old")
+    for name in ("rename", "mkdir", "unlink", "rmdir"):
+        real = getattr(Path, name)
+
+        def watched(path, *arguments, real=real, **named):
+            seen.append((place / "kind.json").read_text())
+            real(path, *arguments, **named)
+            seen.append((place / "kind.json").read_text())
+
+        monkeypatch.setattr(Path, name, watched)
+    directory_of(place, "new", overwrite=True)
+    assert sorted(set(seen)) == ["new", "old"] and seen == sorted(seen, reverse=True)
+
+
+def test_without_that_step_a_failing_rename_puts_back_what_was_there(tmp_path, monkeypatch):
+    place, rename = tmp_path / "made", Path.rename
+    directory_of(place, "old")
+
+    def failing(path, to):
+        if path.name == "new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(path, to)
+
+    monkeypatch.setattr(files, "_exchanged", lambda *both: False)
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        directory_of(place, "new", overwrite=True)
+    assert names(tmp_path) == ["made"] and (place / "kind.json").read_text() == "old"
+    monkeypatch.setattr(Path, "rename", rename)
+    directory_of(place, "new", overwrite=True)
+    assert names(tmp_path) == ["made"] and (place / "kind.json").read_text() == "new"
+
+
+def test_a_second_writer_is_told_and_the_first_loses_nothing(tmp_path):
+    busy = r"another process is writing \S*(made|a\.json)\. Wait until it has ended"
+    with files.directory_written_beside(tmp_path / "made", marker="kind.json", overwrite=False) as beside:
+        (beside / "kind.json").write_text("of the first")
+        with pytest.raises(InputError, match=busy):
+            directory_of(tmp_path / "made", "of the second", overwrite=True)
+        directory_of(tmp_path / "another", "is free")
+    with files.file_written_beside(tmp_path / "a.json") as beside:
+        beside.write_text("of the first")
+        with pytest.raises(InputError, match=busy):
+            files.write_text(tmp_path / "a.json", "of the second")
+        files.write_text(tmp_path / "b.json", "is free")
+    assert names(tmp_path) == ["a.json", "another", "b.json", "made"]
+    assert (tmp_path / "made" / "kind.json").read_text() == "of the first"
+    assert (tmp_path / "a.json").read_text() == "of the first"
+
+
+def test_many_processes_that_write_one_file_leave_it_whole(tmp_path):
+    """Each is told, or has written all of it."""
+    code = """
+import sys
+from pathlib import Path
+from causerec_tf import files
+from causerec_tf.errors import InputError
+
+for _ in range(200):
+    try:
+        files.write_text(Path(sys.argv[1]), sys.argv[2] * 10_000)
+    except InputError as error:
+        assert "another process is writing" in str(error), error
+"""
+    path = tmp_path / "record.json"
+    texts = ["a", "bb", "ccc"]
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path), text]) for text in texts]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert path.read_text() in {text * 10_000 for text in texts}
+    assert names(tmp_path) == ["record.json"]
+
+
+def test_what_a_killed_writer_of_a_file_left_goes_with_the_next(tmp_path):
+    path = tmp_path / "page.md"
+    kill(path, "a file")
+    files.write_text(path, "whole")
+    assert names(tmp_path) == ["page.md"] and path.read_text() == "whole"
+
+
+def test_a_lock_that_its_owner_took_away_is_no_lock(tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def overtaken(file, how):
+        """What another process does between the opening of the lock and its taking: it ends."""
+        monkeypatch.setattr(fcntl, "flock", flock)
+        shutil.rmtree(tmp_path / ".page.md.unfinished")
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    with files.file_written_beside(tmp_path / "page.md") as beside:
+        beside.write_text("whole")
+        with pytest.raises(InputError, match="another process is writing"):
+            files.write_text(tmp_path / "page.md", "of another")
+    assert names(tmp_path) == ["page.md"]
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -162,7 +277,7 @@ def test_an_interrupted_file_leaves_nothing_and_spoils_nothing(tmp_path, there):
     if there:
         files.write_text(path, "old")
     with pytest.raises(KeyboardInterrupt), files.file_written_beside(path) as beside:
-        assert beside.parent == tmp_path and beside != path
+        assert beside.is_relative_to(tmp_path) and beside != path
         beside.write_text("half")
         raise KeyboardInterrupt
     assert names(tmp_path) == (["page.md"] if there else [])

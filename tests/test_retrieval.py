@@ -12,7 +12,10 @@ MANY = rng.integers(-2, 3, size=[2019, 4]).astype(np.float32)  # groups of 16, a
 
 
 def top_k(users, vectors, k, excluded=None, items_per_block=1000):
-    return retrieval.top_k(users, retrieval.in_blocks(vectors, items_per_block=items_per_block), k, excluded)
+    pairs = excluded
+    if excluded is not None:
+        pairs = [(row, item) for row, items in enumerate(excluded.tolist()) for item in items]
+    return retrieval.top_k(users, retrieval.in_blocks(vectors, items_per_block=items_per_block), k, pairs)
 
 
 @pytest.mark.parametrize("shape", [[6, 4], [6, 3, 4]])
@@ -31,11 +34,18 @@ def test_equals_a_sort(shape, items_per_block, vectors):
 def test_exclusions(items_per_block, vectors):
     users = rng.normal(size=[5, 4]).astype(np.float32)
     excluded = np.zeros([5, 40], np.int32)
-    excluded[:, :30] = rng.integers(0, len(vectors) + 1, size=[5, 30])
+    excluded[:, :30] = rng.integers(1, len(vectors) + 1, size=[5, 30])  # some of them twice
     # Also what would be answered first.
     excluded[:, 30:] = np.array(reference.top_k(users, vectors, 20))[:, ::2]
     _, items = top_k(users, vectors, 10, excluded, items_per_block=items_per_block)
     assert items.numpy().tolist() == reference.top_k(users, vectors, 10, excluded)
+
+
+def test_no_exclusions_are_none():
+    users = rng.normal(size=[5, 4]).astype(np.float32)
+    pairs = np.zeros([0, 2], np.int32)
+    _, items = retrieval.top_k(users, retrieval.in_blocks(MANY), 10, pairs)
+    assert items.numpy().tolist() == reference.top_k(users, MANY, 10)
 
 
 @pytest.mark.parametrize("k", [53, 40, 4])

@@ -74,9 +74,13 @@ def test_a_run_starts_in_a_directory_that_is_empty_or_its_own(tmp_path, dataset)
     run = runs.RunDirectory(tmp_path / "run")
     run.path.mkdir()
     # Killed before it had its flagfile.
-    for name in (".dataset.txt.tmp", "dataset.txt", ".flags.txt.tmp"):
-        (run.path / name).write_text("ha")
-    run.start(settings, dataset)
+    (run.path / "dataset.txt").write_text("ha")
+    (run.path / ".flags.txt.unfinished").mkdir()
+    for name in ("lock", "new"):
+        (run.path / ".flags.txt.unfinished" / name).write_text("ha")
+    with run.locked():
+        run.start(settings, dataset)
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "dataset.txt", "flags.txt"]
     run.check_dataset(dataset)
     run.flags.unlink()
     (run.path / "notes.txt").write_text("somebody's own")

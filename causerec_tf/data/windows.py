@@ -102,7 +102,7 @@ def training_batches(
         return {
             "items": tf.cast(items.flat_values, tf.int32),
             # int32 indices are enough for a chunk, and half the memory traffic
-            "row_starts": tf.cast(tf.gather(items.row_starts(), items.value_rowids()), tf.int32),
+            "row_starts": tf.cast(tf.gather(items.row_starts(), _rows(items)), tf.int32),
             "positions": positions,
             "targets": _draw_ahead(
                 items, positions, targets_ahead, _folded(_seed(seed, epoch, _PURPOSE_TARGETS), number)
@@ -171,6 +171,15 @@ def _records(dataset: Dataset, order: np.random.Generator) -> tf.data.Dataset:
     )
 
 
+def _rows(items: tf.RaggedTensor) -> tf.Tensor:
+    """The row of each entry, int32 [events].
+
+    `value_rowids()` would hold a rectangle meanwhile: all rows by the longest of them.
+    """
+    places = tf.range(tf.size(items.flat_values, out_type=tf.int64))
+    return tf.searchsorted(items.row_limits(), places, side="right")
+
+
 def _target_positions(items: tf.RaggedTensor) -> tf.Tensor:
     """Where targets stand in the flat items: everywhere but at the start of a row, int32 [W]."""
     size = tf.size(items.flat_values)
@@ -190,7 +199,7 @@ def _draw_ahead(items: tf.RaggedTensor, positions: tf.Tensor, ahead: int, seed: 
     """
     if ahead == 1:
         return positions
-    row_limits = tf.cast(tf.gather(items.row_limits(), items.value_rowids()), tf.int32)
+    row_limits = tf.cast(tf.gather(items.row_limits(), _rows(items)), tf.int32)
     choices = tf.minimum(tf.gather(row_limits, positions) - positions, ahead)
     share = tf.random.stateless_uniform(tf.shape(positions), seed)
     # A share just below 1 times the choices may round up to all of them.

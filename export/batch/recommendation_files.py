@@ -60,9 +60,9 @@ class RecommendationWriter:
             )
         if path.is_dir():
             raise BundleError(f"{path} is a directory; give the name of a file.")
-        if path.exists() and not overwrite:
-            raise BundleError(f"{path} exists; give another name, or --overwrite to replace it.")
         self._path = path.resolve() if path.is_symlink() else path
+        self._overwrite = overwrite
+        self._check_free()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._work = work
         self._parts = 0
@@ -71,15 +71,20 @@ class RecommendationWriter:
         """Makes the place where the parts are gathered.
 
         Raises:
-          BundleError: another process writes the same file.
+          BundleError: another process writes the same file, or has written it meanwhile.
         """
         with ExitStack() as stack:
             work = self._work or stack.enter_context(unfinished_beside(self._path))
+            self._check_free()
             # Two shards of one directory may have the same name.
             parts = tempfile.TemporaryDirectory(dir=work, ignore_cleanup_errors=True)
             self._beside = Path(stack.enter_context(parts))
             self._clearing = stack.pop_all()
         return self
+
+    def _check_free(self) -> None:
+        if self._path.exists() and not self._overwrite:
+            raise BundleError(f"{self._path} exists; give another name, or --overwrite to replace it.")
 
     def write(self, user_ids: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
         """Writes a batch.

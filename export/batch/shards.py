@@ -20,6 +20,7 @@ from export.disk import full_disk_named
 from export.errors import BundleError
 from export.publishing.housekeeping import only_one, remove_locked
 from export.publishing.layout import (
+    check_name,
     index_directory,
     link_or_copy,
     read_tower,
@@ -122,6 +123,7 @@ def opened_job(
       BundleError: the directory holds something else, another job, or a finished one of an older
         version; or another process is at work in it; or the bundle has no index for that version.
     """
+    check_name(directory, "--output")  # a copy of the bundle lies in it
     own = directory / _OWN
     if directory.exists() and not directory.is_dir():
         raise BundleError(f"{directory} is a file; give the name of a directory.")

@@ -73,11 +73,25 @@ def written_in(bundle: Path) -> tuple[Path, ...]:
     return (bundle, bundle / TOWERS, bundle / INDEXES)
 
 
+def check_name(directory: Path, flag: str = "--bundle") -> None:
+    """Raises BundleError where TensorFlow would take the path of a SavedModel below for a pattern.
+
+    So would Beam that of a file below. `causerec_tf.checkpoints.check_name`, which nothing here may know,
+    says what comes of it.
+    """
+    if found := sorted(set("*?[\\") & set(str(directory.absolute()))):
+        raise BundleError(
+            f"{flag}={directory} lies at {directory.absolute()}, and TensorFlow takes {' '.join(found)} for a"
+            " pattern of file names. Choose a path without that."
+        )
+
+
 def check_place(bundle: Path) -> None:
     """Raises BundleError unless a bundle is there or can be made there.
 
     What starts with a dot counts for nothing.
     """
+    check_name(bundle)
     there = next((place for place in [bundle, *bundle.parents] if place.exists()), bundle)
     if there.exists() and not there.is_dir():
         raise BundleError(f"{there} is a file; a bundle is a directory. Give another --bundle.")
@@ -95,8 +109,9 @@ def resolve_number(bundle: Path, number: int | None) -> int:
     """Gives the number of the tower to load: the latest, or the one asked for.
 
     Raises:
-      BundleError: there is no such tower, or none at all.
+      BundleError: there is no such tower, or none at all, or none can be there.
     """
+    check_name(bundle)
     numbers = tower_numbers(bundle)
     if not numbers:
         raise BundleError(

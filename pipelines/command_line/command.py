@@ -15,6 +15,8 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from pipelines.command_line import streams
+
 # TensorFlow reads this when it is first imported: its start-up notes (a missing GPU among them) are not news
 # to a user, and what fails is raised.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -67,6 +69,7 @@ def run(main: Callable[[], None], *, bad_input: tuple[type[Exception], ...]) -> 
             return 2 if is_bad_input else 1
         return 0
 
+    streams.outlive_readers()
     signal.signal(signal.SIGTERM, _terminate)
     logging.set_verbosity(logging.WARNING)
     app.run(guarded, flags_parser=_parse)

@@ -130,10 +130,7 @@ def store(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Resu
     values = None
     if measure == "test":
         values = _read_users(directory.test_users, record)
-        users = _users_path(output, run)
-        users.parent.mkdir(parents=True, exist_ok=True)
-        files.write_arrays(users, values)
-    output.mkdir(parents=True, exist_ok=True)
+        files.write_arrays(_users_path(output, run), values)
     files.write_json(_record_path(output, run), record)
     return Result(record, values)
 

@@ -224,7 +224,7 @@ def test_a_polite_kill_while_writing_leaves_nothing(tmp_path):
     command = [sys.executable, str(SCRIPT), f"--input={log}", f"--output={tmp_path / 'out' / 'a'}"]
     process = subprocess.Popen([*command, "--num_shards=64"], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "out").glob(".a.partial-*/*.tfrecord*")):
+    while not list((tmp_path / "out").glob(".a.unfinished/new/*.tfrecord*")):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -1,17 +1,20 @@
 """The training script as a user runs it: what it leaves, what it refuses, what a kill costs."""
 
+import glob
 import json
 import re
 import shutil
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from causerec_tf.data import synthetic
+from causerec_tf.runs import RunDirectory
 from tests import reference_data, worlds
 from tests.pipelines import forked, scripts
 
@@ -52,6 +55,43 @@ def test_a_run_leaves_its_settings_and_events(trained):
     assert list((trained.run / "events").glob("events.out.tfevents.*"))
     assert "epoch 2/2" in trained.done.stderr + trained.done.stdout
     assert "causerec_item" in trained.done.stdout and "pop" in trained.done.stdout
+
+
+# Trains, and asks at each of the two writings of a run whether its lock is held.
+WATCHED = """
+import runpy, sys
+from causerec_tf import files, runs
+from causerec_tf.errors import InputError
+
+def watched(write):
+    def in_lock(path, value):
+        try:
+            with runs.RunDirectory(path.parent).locked():
+                print(f"{path.name} outside the lock")
+        except InputError as error:
+            print(f"{path.name}: {error}")
+        write(path, value)
+    return in_lock
+
+files.write_text, files.write_json = watched(files.write_text), watched(files.write_json)
+sys.argv[:2] = [sys.argv[1]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_one_process_has_a_run_from_its_settings_to_its_record(tmp_path, trained):
+    run = tmp_path / "run"
+    flags = [f"--flagfile={trained.flagfile}", f"--run={run}", "--epochs=1", "--notest"]
+    done = scripts.run_code(WATCHED, scripts.ROOT / TRAIN, *flags)
+    assert done.returncode == 0, done.stderr
+    busy = f"{run} is being trained by another process. Wait for it."
+    for name in ("dataset.txt", "flags.txt", "metrics.json"):
+        assert f"{name}: {busy}" in done.stdout
+    assert "outside" not in done.stdout
+    with RunDirectory(tmp_path / "new").locked():
+        done = scripts.run(TRAIN, f"--flagfile={trained.flagfile}", f"--run={tmp_path / 'new'}")
+        scripts.assert_refused(done, f"{tmp_path / 'new'} is being trained by another process")
+        assert [path.name for path in (tmp_path / "new").iterdir()] == [".lock"]
 
 
 def test_the_same_command_prints_the_record_and_computes_nothing(trained):
@@ -282,11 +322,13 @@ class _Watched:
         return self.number == self._steps * self._epochs
 
     def has_written_the_users(self):
-        return (self._run / ".test_users.npz.tmp").exists() or self._changed("test_users.npz") != self._users
+        begun = self._run / ".test_users.npz.unfinished" / "new"
+        return begun.exists() or self._changed("test_users.npz") != self._users
 
     def _being_saved(self):
         # Their names are drawn anew at each save: what a kill has left is told from what is written now.
-        return {*self._run.glob("*/ckpt-*_temp/*.tempstate*")}
+        # Unlike that of Path, this glob takes it as it comes that a directory goes while it looks into it.
+        return {*map(Path, glob.glob(f"{self._run}/*/ckpt-*_temp/*.tempstate*"))}  # noqa: PTH207
 
     def _changed(self, name):
         path = self._run / name

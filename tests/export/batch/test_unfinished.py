@@ -92,3 +92,14 @@ def test_what_a_killed_job_left_goes_with_the_next_for_the_same_output(tmp_path)
         assert not list(tmp_path.rglob("rows.jsonl"))
         writer.write(["u"], [ANSWER])
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path):
+    path = tmp_path / "top.jsonl"
+    first, second = (RecommendationWriter(path, overwrite=False) for _ in range(2))
+    with first:
+        first.write(["u"], [ANSWER])
+    written = path.read_bytes()
+    with pytest.raises(BundleError, match=r"top\.jsonl exists; give another name"), second:
+        pass
+    assert path.read_bytes() == written and list(tmp_path.iterdir()) == [path]

@@ -127,3 +127,51 @@ def test_a_finished_run_is_only_read(tmp_path, trained):
     flags = [f"--flagfile={trained.flagfile}", f"--run={closed}"]
     done = scripts.run_code(DENIED, closed, scripts.ROOT / "pipelines/train.py", *flags)
     assert done.returncode == 0 and "is finished" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "flag", "flags"),
+    [
+        ("pipelines/train", "--run=runs", ["--dataset={place}/world"]),
+        ("pipelines/train", "--warm_start=runs", ["--dataset={place}/world", "--run={place}/new"]),
+        ("pipelines/evaluate", "--run=runs", []),
+        ("pipelines/compare", "--runs=runs", ["--plan={place}/plan.toml", "--output={place}/out"]),
+        pytest.param(
+            *("pipelines/tune", "--runs=runs", ["--plan={place}/tuning.toml", "--output={place}/out"]),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            *("pipelines/robustness", "--runs=runs", ["--output={place}/out"]), marks=pytest.mark.long
+        ),
+        ("pipelines/planted_noise", "--output=out", ["--flagfile_of_runs={flagfile}"]),
+        ("pipelines/retrieve", "--bundle=b", ["--input={place}/h.jsonl", "--output={place}/o.jsonl"]),
+        ("pipelines/retrieve", "--output=out/", ["--bundle=b", "--input={place}/h.jsonl"]),
+        ("export/bundle", "--run=runs", ["--bundle={place}/b"]),
+        ("export/bundle", "--bundle=b", ["--run={run}"]),
+        pytest.param(*("export/bundle", "--bundle=b", ["--rollback"]), marks=pytest.mark.long),
+        pytest.param(*("export/update_index", "--bundle=b", ["--upsert=none"]), marks=pytest.mark.long),
+        ("export/serve", "--bundle=b", ["--port=0"]),
+    ],
+)
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused_before_any_work(
+    tmp_path, trained, script, flag, flags
+):
+    """Also where the pattern is in the name of the working directory."""
+    if script == "export/serve":
+        pytest.importorskip("uvicorn", reason="the packages of the service are not installed")
+    place = tmp_path / "place"
+    here = tmp_path / "tries [2]"
+    for directory in (place, here / "runs", here / "b" / "user_tower" / "1"):
+        directory.mkdir(parents=True)
+    (place / "world").symlink_to(trained.dataset)
+    write_tuning_plan(place).rename(place / "tuning.toml")
+    write_plan(place)
+    (place / "h.jsonl").write_text("")
+    before = scripts.files_of(tmp_path)
+    given = [one.format(place=place, flagfile=trained.flagfile, run=trained.run) for one in (flag, *flags)]
+    done = scripts.run(f"{script}.py", *given, cwd=here)
+    value = flag.partition("=")[2].rstrip("/")
+    scripts.assert_refused(
+        done, f"={value}", f"lies at {here}/{value}", "takes [ for a pattern of file names"
+    )
+    assert scripts.files_of(tmp_path) == before
