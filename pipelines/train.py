@@ -57,7 +57,7 @@ def main() -> None:
     missing = run.missing(kept, test=FLAGS.test)
     # A finished run goes on where more epochs or more patience are asked for.
     is_trained = kept is not None and is_used_up(kept["epochs"], kept["best_epoch"], settings)
-    if is_trained and not missing:
+    if kept is not None and is_trained and not missing:
         if is_chief:
             run.start(settings, dataset)
         runs.check_best(run, finished=True)

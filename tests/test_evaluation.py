@@ -82,7 +82,7 @@ def test_what_is_excluded_is_as_long_as_the_distinct_items_and_traced_once(monke
         return retrieval.top_k(users, blocks, k, excluded_N2)
 
     monkeypatch.setattr(evaluation, "_top_k", tf.function(top_k))
-    model = CauseRec(Settings(embedding_dim=8, max_history=5), 90)
+    model = compose(Settings(embedding_dim=8, max_history=5), 90)
     ranked = evaluation.rank_users(model, users, 20, exclude_seen=True)
     vectors = model.encode(users.history).numpy()
     assert ranked.tolist() == reference.top_k(vectors, model.item_embeddings()[1:], 20, histories)
