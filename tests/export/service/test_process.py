@@ -57,7 +57,7 @@ def test_a_request_under_way_is_answered_when_the_service_is_told_to_stop(bundle
         host, port = address.removeprefix("http://").split(":")
         body = b'{"history": [], "k": 3}'
         head = (
-            "POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            "POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nX-Request-Id: last\r\n\r\n"
         )
         with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -110,11 +110,11 @@ def test_slow_bodies_and_too_many_connections_are_refused(bundle, tmp_path):
             return connections.enter_context(socket.create_connection((host, int(port)), timeout=20))
 
         slow, idle, third = connect(), connect(), connect()
-        third.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        third.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert everything(third).startswith(b"HTTP/1.1 503")
-        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert everything(idle).startswith(b"HTTP/1.1 200")
-        slow.sendall(b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+        slow.sendall(b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
         head, _, body = everything(slow).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408")
         assert json.loads(body)["error"].startswith("Of the request, 1 bytes came within 0.2 s")

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.long
 
 def post(body, *, length=None, kind="application/json", path="/recommend", head=""):
     length = len(body) if length is None else length
-    lines = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{head}"
+    lines = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{head}"
     return lines.encode("latin-1") + b"Connection: close\r\n\r\n" + body
 
 
-END = b"\r\nHost: x\r\nConnection: close\r\n\r\n"
+END = b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 GOOD = json.dumps({"history": IDS[:3], "k": 3}).encode()
 
 # What is sent, and the statuses that may come back; None: the connection may end without an answer.
@@ -60,21 +60,21 @@ REQUESTS = {
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 5, {None, 400}),
     "another version": (b"GET / HTTP/9.9\r\n\r\n", {None, 200, 400, 505}),
     "a method that is none": (
-        b"BREW /recommend HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"BREW /recommend HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         {None, 400, 405},
     ),
     "a path of odd bytes": (
-        b"GET /%ff%00/../\xff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /%ff%00/../\xff HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         {None, 400, 404},
     ),
     "a long head": (post(GOOD, head="X-Long: " + "x" * 200_000 + "\r\n"), {None, 200, 400, 431}),
     "an odd request id": (post(GOOD, head="X-Request-Id: \xe9\x7f\x01\r\n"), {None, 200, 400}),
     "broken chunks": (
-        b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
+        b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
         {None, 400},
     ),
     "an upgrade": (
-        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         {None, 200, 400},
     ),
     "nothing": (b"", {None}),
