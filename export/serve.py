@@ -48,6 +48,9 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("timeout_ms", Options.timeout_ms, "Time for a request that names none.", 1)
 flags.DEFINE_integer("max_timeout_ms", Options.max_timeout_ms, "The longest time that a request may name.", 1)
 flags.DEFINE_integer("max_body_bytes", Options.max_body_bytes, "The largest request.", 1)
+flags.DEFINE_integer(
+    "max_body_values", Options.max_body_values, "The most values of a request, by its commas and brackets.", 1
+)
 flags.DEFINE_float(
     "max_body_seconds", Options.max_body_seconds, "How long the body of a request may take to arrive.", 0.05
 )

@@ -81,6 +81,7 @@ def create_app(service: Service, *, log_requests: bool = True, page: bool = True
     app.add_middleware(
         BodyLimit,
         most_bytes=service.options.max_body_bytes,
+        most_values=service.options.max_body_values,
         most_seconds=service.options.max_body_seconds,
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=service.options.allowed_hosts, www_redirect=False)

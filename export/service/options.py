@@ -23,6 +23,7 @@ class Options:
       timeout_ms: of a request that names none.
       max_timeout_ms: the longest that a request may name.
       max_body_bytes: of a request.
+      max_body_values: item ids, histories and whatever else, by the commas and brackets of a request.
       max_body_seconds: from a request's head to the end of its body.
       allowed_hosts: what the header Host may name; `*` is anything.
       poll_seconds: between two looks for a newer version.
@@ -40,6 +41,7 @@ class Options:
     timeout_ms: int = 1_000
     max_timeout_ms: int = 60_000
     max_body_bytes: int = 2**20
+    max_body_values: int = 100_000
     max_body_seconds: float = 10.0
     allowed_hosts: tuple[str, ...] = ("*",)
     poll_seconds: float = 2.0
