@@ -57,6 +57,7 @@ class Log:
         handler.setFormatter(JsonFormatter())
         self._listener = _Listener(lines, logging.StreamHandler(sys.stdout))
         self._listener.start()
+        self._ending = threading.Thread(target=self._listener.stop, daemon=True)
         for name in (LOGGER.name, "uvicorn", "asyncio"):
             logger = logging.getLogger(name)
             logger.handlers = [handler]
@@ -69,10 +70,10 @@ class Log:
         Args:
           seconds: how long to wait for whoever reads the log.
         """
-        ending = threading.Thread(target=self._listener.stop, daemon=True)
-        ending.start()
-        ending.join(seconds)
-        return not ending.is_alive()
+        if self._ending.ident is None:  # not the second call
+            self._ending.start()
+        self._ending.join(seconds)
+        return not self._ending.is_alive()
 
 
 class _Droppable(QueueHandler):
