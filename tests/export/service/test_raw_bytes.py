@@ -10,6 +10,7 @@ import pytest
 
 from tests.export.service.shop import IDS
 from tests.export.service.test_process import entries, started
+from tests.export.service.waiting import PATIENCE
 
 pytest.importorskip("uvicorn", reason="the extra `service` is not installed")
 pytestmark = pytest.mark.long
@@ -87,7 +88,7 @@ REQUESTS = {
 }
 
 
-def sent(address, data, *, half_closed=False, seconds=10):
+def sent(address, data, *, half_closed=False, seconds=PATIENCE):
     """The status and the body of the answer, or None where the connection ends without one."""
     host, port = address.removeprefix("http://").split(":")
     answer = b""
@@ -116,7 +117,7 @@ def goes_on(service):
     yield
     process, address, _ = service
     assert process.poll() is None
-    with urllib.request.urlopen(f"{address}/healthz", timeout=20) as response:
+    with urllib.request.urlopen(f"{address}/healthz", timeout=PATIENCE) as response:
         assert response.status == 200
     assert sent(address, post(GOOD))[0] == 200
 
@@ -139,7 +140,7 @@ def test_clients_that_go_away(service):
     host, port = address.removeprefix("http://").split(":")
     data = post(GOOD)
     for length in range(0, len(data), 7):
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
             connection.sendall(data[:length])
             # Not a polite end: the service gets a reset.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
