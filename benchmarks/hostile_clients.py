@@ -75,7 +75,7 @@ def measure(
                     unanswered = (f"{prefix}{kind}_unanswered", "share of requests")
                     found.setdefault(unanswered, []).append(seen["unanswered"])
                     say(
-                        f"round {number + 1}, {prefix}{kind}: p99 {p99:,.1f} ms, {seen['unanswered']:.1%} lost"
+                        f"round {number + 1}, {prefix}{kind}: p99 {p99:,.1f} ms, {seen['unanswered']:.0%} lost"
                     )
 
     about = {"scale": dataclasses.asdict(scale), "k": K, "rate": RATE, "patience": PATIENCE}
