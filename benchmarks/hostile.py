@@ -42,7 +42,7 @@ _EXPLAIN = post("/explain", b'{"timeout_ms":100,"history":[' + b"1,2,3,4," * 120
 # As much as a request may have by the defaults of export/serve.py.
 _MOST_IDS = post("/recommend", json.dumps({"k": 200, "history": list(range(10_000))}).encode())
 _MOST_EXPLAINED = post("/explain", json.dumps({"k": 200, "history": list(range(10_000))}).encode())
-_HISTORIES = [list(range(start, start + 700)) for start in range(128)]
+_HISTORIES = [list(range(start, start + 350)) for start in range(128)]
 _MOST_HISTORIES = post("/recommend/batch", json.dumps({"k": 200, "histories": _HISTORIES}).encode())
 _SLOW_BODY = b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
 

@@ -74,9 +74,8 @@ def measure(
                     found.setdefault((f"{prefix}{kind}_p99", "ms"), []).append(p99)
                     unanswered = (f"{prefix}{kind}_unanswered", "share of requests")
                     found.setdefault(unanswered, []).append(seen["unanswered"])
-                    say(
-                        f"round {number + 1}, {prefix}{kind}: p99 {p99:,.1f} ms, {seen['unanswered']:.0%} lost"
-                    )
+                    lost = f"{seen['unanswered']:.0%} unanswered"
+                    say(f"round {number + 1}, {prefix}{kind}: p99 {p99:,.1f} ms, {lost}")
 
     about = {"scale": dataclasses.asdict(scale), "k": K, "rate": RATE, "patience": PATIENCE}
     result = Result("hostile_clients", details=about)

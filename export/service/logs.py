@@ -4,13 +4,14 @@ The standard error is not ours alone: TensorFlow writes its own lines there. Who
 may be slow, or have stopped: a thread writes it, and lines for which it has no place are dropped and counted.
 """
 
+import contextlib
 import datetime
 import json
 import logging
 import queue
 import sys
 import threading
-from logging.handlers import QueueHandler, QueueListener
+import time
 from typing import Any
 
 from prometheus_client import Counter
@@ -20,6 +21,7 @@ DROPPED_LINES = Counter(
     "causerec_dropped_log_lines", "Log lines that nobody read in time.", registry=None
 )  # of the process, as the log is
 _MOST_WAITING = 10_000
+_TOGETHER_SECONDS = 0.02
 
 
 class JsonFormatter(logging.Formatter):
@@ -52,17 +54,15 @@ class Log:
         Args:
           most_waiting: lines that may wait to be written.
         """
-        lines: queue.Queue[logging.LogRecord] = queue.Queue(most_waiting)
-        handler = _Droppable(lines)
-        handler.setFormatter(JsonFormatter())
-        self._listener = _Listener(lines, logging.StreamHandler(sys.stdout))
-        self._listener.start()
-        self._ending = threading.Thread(target=self._listener.stop, daemon=True)
+        self._lines: queue.Queue[str | None] = queue.Queue(most_waiting)
+        handler = _Queued(self._lines)
         for name in (LOGGER.name, "uvicorn", "asyncio"):
             logger = logging.getLogger(name)
             logger.handlers = [handler]
             logger.setLevel(logging.INFO)
             logger.propagate = False
+        self._thread = threading.Thread(target=self._write, daemon=True, name="log")
+        self._thread.start()
 
     def close(self, seconds: float) -> bool:
         """Writes what waits, and tells whether that was possible.
@@ -70,20 +70,37 @@ class Log:
         Args:
           seconds: how long to wait for whoever reads the log.
         """
-        if self._ending.ident is None:  # not the second call
-            self._ending.start()
-        self._ending.join(seconds)
-        return not self._ending.is_alive()
+        with contextlib.suppress(queue.Full):
+            self._lines.put(None, timeout=seconds)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _write(self) -> None:
+        """Writes what has come together: woken for every line, it would be in the way of those who answer."""
+        lines: list[str | None] = []
+        while None not in lines:
+            lines = [self._lines.get()]
+            time.sleep(_TOGETHER_SECONDS)
+            lines += [self._lines.get() for _ in range(self._lines.qsize())]
+            try:
+                sys.stdout.write("".join(f"{line}\n" for line in lines if line is not None))
+                sys.stdout.flush()
+            except OSError:  # a full disk, or the reader has gone
+                DROPPED_LINES.inc(len(lines))
 
 
-class _Droppable(QueueHandler):
-    def enqueue(self, record: logging.LogRecord) -> None:
+class _Queued(logging.Handler):
+    """Puts lines into a queue, and never waits for a place there."""
+
+    def __init__(self, lines: queue.Queue):
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.queue.put_nowait(record)
+            self._lines.put_nowait(self.format(record))
         except queue.Full:
             DROPPED_LINES.inc()
-
-
-class _Listener(QueueListener):
-    def enqueue_sentinel(self) -> None:
-        self.queue.put(None)  # type: ignore[attr-defined]  # waits for a place
+        except Exception:
+            self.handleError(record)

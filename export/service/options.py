@@ -41,7 +41,7 @@ class Options:
     timeout_ms: int = 1_000
     max_timeout_ms: int = 60_000
     max_body_bytes: int = 2**20
-    max_body_values: int = 100_000
+    max_body_values: int = 50_000
     max_body_seconds: float = 10.0
     allowed_hosts: tuple[str, ...] = ("*",)
     poll_seconds: float = 2.0
