@@ -57,7 +57,7 @@ def request(body: dict) -> bytes:
     """A whole `POST /recommend`."""
     data = json.dumps(body).encode()
     head = (
-        "POST /recommend HTTP/1.1\r\nHost: benchmark\r\nContent-Type: application/json\r\n"
+        "POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data

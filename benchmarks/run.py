@@ -34,6 +34,7 @@ NAMES = (
     "index",
     "serving",
     "load",
+    "hostile_clients",
 )
 RESULTS = ROOT / "benchmarks" / "results"
 GENERATED = ROOT / "datasets" / "benchmark"
@@ -55,6 +56,7 @@ _QUICK: dict[str, dict[str, Any]] = {
         "most_rate": 40.0,
         "requests": 64,
     },
+    "hostile_clients": {"items": 200, "dimension": 8, "seconds": 0.2},
     "growth": {"catalogues": {"100k": 500, "10m": 2000}, "steps": 2, "warm_up": 1, "batches": 2},
 }
 
@@ -62,6 +64,9 @@ flags.DEFINE_list("only", list(NAMES), "Which benchmarks: " + ", ".join(NAMES) +
 flags.DEFINE_string("dataset", None, "Directory of a dataset. None: a generated one of Yelp2018's size.")
 flags.DEFINE_string(
     "bundle", None, "Of `load`: what is served; with --dataset its test users ask. None: a generated one."
+)
+flags.DEFINE_string(
+    "earlier", None, "Of `hostile_clients`: a checkout of an earlier state, whose service is measured, too."
 )
 flags.DEFINE_integer("rounds", 7, "How often each system is timed.", lower_bound=1)
 flags.DEFINE_string("output", None, "Directory of the results. None: benchmarks/results.")
@@ -139,6 +144,12 @@ def _measure(name: str) -> tuple:
         bundle = Path(FLAGS.bundle) if FLAGS.bundle else None
         histories = _test_users() if FLAGS.bundle and FLAGS.dataset else None
         return load.measure(scale, FLAGS.rounds, bundle, histories, _say), load.draw, None
+    if name == "hostile_clients":
+        from benchmarks import hostile_clients
+
+        scale = hostile_clients.Scale(**_QUICK[name]) if FLAGS.quick else hostile_clients.Scale()
+        earlier = Path(FLAGS.earlier).absolute() if FLAGS.earlier else None
+        return hostile_clients.measure(scale, FLAGS.rounds, earlier, _say), hostile_clients.draw, None
     if name == "compilation":
         result = compilation.measure(_scale(compilation.Scale, **_QUICK[name]), FLAGS.rounds, _say)
         return result, compilation.draw, None

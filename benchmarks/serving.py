@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +137,13 @@ class _Mean(tf.Module):
         return tf.reduce_sum(concepts * weights, axis=1) / tf.maximum(tf.reduce_sum(weights, axis=1), 1.0)
 
 
-def publish_generated(bundle: Path, items: int, dimension: int, max_history: int) -> None:
+def publish_generated(
+    bundle: Path,
+    items: int,
+    dimension: int,
+    max_history: int,
+    examples: Sequence[Sequence[int]] = (),
+) -> None:
     """Publishes a catalogue in clusters of about fifty, as trained ones are, with the mean for a tower."""
     random = np.random.default_rng(0)
     centres = random.standard_normal([max(2, items // 50), dimension], np.float32)
@@ -147,7 +153,7 @@ def publish_generated(bundle: Path, items: int, dimension: int, max_history: int
     ids = [str(number) for number in range(items)]
     model = Model(table, _Mean(), vectors, ids, max_history)
     queries = vectors[random.integers(items, size=(200, 3))].mean(axis=1)
-    publish(bundle, model, queries=queries, warm_up_histories=[])
+    publish(bundle, model, queries=queries, warm_up_histories=examples)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 Neither the training library nor Keras is imported here: the bundle is all that is needed.
 """
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,14 @@ import numpy as np
 from export.answers import Influence, Recommendation, Tower, TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
-from export.errors import BundleError, TowerError
+from export.errors import BundleError, TowerError, TowerTimeoutError
 from export.towers.local import LocalTower
 
 ItemId = str | int | np.integer
+
+_EXPLANATION_ATTEMPTS = 2
+# Between two looks at the clock while an explanation is made.
+_SEARCHED_TOGETHER = 16
 
 
 class Retriever:
@@ -146,7 +151,7 @@ class Retriever:
           history: item ids, oldest first.
           k: how many recommended items are looked at, 1 or more; all, if there are fewer.
           exclude_seen: as in `recommend`; the item left out still counts as seen.
-          timeout: as in `recommend`, for each of two questions to the tower.
+          timeout: seconds in which all must be done; None: as in `recommend`.
 
         Returns:
           One entry for each distinct item that the tower reads, the most influential first; empty
@@ -154,36 +159,47 @@ class Retriever:
 
         Raises:
           BundleError, TowerError: as `recommend` does.
+          TowerTimeoutError: the time is over.
         """
         _check_k(k)
         texts = _item_ids(0, history)
-        first = self._tower([texts], timeout)
-        num_read = int(first.num_known[0])
-        if not num_read:
-            return []
-        catalogue = self._open(_versions(first)[0])
-        left_out = catalogue.ids(np.unique(catalogue.known(catalogue.rows(texts))[-num_read:]))
-        variants = [texts, *([item for item in texts if item != one] for one in left_out)]
-        answer = self._tower(variants, timeout)
-        if len(_versions(answer)) > 1:  # a newer one came between two requests to a tower elsewhere
-            answer = self._tower(variants, timeout)
-        if len(_versions(answer)) > 1:
+        left = _countdown(timeout)
+        first = self._tower([texts], left())
+        for _ in range(_EXPLANATION_ATTEMPTS):
+            num_read = int(first.num_known[0])
+            if not num_read:
+                return []
+            catalogue = self._open(_versions(first)[0])
+            rows = catalogue.rows(texts)
+            known = catalogue.known(rows)
+            left_out = np.unique(known[-num_read:])
+            # Of each history no more than the tower reads.
+            read = [known[-num_read:], *(known[known != row][-num_read:] for row in left_out)]
+            answer = self._tower([catalogue.ids(one) for one in read], left())
+            if _versions(answer) == [catalogue.version]:
+                break
+            first = self._tower([texts], left())  # a newer version has come between two questions
+        else:
             raise TowerError(
                 "Versions of the tower answer by turns, and an explanation is of one; ask again."
             )
-        catalogue = self._open(_versions(answer)[0])  # a newer version may have come in between
-        rows_of = [catalogue.rows(variant) for variant in variants]
-        known = [catalogue.known(rows) for rows in rows_of]
-        seen = np.unique(rows_of[0]) if exclude_seen else rows_of[0][:0]
-        found = _top(catalogue, answer.user_vectors, known, [seen] * len(known), [k] * len(known))
-        whole, vectors = found[0][0], answer.user_vectors
+        seen, vectors = np.unique(rows) if exclude_seen else rows[:0], answer.user_vectors
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for start in range(0, len(read), _SEARCHED_TOGETHER):
+            left()
+            part = read[start : start + _SEARCHED_TOGETHER]
+            of_part = vectors[start : start + len(part)]
+            found += _top(catalogue, of_part, part, [seen] * len(part), [k] * len(part))
+        whole = found[0][0]
         influences = [
             Influence(
                 item=item,
                 share=1.0 - len(np.intersect1d(whole, without)) / max(1, len(whole)),
                 vector_change=float(np.linalg.norm(vector - vectors[0])),
             )
-            for item, (without, _), vector in zip(left_out, found[1:], vectors[1:], strict=True)
+            for item, (without, _), vector in zip(
+                catalogue.ids(left_out), found[1:], vectors[1:], strict=True
+            )
         ]
         return sorted(influences, key=lambda one: (-one.share, -one.vector_change, one.item))
 
@@ -191,6 +207,20 @@ class Retriever:
         catalogue = self._catalogues.get(version)
         self._latest = catalogue
         return catalogue
+
+
+def _countdown(seconds: float | None) -> Callable[[], float | None]:
+    """Gives what tells how much of some seconds is left; once nothing is, it raises TowerTimeoutError."""
+    ends = None if seconds is None else time.monotonic() + seconds
+
+    def left() -> float | None:
+        if ends is None:
+            return None
+        if (rest := ends - time.monotonic()) <= 0:
+            raise TowerTimeoutError(f"There was no explanation within {seconds:.3f} s.")
+        return rest
+
+    return left
 
 
 def _versions(answer: TowerAnswer) -> list[str]:

@@ -5,16 +5,24 @@ python export/serve.py --bundle=bundles/shop --host=0.0.0.0 --tower_address=towe
 """
 
 import dataclasses
+import functools
+import gc
+import ipaddress
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from export.errors import BundleError
 from export.service.options import Options
 from pipelines.command_line import command
+
+if TYPE_CHECKING:
+    import uvicorn
 
 FLAGS = flags.FLAGS
 
@@ -27,6 +35,7 @@ flags.DEFINE_string(
 flags.DEFINE_string("tower_name", Options.tower_name, "The tower's model name on TensorFlow Serving.")
 flags.DEFINE_integer("max_k", Options.max_k, "The largest k that is answered.", 1)
 flags.DEFINE_integer("max_batch", Options.max_batch, "How many histories one request may bring.", 1)
+flags.DEFINE_integer("max_history_ids", Options.max_history_ids, "How many item ids one history may have.", 1)
 flags.DEFINE_integer(
     "max_waiting", Options.max_waiting, "How many histories may wait; more are refused with status 429.", 1
 )
@@ -39,16 +48,38 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("timeout_ms", Options.timeout_ms, "Time for a request that names none.", 1)
 flags.DEFINE_integer("max_timeout_ms", Options.max_timeout_ms, "The longest time that a request may name.", 1)
 flags.DEFINE_integer("max_body_bytes", Options.max_body_bytes, "The largest request.", 1)
+flags.DEFINE_integer(
+    "max_body_values", Options.max_body_values, "The most values of a request, by its commas and brackets.", 1
+)
 flags.DEFINE_float(
     "max_body_seconds", Options.max_body_seconds, "How long the body of a request may take to arrive.", 0.05
 )
+flags.DEFINE_integer("max_head_bytes", 16_384, "The largest head of a request; more gets status 431.", 256)
+flags.DEFINE_float(
+    "max_head_seconds",
+    10.0,
+    "How long a connection may take to bring the whole head of its next request, or to take an answer.",
+    0.05,
+)
 flags.DEFINE_integer(
-    "max_connections", 1_000, "Connections, idle ones too, beyond which a request gets status 503.", 1
+    "max_connections",
+    1_000,
+    "Open connections; beyond it, the one that has waited longest for its client is closed for a new one.",
+    1,
+)
+flags.DEFINE_list(
+    "allowed_hosts",
+    None,
+    "Names that the header Host of a request may have, *.example.com too. None: any; but where --host is a"
+    " loopback address, that one and localhost.",
 )
 flags.DEFINE_float("poll_seconds", Options.poll_seconds, "How often to look for a newer version.", 0.05)
 flags.DEFINE_integer("drain_seconds", 30, "How long a stopping service waits for requests under way.", 1)
 flags.DEFINE_bool("log_requests", True, "Write a line for every request.")
-flags.DEFINE_bool("page", True, "Serve the page at / and the paths that it asks.")
+flags.DEFINE_bool("page", True, "Serve the page at /, the paths that it asks, and /docs.")
+
+# Of the log, at the end.
+_LOG_SECONDS = 2.0
 
 
 def main() -> None:
@@ -59,11 +90,13 @@ def main() -> None:
             " would be refused for ever."
         )
     listening = _bound(FLAGS.host, FLAGS.port)
+    host, port = listening.getsockname()[:2]
     try:
         import uvicorn
 
         from export.service.app import create_app
-        from export.service.logs import LOGGER, log_as_json
+        from export.service.connections import ConnectionLimits, LimitedConnection
+        from export.service.logs import LOGGER, Log
         from export.service.service import Service
     except ImportError as error:
         raise BundleError(
@@ -71,31 +104,76 @@ def main() -> None:
             " checkout."
         ) from error
 
-    log_as_json()
+    log = Log()
     named = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Options)}
-    service = Service(Options(**named | {"bundle": Path(FLAGS.bundle)}))
-    app = create_app(service, log_requests=FLAGS.log_requests, page=FLAGS.page)
+    named |= {"bundle": Path(FLAGS.bundle), "allowed_hosts": _allowed_hosts(host)}
+    service = Service(Options(**named), after_loading=_spare_the_collector)
+    limits = ConnectionLimits(FLAGS.max_connections, FLAGS.max_head_bytes, FLAGS.max_head_seconds)
+    _allow_open_files(limits.most_connections)
     config = uvicorn.Config(
-        app,
+        create_app(service, log_requests=FLAGS.log_requests, page=FLAGS.page),
+        http=functools.partial(LimitedConnection, limits=limits),  # type: ignore[arg-type]
+        ws="none",
         log_config=None,
         access_log=False,
-        limit_concurrency=FLAGS.max_connections + 1,  # it refuses at its limit, not beyond it
         timeout_graceful_shutdown=FLAGS.drain_seconds,
     )
-    # The server handles both while it runs: no new connections, an answer to all that is under way. Then it
-    # raises them again, which would look like a failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    host, port = listening.getsockname()[:2]
+    server = uvicorn.Server(config)
+    _stop_on_signals(server)
     about = {"address": f"http://{host}:{port}", "version": service.catalogue.version}
     # Not earlier: who comes while it loads is turned away at once.
     listening.listen(config.backlog)
     LOGGER.info("serving", extra={"fields": about})
-    uvicorn.Server(config).run(sockets=[listening])
+    server.run(sockets=[listening])
     LOGGER.info("stopped")
-    if not service.close(seconds=0.0):
-        # A thread that is loading a version, in native code, would not survive the end of the interpreter.
+    ended = service.close(seconds=0.0)
+    if not log.close(_LOG_SECONDS) or not ended:
+        # A thread that is loading a version, in native code, would not survive the end of the interpreter;
+        # and one that writes a log which nobody reads would not let it end.
         os._exit(0)
+
+
+def _stop_on_signals(server: "uvicorn.Server") -> None:
+    """Has the three signals that end a service end it in the same way: with an answer to all under way.
+
+    The server handles SIGTERM and SIGINT while it runs, and then raises them again, which would look like a
+    failure. SIGHUP comes when a terminal is closed; whoever started the service by nohup does not want it.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: setattr(server, "should_exit", True))
+
+
+def _spare_the_collector() -> None:
+    """Takes what a version has brought out of the sight of Python's garbage collector.
+
+    What stays for hours would be gone through again and again, by the hundred thousand, while a large
+    request is read: half a second in which nobody else is answered.
+    """
+    gc.unfreeze()
+    gc.collect()  # the versions before
+    gc.freeze()
+
+
+def _allow_open_files(connections: int) -> None:
+    """Raises the soft limit on open files, often 1,024, as far as connections need and the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, 4 * connections)  # those that come at once are counted before any is closed
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard) if hard >= 0 else wanted, hard))
+
+
+def _allowed_hosts(host: str) -> tuple[str, ...]:
+    """The hosts that requests may name.
+
+    Browsers of this machine reach a loopback address, too: a page from elsewhere, whose name is made to lead
+    there, must not read the answers.
+    """
+    if FLAGS.allowed_hosts is not None:
+        return tuple(FLAGS.allowed_hosts)
+    if not ipaddress.ip_address(host).is_loopback:
+        return ("*",)
+    return ("localhost", f"[{host}]" if ":" in host else host, FLAGS.host)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -27,6 +27,7 @@ RATIOS = {
     "index": {"exact_over_index_at_recall_99"},
     "serving": {"http_over_bare_p50", "batched_over_one_by_one"},
     "load": {"answered_at_twice_over_in_time"},
+    "hostile_clients": {"worst_p99_over_100_ms"},
     "compilation": {"mlp_base_plain_over_xla", "mlp_causerec_item_plain_over_xla"},
 }
 

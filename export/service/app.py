@@ -1,5 +1,6 @@
 """The web application: paths, and which failure becomes which status."""
 
+import functools
 import reprlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -7,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import field_validator
+from pydantic import TypeAdapter, field_validator
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from export.answers import Recommendation
 from export.catalogue import Catalogue
 from export.errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
 from export.service.body_limit import BodyLimit
+from export.service.headers import DOCS_POLICY, HEADERS, POLICY, page_policy
 from export.service.logs import LOGGER
 from export.service.messages import (
     MOST_ERRORS,
@@ -30,9 +35,10 @@ from export.service.messages import (
     Recommended,
     RecommendRequest,
     Scored,
+    counted,
 )
 from export.service.observation import Observation
-from export.service.service import Lookup, Question, Service
+from export.service.service import Explanation, Lookup, Question, Service
 from export.service.work_queue import DeadlineError, QueueFullError
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -55,7 +61,7 @@ def create_app(service: Service, *, log_requests: bool = True, page: bool = True
     Args:
       service: what answers; closed when the application ends.
       log_requests: write a line for every request.
-      page: serve the page at `/` and what it asks for.
+      page: serve the page at `/`, what it asks for, and the description of the interface.
     """
 
     @asynccontextmanager
@@ -67,25 +73,37 @@ def create_app(service: Service, *, log_requests: bool = True, page: bool = True
         title="causerec_tf",
         summary="Recommendations from histories of item ids.",
         lifespan=lifespan,
-        # The documentation page of the framework loads its scripts from elsewhere; it works where that does.
+        openapi_url="/openapi.json" if page else None,
+        docs_url=None,  # ours has a policy of its own
         redoc_url=None,
     )
+    # The last that is added is the first to see a request.
     app.add_middleware(
         BodyLimit,
         most_bytes=service.options.max_body_bytes,
+        most_values=service.options.max_body_values,
         most_seconds=service.options.max_body_seconds,
     )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=service.options.allowed_hosts, www_redirect=False)
     app.add_middleware(Observation, metrics=service.metrics, log_requests=log_requests)
     _add_failures(app)
     _add_operations(app, service)
-    _add_recommendations(app, service)
+    _add_recommendations(app, service, explained=page)
     if page:
         _add_page(app, service)
     return app
 
 
-def _add_recommendations(app: FastAPI, service: Service) -> None:
-    most = service.options.max_batch
+def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> None:
+    most_histories, most_ids = service.options.max_batch, service.options.max_history_ids
+
+    def few_ids(history: Any) -> Any:
+        return counted(history, 0, most_ids, "item ids (--max_history_ids)")
+
+    class LimitedRequest(RecommendRequest):
+        """One history of at most --max_history_ids."""
+
+        _counted = field_validator("history", mode="before")(few_ids)
 
     class LimitedBatchRequest(BatchRequest):
         """Several histories, at most --max_batch, answered in their order."""
@@ -93,13 +111,11 @@ def _add_recommendations(app: FastAPI, service: Service) -> None:
         @field_validator("histories", mode="before")
         @classmethod
         def _counted(cls, histories: Any) -> Any:
-            """Counts the histories before any of them is read."""
-            if isinstance(histories, list) and not 1 <= len(histories) <= most:
-                raise ValueError(f"{len(histories)} of them; wanted 1 to {most}")
-            return histories
+            histories = counted(histories, 1, most_histories, "of them")
+            return list(map(few_ids, histories)) if isinstance(histories, list) else histories
 
     @app.post("/recommend", responses=_FAILURES)
-    async def recommend(request: RecommendRequest) -> Recommended:
+    async def recommend(request: LimitedRequest) -> Recommended:
         """Recommends for one history."""
         question = Question(request.history, _checked_k(request.k, service), request.exclude_seen)
         answers = await service.recommend([question], _seconds(request.timeout_ms, service))
@@ -113,36 +129,31 @@ def _add_recommendations(app: FastAPI, service: Service) -> None:
         answers = await service.recommend(questions, _seconds(request.timeout_ms, service))
         return BatchRecommended(answers=_recommended(answers))
 
+    if not explained:
+        return
 
-def _add_page(app: FastAPI, service: Service) -> None:
-    @app.get("/", include_in_schema=False)
-    def page() -> FileResponse:
-        return FileResponse(_PAGE, media_type="text/html; charset=utf-8")
-
-    @app.post("/explain", responses=_FAILURES)
-    async def explain(request: RecommendRequest) -> Explained:
+    @app.post("/explain", response_model=Explained, responses=_FAILURES)
+    async def explain(request: LimitedRequest) -> Response:
         """Recommends in names, and tells which past items the answer rests on."""
         question = Question(request.history, _checked_k(request.k, service), request.exclude_seen)
         found = await service.explain(question, _seconds(request.timeout_ms, service))
-        answer, catalogue = found.recommendation, found.catalogue
-        return Explained(
-            history=[_named(catalogue, item) for item in request.history],
-            items=[
-                Scored(**_named(catalogue, item).model_dump(), score=score)
-                for item, score in zip(answer.items, answer.scores, strict=True)
-            ],
-            influences=[
-                Influential(
-                    id=one.item,
-                    name=catalogue.name_of(one.item),
-                    share=one.share,
-                    vector_change=one.vector_change,
-                )
-                for one in found.influences
-            ],
-            fallback=answer.fallback,
-            version=answer.version,
-        )
+        # The names of a long history take a while, and the event loop has others to look after.
+        return await run_in_threadpool(_explained, question.history, found)
+
+
+def _add_page(app: FastAPI, service: Service) -> None:
+    text = _PAGE.read_text(encoding="utf-8")
+    policy = {POLICY: page_policy(text)}
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(text, headers=policy)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        shown = get_swagger_ui_html(openapi_url="/openapi.json", title=app.title)
+        shown.headers[POLICY] = DOCS_POLICY
+        return shown
 
     @app.get("/items", responses=_FAILURES)
     async def items(query: str = Query(max_length=200), limit: int = Query(10, ge=1, le=100)) -> list[Named]:
@@ -150,11 +161,43 @@ def _add_page(app: FastAPI, service: Service) -> None:
         found = await service.find(Lookup(query, limit), _seconds(None, service))
         return [_named(found.catalogue, item) for item in found.items]
 
-    @app.get("/examples")
-    def examples() -> list[list[Named]]:
+    @app.get("/examples", response_model=list[list[Named]])
+    async def examples() -> Response:
         """Histories of real users, from the warm-up file of the newest version."""
-        catalogue = service.catalogue
-        return [[_named(catalogue, item) for item in history] for history in service.examples()]
+        return _json(_named_examples(service.catalogue, service.examples))
+
+
+@functools.lru_cache(maxsize=1)
+def _named_examples(catalogue: Catalogue, histories: tuple[tuple[str, ...], ...]) -> bytes:
+    named = [[_named(catalogue, item) for item in history] for history in histories]
+    return TypeAdapter(list[list[Named]]).dump_json(named)
+
+
+def _explained(history: Sequence[str], found: Explanation) -> Response:
+    answer, catalogue = found.recommendation, found.catalogue
+    explained = Explained(
+        history=[_named(catalogue, item) for item in history],
+        items=[
+            Scored(**_named(catalogue, item).model_dump(), score=score)
+            for item, score in zip(answer.items, answer.scores, strict=True)
+        ],
+        influences=[
+            Influential(
+                id=one.item,
+                name=catalogue.name_of(one.item),
+                share=one.share,
+                vector_change=one.vector_change,
+            )
+            for one in found.influences
+        ],
+        fallback=answer.fallback,
+        version=answer.version,
+    )
+    return _json(explained.model_dump_json().encode())
+
+
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
 
 
 def _add_operations(app: FastAPI, service: Service) -> None:
@@ -183,7 +226,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         )
 
     @app.get("/metrics", response_class=Response)
-    def metrics() -> Response:
+    async def metrics() -> Response:
         """Counters for Prometheus."""
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -212,7 +255,9 @@ def _add_failures(app: FastAPI) -> None:
 
 
 def _failure(status: int, message: str) -> JSONResponse:
-    headers = {"Retry-After": "1"} if status in (429, 503) else {}
+    headers = dict(HEADERS)  # an answer to what was not foreseen passes no middleware
+    if status in (429, 503):
+        headers["Retry-After"] = "1"
     if status == 408:
         headers["Connection"] = "close"  # or the server would go on reading the rest
     return JSONResponse({"error": _encodable(message)}, status, headers)

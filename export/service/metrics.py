@@ -9,6 +9,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from export.service.logs import DROPPED_LINES
+
 # From half a millisecond, below which no request comes, to the longest timeout.
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 60.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -21,6 +23,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
+        registry.register(DROPPED_LINES)
         self.requests = Counter(
             "causerec_requests", "Requests that were answered.", ["path", "status"], registry=registry
         )

@@ -6,6 +6,7 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from export.service.headers import HEADERS
 from export.service.logs import LOGGER
 from export.service.metrics import Metrics
 
@@ -16,7 +17,7 @@ _NOT_LOGGED = ("/healthz", "/readyz", "/metrics")
 
 
 class Observation:
-    """Middleware: metrics, a log line, and `X-Request-Id`, which a client may also choose itself."""
+    """Middleware: metrics, a log line, the headers of every answer, and an id, which a client may choose."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, log_requests: bool):
         self._app = app
@@ -29,14 +30,19 @@ class Observation:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = Headers(scope=scope).get(_ID, "")[:_LONGEST_ID] or uuid.uuid4().hex
+        request_id = Headers(scope=scope).get(_ID, "")[:_LONGEST_ID]
+        if not (request_id.isascii() and request_id.isprintable() and request_id):
+            request_id = uuid.uuid4().hex
         status = 500  # unless an answer begins
 
         async def observed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[_ID] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[_ID] = request_id
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:

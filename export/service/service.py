@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,11 +65,12 @@ class Explanation:
 class Service:
     """Answers questions from the bundle's newest version."""
 
-    def __init__(self, options: Options):
+    def __init__(self, options: Options, after_loading: Callable[[], None] = lambda: None):
         """Opens the bundle, and starts to follow it.
 
         Args:
           options: what is served.
+          after_loading: called whenever a version has been loaded.
 
         Raises:
           BundleError: the bundle cannot be used.
@@ -77,6 +78,8 @@ class Service:
         """
         self.options = options
         self.metrics = Metrics()
+        self.examples: tuple[tuple[str, ...], ...] = ()  # histories of real users
+        self._after_loading = after_loading
         catalogues = Catalogues(options.bundle)
         self._tower: NewestTower | RemoteTower
         if options.tower_address is None:
@@ -87,6 +90,7 @@ class Service:
             self._tower = RemoteTower(options.tower_address, options.tower_name)
             refresh = IndexAhead(options.bundle, catalogues).refresh
         self._retriever = Retriever(self._timed_tower, catalogues)
+        self._loaded()
         self._questions = WorkQueue(
             self._answer,
             most_waiting=options.max_waiting,
@@ -160,16 +164,6 @@ class Service:
         """
         return (await self._lookups.ask([lookup], seconds))[0]
 
-    def examples(self) -> list[list[str]]:
-        """Histories of real users: those of the newest tower's warm-up file, or none.
-
-        Raises:
-          BundleError: tensorflow-serving-api, which reads that file, is not installed.
-        """
-        bundle = self.options.bundle
-        path = tower_directory(bundle, resolve_number(bundle, None)) / TOWER_EXTRA / WARM_UP
-        return read_warm_up(path)[:_EXAMPLES] if path.is_file() else []
-
     def close(self, seconds: float = 1.0) -> bool:
         """Answers what is waiting, then ends the threads; more than one call does no harm.
 
@@ -215,8 +209,20 @@ class Service:
         catalogue = self.catalogue
         return [Found(catalogue.find(one.text, one.limit), catalogue) for one in lookups]
 
+    def _loaded(self) -> None:
+        """Takes the examples from the newest tower's warm-up file, once for all who ask."""
+        try:
+            bundle = self.options.bundle
+            path = tower_directory(bundle, resolve_number(bundle, None)) / TOWER_EXTRA / WARM_UP
+            histories = read_warm_up(path)[:_EXAMPLES] if path.is_file() else []
+            self.examples = tuple(map(tuple, histories))
+        except Exception as error:  # whatever it is, recommendations do without
+            LOGGER.warning("the examples cannot be read; the ones in use stay", exc_info=error)
+        self._after_loading()
+
     def _changed(self, number: int) -> None:
         self.metrics.number.set(number)
+        self._loaded()
         LOGGER.info("a newer version is loaded", extra={"fields": {"number": number}})
 
     def _failed(self, error: Exception) -> None:

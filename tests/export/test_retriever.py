@@ -1,11 +1,13 @@
 """The retriever beside a slow twin that scores one user and one item at a time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import catalogue
-from export.errors import BundleError, MissingVersionError, TowerError
+from export import catalogue, retriever
+from export.errors import BundleError, MissingVersionError, TowerError, TowerTimeoutError
 from export.index.options import IndexOptions
 from export.item_index import ItemIndex
 from export.publishing.publication import Model
@@ -172,6 +174,34 @@ def test_influence_of_an_only_item_and_of_nothing(both):
     retriever, _ = both
     assert [one.item for one in retriever.explain([IDS[4]], 5)] == [IDS[4]]
     assert retriever.explain(["never seen"], 5) == []
+
+
+def test_of_a_long_history_the_tower_gets_no_more_than_it_reads(both):
+    asked = []
+
+    def tower(histories, timeout=None):
+        asked.append([len(history) for history in histories])
+        return both[0]._tower(histories)
+
+    history = [*IDS[5:9], *[IDS[2]] * 3_000, "never seen", *[IDS[30]] * 3_000, IDS[31]]
+    found = Retriever(tower, both[0]._catalogues).explain(history, 10)
+    twin = both[1]
+    assert {one.item for one in found} == {IDS[30], IDS[31]}
+    (influence,) = (one for one in found if one.item == IDS[30])
+    without = [item for item in history if item != IDS[30]]
+    change = np.linalg.norm(twin.vectors(without) - twin.vectors(history))
+    assert influence.vector_change == pytest.approx(change, rel=1e-3)
+    assert max(asked[-1]) <= MAX_HISTORY and len(asked[-1]) == 3
+
+
+@pytest.mark.parametrize("late", [2, 3, 4])
+def test_an_explanation_ends_when_its_time_is_over(both, monkeypatch, late):
+    looks = iter(range(1, 100))
+    # The clock: at the start, then at each look an hour later from the `late`th on.
+    clock = SimpleNamespace(monotonic=lambda: 0.0 if next(looks) < late else 3600.0)
+    monkeypatch.setattr(retriever, "time", clock)
+    with pytest.raises(TowerTimeoutError, match=r"no explanation within 5\.000 s"):
+        both[0].explain([IDS[2], IDS[30], IDS[5]], 10, timeout=5.0)
 
 
 def test_names_are_for_people(both):

@@ -58,7 +58,7 @@ def vector(history):
 
 def test_over_grpc_the_client_gets_what_the_tower_answers(server):
     with over_grpc(server) as address:
-        answer = RemoteTower(address)(HISTORIES, timeout=20)
+        answer = RemoteTower(address)(HISTORIES, timeout=300)
         np.testing.assert_allclose(answer.user_vectors, [vector(one) for one in HISTORIES], atol=1e-5)
         assert answer.num_known.tolist() == [5, 1, 0, 2]
         assert answer.version.tolist() == [VERSION.encode()] * 4
@@ -80,7 +80,7 @@ def test_a_server_that_batches_as_the_shipped_one_is_never_asked_for_more(direct
     random = np.random.default_rng(more)
     histories = [random.choice(IDS, 1 + n % 4).tolist() for n in range(server.max_batch_size + more)]
     with over_grpc(server) as address:
-        answer = RemoteTower(address)(histories, timeout=60)
+        answer = RemoteTower(address)(histories, timeout=300)
     np.testing.assert_allclose(answer.user_vectors, [vector(one) for one in histories], atol=1e-5)
     assert answer.num_known.tolist() == [1 + n % 4 for n in range(len(histories))]
     assert answer.version.tolist() == [VERSION.encode()] * len(histories)
@@ -134,9 +134,9 @@ def test_a_roll_out_to_vectors_of_another_shape_between_two_requests(directory, 
     histories = [[IDS[0]]] * (batching_limit() + 1)
     with over_grpc(server) as address:
         with pytest.raises(TowerError, match="vectors of different shapes"):
-            RemoteTower(address)(histories, timeout=60)  # they answer by turns
+            RemoteTower(address)(histories, timeout=300)  # they answer by turns
         server.models, server.calls = [old, new, new, new], 0
-        answer = RemoteTower(address)(histories, timeout=60)
+        answer = RemoteTower(address)(histories, timeout=300)
     assert answer.user_vectors.shape == (len(histories), DIMENSION + 1)
     assert set(answer.version.tolist()) == {b"4567"}
 
@@ -153,7 +153,7 @@ def test_over_rest_every_row_is_an_object(server, signature):
         request = urllib.request.Request(
             f"{url}/v1/models/user_tower:predict", json.dumps(body).encode(), method="POST"
         )
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=300) as response:
             predictions = json.load(response)["predictions"]
     for history, prediction in zip(histories, predictions, strict=True):
         np.testing.assert_allclose(prediction["user_vectors"], vector(history), atol=1e-5)

@@ -455,7 +455,7 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch
 
 
 def test_no_run_outlives_a_comparison_that_is_stopped(tmp_path, monkeypatch):
-    (tmp_path / "train.py").write_text(STAND_IN + "if seed == '--seed=0': time.sleep(60)\n")
+    (tmp_path / "train.py").write_text(STAND_IN + "if seed == '--seed=0': time.sleep(3600)\n")
     monkeypatch.setattr(running, "_TRAIN", tmp_path / "train.py")
     begun = []
     start = running._start
@@ -498,7 +498,7 @@ def test_the_time_left_goes_by_runs_of_the_same_kind(tmp_path):
 def test_a_process_that_does_not_end_when_told_is_killed(monkeypatch):
     monkeypatch.setattr(running, "_SECONDS_TO_END", 0.2)
     ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    deaf = f"{ignore}; print(flush=True); time.sleep(60)"
+    deaf = f"{ignore}; print(flush=True); time.sleep(3600)"
     with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
         process.stdout.readline()  # it is deaf from here on
         process.terminate()

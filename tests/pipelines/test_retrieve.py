@@ -340,13 +340,13 @@ def test_killed_again_and_again_it_leaves_whole_shards_no_process_and_ends_as_if
             for victim in victims:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
-            if process.wait(30) == 0:
+            if process.wait(300) == 0:
                 break
             kills += 1
         finally:
             process.kill()
             process.wait()
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 300
         while processes_of(mark):
             assert time.monotonic() < limit, "a process stayed behind"
             time.sleep(0.1)

@@ -419,7 +419,7 @@ def test_killed_twenty_times_it_ends_as_if_undisturbed(tmp_path):
     for event, after in _moments(np.random.default_rng(0), start_up):
         watched = _Watched(killed, steps, epochs)
         process = forked.start(TRAIN, *flags, f"--run={killed}", log=log)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while process.exitcode is None and not event(watched):
             assert time.monotonic() < deadline, f"waited for {event.__name__}"
             time.sleep(0.0005)

@@ -17,7 +17,7 @@ PAUSE = 0.005  # else the cores are theirs alone
 
 async def ask(reader, writer, path, body):
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
     answered = await reader.readuntil(b"\r\n\r\n")
     lines = answered.lower().split(b"\r\n")

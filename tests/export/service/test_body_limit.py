@@ -15,7 +15,7 @@ LAST = {"type": "http.request", "body": b"x" * 10, "more_body": False}
 GONE = {"type": "http.disconnect"}
 
 
-def received(messages, *, most_seconds, most_bytes=100, pause=0.0):
+def received(messages, *, most_seconds, most_bytes=100, most_values=10, pause=0.0):
     """What an application receives behind the limit; the last message comes after a pause."""
 
     async def main():
@@ -30,7 +30,7 @@ def received(messages, *, most_seconds, most_bytes=100, pause=0.0):
         async def app(_scope, receive, _send):
             got.extend([await receive() for _ in messages])
 
-        await BodyLimit(app, most_bytes, most_seconds)({"type": "http"}, receive, None)
+        await BodyLimit(app, most_bytes, most_values, most_seconds)({"type": "http"}, receive, None)
         return got
 
     return asyncio.run(main())
@@ -49,4 +49,12 @@ def test_the_end_of_the_connection_may_take_any_time():
 def test_a_body_that_is_too_large_is_refused_with_413():
     with pytest.raises(HTTPException, match="larger than 19 bytes") as refused:
         received([PART, LAST], most_seconds=10, most_bytes=19)
+    assert refused.value.status_code == 413
+
+
+def test_a_body_of_too_many_values_is_refused_with_413_before_it_is_read():
+    parts = [PART | {"body": b'[{"a":1},[]'}, LAST | {"body": b',"b,[{"]'}]
+    assert received(parts, most_seconds=10, most_values=8) == parts
+    with pytest.raises(HTTPException, match="more than 7 values") as refused:
+        received(parts, most_seconds=10, most_values=7)
     assert refused.value.status_code == 413

@@ -33,7 +33,7 @@ many = pytest.mark.parametrize("examples", [15, pytest.param(1000, marks=pytest.
 
 @pytest.fixture(scope="module")
 def app(published):
-    service = Service(Options(bundle=published[0], max_body_bytes=LARGEST))
+    service = Service(Options(bundle=published[0], max_body_bytes=LARGEST, timeout_ms=60_000))
     close = service.close
     service.close = lambda: None  # the generator's client ends the application after every request
     yield create_app(service, log_requests=False)

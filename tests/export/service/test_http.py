@@ -1,12 +1,13 @@
 """What a client sees, beside a twin that scores one history at a time."""
 
+import base64
 import contextlib
+import hashlib
 import itertools
 import json
 import re
 import shutil
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,25 +22,29 @@ from export.catalogues import Catalogues
 from export.errors import BundleError, TowerError
 from export.index.updates import Update, update_index
 from export.retriever import Retriever
+from export.service import service as service_module
 from export.service.app import create_app
 from export.service.options import Options
 from export.service.service import Question, Service
 from export.towers.local import LocalTower
 from tests.export.model_server import ModelServer, over_grpc
 from tests.export.service.shop import IDS, MAX_HISTORY, NUM_ITEMS
+from tests.export.service.waiting import PATIENCE, until
 
 
 @contextlib.contextmanager
 def serving(bundle, **options):
     """A client of a service, and the service."""
-    service = Service(Options(bundle=bundle, **({"poll_seconds": 0.05} | options)))
+    patient = {"poll_seconds": 0.05, "timeout_ms": 60_000, "max_timeout_ms": 1_000 * PATIENCE}
+    service = Service(Options(bundle=bundle, **(patient | options)))
     with TestClient(create_app(service), raise_server_exceptions=False) as client:
         yield client, service
 
 
 @pytest.fixture(scope="module")
 def client(published):
-    with serving(published[0], max_k=60, max_batch=5, max_body_bytes=20_000) as (client, _):
+    limits = {"max_batch": 5, "max_history_ids": 70, "max_body_bytes": 20_000, "max_body_values": 300}
+    with serving(published[0], max_k=60, **limits) as (client, _):
         yield client
 
 
@@ -108,9 +113,9 @@ def test_defaults_integers_and_a_k_beyond_the_catalogue(client, versions):
         ("/recommend", '{"history": [], "exclude_seen": "no"}', 422, "exclude_seen: got 'no'"),
         (
             "/recommend",
-            '{"history": [], "timeout_ms": 60001}',
+            '{"history": [], "timeout_ms": 300001}',
             422,
-            "timeout_ms: got 60001; wanted 1 to 60000",
+            "timeout_ms: got 300001; wanted 1 to 300000",
         ),
         ("/recommend", '{"history": [], "timeout_ms": 0}', 422, "timeout_ms: got 0"),
         ("/recommend", "{}", 422, "history: missing"),
@@ -124,6 +129,10 @@ def test_defaults_integers_and_a_k_beyond_the_catalogue(client, versions):
         # Counted before they are read.
         ("/recommend/batch", '{"histories": [1,1,1,1,1,1]}', 422, "histories: 6 of them; wanted 1 to 5"),
         ("/recommend/batch", '{"histories": [[], [null]]}', 422, "histories.1: item 0 is None"),
+        ("/recommend", '{"history": [' + "null," * 70 + "1]}", 422, "history: 71 item ids"),
+        ("/explain", '{"history": [' + "1," * 70 + "1]}", 422, "(--max_history_ids); wanted 0 to 70"),
+        ("/recommend/batch", '{"histories": [[],[' + "1," * 70 + "1]]}", 422, "histories: 71 item ids"),
+        ("/recommend/batch", '{"histories": [' + "[]," * 150 + "[]]}", 413, "more than 300 values"),
         ("/nothing", "{}", 404, "Not Found"),
     ],
 )
@@ -185,6 +194,9 @@ def test_a_probe_is_no_answer(bundle):
 def test_a_request_keeps_its_id_or_gets_one(client):
     assert client.get("/healthz", headers={"X-Request-Id": "abc"}).headers["X-Request-Id"] == "abc"
     assert len(client.get("/healthz").headers["X-Request-Id"]) == 32
+    for odd in (b"\x85a", b"\x1ba", b"\x7f", "é".encode()):
+        response = client.get("/healthz", headers=[(b"X-Request-Id", odd)])
+        assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-Id"])
 
 
 def test_explanation_names_and_lookup(client, versions):
@@ -212,8 +224,82 @@ def test_explanation_names_and_lookup(client, versions):
 def test_the_page_can_be_left_out(bundle):
     service = Service(Options(bundle=bundle))
     with TestClient(create_app(service, page=False)) as client:
-        assert client.get("/").status_code == 404
-        assert client.get("/items", params={"query": "a"}).status_code == 404
+        for path in ("/", "/items?query=a", "/examples", "/docs", "/redoc", "/openapi.json"):
+            assert client.get(path).status_code == 404
+        assert client.post("/explain", json={"history": []}).status_code == 404
+        assert client.post("/recommend", json={"history": []}).status_code == 200
+
+
+def policy(response):
+    parts = (part.split() for part in response.headers["Content-Security-Policy"].split(";"))
+    return {name: values for name, *values in parts}
+
+
+def test_every_answer_says_what_a_browser_may_not_do_with_it(client, monkeypatch):
+    async def fails(*_):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Service, "recommend", fails)
+        failed = client.post("/recommend", json={"history": []})
+    good = client.post("/recommend", json={"history": []})
+    refused = [client.post("/recommend", json={}), client.get("/nothing"), failed]
+    assert [one.status_code for one in [good, *refused]] == [200, 422, 404, 500]
+    for response in [good, *refused, client.get("/"), client.get("/docs"), client.get("/healthz")]:
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert response.headers["Referrer-Policy"] == "no-referrer"
+        assert policy(response)["default-src"] == policy(response)["frame-ancestors"] == ["'none'"]
+
+
+def test_the_page_may_run_what_stands_in_it_and_nothing_else(client):
+    response = client.get("/")
+    for tag in ("script", "style"):
+        (text,) = re.findall(f"<{tag}>(.*)</{tag}>", response.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert policy(response)[f"{tag}-src"] == [f"'sha256-{digest}'"]
+    # The policy would stop these.
+    assert not re.search(r"\s(on\w+|style)=", response.text)
+    assert policy(response)["connect-src"] == ["'self'"]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("shop.example", 200), ("a.shop.test:81", 200), ("evil.example", 400), ("shop.example.evil", 400)],
+)
+def test_a_host_that_is_not_allowed_is_refused(bundle, host, status):
+    with serving(bundle, allowed_hosts=("shop.example", "*.shop.test")) as (client, _):
+        assert client.get("/healthz", headers={"Host": host}).status_code == status
+
+
+def test_examples_are_read_once_for_each_version(bundle, versions, monkeypatch):
+    read, reading = [], service_module.read_warm_up
+
+    def counted(path):
+        read.append(path)
+        return reading(path)
+
+    monkeypatch.setattr(service_module, "read_warm_up", counted)
+    with serving(bundle) as (client, _):
+
+        def examples():
+            return [[one["id"] for one in history] for history in client.get("/examples").json()]
+
+        assert [examples() for _ in range(5)] == [[[IDS[0], IDS[1]], [IDS[6]]]] * 5
+        assert len(read) == 1
+        versions[1].publish(bundle)
+        ids = versions[1].ids
+        until(lambda: examples() == [[ids[0], ids[1]], [ids[6]]])
+        assert len(read) == 2
+
+
+def test_examples_that_cannot_be_read_cost_no_recommendation(bundle, monkeypatch):
+    def fails(_path):
+        raise BundleError("no such package")
+
+    monkeypatch.setattr(service_module, "read_warm_up", fails)
+    with serving(bundle) as (client, _):
+        assert client.get("/examples").json() == []
         assert client.post("/recommend", json={"history": []}).status_code == 200
 
 
@@ -226,7 +312,7 @@ class Slow:
 
     def __call__(self, histories, timeout=None):
         self.entered.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(PATIENCE)
         return self._tower(histories, timeout)
 
 
@@ -245,13 +331,12 @@ def test_load_beyond_the_queue_is_shed_with_429(bundle, monkeypatch):
         slow = Slow(service, monkeypatch)
 
         def ask():
-            return client.post("/recommend", json={"history": [IDS[1]], "timeout_ms": 9_000})
+            return client.post("/recommend", json={"history": [IDS[1]], "timeout_ms": 60_000})
 
         first = pool.submit(ask)
-        assert slow.entered.wait(10)
+        assert slow.entered.wait(PATIENCE)
         others = [pool.submit(ask) for _ in range(2)]
-        while service._questions.waiting < 2:
-            time.sleep(0.005)
+        until(lambda: service._questions.waiting == 2)
         shed = ask()
         assert shed.status_code == 429
         assert shed.headers["Retry-After"] == "1"
@@ -267,9 +352,8 @@ def test_overload_below_the_limit_is_no_reason_to_be_taken_out(bundle, monkeypat
         slow = Slow(service, monkeypatch)
         # The tower does not answer, though nobody else asks: the first probe holds the thread.
         assert [client.get("/readyz").status_code for _ in range(2)] == [504, 504]
-        waits = pool.submit(client.post, "/recommend", json={"history": [], "timeout_ms": 9_000})
-        while not service.waiting:
-            time.sleep(0.005)
+        waits = pool.submit(client.post, "/recommend", json={"history": [], "timeout_ms": 60_000})
+        until(lambda: service.waiting)
         assert client.get("/readyz").status_code == 200
         slow.gate.set()
         assert waits.result().status_code == 200
@@ -280,20 +364,19 @@ def test_lookups_have_a_limit_and_do_not_hold_up_recommendations(bundle, monkeyp
 
     def slow(*arguments):
         entered.set()
-        assert gate.wait(10)
+        assert gate.wait(PATIENCE)
         return find(*arguments)
 
     monkeypatch.setattr(Catalogue, "find", slow)
-    with serving(bundle, timeout_ms=9_000) as (client, service), ThreadPoolExecutor(9) as pool:
+    with serving(bundle, timeout_ms=60_000) as (client, service), ThreadPoolExecutor(9) as pool:
 
         def look_up():
             return client.get("/items", params={"query": "item"})
 
         first = pool.submit(look_up)
-        assert entered.wait(10)
+        assert entered.wait(PATIENCE)
         others = [pool.submit(look_up) for _ in range(8)]
-        while service._lookups.waiting < 8:
-            time.sleep(0.005)
+        until(lambda: service._lookups.waiting == 8)
         refused = look_up()
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
         assert "8 lookups are waiting and at most 8 may" in refused.json()["error"]
@@ -347,11 +430,11 @@ def test_a_smaller_version_that_another_thread_meets_makes_no_k_too_large(bundle
             """What another thread does while this one asks."""
             monkeypatch.setattr(Retriever, "recommend", recommend)
             service._tower.refresh()
-            service._answer([Question([], 1, True)], 10.0)
+            service._answer([Question([], 1, True)], PATIENCE)
             return recommend(self, *arguments)
 
         monkeypatch.setattr(Retriever, "recommend", overtaken)
-        response = client.post("/recommend", json={"history": [], "k": NUM_ITEMS, "timeout_ms": 9_000})
+        response = client.post("/recommend", json={"history": [], "k": NUM_ITEMS, "timeout_ms": 60_000})
         assert response.status_code == 200, response.text
         assert response.json()["items"] == IDS[1:]
 
@@ -376,15 +459,12 @@ def test_a_newer_version_is_taken_up_without_a_failed_request(bundle, versions, 
         for thread in threads:
             thread.start()
         versions[1].publish(bundle)
-        limit = time.monotonic() + 20
-        while published[2][1] not in seen and time.monotonic() < limit:
-            time.sleep(0.02)
+        until(lambda: published[2][1] in seen)
         stop.set()
         for thread in threads:
             thread.join()
-        text = client.get("/metrics").text
+        until(lambda: "causerec_published_number 2.0" in client.get("/metrics").text)
     assert (statuses, wrong, seen) == ({200}, [], set(published[2]))
-    assert "causerec_published_number 2.0" in text
 
 
 def test_a_newer_version_that_cannot_be_loaded_leaves_the_one_in_use(bundle, published):
@@ -392,10 +472,7 @@ def test_a_newer_version_that_cannot_be_loaded_leaves_the_one_in_use(bundle, pub
         shutil.copytree(bundle / "user_tower" / "1", bundle / "user_tower" / ".2")
         (bundle / "user_tower" / ".2" / "saved_model.pb").write_bytes(b"not a model")
         (bundle / "user_tower" / ".2").rename(bundle / "user_tower" / "2")
-        limit = time.monotonic() + 10
-        while "causerec_load_failures_total 1.0" not in client.get("/metrics").text:
-            assert time.monotonic() < limit
-            time.sleep(0.02)
+        until(lambda: "causerec_load_failures_total 1.0" in client.get("/metrics").text)
         answer = client.post("/recommend", json={"history": []}).json()
         assert answer["version"] == published[2][0]
 
@@ -422,10 +499,7 @@ def test_an_updated_index_is_taken_up_as_any_newer_version(bundle, versions, els
         vector = 100 * versions[0].vector(history)[None]
         done = update_index(bundle, Update(["fresh"], vector, upsert_names=["New"], delete_ids=[gone]))
         server.models = ModelServer(bundle / "user_tower" / "2").models
-        limit = time.monotonic() + 10
-        while client.get("/readyz").json()["version"] != done.fingerprint:
-            assert time.monotonic() < limit
-            time.sleep(0.02)
+        until(lambda: client.get("/readyz").json()["version"] == done.fingerprint)
         # What is new is recommended and not known in a history; what is withdrawn, the other way round.
         assert ask(history) == (["fresh", *expected(history, 5)], 0, False)
         assert ask([*history, "fresh"]) == (expected(history, 6), 1, False)

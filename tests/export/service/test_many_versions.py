@@ -18,6 +18,7 @@ from export.publishing.layout import read_tower, tower_directory, tower_numbers
 from export.publishing.publish import roll_back
 from tests.export.service.shop import IDS, Version
 from tests.export.service.test_process import entries, started
+from tests.export.service.waiting import PATIENCE, until
 
 HISTORIES = [IDS[:1], IDS[3:9], [IDS[40], "never seen", IDS[2]], IDS[20:50]]
 K, KEPT, MODELS = 10, 3, 8
@@ -73,12 +74,10 @@ def test_no_answer_mixes_versions_and_none_fails(tmp_path, changes):
                     print(f"{sum(done.values())} changes after {time.monotonic() - began:.0f} s", flush=True)
             seconds = time.monotonic() - began
             last = read_tower(tower_directory(bundle, tower_numbers(bundle)[-1]))["version"]
-            limit = time.monotonic() + 60
-            while json.load(urllib.request.urlopen(f"{address}/readyz", timeout=60))["version"] != last:
-                assert time.monotonic() < limit, "the last version was not taken up"
-                time.sleep(0.05)
+            readyz = f"{address}/readyz"
+            until(lambda: json.load(urllib.request.urlopen(readyz, timeout=PATIENCE))["version"] == last)
             stop.touch()
-            assert load.wait(60) == 0
+            assert load.wait(PATIENCE) == 0
         finally:
             load.kill()
             load.wait()

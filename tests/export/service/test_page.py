@@ -6,6 +6,7 @@ import pytest
 
 from tests.export.service.shop import IDS
 from tests.export.service.test_process import started
+from tests.export.service.waiting import PATIENCE
 
 pytestmark = pytest.mark.long
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -34,7 +35,7 @@ def address(published, tmp_path_factory):
 @pytest.fixture(params=[1200, 360], ids=["wide", "phone"])
 def page(browser, address, request):
     page = browser.new_page(viewport={"width": request.param, "height": 740})
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(1_000 * PATIENCE)
     failures = []
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.on("console", lambda said: failures.append(said.text) if said.type == "error" else None)

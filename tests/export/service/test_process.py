@@ -7,11 +7,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 
 import pytest
 
+from tests.export.service.waiting import PATIENCE, until
 from tests.pipelines import scripts
 
 pytest.importorskip("uvicorn", reason="the extra `service` is not installed")
@@ -26,10 +26,12 @@ def started(bundle, log, *arguments):
     with log.open("w") as file:
         process = subprocess.Popen(command, env=scripts.environment(), cwd=scripts.ROOT, stdout=file)
     try:
-        limit = time.monotonic() + 60
-        while '"serving"' not in log.read_text():
-            assert process.poll() is None and time.monotonic() < limit, log.read_text()
-            time.sleep(0.05)
+
+        def is_ready():
+            assert process.poll() is None, log.read_text()
+            return '"serving"' in log.read_text()
+
+        until(is_ready)
         yield process, entries(log)[0]["address"]
     finally:
         process.kill()
@@ -49,28 +51,37 @@ def entries(log):
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_a_request_under_way_is_answered_when_the_service_is_told_to_stop(bundle, tmp_path):
+def connect(address):
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_request_under_way_is_answered_when_the_service_is_told_to_stop(bundle, tmp_path, number):
     log = tmp_path / "log"
-    with started(bundle, log) as (process, address):
-        with urllib.request.urlopen(f"{address}/readyz", timeout=20) as response:
+    with started(bundle, log, f"--max_body_seconds={PATIENCE}", f"--drain_seconds={PATIENCE}") as (
+        process,
+        address,
+    ):
+        with urllib.request.urlopen(f"{address}/readyz", timeout=PATIENCE) as response:
             assert json.load(response)["ready"]
-        host, port = address.removeprefix("http://").split(":")
-        body = b'{"history": [], "k": 3}'
+        body = b'{"history": [], "k": 3, "timeout_ms": 60000}'
         head = (
-            "POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nX-Request-Id: last\r\n\r\n"
+            "POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nX-Request-Id: last\r\nExpect: 100-continue\r\n\r\n"
         )
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
-            connection.sendall(head.encode() + body[:5])
-            time.sleep(0.3)  # the service has read the head
-            process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
+        with connect(address) as connection:
+            connection.sendall(head.encode())
+            go_on = b"HTTP/1.1 100 Continue\r\n\r\n"  # the request is under way
+            assert connection.recv(len(go_on), socket.MSG_WAITALL) == go_on
+            process.send_signal(number)
+            until(lambda: '"Shutting down"' in log.read_text())
             assert process.poll() is None
-            connection.sendall(body[5:])
+            connection.sendall(body)
             answer = everything(connection)
         assert answer.startswith(b"HTTP/1.1 200")
         assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["items"]) == 3
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     lines = entries(log)
     assert [one["path"] for one in lines if one["message"] == "request"] == ["/recommend"]
     request = next(one for one in lines if one["message"] == "request")
@@ -87,37 +98,83 @@ def test_a_version_that_is_being_loaded_does_not_hold_up_the_end(bundle, tmp_pat
         description.unlink()
         os.mkfifo(description)  # whoever reads it waits for ever
         (towers / ".2").rename(towers / "2")
-        # It can be opened for writing, without waiting, as soon as the service is reading it.
-        limit = time.monotonic() + 20
-        while True:
+        opened = []
+
+        def is_read():
+            """It can be opened for writing, without waiting, as soon as the service is reading it."""
             with contextlib.suppress(OSError):
-                writing = os.open(towers / "2" / "assets.extra" / "tower.json", os.O_WRONLY | os.O_NONBLOCK)
-                break
-            assert time.monotonic() < limit
-            time.sleep(0.02)
+                opened.append(
+                    os.open(towers / "2" / "assets.extra" / "tower.json", os.O_WRONLY | os.O_NONBLOCK)
+                )
+            return opened
+
+        until(is_read)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-        os.close(writing)
+        assert process.wait(PATIENCE) == 0
+        os.close(opened[0])
     assert entries(log)[-1]["message"] == "stopped"
 
 
-def test_slow_bodies_and_too_many_connections_are_refused(bundle, tmp_path):
-    limits = ("--max_body_seconds=0.2", "--max_connections=2")
+def test_limits_of_connections_and_hosts_are_those_of_the_flags(bundle, tmp_path):
+    limits = ("--max_body_seconds=0.2", "--max_connections=2", "--max_head_bytes=500")
     with started(bundle, tmp_path / "log", *limits) as (_, address), contextlib.ExitStack() as connections:
-        host, port = address.removeprefix("http://").split(":")
 
-        def connect():
-            return connections.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        def sent(data):
+            connection = connections.enter_context(connect(address))
+            connection.sendall(data)
+            return connection
 
-        slow, idle, third = connect(), connect(), connect()
-        third.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert everything(third).startswith(b"HTTP/1.1 503")
-        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert everything(idle).startswith(b"HTTP/1.1 200")
-        slow.sendall(b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+        def status(data):
+            return int(everything(sent(data)).split(b" ", 2)[1])
+
+        slow = sent(b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
         head, _, body = everything(slow).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408")
         assert json.loads(body)["error"].startswith("Of the request, 1 bytes came within 0.2 s")
+        end = b"\r\nConnection: close\r\n\r\n"
+        silent = [sent(b"") for _ in range(4)]
+        assert status(b"GET /healthz HTTP/1.1\r\nHost: localhost:80" + end) == 200
+        assert [everything(one) for one in silent[:3]] == [b""] * 3
+        # A page whose name is made to lead to this machine.
+        assert status(b"GET /healthz HTTP/1.1\r\nHost: evil.example" + end) == 400
+        assert status(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 500 + end) == 431
+
+
+def test_a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end(bundle):
+    command = scripts.command(SCRIPT, f"--bundle={bundle}", "--port=0")
+    with subprocess.Popen(
+        command, env=scripts.environment(), cwd=scripts.ROOT, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            line = next(one for one in process.stdout if b'"serving"' in one)
+            # Each makes a line of eight thousand bytes, and a pipe takes some sixty thousand.
+            path = b"/" + b"x" * 8_000
+            with connect(json.loads(line)["address"]) as connection:
+                for _ in range(100):
+                    connection.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    answer = b""
+                    while not answer.endswith(b"}"):
+                        answer += connection.recv(65536)
+                    assert answer.startswith(b"HTTP/1.1 404")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+
+
+def test_what_stays_is_out_of_sight_of_the_garbage_collector():
+    code = (
+        "import gc, weakref, export.serve as serve\n"
+        "class Version: pass\n"
+        "old = Version(); old.itself = old; seen = weakref.ref(old)\n"
+        "serve._spare_the_collector()\n"
+        "assert gc.get_freeze_count() > 1_000 and not any(one is old for one in gc.get_objects())\n"
+        "del old\n"
+        "serve._spare_the_collector()\n"  # a later version is loaded
+        "assert seen() is None\n"
+    )
+    done = scripts.run_code(code)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_taken_port_is_known_before_anything_is_loaded(bundle):

@@ -40,7 +40,7 @@ def run_code(code):
         env=scripts.environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
