@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf.data import interactions, sequence_writer, synthetic
-from causerec_tf.data.sequences import INFO_FILE, Dataset, open_dataset
+from causerec_tf.data.dataset_files import INFO_FILE
+from causerec_tf.data.sequences import Dataset, open_dataset
 from causerec_tf.data.windows import training_batches
 from causerec_tf.settings import Settings
 

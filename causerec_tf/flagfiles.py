@@ -8,8 +8,9 @@ from typing import Any
 
 from absl import flags
 
+from causerec_tf import recipes
 from causerec_tf.errors import InputError
-from causerec_tf.settings import GROUPS, RECIPE_LABELS, Settings
+from causerec_tf.settings import GROUPS, RECIPE_LABELS, RuntimeSettings, Settings
 
 _REQUIRED = ("dataset", "run")
 # What earlier versions called a setting, and what they had that is gone, with the value that did not act.
@@ -48,10 +49,10 @@ def define(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "recipe",
         None,
-        "On the command line: the flagfile of a recipe, such as recommended. In flagfiles of earlier"
-        " versions: what is now --recipe_label.",
+        f"On the command line: a recipe by its name, {' or '.join(recipes.names())}. In flagfiles of"
+        " earlier versions: what is now --recipe_label.",
         flag_values=flag_values,
-        module_name=group_title(GROUPS[0]),
+        module_name=group_title(RuntimeSettings),
     )
 
 

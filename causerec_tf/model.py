@@ -103,6 +103,22 @@ class CauseRec(tfrs.Model):
             if not tower.built:
                 tower.build(None)
 
+    def describe(self) -> str:
+        """The parts in words, a line each: what a run of a model that was composed by hand is known by."""
+        shapes = " ".join(str(tuple(weight.shape)) for weight in self.user_tower.weights)
+        losses = ", ".join(f"{loss.weight:g} {loss.name}" for loss in self.losses_added) or "none"
+        items = f"{self.num_items} x {self.item_tower.embedding_dim}"
+        return "\n".join(
+            [
+                f"item tower: {type(self.item_tower).__name__}, {items}",
+                f"user tower: {type(self.user_tower).__name__}, weights {shapes or 'none'}",
+                f"retrieval: {type(self.retrieval).__name__}",
+                f"counterfactual: {type(self.counterfactual).__name__ if self.counterfactual else 'none'}",
+                f"losses: {losses}",
+                f"max_history: {self.max_history}, seed: {self.seed}",
+            ]
+        )
+
     @property
     def num_items(self) -> int:
         """V, the catalogue's size without padding."""

@@ -8,6 +8,7 @@ import functools
 import inspect
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causerec_tf.errors import InputError
@@ -51,7 +52,30 @@ LOSSES = {
     "cm": "causerec_tf.losses:match_positives",
 }
 
+# The recipes by name, in the package so that a wheel has them.
+FLAGFILES = Path(__file__).parent / "recipe_flagfiles"
+
 _MOST_LOGITS = 1 << 28  # 1 GiB each for logits and exponentials
+
+
+def names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(path.stem for path in FLAGFILES.glob("*.flags"))
+
+
+def flagfile(recipe: str | Path) -> Path:
+    """Where a recipe is: one of `names`, or the path of a flagfile.
+
+    Raises:
+      InputError: there is no such recipe or file.
+    """
+    if Path(recipe).is_file():
+        return Path(recipe)
+    if str(recipe) in names():
+        return FLAGFILES / f"{recipe}.flags"
+    raise InputError(
+        f"there is no recipe {str(recipe)!r}: wanted one of {', '.join(names())}, or a flagfile."
+    )
 
 
 def compose(settings: "Settings", num_items: int) -> "CauseRec":

@@ -7,6 +7,7 @@ from causerec_tf import flagfiles
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from causerec_tf.evaluation import Measured
+from causerec_tf.model import CauseRec
 from causerec_tf.progress import Progress, examples_per_second
 from causerec_tf.settings import CHOSEN_BY, Settings
 
@@ -24,6 +25,7 @@ def run_record(
     exclude_seen: bool,
     command: str,
     distribution: dict | None = None,
+    model: CauseRec | None = None,
 ) -> dict:
     """The record of a finished run.
 
@@ -36,6 +38,7 @@ def run_record(
       exclude_seen: whether seen items are left out of the test users' lists.
       command: that made the run.
       distribution: `Distribution.about`, of the process that ended the run; none for one device.
+      model: one that was composed by hand; None for one that the settings make.
 
     Returns:
       The record, ready for JSON.
@@ -51,6 +54,7 @@ def run_record(
     start = {"warm_start": progress.warm_start} if progress.warm_start else {}
     return (
         head(settings, dataset, exclude_seen=exclude_seen, users=users)
+        | ({"system": system_of(settings, model), "parts": model.describe().splitlines()} if model else {})
         | start
         | ({"distribution": distribution} if distribution else {})
         | {
@@ -72,6 +76,11 @@ def run_record(
             "versions": versions(),
         }
     )
+
+
+def system_of(settings: Settings, model: CauseRec | None) -> str:
+    """The name of a run's system: that of its settings, or `composed` of a model composed by hand."""
+    return settings.system if model is None else "composed"
 
 
 def settings_of(record: dict) -> Settings:

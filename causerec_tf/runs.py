@@ -1,6 +1,7 @@
 """The directory of a run: its settings, its checkpoints, its figures.
 
 flags.txt        a flagfile that reruns it
+parts.txt        the parts of a model that was composed by hand; without it the settings make the model
 dataset.txt      fingerprint of the dataset it was trained on
 checkpoints/     model, optimiser, memory, position: what a resumed run goes on from
 best/            both towers as they were after the best epoch on validation users
@@ -50,6 +51,11 @@ class RunDirectory:
     def flags(self) -> Path:
         """The flagfile."""
         return self.path / "flags.txt"
+
+    @property
+    def parts(self) -> Path:
+        """The parts of a model that was composed by hand; missing where the settings make it."""
+        return self.path / "parts.txt"
 
     @property
     def checkpoints(self) -> Path:
@@ -106,8 +112,13 @@ class RunDirectory:
                 f" another {self.flag}: a directory that is not there yet, or is empty."
             )
 
-    def start(self, settings: Settings, dataset: Dataset) -> None:
+    def start(self, settings: Settings, dataset: Dataset, model: CauseRec | None = None) -> None:
         """Makes the directory, or checks that the run found there is this one; within `locked`.
+
+        Args:
+          settings: of the run.
+          dataset: it trains on.
+          model: one that was composed by hand; None for one that the settings make.
 
         Raises:
           InputError: another run is there, of other settings or another dataset, or files that are no run.
@@ -119,13 +130,15 @@ class RunDirectory:
                     f"{self.path} holds a run with other settings ({differs}). Choose another {self.flag}, or"
                     " remove it."
                 )
+            self.check_parts(model)
             self.check_dataset(dataset)
+            # It goes on, maybe in another place or with another runtime.
             if settings.to_flagfile() != self.flags.read_text(encoding="utf-8"):
-                files.write_text(
-                    self.flags, settings.to_flagfile()
-                )  # it goes on with another place or runtime
+                files.write_text(self.flags, settings.to_flagfile())
             return
         self.path.mkdir(parents=True, exist_ok=True)
+        if model is not None:
+            files.write_text(self.parts, model.describe() + "\n")
         files.write_text(self.path / "dataset.txt", dataset.fingerprint + "\n")
         files.write_text(self.flags, settings.to_flagfile())
 
@@ -183,6 +196,19 @@ class RunDirectory:
         with files.only_one(self.path / ".lock", busy):
             yield
 
+    def check_parts(self, model: CauseRec | None) -> None:
+        """Raises `InputError` if the run's model is composed of other parts."""
+        found = self.parts.read_text(encoding="utf-8").strip() if self.parts.exists() else ""
+        asked = model.describe() if model is not None else ""
+        if found == asked:
+            return
+        made = "the model that its settings make"
+        remedy = "A model that was composed in Python is handed in: model=..."
+        raise InputError(
+            f"{self.path} holds a run of another model. It has\n{found or made}\nwhere this is\n"
+            f"{asked or made}\n{remedy if found else 'Choose another place.'}"
+        )
+
     def check_dataset(self, dataset: Dataset) -> None:
         """Raises `InputError` if the run was trained on another dataset."""
         trained_on = self._trained_on()
@@ -215,6 +241,7 @@ def load_trained(
     directory: Path | str,
     dataset: Path | str | None = None,
     *,
+    model: CauseRec | None = None,
     if_elsewhere: str = "name its place with --dataset",
 ) -> TrainedRun:
     """Loads the best epoch of a run.
@@ -223,6 +250,7 @@ def load_trained(
       directory: of the run.
       dataset: where the run's dataset is; None for the place in the run's flagfile, which, if relative, is
         relative to the working directory.
+      model: of a run that was composed by hand: the same parts again.
       if_elsewhere: what an error advises where that place has no such dataset.
 
     Returns:
@@ -245,7 +273,8 @@ def load_trained(
             f"{error}\nThe place {settings.dataset} stands in {run.flags}{relative}. If the run's dataset is"
             f" elsewhere, {if_elsewhere}."
         ) from error
-    model = recipes.compose(settings, opened.num_items)
+    run.check_parts(model)
+    model = model or recipes.compose(settings, opened.num_items)
     restore_best(model, run)
     return TrainedRun(model, settings, opened, run.metrics.exists())
 

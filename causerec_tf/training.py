@@ -52,6 +52,7 @@ def train(
     dataset: Dataset,
     run: runs.RunDirectory,
     *,
+    model: CauseRec | None = None,
     warm_start: WarmStart | None = None,
     distribution: Distribution | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
@@ -68,6 +69,7 @@ def train(
       settings: of the run.
       dataset: to train and validate on.
       run: its directory, started with the same settings.
+      model: composed by hand; None: as the settings say. It trains on one device.
       warm_start: what to start from where there is no checkpoint yet; wanted if `settings.warm_start` is.
       distribution: what `strategies.start` made of the settings; None to start it now. Each process of a
         synchronous one calls this; only the chief writes to the run's directory, and all read it.
@@ -88,15 +90,22 @@ def train(
     if distribution is None:
         distribution = strategies.start(settings, dataset.num_items, strategies.read_task(settings.strategy))
     with distribution.lost_tasks_explained():
-        return _train(settings, dataset, run, warm_start, distribution, callbacks, on_start, on_epoch)
+        return _train(settings, dataset, run, model, warm_start, distribution, callbacks, on_start, on_epoch)
 
 
-def _train(settings, dataset, run, warm_start, distribution, callbacks, on_start, on_epoch):
+def _train(settings, dataset, run, model, warm_start, distribution, callbacks, on_start, on_epoch):
     check_users(dataset)
     distribution.check_agreement(dataset.fingerprint + settings.to_flagfile())
     validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
     steps = num_batches(dataset, settings.batch_size)
-    model = compiled_model(settings, dataset.num_items, distribution, num_steps=settings.epochs * steps)
+    num_steps = settings.epochs * steps
+    if model is None:
+        model = compiled_model(settings, dataset.num_items, distribution, num_steps=num_steps)
+    else:
+        _check_composed(model, settings, dataset)
+        if model.optimizer is None:
+            _compile(model, settings, distribution, num_steps)
+        model.optimizer.build(model.trainable_variables)
 
     progress = Progress()
     checkpoints.check_list(run.checkpoints)
@@ -165,20 +174,44 @@ def compiled_model(
         to its end: the rate stays.
     """
     distribution = distribution or strategies.one_device()
+    with distribution.strategy.scope():
+        model = recipes.compose(settings, num_items)
+        _compile(model, settings, distribution, num_steps)
+    return model
+
+
+def _compile(model: CauseRec, settings: Settings, distribution: Distribution, num_steps: int | None) -> None:
+    """Gives a model the optimiser of the settings."""
     rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = settings.learning_rate
     if settings.learning_rate_schedule == "linear" and num_steps is not None:
         rate = tf.keras.optimizers.schedules.PolynomialDecay(rate, num_steps, end_learning_rate=0.0)
-    with distribution.strategy.scope():
-        model = recipes.compose(settings, num_items)
-        optimizer = SparseAdam(
-            rate,
-            l2=settings.weight_decay,
-            # Each item is looked up once, but by each replica.
-            distinct_rows=distribution.num_replicas == 1,
+    optimizer = SparseAdam(
+        rate,
+        l2=settings.weight_decay,
+        # Each item is looked up once, but by each replica.
+        distinct_rows=distribution.num_replicas == 1,
+    )
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, steps_per_execution=settings.steps_per_execution)
+
+
+def _check_composed(model: CauseRec, settings: Settings, dataset: Dataset) -> None:
+    """Raises `InputError` where a model that was composed by hand does not fit."""
+    if model.num_items != dataset.num_items:
+        raise InputError(
+            f"the item tower has {model.num_items:,} items, and {dataset.directory} {dataset.num_items:,}:"
+            " give ItemTower(dataset.num_items, ...)."
         )
-        optimizer.build(model.trainable_variables)
-        model.compile(optimizer=optimizer, steps_per_execution=settings.steps_per_execution)
-    return model
+    for name in ("max_history", "seed"):
+        if getattr(settings, name) != getattr(model, name):
+            raise InputError(
+                f"{name}={getattr(settings, name)}, but the model was composed with {getattr(model, name)}:"
+                " make them alike."
+            )
+    if settings.strategy != "one_device":
+        raise InputError(
+            f"strategy={settings.strategy}: a model that was composed by hand trains on one device."
+        )
 
 
 def _validate(model: CauseRec, users: EvaluationUsers, distribution: Distribution) -> dict[str, float]:

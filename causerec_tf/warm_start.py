@@ -111,6 +111,18 @@ def read(settings: Settings, dataset: Dataset) -> WarmStart:
     return WarmStart(table, is_kept, is_placed, weights, about)
 
 
+def describe(about: dict) -> str:
+    """What a warm start found, in words."""
+    items = about["items"]
+    note = "" if about["is_finished"] else "\nnote: that run is not finished; this is its best epoch so far"
+    return (
+        f"starting from epoch {about['epoch']} of {about['run']}: {items['kept']:,} items keep their vectors,"
+        f" {items['new_from_histories'] + items['new_at_random']:,} are new"
+        f" ({items['new_from_histories']:,} placed by the histories before them),"
+        f" {items['gone']:,} are gone{note}"
+    )
+
+
 def rows_of(known_ids: list[str], wanted_ids: list[str]) -> np.ndarray:
     """Where the items of one vocabulary stand in the table of another.
 

@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
+from tqdm import tqdm
 
-from causerec_tf.data import interactions, times
-from causerec_tf.data.filters import Filters, apply_filters
+from causerec_tf.data.dataset_files import INFO_FILE
+from causerec_tf.data.filters import Filters
+from causerec_tf.data.interactions import Log
 from causerec_tf.data.item_names import read_item_names
-from causerec_tf.data.suspicious_ids import Suspicion, as_recorded, suspicions_of
+from causerec_tf.data.preparation import generated, prepare
+from causerec_tf.data.suspicious_ids import Suspicion
 from causerec_tf.data.time_units import describe_span
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
@@ -76,38 +79,30 @@ def main() -> None:
         return
     output = Path(FLAGS.output)
     outputs.check_place(output.resolve(), "--output", InputError)
-    check_output(output, marker="dataset.json", overwrite=FLAGS.overwrite)
+    check_output(output, marker=INFO_FILE, overwrite=FLAGS.overwrite)
     filters = _filters()
     filters.check()
-    log, source, names = _read(steps)
-
+    log, names = _read(steps)
     steps.begin("filtering and ordering")
-    events = apply_filters(log.events, filters, FLAGS.split_seed)
-    sequences = interactions.build_sequences(events, split_seed=FLAGS.split_seed, num_shards=FLAGS.num_shards)
-    steps.end(f"{len(events):,} interactions of {len(sequences.user_ids):,} users")
-    if FLAGS.item_names and names is not None:
-        print(f"  {_names_given(names, sequences.vocabulary)}")
+    with tqdm(unit="user", leave=False, delay=3, dynamic_ncols=True) as bar:
 
-    steps.begin("writing")
-    # TensorFlow takes seconds to import: only when the log has proved good.
-    from tqdm import tqdm
+        def on_ordered(num_events: int, user_ids: list[str], vocabulary: list[str]) -> None:
+            steps.end(f"{num_events:,} interactions of {len(user_ids):,} users")
+            if FLAGS.item_names and names is not None:
+                print(f"  {_names_given(names, vocabulary)}")
+            steps.begin("writing")
+            bar.reset(len(user_ids))
 
-    from causerec_tf.data.sequence_writer import write_dataset
-
-    with tqdm(total=len(sequences.user_ids), unit="user", leave=False, delay=3, dynamic_ncols=True) as bar:
-        dataset = write_dataset(
-            sequences,
+        dataset = prepare(
+            log,
             output,
+            filters=filters,
+            split_seed=FLAGS.split_seed,
             num_shards=FLAGS.num_shards,
-            about={
-                "time_unit": log.time_unit,
-                "filters": filters.description(),
-                "split_seed": FLAGS.split_seed,
-                "source": source,
-            },
             item_names=names,
             overwrite=FLAGS.overwrite,
-            progress=bar.update,
+            on_ordered=on_ordered,
+            on_written=bar.update,
         )
     steps.end(f"{3 * FLAGS.num_shards} shards")
     _print_summary(dataset.info, log.rows_read, log.skipped, steps.seconds)
@@ -127,7 +122,8 @@ def _prepare_by_beam(steps: Steps) -> None:
             raise InputError(f"{what} does not go with --runner={FLAGS.runner}. Say --runner=local.")
     log_settings = log_flags.settings()
     with beam_flags.absence_explained(InputError):
-        from causerec_tf.data.distributed.prepare import Request, prepare
+        from causerec_tf.data.distributed.prepare import Request
+        from causerec_tf.data.distributed.prepare import prepare as prepare_by_beam
         from causerec_tf.data.distributed.storage import is_remote
     if not is_remote(FLAGS.output):
         outputs.check_place(Path(FLAGS.output).resolve(), "--output", InputError)
@@ -148,7 +144,7 @@ def _prepare_by_beam(steps: Steps) -> None:
         overwrite=FLAGS.overwrite,
     )
     steps.begin(f"preparing {','.join(FLAGS.input)} by {FLAGS.runner}")
-    info = prepare(request, FLAGS.runner, FLAGS.beam_options, say=say)
+    info = prepare_by_beam(request, FLAGS.runner, FLAGS.beam_options, say=say)
     steps.end(f"{3 * FLAGS.num_shards} shards")
     source = info["source"]
     _print_summary(info, source["rows_read"], source["rows_skipped"], steps.seconds)
@@ -162,31 +158,18 @@ def _filters() -> Filters:
     return Filters(FLAGS.min_user_count, FLAGS.min_item_count, FLAGS.max_user_count, FLAGS.training_share)
 
 
-def _read(steps: Steps) -> tuple[interactions.Log, dict, dict[str, str] | None]:
-    """The log, what `dataset.json` says of its source, and the items' names."""
+def _read(steps: Steps) -> tuple[Log, dict[str, str] | None]:
+    """The log and the items' names."""
     names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
     if FLAGS.input:
         steps.begin(f"reading {','.join(FLAGS.input)}")
         log, found_names = log_flags.read()
         steps.end(f"{log.rows_read:,} rows")
-        source = {
-            "kind": "log",
-            "files": list(log.files),
-            "rows_read": log.rows_read,
-            "rows_skipped": log.skipped,
-            **as_recorded(suspicions_of(log.events)),
-        }
-        return log, source, found_names if names is None else names
-    from causerec_tf.data import synthetic
-
+        return log, found_names if names is None else names
     steps.begin("no --input: generating a world with known interests")
-    world = synthetic.generate()
-    events = world.events()
-    steps.end(f"{len(events):,} interactions")
-    log = interactions.Log(events, times.AS_GIVEN, len(events), {}, ())
-    if names is None:
-        names = dict(zip(world.item_ids, world.item_names, strict=True))
-    return log, {"kind": "generated"}, names
+    log, found_names = generated()
+    steps.end(f"{log.rows_read:,} interactions")
+    return log, found_names if names is None else names
 
 
 def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], seconds: float) -> None:

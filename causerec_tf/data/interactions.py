@@ -4,8 +4,9 @@ No TensorFlow here: whatever engine prepares a log, these are the rules. Ids are
 an integer id is its decimal text.
 """
 
+import dataclasses
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path, PurePath
@@ -15,7 +16,9 @@ import numpy as np
 import polars as pl
 
 from causerec_tf.data import ragged, times
-from causerec_tf.data.log_files import open_log_file
+from causerec_tf.data.frames import Frame
+from causerec_tf.data.json_lines import JsonLinesFile
+from causerec_tf.data.log_files import LogFile, open_log_file
 from causerec_tf.data.log_rows import read_rows
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.text_codes import text_codes
@@ -37,6 +40,7 @@ class Log:
       rows_read: rows met, the bad ones included.
       skipped: reason -> number of bad rows left out for it.
       files: the names of the files, without their folders.
+      kind: `log` of files, `frame` of data frames, or `generated`.
     """
 
     events: pl.DataFrame
@@ -44,6 +48,7 @@ class Log:
     rows_read: int
     skipped: dict[str, int]
     files: tuple[str, ...]
+    kind: str = "log"
 
 
 @dataclass(frozen=True)
@@ -85,21 +90,41 @@ def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
     """
     settings.roles()  # what is wrong with them is said before a file is missed
     paths = find_files(patterns)
+    files = (open_log_file(path, settings.file_format, settings.header) for path in paths)
+    return _read(files, [str(path) for path in paths], settings)
+
+
+def read_frame(frame: pl.DataFrame, settings: LogSettings) -> Log:
+    """Reads a log that is a data frame, by the rules of files.
+
+    Args:
+      frame: its columns are named by the settings.
+      settings: of these the columns, the times and what becomes of bad rows.
+
+    Raises:
+      InputError: as `read_log`.
+    """
+    settings.roles()
+    return dataclasses.replace(_read([Frame(frame)], [Frame.path], settings), files=(), kind="frame")
+
+
+def _read(
+    files: Iterable[LogFile | JsonLinesFile | Frame], paths: Sequence[str], settings: LogSettings
+) -> Log:
     frames: list[pl.DataFrame] = []
     notations: dict[str, str] = {}
     units: list[UnitCounts] = []
     skipped: dict[str, int] = {}
     rows_read = num_events = 0
-    for path in paths:
-        file = open_log_file(path, settings.file_format, settings.header)
+    for path, file in zip(paths, files, strict=True):
         rows = read_rows(file, settings, events_above=num_events)
         rows_read += rows.rows_read
         num_events += len(rows.events)
         for reason, count in rows.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + count
         if len(rows.events):
-            notations[str(path)] = rows.notation
-            units.append(count_units(rows.events["time"], rows.notation, str(path)))
+            notations[path] = rows.notation
+            units.append(count_units(rows.events["time"], rows.notation, path))
             frames.append(rows.events)
     if not frames:
         raise no_usable_rows(paths, rows_read)
@@ -112,7 +137,7 @@ def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
         for place, (path_text, notation) in enumerate(notations.items()):
             if notation == times.INTEGER:
                 frames[place] = in_microseconds(frames[place], path_text)
-    names = tuple(path.name for path in paths)
+    names = tuple(Path(path).name for path in paths)
     return Log(pl.concat(frames, rechunk=True), time_unit, rows_read, skipped, names)
 
 

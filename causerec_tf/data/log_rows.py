@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from causerec_tf.data import times
+from causerec_tf.data.frames import Frame
 from causerec_tf.data.json_lines import JsonLinesFile
 from causerec_tf.data.log_files import LogFile
 from causerec_tf.data.log_records import Record
@@ -22,6 +23,7 @@ REASONS = {
     "item": "no item id",
     "time": "no readable time",
 }
+LogSource = LogFile | JsonLinesFile | Frame
 _TEXT_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 _SKIP_HINT = "Mend it, or leave such rows out with --on_bad_row=skip."
 
@@ -44,7 +46,7 @@ class FileRows:
 
 
 def read_rows(
-    file: LogFile | JsonLinesFile,
+    file: LogSource,
     settings: LogSettings,
     *,
     notation: str | None = None,
@@ -130,9 +132,7 @@ def check_types(path: Path | str, raw: pl.DataFrame, roles: dict[str, str], time
         )
 
 
-def read_table(
-    file: LogFile | JsonLinesFile, roles: dict[str, str], skip_bad: bool
-) -> tuple[LogFile | JsonLinesFile, pl.DataFrame, int]:
+def read_table(file: LogSource, roles: dict[str, str], skip_bad: bool) -> tuple[LogSource, pl.DataFrame, int]:
     """The file without its unreadable lines, its columns, and the number of those lines."""
     names = list(roles.values())
     nothing = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
@@ -152,6 +152,8 @@ def read_table(
         return file.without(bad), table, len(bad)
     if missing:
         raise missing_column(file.path, missing[0], found)
+    if isinstance(file, Frame):
+        return file, file.table(names), 0
     try:
         return file, file.table(names), 0
     except pl.exceptions.PolarsError as error:
@@ -166,9 +168,7 @@ def read_table(
     return file, file.table(names) if file.has_rows() else nothing, len(bad)
 
 
-def _refuse_control_characters(
-    file: LogFile | JsonLinesFile, ids: pl.DataFrame, roles: dict[str, str]
-) -> None:
+def _refuse_control_characters(file: LogSource, ids: pl.DataFrame, roles: dict[str, str]) -> None:
     for role in ("user", "item"):
         # Polars reads half a surrogate pair in JSON as NUL, which would make different ids one.
         broken = ids[role].str.contains("[\r\n\0]").fill_null(False)
@@ -201,7 +201,7 @@ def _unreadable(file: LogFile | JsonLinesFile, record: Record) -> InputError:
 
 
 def _bad_value(
-    file: LogFile | JsonLinesFile,
+    file: LogSource,
     row: int,
     role: str,
     column: str,

@@ -12,17 +12,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from causerec_tf.data.dataset_files import FORMAT_VERSION, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
 from causerec_tf.data.interactions import SplitSequences
 from causerec_tf.data.sequence_counts import describe_counts, tally_by_split
-from causerec_tf.data.sequences import (
-    FORMAT_VERSION,
-    INFO_FILE,
-    ITEM_NAMES_FILE,
-    ITEMS_FILE,
-    Dataset,
-    file_sha256,
-    open_dataset,
-)
+from causerec_tf.data.sequences import Dataset, file_sha256, open_dataset
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.files import directory_written_beside
 

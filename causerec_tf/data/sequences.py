@@ -14,16 +14,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from causerec_tf.data.dataset_files import FORMAT_VERSION, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
 from causerec_tf.data.ragged import ItemLists, row_splits
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 
 __all__ = ["SPLITS", "Dataset", "UserSequences", "open_dataset"]
-
-FORMAT_VERSION = 1
-INFO_FILE = "dataset.json"
-ITEMS_FILE = "items.txt"
-ITEM_NAMES_FILE = "item_names.txt"
 
 ITEMS_FEATURE = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
 _FEATURES = {

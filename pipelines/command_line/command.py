@@ -17,8 +17,8 @@ from absl import app, flags, logging
 
 from pipelines.command_line import streams
 
-# TensorFlow reads this when it is first imported: its start-up notes (a missing GPU among them) are not news
-# to a user, and what fails is raised.
+# TensorFlow reads this when it is first imported. The scripts of export/ may not import causerec_tf, which
+# sets it too.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 FLAGS = flags.FLAGS
@@ -31,17 +31,38 @@ _M_ARENA_MAX = -8
 flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 
+# Flags that are defined under a module name with this ending stand in a group of their own in --help.
+GROUP_ENDING = " settings"
+_HELP = frozenset(("--help", "-help", "-h", "-?"))
+
+
 class _Terminated(KeyboardInterrupt):
     """SIGTERM. It ends a script as Ctrl-C does, and all that cleans up after that cleans up after it."""
 
 
-def run(main: Callable[[], None], *, bad_input: tuple[type[Exception], ...]) -> None:
+def run(
+    main: Callable[[], None],
+    *,
+    bad_input: tuple[type[Exception], ...],
+    rewrite: Callable[[list[str]], list[str]] = list,
+) -> None:
     """Parses the flags, calls `main` and ends the process with the exit code of the outcome.
 
     Args:
       main: the script's work; it takes nothing and reads its flags.
       bad_input: the exceptions that mean "what the user gave cannot be used" (exit code 2).
+      rewrite: what is made of the command line before its flags are parsed.
     """
+
+    def parse(argv: list[str]) -> list[str]:
+        if _HELP.intersection(argv[1:]):
+            _print_help()
+            sys.exit(0)
+        try:
+            argv = rewrite(argv)
+        except bad_input as error:
+            _end(str(error))
+        return _parse(argv)
 
     def guarded(_argv: list[str]) -> int:
         try:
@@ -72,7 +93,7 @@ def run(main: Callable[[], None], *, bad_input: tuple[type[Exception], ...]) -> 
     streams.outlive_readers()
     signal.signal(signal.SIGTERM, _terminate)
     logging.set_verbosity(logging.WARNING)
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, flags_parser=parse)
 
 
 @contextmanager
@@ -122,6 +143,15 @@ def _parse(argv: list[str]) -> list[str]:
     return left
 
 
-def _end(message: str) -> None:
+def _print_help() -> None:
+    """What the script does, its own flags, then those that stand in groups of their own."""
+    print((sys.modules["__main__"].__doc__ or "").strip())
+    print(FLAGS.main_module_help())
+    for group in FLAGS.flags_by_module_dict():
+        if group.endswith(GROUP_ENDING):
+            print(FLAGS.module_help(group))
+
+
+def _end(message: str) -> NoReturn:
     print(f"error: {message}\n`python {sys.argv[0]} --help` lists the flags.", file=sys.stderr)
     sys.exit(2)

@@ -4,9 +4,9 @@ import sys
 
 from absl import flags
 
-from causerec_tf import flagfiles
+from causerec_tf import flagfiles, recipes
 from causerec_tf.errors import InputError
-from causerec_tf.settings import Settings
+from causerec_tf.settings import RECIPE_LABELS, Settings
 
 _REQUIRED = ("dataset", "run")
 
@@ -24,3 +24,23 @@ def read(flag_values: flags.FlagValues) -> Settings:
     settings = flagfiles.settings_of(flag_values)
     settings.check_acting([argument.lstrip("-").partition("=")[0] for argument in sys.argv[1:]])
     return settings
+
+
+def with_recipe(arguments: list[str]) -> list[str]:
+    """A command line with `--recipe=NAME` replaced by the recipe's flagfile, in its place.
+
+    Args:
+      arguments: as of `sys.argv`.
+
+    Raises:
+      InputError: there is no such recipe.
+    """
+    changed = []
+    for argument in arguments:
+        name, separator, value = argument.lstrip("-").partition("=")
+        if name == "recipe" and argument.startswith("-") and value not in RECIPE_LABELS:
+            if not separator:
+                raise InputError(f"{argument} names no recipe: wanted --recipe=NAME.")
+            argument = f"--flagfile={recipes.flagfile(value)}"
+        changed.append(argument)
+    return changed

@@ -14,6 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from causerec_tf.data import times
+from causerec_tf.data.dataset_files import INFO_FILE, ITEMS_FILE
 from causerec_tf.data.distributed import steps, storage
 from causerec_tf.data.distributed.ranges import Range, split_file
 from causerec_tf.data.distributed.steps import Bucket, Plan
@@ -23,7 +24,7 @@ from causerec_tf.data.log_files import check_format
 from causerec_tf.data.log_rows import REASONS, missing_column
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.sequence_counts import Tally, add_up, describe_counts
-from causerec_tf.data.sequences import INFO_FILE, ITEMS_FILE, read_lines
+from causerec_tf.data.sequences import read_lines
 from causerec_tf.data.suspicious_ids import Suspicion, as_recorded
 from causerec_tf.data.suspicious_ids import add_up as add_up_suspicions
 from causerec_tf.data.time_units import UnitCounts, check_one_unit

@@ -1,9 +1,10 @@
-"""The progress of a training run on the screen."""
+"""The progress of a training run, on a screen or in a notebook."""
 
 import sys
+from typing import Any
 
 import tensorflow as tf
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from causerec_tf.progress import Epoch, Progress
 
@@ -22,22 +23,22 @@ class ProgressBar(tf.keras.callbacks.Callback):
         self._supports_tf_logs = True  # tensors stay tensors: no step waits for them
         self._steps_per_epoch = steps_per_epoch
         self._epochs = epochs
+        self._bar: Any = None
+
+    def begin(self, progress: Progress) -> None:
+        """Shows the bar, from where the run goes on from."""
+        done = progress.epoch * self._steps_per_epoch + progress.batch
         self._bar = tqdm(
-            total=steps_per_epoch * epochs,
+            total=self._steps_per_epoch * self._epochs,
+            initial=done,
             unit="step",
             desc="training",
             dynamic_ncols=True,
-            # A log file gets a line now and then, a screen a bar that moves.
-            mininterval=0.5 if sys.stderr.isatty() else 30.0,
+            # A log file gets a line now and then, a screen or a notebook a bar that moves.
+            mininterval=0.5 if sys.stderr.isatty() or "ipykernel" in sys.modules else 30.0,
         )
-
-    def resume(self, progress: Progress) -> None:
-        """Moves the bar to where the run goes on from."""
-        done = progress.epoch * self._steps_per_epoch + progress.batch
         if done:
             self._bar.write(f"going on from epoch {progress.epoch + 1}, step {progress.batch + 1}")
-        self._bar.reset(self._bar.total)
-        self._bar.initial = self._bar.n = done
 
     def on_train_begin(self, logs=None) -> None:
         """Starts to count the batches of an epoch, or of what is left of one."""
@@ -62,4 +63,5 @@ class ProgressBar(tf.keras.callbacks.Callback):
 
     def close(self) -> None:
         """Leaves the screen in order."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,6 @@
+"""The names of a dataset's files. No TensorFlow."""
+
+FORMAT_VERSION = 1
+INFO_FILE = "dataset.json"
+ITEMS_FILE = "items.txt"
+ITEM_NAMES_FILE = "item_names.txt"

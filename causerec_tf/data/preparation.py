@@ -1,0 +1,91 @@
+"""A log -> a dataset, in this process: read, filter, order, split, write."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from causerec_tf.data import times
+from causerec_tf.data.dataset_files import INFO_FILE
+from causerec_tf.data.filters import Filters, apply_filters
+from causerec_tf.data.interactions import Log, build_sequences
+from causerec_tf.data.suspicious_ids import as_recorded, suspicions_of
+from causerec_tf.files import check_output
+
+if TYPE_CHECKING:
+    from causerec_tf.data.sequences import Dataset
+
+
+def prepare(
+    log: Log,
+    directory: str | Path,
+    *,
+    filters: Filters | None = None,
+    split_seed: int = 0,
+    num_shards: int = 8,
+    item_names: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    on_ordered: Callable[[int, list[str], list[str]], None] = lambda events, users, items: None,
+    on_written: Callable[[int], None] = lambda users: None,
+) -> "Dataset":
+    """Writes the dataset of a log. The same log and settings give the same bytes.
+
+    Args:
+      log: what was read.
+      directory: where the dataset shall be.
+      filters: which events go into it; None: all.
+      split_seed: decides which users are train, validation and test.
+      num_shards: TFRecord files of each split.
+      item_names: item id -> readable name.
+      overwrite: replace the dataset that is there, once the new one is whole.
+      on_ordered: called with the number of events, the users and the items once all are in order.
+      on_written: called with a number of users whenever so many more have been written.
+
+    Raises:
+      InputError: `directory` may not be replaced, or the filters leave nothing.
+    """
+    check_output(directory, marker=INFO_FILE, overwrite=overwrite)
+    filters = filters or Filters()
+    filters.check()
+    events = apply_filters(log.events, filters, split_seed)
+    sequences = build_sequences(events, split_seed=split_seed, num_shards=num_shards)
+    on_ordered(len(events), sequences.user_ids, sequences.vocabulary)
+    # TensorFlow takes seconds to import: only when the log has proved good.
+    from causerec_tf.data.sequence_writer import write_dataset
+
+    return write_dataset(
+        sequences,
+        directory,
+        num_shards=num_shards,
+        about={
+            "time_unit": log.time_unit,
+            "filters": filters.description(),
+            "split_seed": split_seed,
+            "source": source_of(log),
+        },
+        item_names=item_names,
+        overwrite=overwrite,
+        progress=on_written,
+    )
+
+
+def generated() -> tuple[Log, dict[str, str]]:
+    """The log of the generated world that stands in where there is none, and its items' names."""
+    from causerec_tf.data import synthetic
+
+    world = synthetic.generate()
+    events = world.events()
+    names = dict(zip(world.item_ids, world.item_names, strict=True))
+    return Log(events, times.AS_GIVEN, len(events), {}, (), kind="generated"), names
+
+
+def source_of(log: Log) -> dict[str, Any]:
+    """What `dataset.json` says of where a dataset comes from."""
+    if log.kind == "generated":
+        return {"kind": log.kind}
+    return {
+        "kind": log.kind,
+        "files": list(log.files),
+        "rows_read": log.rows_read,
+        "rows_skipped": log.skipped,
+        **as_recorded(suspicions_of(log.events)),
+    }

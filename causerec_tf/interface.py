@@ -1,0 +1,181 @@
+"""What `import causerec_tf as cr` offers a notebook: prepare, train, load_run, and a run to ask.
+
+Frames go in (Polars, pandas, Arrow), and Polars frames come out.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from causerec_tf import flagfiles, recipes
+from causerec_tf.data import frames
+from causerec_tf.data.filters import Filters
+from causerec_tf.data.interactions import read_frame, read_log
+from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.preparation import generated
+from causerec_tf.data.preparation import prepare as prepare_log
+from causerec_tf.data.sequences import Dataset, open_dataset
+from causerec_tf.data.windows import num_batches
+from causerec_tf.errors import InputError
+from causerec_tf.model import CauseRec
+from causerec_tf.progress_bar import ProgressBar
+from causerec_tf.settings import ModelSettings, ObjectiveSettings, Settings
+from causerec_tf.train_run import train_run
+from causerec_tf.trained_run import Run, load_run
+
+__all__ = ["Run", "load_run", "prepare", "read_recipe", "train"]
+
+
+def prepare(
+    source: Any,
+    directory: str | Path,
+    *,
+    user: str = "user_id",
+    item: str = "item_id",
+    time: str | None = "timestamp",
+    time_format: str | None = None,
+    item_names: Mapping[Any, str] | None = None,
+    min_user_count: int = 1,
+    min_item_count: int = 1,
+    max_user_count: int | None = None,
+    split_seed: int = 0,
+    num_shards: int = 8,
+    on_bad_row: str = "error",
+    overwrite: bool = False,
+) -> Dataset:
+    """Prepares a log: orders it by user and time, splits the users 8:1:1, writes a dataset.
+
+    Args:
+      source: a Polars, pandas or Arrow frame, a path or glob or several of them, or None for the generated
+        world.
+      directory: of the dataset to make.
+      user: name of the column of user ids: text or integers.
+      item: the same for item ids.
+      time: the same for times; None: the order of the rows is the time.
+      time_format: how times are written, where they are text in no usual notation; such as `%d.%m.%Y`.
+      item_names: item id -> readable name.
+      min_user_count: least number of events of a user.
+      min_item_count: least number of events of an item.
+      max_user_count: so many events of a user, the last; None: all.
+      split_seed: decides which users are train, validation and test.
+      num_shards: TFRecord files of each split.
+      on_bad_row: `error`, or `skip`: leave such rows out and count them.
+      overwrite: replace the dataset that is there.
+
+    Returns:
+      The dataset.
+
+    Raises:
+      InputError: the log cannot be used; the message says where and why.
+    """
+    names = None if item_names is None else {str(key): name for key, name in item_names.items()}
+    if source is None:
+        log, world_names = generated()
+        names = world_names if names is None else names
+    else:
+        settings = LogSettings(
+            user_column=user,
+            item_column=item,
+            time_column=time or "",
+            time_format=time_format,
+            order="file" if time is None else "time",
+            on_bad_row=on_bad_row,
+        )
+        if frames.is_frame(source):
+            frame = frames.as_frame(source)
+            for column in settings.roles().values():
+                if column not in frame.columns:
+                    raise InputError(
+                        f"the data frame has no column {column!r}, but {', '.join(frame.columns)}. Name yours"
+                        " with user=, item= and time=; time=None takes the order of the rows."
+                    )
+            log = read_frame(frame, settings)
+        else:
+            paths = [source] if isinstance(source, str | os.PathLike) else source
+            log = read_log([os.fspath(path) for path in paths], settings)
+    return prepare_log(
+        log,
+        directory,
+        filters=Filters(min_user_count, min_item_count, max_user_count),
+        split_seed=split_seed,
+        num_shards=num_shards,
+        item_names=names,
+        overwrite=overwrite,
+    )
+
+
+def train(
+    dataset: Dataset | str | Path,
+    directory: str | Path,
+    *,
+    recipe: str | Path | None = None,
+    model: CauseRec | None = None,
+    test: bool = True,
+    progress: bool = True,
+    **settings: Any,
+) -> Run:
+    """Trains a run, or goes on with the one in the directory; the same call reads a finished one.
+
+    Args:
+      dataset: to train on.
+      directory: of the run.
+      recipe: the name of a recipe, such as `recommended`, or the path of a flagfile.
+      model: composed by hand, instead of a recipe and of settings of the model and the objective.
+      test: whether the test users are measured at the end.
+      progress: whether a bar shows steps and time left.
+      **settings: by the names of the flags of pipelines/train.py; they come after the recipe.
+
+    Returns:
+      The run, with the towers of its best epoch.
+
+    Raises:
+      InputError: a setting cannot be or has no effect, or the directory holds another run.
+    """
+    opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
+    places: dict[str, Any] = {"run": os.fspath(directory), "dataset": os.fspath(opened.directory)}
+    known = {field.name for field in dataclasses.fields(Settings)} - set(places)
+    if unknown := [name for name in settings if name not in known]:
+        raise InputError(f"{unknown[0]}={settings[unknown[0]]!r}: there is no such setting.")
+    if model is not None:
+        _check_left_to_model(recipe, settings)
+        settings = {"max_history": model.max_history, "seed": model.seed} | settings
+    asked = dataclasses.replace(read_recipe(recipe) if recipe else Settings(), **places, **settings)
+    asked.check_acting(list(settings))
+    bar = ProgressBar(num_batches(opened, asked.batch_size), asked.epochs) if progress else None
+    try:
+        train_run(
+            asked,
+            opened,
+            model=model,
+            test=test,
+            command="causerec_tf.train",
+            callbacks=[bar] if bar else [],
+            on_start=bar.begin if bar else lambda progress: None,
+            on_epoch=bar.print_epoch if bar else lambda epoch: None,
+        )
+    finally:
+        if bar:
+            bar.close()
+    return load_run(directory, opened, model=model)
+
+
+def read_recipe(recipe: str | Path) -> Settings:
+    """The settings of a recipe, by its name or its flagfile.
+
+    Raises:
+      InputError: there is no such recipe or file.
+    """
+    return flagfiles.read(recipes.flagfile(recipe))
+
+
+def _check_left_to_model(recipe: object, settings: Mapping[str, Any]) -> None:
+    """Raises `InputError` where settings say what the model that was handed in says."""
+    of_model = {
+        field.name for group in (ModelSettings, ObjectiveSettings) for field in dataclasses.fields(group)
+    }
+    given = [name for name in settings if name in of_model]
+    if recipe is not None or given:
+        what = f"recipe={recipe!r}" if recipe is not None else f"{given[0]}={settings[given[0]]!r}"
+        raise InputError(f"{what} with model=: the model is composed already. Leave one of them out.")
