@@ -119,9 +119,7 @@ class Run:
         """
         asked = [_text(item) for item in item_ids]
         if unknown := [item for item in asked if item not in self._index]:
-            raise InputError(
-                f"the item {unknown[0]!r} is unknown: it is not one of {self.dataset.directory}."
-            )
+            raise InputError(f"{unknown[0]!r} is not an item of {self.dataset.directory}.")
         vectors = self.model.item_vectors()
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         rows = np.array([self._index[item] - 1 for item in asked], np.int64)
