@@ -4,7 +4,7 @@
 
 Worlds of one seed with and without noise agree in every event that is not noise. Three models are trained for
 each seed: base on the clean world, base and the flagfile's method on the noisy one. All are measured on what
-the test users went on to in the clean world. docs/robustness.md says what the record holds.
+the test users went on to in the clean world. docs/studies.md says what the record holds.
 """
 
 from pathlib import Path

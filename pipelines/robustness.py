@@ -3,7 +3,7 @@
     python pipelines/robustness.py --runs=runs/quickstart_base,runs/quickstart --output=runs/robustness
 
 Every run meets the same clicks. It writes `robustness.json`, `robustness.md` and `robustness.png`;
-docs/robustness.md says what is in them.
+docs/studies.md says what is in them.
 """
 
 from pathlib import Path
