@@ -50,10 +50,9 @@ def _table(result: dict, shown: str) -> str:
 
 def _source(result: dict) -> str:
     """The command, when and where; the other tables of the file are of the same run."""
-    machine, dataset = result["machine"], result["dataset"]
-    where = f"{machine['cores']} cores of {machine['cpu']}, TensorFlow {machine['versions']['tensorflow']}"
-    what = f", dataset `{dataset['name']}`" if dataset else ""
-    return f"`{result['command']}`{what}, {result['measured_at'][:10]}, {where}\n\n"
+    machine = result["machine"]
+    where = f"{machine['cores']} cores of {machine['cpu']}"
+    return f"`{result['command']}`, {result['measured_at'][:10]}, {where}\n\n"
 
 
 def _spreads(named: Iterable[tuple[str, dict]], what: str) -> str:
