@@ -39,12 +39,13 @@ def filled(page: str, results: Path) -> str:
 
 def _table(result: dict, shown: str) -> str:
     if shown == "ratios":
-        return _source(result) + _spreads(result["spread"].items(), "ratio")
+        ratios = ((f"`{name}`", spread) for name, spread in result["spread"].items())
+        return _source(result) + _spreads(ratios, "ratio")
     if shown == "measures":
         return _spreads(
-            ((f"{name}, {one['unit']}", one) for name, one in result["measures"].items()), "measure"
+            ((f"`{name}`, {one['unit']}", one) for name, one in result["measures"].items()), "measure"
         )
-    chosen = ((name, value) for name, value in result["measures"].items() if value["unit"] == shown)
+    chosen = ((f"`{name}`", value) for name, value in result["measures"].items() if value["unit"] == shown)
     return _spreads(chosen, shown)
 
 
@@ -60,12 +61,12 @@ def _spreads(named: Iterable[tuple[str, dict]], what: str) -> str:
     for name, spread in named:
         least, most = _number(spread["min"]), _number(spread["max"])
         between = "" if least == most else f" ({least}-{most})"
-        lines.append(f"| `{name}` | {_number(spread['median'])}{between} |")
+        lines.append(f"| {name} | {_number(spread['median'])}{between} |")
     return "\n".join(lines) + "\n"
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
