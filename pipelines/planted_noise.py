@@ -1,4 +1,4 @@
-"""Trains on a generated world with and without noise, and measures what the noise costs and who finds it.
+"""Trains on a generated world with and without noise; measures what noise costs and which model detects it.
 
     python pipelines/planted_noise.py --flagfile_of_runs=configs/quickstart.flags --output=runs/planted_noise
 
