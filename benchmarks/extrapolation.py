@@ -90,7 +90,7 @@ def _data(scale: Scale, results: Path) -> list[tuple[str, str, str]]:
         (
             "preparation, one machine: time",
             _time(scale.events / largest),
-            f"{by}{largest:,.0f} rows a second at 50 million",
+            f"{by}{largest:,.0f} rows/s at 50 million",
         ),
         (
             "preparation, one machine: memory",
@@ -100,7 +100,7 @@ def _data(scale: Scale, results: Path) -> list[tuple[str, str, str]]:
         (
             f"preparation, {scale.workers} workers of Beam",
             _time(scale.events / beam / scale.workers),
-            f"{by}{beam:,.0f} rows a second of one `DirectRunner`, times {scale.workers}",
+            f"{by}{beam:,.0f} rows/s of one `DirectRunner`, times {scale.workers}",
         ),
     ]
 
@@ -124,7 +124,7 @@ def _training(scale: Scale, results: Path) -> list[tuple[str, str, str]]:
             (
                 f"`{system}`: examples a second, one machine",
                 f"{rate:,.0f}",
-                f"`growth.json`: {at_10m:.1f} ms a step at 10 million, {a_decade:+.1f} ms a decade",
+                f"`growth.json`: {at_10m:.1f} ms per step at 10 million, {a_decade:+.1f} ms per decade",
             ),
             (f"`{system}`: an epoch, one machine", _time(examples / rate), "examples / examples a second"),
             (

@@ -70,7 +70,7 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
         name = settings.system
         milliseconds = _measure_method(settings, scale, num_rounds, say)
         for label, values in milliseconds.items():
-            result.add(f"{name}_{label}", "ms a step", values)
+            result.add(f"{name}_{label}", "ms per step", values)
         result.details["milliseconds"][name] = {
             scale.catalogues[label]: values for label, values in milliseconds.items()
         }

@@ -233,7 +233,7 @@ def _time(
     milliseconds = {name: [1e3 * one / counts[name] for one in seconds[name]] for name in points}
     for name, point in points.items():
         result.details["recall"][name] = point.recall
-        result.add(name, "ms a query", milliseconds[name])
+        result.add(name, "ms per query", milliseconds[name])
     for name in (one for one in points if one.endswith(" chosen")):
         suffix = name.removesuffix(" chosen").removeprefix("ours")
         ratio = rounds.quotients(milliseconds["exact"], milliseconds[name])

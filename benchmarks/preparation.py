@@ -70,8 +70,8 @@ def measure(scale: Scale, say: Callable[[str], None] = print) -> Result:
                 run = _prepare(log, Path(folder) / "dataset", runner)
                 result.details["runs"].append({"runner": runner, "rows": rows, "log_bytes": log_bytes} | run)
                 name = f"{runner}_{rows // 1000}k"
-                result.add(f"{name}_rows", "rows a second", [rows / run["seconds"]])
-                result.add(f"{name}_memory", "GiB at most", [run["peak_gib"]])
+                result.add(f"{name}_rows", "rows/s", [rows / run["seconds"]])
+                result.add(f"{name}_memory", "peak GiB", [run["peak_gib"]])
                 result.add(f"{name}_disk", "bytes a row", [run["dataset_bytes"] / rows])
                 fingerprints.add(run["fingerprint"])
                 if runner == "local":
@@ -85,7 +85,7 @@ def measure(scale: Scale, say: Callable[[str], None] = print) -> Result:
 
 def draw(result: Result, directory: Path) -> None:
     """Draws the rows a second of each log."""
-    rows = [one for one in result.measures if one.unit == "rows a second"]
+    rows = [one for one in result.measures if one.unit == "rows/s"]
     pictures.draw_bars(directory / "preparation.png", "Preparing a log, rows a second", rows)
 
 

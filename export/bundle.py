@@ -21,7 +21,7 @@ from pipelines.command_line import command, outputs
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run", None, "Directory of the trained run to publish.")
-flags.DEFINE_string("dataset", None, "Where the run's dataset is, if not where it was trained from.")
+flags.DEFINE_string("dataset", None, "Where the run's dataset is now, if it was moved.")
 flags.DEFINE_string("bundle", None, "Directory of the bundle; made when it does not exist.", required=True)
 flags.DEFINE_float(
     "target_recall",
@@ -32,24 +32,24 @@ flags.DEFINE_enum(
     "index_method",
     IndexOptions.method,
     METHODS,
-    "auto: exact for small catalogues, a tree for others.",
+    "auto: exact search for small catalogues, otherwise a tree.",
 )
 flags.DEFINE_enum(
     "index_memory",
     IndexOptions.memory,
     MEMORIES,
-    "How item vectors lie in memory: whole, a half or a quarter. Refused where it misses the target recall.",
+    "Item vectors in memory: full, half or a quarter of the size. Refused if the target recall is missed.",
 )
-flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions stay, the new one included.")
+flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions to keep, including the new one.")
 flags.DEFINE_integer(
     "warm_up_requests",
     20,
-    "Real histories that a model server replays when it starts; it takes no more.",
+    "How many real histories a model server replays when it starts.",
     lower_bound=0,
     upper_bound=MOST_WARM_UP_HISTORIES,
 )
-flags.DEFINE_bool("rollback", False, "Publish the version before the latest again, under a higher number.")
-flags.DEFINE_bool("dry_run", False, "Say what would be done, and write nothing.")
+flags.DEFINE_bool("rollback", False, "Publish the previous version again, under a higher number.")
+flags.DEFINE_bool("dry_run", False, "Only say what would be done.")
 
 # A run that shares less than this with the version before, of the smaller catalogue, may be the wrong one.
 _LEAST_SHARED = 0.1
@@ -125,7 +125,7 @@ def _note_catalogue(bundle: Path, item_ids: Sequence[str]) -> None:
     if current.is_updated:
         print(
             f"note: the items of version {current.number} were changed by export/update_index.py; the new"
-            " version has those of the run alone. Apply what still holds again."
+            " version has only the items of the run. Apply the changes that still hold again."
         )
     before, now = current.item_ids, frozenset(item_ids)
     kept = len(before & now)
@@ -155,7 +155,7 @@ def _print(bundle: Path, publication: Any) -> None:
             f" recall@{index['k']} {recall} against exact search on {index['queries']:,} users;"
             f" {index['memory']} vectors, {index['searched_bytes'] / 1e6:,.1f} MB to search"
         )
-    unchanged = "is this very model already"
+    unchanged = "is this model already"
     if not publication.index_reused:
         built = "would be" if FLAGS.dry_run else "was"
         unchanged += f"; its index, missing or damaged, {built} built again"

@@ -256,7 +256,7 @@ class ItemIndex:
             )
         dimension = self.description["dimension"]
         if changes and changes.added_vectors.shape[1] != dimension:
-            raise BundleError(f"{directory / CHANGES} has not the dimension {dimension}; publish again.")
+            raise BundleError(f"{directory / CHANGES} does not have dimension {dimension}; publish again.")
 
 
 def check_k(k: int, num_items: int) -> None:

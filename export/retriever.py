@@ -181,7 +181,7 @@ class Retriever:
             first = self._tower([texts], left())  # a newer version has come between two questions
         else:
             raise TowerError(
-                "Versions of the tower answer by turns, and an explanation is of one; ask again."
+                "Several versions of the tower answer in turn; an explanation needs one. Ask again."
             )
         seen, vectors = np.unique(rows) if exclude_seen else rows[:0], answer.user_vectors
         found: list[tuple[np.ndarray, np.ndarray]] = []

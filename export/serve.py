@@ -27,56 +27,69 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("bundle", None, "Directory of the bundle.", required=True)
-flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0 is every one of this machine.")
+flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0: all addresses of this machine.")
 flags.DEFINE_integer("port", 8080, "Port to listen on; 0 takes a free one, which the log names.", 0, 65535)
 flags.DEFINE_string(
-    "tower_address", Options.tower_address, "host:port of TensorFlow Serving's gRPC. None: in this process."
+    "tower_address",
+    Options.tower_address,
+    "host:port of TensorFlow Serving's gRPC port. None: the tower runs here.",
 )
 flags.DEFINE_string("tower_name", Options.tower_name, "The tower's model name on TensorFlow Serving.")
-flags.DEFINE_integer("max_k", Options.max_k, "The largest k that is answered.", 1)
-flags.DEFINE_integer("max_batch", Options.max_batch, "How many histories one request may bring.", 1)
-flags.DEFINE_integer("max_history_ids", Options.max_history_ids, "How many item ids one history may have.", 1)
+flags.DEFINE_integer("max_k", Options.max_k, "Largest k of a request.", 1)
+flags.DEFINE_integer("max_batch", Options.max_batch, "Most histories of a request.", 1)
+flags.DEFINE_integer("max_history_ids", Options.max_history_ids, "Most item ids of a history.", 1)
 flags.DEFINE_integer(
-    "max_waiting", Options.max_waiting, "How many histories may wait; more are refused with status 429.", 1
+    "max_waiting", Options.max_waiting, "Most waiting histories; more are refused with status 429.", 1
 )
 flags.DEFINE_integer(
-    "max_together", Options.max_together, "How many waiting histories are answered in one go.", 1
+    "max_together", Options.max_together, "Most histories that are answered as one batch.", 1
 )
 flags.DEFINE_integer(
-    "threads", Options.threads, "How many threads answer; several pay when the tower is elsewhere.", 1
+    "threads", Options.threads, "Threads that answer; more than one pays off with --tower_address.", 1
 )
-flags.DEFINE_integer("timeout_ms", Options.timeout_ms, "Time for a request that names none.", 1)
-flags.DEFINE_integer("max_timeout_ms", Options.max_timeout_ms, "The longest time that a request may name.", 1)
-flags.DEFINE_integer("max_body_bytes", Options.max_body_bytes, "The largest request.", 1)
+flags.DEFINE_integer("timeout_ms", Options.timeout_ms, "Milliseconds for a request that names no limit.", 1)
 flags.DEFINE_integer(
-    "max_body_values", Options.max_body_values, "The most values of a request, by its commas and brackets.", 1
+    "max_timeout_ms", Options.max_timeout_ms, "Longest limit that a request may name, in milliseconds.", 1
+)
+flags.DEFINE_integer("max_body_bytes", Options.max_body_bytes, "Most bytes of a request's body.", 1)
+flags.DEFINE_integer(
+    "max_body_values",
+    Options.max_body_values,
+    "Most values of a body, counted by its commas and brackets.",
+    1,
 )
 flags.DEFINE_float(
-    "max_body_seconds", Options.max_body_seconds, "How long the body of a request may take to arrive.", 0.05
+    "max_body_seconds", Options.max_body_seconds, "Seconds in which the body of a request must arrive.", 0.05
 )
-flags.DEFINE_integer("max_head_bytes", 16_384, "The largest head of a request; more gets status 431.", 256)
+flags.DEFINE_integer(
+    "max_head_bytes", 16_384, "Most bytes of a request's head; more is refused with status 431.", 256
+)
 flags.DEFINE_float(
     "max_head_seconds",
     10.0,
-    "How long a connection may take to bring the whole head of its next request, or to take an answer.",
+    "Seconds in which the head of a connection's next request must arrive, and an answer be taken.",
     0.05,
 )
 flags.DEFINE_integer(
     "max_connections",
     1_000,
-    "Open connections; beyond it, the one that has waited longest for its client is closed for a new one.",
+    "Most open connections; for one more, the one that has waited longest for its client is closed.",
     1,
 )
 flags.DEFINE_list(
     "allowed_hosts",
     None,
-    "Names that the header Host of a request may have, *.example.com too. None: any; but where --host is a"
-    " loopback address, that one and localhost.",
+    "Allowed values of the header Host, *.example.com too. None: any; if --host is a loopback address, that"
+    " address and localhost.",
 )
-flags.DEFINE_float("poll_seconds", Options.poll_seconds, "How often to look for a newer version.", 0.05)
-flags.DEFINE_integer("drain_seconds", 30, "How long a stopping service waits for requests under way.", 1)
-flags.DEFINE_bool("log_requests", True, "Write a line for every request.")
-flags.DEFINE_bool("page", True, "Serve the page at /, the paths that it asks, and /docs.")
+flags.DEFINE_float(
+    "poll_seconds", Options.poll_seconds, "Seconds between two looks for a newer version.", 0.05
+)
+flags.DEFINE_integer(
+    "drain_seconds", 30, "Seconds for which a stopping service waits for requests under way.", 1
+)
+flags.DEFINE_bool("log_requests", True, "Log a line for every request.")
+flags.DEFINE_bool("page", True, "Serve the page at /, the paths that it uses, /docs and /openapi.json.")
 
 # Of the log, at the end.
 _LOG_SECONDS = 2.0
@@ -86,8 +99,8 @@ def main() -> None:
     """Serves until it is told to stop."""
     if FLAGS.max_batch > FLAGS.max_waiting:
         raise BundleError(
-            f"--max_batch={FLAGS.max_batch} is more than --max_waiting={FLAGS.max_waiting}: such a request"
-            " would be refused for ever."
+            f"--max_batch={FLAGS.max_batch} is more than --max_waiting={FLAGS.max_waiting}: a request of"
+            " that size would always be refused."
         )
     listening = _bound(FLAGS.host, FLAGS.port)
     host, port = listening.getsockname()[:2]
@@ -100,8 +113,7 @@ def main() -> None:
         from export.service.service import Service
     except ImportError as error:
         raise BundleError(
-            f"The service needs packages of its own ({error}): pip install -e '.[service,serving]' in the"
-            " checkout."
+            f"The service needs more packages ({error}): pip install -e '.[service,serving]' in the checkout."
         ) from error
 
     log = Log()

@@ -17,10 +17,10 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("bundle", None, "Directory of the bundle.", required=True)
 flags.DEFINE_string("upsert", None, "Items to add or replace: .jsonl or .parquet with `id` and `vector`.")
-flags.DEFINE_string("delete", None, "Ids to withdraw: a text file, one a line.")
-flags.DEFINE_bool("rebuild", False, "Build the index anew from what is then in it.")
-flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions stay, the new one included.")
-flags.DEFINE_bool("dry_run", False, "Check the files and say what would be done; write nothing.")
+flags.DEFINE_string("delete", None, "Text file with one id per line to withdraw.")
+flags.DEFINE_bool("rebuild", False, "Build the index again, from its items after the changes.")
+flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions to keep, including the new one.")
+flags.DEFINE_bool("dry_run", False, "Only check the files and say what would be done.")
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def _print(publication, num_upserts: int, num_deletes: int) -> None:
         print(_measured(index))
         for reason in index.get("now", {}).get("rebuild_advised", []):
             print(f"rebuild advised: {reason}; run this with --rebuild, or publish a new run")
-    unchanged = "was made by this very update"
+    unchanged = "was made by this update already"
     print(publication.outcome(Path(FLAGS.bundle), dry_run=FLAGS.dry_run, unchanged=unchanged))
 
 

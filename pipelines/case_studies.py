@@ -18,15 +18,17 @@ from pipelines.command_line import command, glyphs, outputs, report, trained_run
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("runs", None, "Directories of trained runs on one dataset, comma-separated.", required=True)
-flags.DEFINE_string("dataset", None, "Where that dataset is, if not where they were trained from.")
-flags.DEFINE_string("output", None, "Directory to make.", required=True)
-flags.DEFINE_string("user", None, "Id of the test user on the card; else the first that is drawn.")
+flags.DEFINE_string("dataset", None, "Where their dataset is now, if it was moved.")
+flags.DEFINE_string("output", None, "Directory to write.", required=True)
+flags.DEFINE_string("user", None, "Id of the test user on the card. None: the first one drawn.")
 flags.DEFINE_integer("num_users", 6, "Users in the t-SNE picture.", lower_bound=2, upper_bound=10)
-flags.DEFINE_integer("items_per_user", 10, "Future items of each of them; all, if fewer.", lower_bound=1)
-flags.DEFINE_integer("k", 10, "Recommendations on the card; also items of history and future.", lower_bound=1)
+flags.DEFINE_integer("items_per_user", 10, "Future items of each user, at most.", lower_bound=1)
+flags.DEFINE_integer(
+    "k", 10, "How many recommendations, past and future items the card shows.", lower_bound=1
+)
 flags.DEFINE_bool("exclude_seen", True, "Leave the items of the history out of the recommendations.")
-flags.DEFINE_integer("seed", 0, "Of the draw of users and items, and of t-SNE.", lower_bound=0)
-flags.DEFINE_bool("overwrite", False, "Replace an --output that this script made.")
+flags.DEFINE_integer("seed", 0, "Seed of the draw of users and items, and of t-SNE.", lower_bound=0)
+flags.DEFINE_bool("overwrite", False, "Replace --output if this script made it.")
 
 _MARKER = "case_studies.json"
 
@@ -77,7 +79,7 @@ def main() -> None:
         files.write_text(beside / "card.md", case_study_card.card_text(card, item_names))
         files.write_json(beside / _MARKER, record)
 
-    print("\nmean distance from a user to his future items / to those of others (1: no nearer)")
+    print("\nmean distance from a user to their future items / to those of others (1: no nearer)")
     print(f"{'':24}{'picture':>11}{'before':>11}{'all users':>11}{'catalogue':>11}{'all - first':>20}")
     for name, one in record["relative_distance"].items():
         figures = (one["in_picture"], one["before"], one["all_users"], one["all_users_catalogue"])

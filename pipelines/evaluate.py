@@ -23,7 +23,7 @@ flags.DEFINE_bool(
 flags.DEFINE_list(
     "disturbed",
     None,
-    "Rates of disturbance: measure with foreign clicks in the histories, too. docs/robustness.md;"
+    "Rates of disturbance: measure with foreign clicks in the histories, too. docs/studies.md;"
     " pipelines/robustness.py has several runs side by side, and pictures.",
 )
 flags.DEFINE_string("output", None, "Where to write the record, as JSON.")

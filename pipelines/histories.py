@@ -26,16 +26,16 @@ flags.DEFINE_string("output", None, "File to write, .jsonl or .parquet.", requir
 flags.DEFINE_integer(
     "max_history",
     None,
-    "Keep only so many items of each history, the last. None: all. The tower reads the last by itself, and"
-    " retrieval leaves all of them out of its answers.",
+    "Keep only the last N items of each history. None: all, which is better: the tower takes the last known"
+    " items by itself, and retrieval leaves out what a history contains.",
     lower_bound=1,
 )
 flags.DEFINE_string(
     "users",
     None,
-    "A text file, a user id a line: only these histories, empty for a user whom the log does not have.",
+    "Text file with one user id per line: write only these histories, empty if the log lacks the user.",
 )
-flags.DEFINE_bool("overwrite", False, "Replace the file that is at --output.")
+flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Measures whether the past items that a recommendation is said to rest on matter: it removes them.
+"""Removes the past items that recommendations rest on by their scores, and measures what changes.
 
 python pipelines/indispensable.py --run=runs/quickstart --output=runs/quickstart/indispensable.json
 """
@@ -14,12 +14,12 @@ from pipelines.command_line import command, outputs, report, trained_runs
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("run", None, "Directory of a trained run.", required=True)
-flags.DEFINE_string("dataset", None, "Where the run's dataset is, if not where it was trained from.")
+flags.DEFINE_string("dataset", None, "Where the run's dataset is now, if it was moved.")
 flags.DEFINE_string("output", None, "Where to write the record, as JSON.", required=True)
-flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
+flags.DEFINE_enum("split", "test", ["test", "validation"], "Which users to measure.")
 flags.DEFINE_integer("remove", 3, "How many items of each history to remove.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of the items removed by chance.", lower_bound=0)
-flags.DEFINE_bool("overwrite", False, "Replace an --output that exists.")
+flags.DEFINE_integer("seed", 0, "Seed of the items removed at random.", lower_bound=0)
+flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Trains on a generated world with and without noise, and measures what the noise costs and who finds it.
+"""Trains on a generated world with and without noise; measures what noise costs and which model detects it.
 
     python pipelines/planted_noise.py --flagfile_of_runs=configs/quickstart.flags --output=runs/planted_noise
 
 Worlds of one seed with and without noise agree in every event that is not noise. Three models are trained for
 each seed: base on the clean world, base and the flagfile's method on the noisy one. All are measured on what
-the test users went on to in the clean world. docs/robustness.md says what the record holds.
+the test users went on to in the clean world. docs/studies.md says what the record holds.
 """
 
 from pathlib import Path

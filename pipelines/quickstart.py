@@ -1,9 +1,9 @@
-"""The whole road on a generated log, by the commands of the README: from the log to recommendations.
+"""From a generated log to recommendations, by the commands of the README.
 
     python pipelines/quickstart.py
 
 Every command is printed before it runs. It can be run again: the same log gives the same dataset, a finished
-run is not trained again (an unfinished one goes on), a model that is published already is left as it is.
+run is not trained again (an unfinished one resumes), and a published model stays as it is.
 """
 
 import json
@@ -45,7 +45,7 @@ def main() -> None:
     print(f"`python` below is {sys.executable}, the directory {_ROOT}", flush=True)
     _run("1. a log -> a dataset (without --input: a generated log)", _PREPARE)
     _run("2. the dataset -> a trained model", _TRAIN)
-    _run("3. what is served: lists without the items that a user has had already", _EVALUATE)
+    _run("3. figures as in service: without the items that a user has already seen", _EVALUATE)
     _run("4. the model -> a bundle: user tower and item index, ready to serve", _EXPORT)
     _write_histories()
     _run("5. histories of test users -> recommendations, from the bundle alone", _RETRIEVE)
@@ -58,8 +58,8 @@ def _run(title: str, script_and_flags: str) -> None:
     done = subprocess.run([sys.executable, *shlex.split(script_and_flags)], cwd=_ROOT, check=False)
     if done.returncode:
         print(
-            f"error: the command above ended with exit code {done.returncode}. When an older quickstart is"
-            f" in its way, remove {_DATASET}, {_RUN} and {_BUNDLE} and start again.",
+            f"error: the command above ended with exit code {done.returncode}. If an older quickstart is"
+            f" in the way, remove {_DATASET}, {_RUN} and {_BUNDLE}, and start again.",
             file=sys.stderr,
         )
         sys.exit(done.returncode if done.returncode > 0 else 1)
@@ -101,7 +101,7 @@ def _print_summary(seconds: float) -> None:
         f"index            {index['method']} search of {index['items']:,} items,"
         f" recall@{index['k']} {index['recall']:.4f} against exact search"
     )
-    print(f"recommendations  of five users are above, of all in {_RECOMMENDATIONS}")
+    print(f"recommendations  five users above, all of them in {_RECOMMENDATIONS}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Recommends for every history in some files, from a bundle alone.
+"""Recommends items for every history in the input files, from a bundle alone.
 
 python pipelines/retrieve.py --bundle=bundles/shop --input='histories/*.jsonl' --output=top50.parquet --k=50
 python pipelines/retrieve.py --bundle=bundles/shop --input=histories.csv --output=top.jsonl --show=5 --explain
@@ -43,32 +43,30 @@ flags.DEFINE_string(
     "File to write, .jsonl or .parquet; or, with a slash at its end, a directory: a shard for each input.",
     required=True,
 )
-flags.DEFINE_enum("format", "parquet", ["parquet", "jsonl"], "Of the shards in a directory.")
+flags.DEFINE_enum("format", "parquet", ["parquet", "jsonl"], "Format of the shards in a directory.")
 flags.DEFINE_integer(
-    "jobs", None, "Processes that write shards. None: one for each core it may use.", lower_bound=1
+    "jobs", None, "Processes that write shards. None: one per available core.", lower_bound=1
 )
-flags.DEFINE_integer(
-    "k", 50, "How many items to recommend to each user; fewer where there are fewer.", lower_bound=1
-)
+flags.DEFINE_integer("k", 50, "How many items to recommend to each user, at most.", lower_bound=1)
 flags.DEFINE_bool("exclude_seen", True, "Leave out the items of the user's history.")
 flags.DEFINE_float(
     "diversity",
     0.0,
-    "How much score an item loses for each better one of its category (ComiRec's controllable aggregation).",
+    "Score that an item loses for each better item of its category (ComiRec's controllable aggregation).",
     lower_bound=0.0,
 )
-flags.DEFINE_string("item_categories", None, "For --diversity: a csv or tsv file: item id, category.")
+flags.DEFINE_string("item_categories", None, "For --diversity: csv or tsv file with item id and category.")
 flags.DEFINE_string("user_column", "user_id", "Name of the column of user ids.")
 flags.DEFINE_string("history_column", "history", "Name of the column of histories, oldest item first.")
-flags.DEFINE_string("history_separator", " ", "What separates the ids of a history that is one string.")
+flags.DEFINE_string("history_separator", " ", "Separator of the ids in a history that is one string.")
 flags.DEFINE_enum("on_bad_row", "error", ["error", "skip"], "What to do with a row that cannot be read.")
-flags.DEFINE_integer(
-    "show", 0, "Print the answers to the first so many users, in readable names.", lower_bound=0
+flags.DEFINE_integer("show", 0, "Print the answers of the first N users, by item name.", lower_bound=0)
+flags.DEFINE_bool("explain", False, "With --show: also print the past items that influence the answer most.")
+flags.DEFINE_string(
+    "tower_address", None, "host:port of TensorFlow Serving's gRPC port. None: the tower runs here."
 )
-flags.DEFINE_bool("explain", False, "With --show: also the past items on which the answer rests most.")
-flags.DEFINE_string("tower_address", None, "host:port of TensorFlow Serving's gRPC. None: in this process.")
 beam_flags.define(local="processes of this machine")
-flags.DEFINE_bool("overwrite", False, "Replace the output if it exists; begin anew in a directory of shards.")
+flags.DEFINE_bool("overwrite", False, "Replace --output if it exists; in a directory of shards, start again.")
 
 _SHOWN_ITEMS = 10
 _SHOWN_INFLUENCES = 3
@@ -78,11 +76,11 @@ _EXPLAINED_ITEMS = 50  # of fewer, a single past item often changes none
 def main() -> None:
     """Checks what can be checked before anything is loaded, then recommends."""
     if FLAGS.explain and not FLAGS.show:
-        raise BundleError("--explain explains the answers that --show=N prints; give both.")
+        raise BundleError("--explain needs --show=N, whose answers it explains; give both.")
     if not FLAGS.history_separator:
         raise BundleError("--history_separator is empty; it must be at least one character.")
     if bool(FLAGS.diversity) != bool(FLAGS.item_categories):
-        raise BundleError("--diversity is by the categories of --item_categories; give both.")
+        raise BundleError("--diversity and --item_categories need each other; give both.")
     if not math.isfinite(FLAGS.diversity):
         raise BundleError(f"--diversity={FLAGS.diversity}: wanted a finite number, 0 or more.")
     paths = expand(FLAGS.input)
@@ -117,8 +115,8 @@ def _sum_up(tally: Tally, version: str, seconds: float) -> None:
     )
     if 10 * tally.fallbacks > tally.users or tally.unknown_items > tally.users:
         print(
-            "note: much in these histories is not in the catalogue. Are the ids those of the log that was"
-            " prepared, and do --history_column and --history_separator fit the file?"
+            "note: many items of these histories are not in the catalogue. Are the ids those of the prepared"
+            " log, and do --history_column and --history_separator fit the file?"
         )
     if tally.short:
         seen = " that are not in their histories (--noexclude_seen keeps those)" if FLAGS.exclude_seen else ""
@@ -176,8 +174,8 @@ def _to_directory(
 ) -> None:
     """A shard for each input, by several processes."""
     for name, why in (
-        ("show", "prints from one file; look into a shard"),
-        ("tower_address", "names a tower that may change its version between two shards"),
+        ("show", "works with one file; look into a shard"),
+        ("tower_address", "names a tower whose version may change between two shards"),
     ):
         if FLAGS[name].present:
             raise BundleError(f"--{name} does not go with a directory of shards: it {why}.")
@@ -195,8 +193,8 @@ def _to_directory(
             print(f"{len(shards) - len(left):,} of {len(shards):,} shards are there already")
         if left and job.version != job.newest:
             print(
-                f"note: the newest version of {FLAGS.bundle} is {job.newest}; the rest is answered by"
-                f" {job.version} as its beginning was. --overwrite begins anew."
+                f"note: the newest version of {FLAGS.bundle} is {job.newest}; this job continues with"
+                f" {job.version}, with which it began. --overwrite starts again with the newest."
             )
         if left:
             _check_categories(categories, job.bundle, job.version)

@@ -3,7 +3,7 @@
     python pipelines/robustness.py --runs=runs/quickstart_base,runs/quickstart --output=runs/robustness
 
 Every run meets the same clicks. It writes `robustness.json`, `robustness.md` and `robustness.png`;
-docs/robustness.md says what is in them.
+docs/studies.md says what is in them.
 """
 
 from pathlib import Path
@@ -18,15 +18,18 @@ from pipelines.studies import disturbed
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("runs", None, "Directories of trained runs on one dataset, comma-separated.", required=True)
-flags.DEFINE_string("dataset", None, "Where that dataset is, if not where they were trained from.")
-flags.DEFINE_string("output", None, "Directory to make.", required=True)
-flags.DEFINE_enum("split", "test", ["test", "validation"], "Whose users.")
-flags.DEFINE_list("rates", [*disturbed.RATES], "Clicks, as shares of the history's items.")
+flags.DEFINE_string("dataset", None, "Where their dataset is now, if it was moved.")
+flags.DEFINE_string("output", None, "Directory to write.", required=True)
+flags.DEFINE_enum("split", "test", ["test", "validation"], "Which users to measure.")
+flags.DEFINE_list("rates", [*disturbed.RATES], "Numbers of clicks, as shares of the history's length.")
 flags.DEFINE_integer(
-    "draws", disturbed.NUM_DRAWS, "Draws of each kind, and attacked items of each band.", lower_bound=1
+    "draws",
+    disturbed.NUM_DRAWS,
+    "Random draws of each kind, and attacked items of each popularity band.",
+    lower_bound=1,
 )
-flags.DEFINE_integer("seed", disturbed.SEED, "Of the draws.", lower_bound=0)
-flags.DEFINE_bool("overwrite", False, "Replace an --output that this script made.")
+flags.DEFINE_integer("seed", disturbed.SEED, "Seed of the draws.", lower_bound=0)
+flags.DEFINE_bool("overwrite", False, "Replace --output if this script made it.")
 
 _MARKER = "robustness.json"
 

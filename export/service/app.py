@@ -272,7 +272,7 @@ def _told(error: dict) -> str:
     if error["type"] == "json_invalid":
         return f"The body is not JSON ({reason})."
     if isinstance(error.get("input"), bytes):
-        return "The body was not taken for JSON: send the header Content-Type: application/json."
+        return "The body was not read as JSON: send the header Content-Type: application/json."
     if error["type"] == "value_error":
         return f"{place}: {wanted}."
     if error["type"] == "missing":

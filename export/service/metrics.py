@@ -29,7 +29,7 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "causerec_request_seconds",
-            "From the head of a request to the end of its answer.",
+            "Seconds from the head of a request to the end of its answer.",
             ["path"],
             buckets=_SECONDS,
             registry=registry,
@@ -54,11 +54,11 @@ class Metrics:
         )
         self.fallbacks = Counter(
             "causerec_fallbacks",
-            "Histories of which nothing was known: the most popular items.",
+            "Histories with no known item, answered with the most popular items.",
             registry=registry,
         )
         self.unknown_items = Counter(
-            "causerec_unknown_items", "Places of histories with an unknown item.", registry=registry
+            "causerec_unknown_items", "Unknown items in histories.", registry=registry
         )
         self.number = Gauge(
             "causerec_published_number", "Number of the newest version that is loaded.", registry=registry

@@ -203,7 +203,7 @@ class Service:
             # A newer version may have come between the two.
             if retriever.version == recommendation.version:
                 return Explanation(recommendation, influences, retriever.catalogue)
-        raise TowerError("Versions of the tower answer by turns, and an explanation is of one; ask again.")
+        raise TowerError("Several versions of the tower answer in turn; an explanation needs one. Ask again.")
 
     def _look_up(self, lookups: list[Lookup], _seconds: float) -> list[Found]:
         catalogue = self.catalogue

@@ -28,9 +28,9 @@ def define(local: str) -> None:
         "runner",
         _LOCAL,
         [_LOCAL, *_RUNNERS],
-        f"local: {local}. Else Apache Beam and which of its runners; docs/operations.md.",
+        f"local: {local}; otherwise a runner of Apache Beam (docs/operations.md).",
     )
-    flags.DEFINE_string("beam_options", "", "Options of Beam, as on a command line of its own.")
+    flags.DEFINE_string("beam_options", "", "Beam's own options, as on its command line.")
 
 
 def is_asked(bad_input: type[Exception]) -> bool:
@@ -45,7 +45,9 @@ def is_asked(bad_input: type[Exception]) -> bool:
     if FLAGS.runner != _LOCAL:
         return True
     if FLAGS.beam_options:
-        raise bad_input("--beam_options are of no use with --runner=local. Say --runner=DirectRunner.")
+        raise bad_input(
+            "--beam_options have no effect with --runner=local. Leave them out, or name a runner of Beam."
+        )
     return False
 
 
@@ -66,5 +68,5 @@ def absence_explained(bad_input: type[Exception]) -> Iterator[None]:
             raise
         raise bad_input(
             f"--runner={FLAGS.runner} needs Apache Beam: pip install 'causerec_tf[beam]'. Without it,"
-            " say --runner=local."
+            " use --runner=local."
         ) from error

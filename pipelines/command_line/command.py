@@ -77,8 +77,8 @@ def run(
                 raise
             if _is_full_disk(error):
                 print(
-                    f"error: the disk is full: {error}\nFree some space and give the same command again. What"
-                    " was whole before is still there; a training goes on from its last checkpoint.",
+                    f"error: the disk is full: {error}\nFree some space and run the same command again. What"
+                    " was complete before is still there; a training resumes from its last checkpoint.",
                     file=sys.stderr,
                 )
                 return 1

@@ -53,8 +53,8 @@ def define(without_input: str | None) -> None:
     flags.DEFINE_list(
         "columns",
         _DEFAULTS.columns,
-        "For csv and tsv files without a header: what stands in each column, such as"
-        " user,item,time. Any other name is a column to ignore.",
+        "For csv and tsv files without a header: the name of each column, such as user,item,time;"
+        " any other name is a column to ignore.",
     )
     flags.DEFINE_string("user_column", _DEFAULTS.user_column, "Name of the column of user ids.")
     flags.DEFINE_string("item_column", _DEFAULTS.item_column, "Name of the column of item ids.")
@@ -62,19 +62,21 @@ def define(without_input: str | None) -> None:
     flags.DEFINE_string(
         "time_format",
         _DEFAULTS.time_format,
-        "How times are written, as strptime has it, such as '%d/%m/%Y %H:%M:%S %z'. None: integers, decimal"
+        "Format of the times, as for strptime, such as '%d/%m/%Y %H:%M:%S %z'. None: integers, decimal"
         " seconds or ISO-8601.",
     )
     flags.DEFINE_enum(
         "order",
         _DEFAULTS.order,
         ["time", "file"],
-        "What orders the interactions: their times; or, in a log without any, their order in the files.",
+        "What orders the interactions: their times, or, for a log without times, their order in the files.",
     )
     flags.DEFINE_string(
-        "original_user_ids", None, "A table original id, number (user_list.txt): restores ids."
+        "original_user_ids", None, "Table of original id and number (user_list.txt), to restore the user ids."
     )
-    flags.DEFINE_string("original_item_ids", None, "The same for items (item_list.txt, book_item_map.txt).")
+    flags.DEFINE_string(
+        "original_item_ids", None, "The same for item ids (item_list.txt, book_item_map.txt)."
+    )
     flags.DEFINE_enum(
         "on_bad_row", _DEFAULTS.on_bad_row, ["error", "skip"], "What to do with a row that cannot be read."
     )

@@ -89,7 +89,7 @@ def test_a_damaged_version_is_mended_by_publishing_the_run_again(tmp_path):
     again = run(*flags, code=WITH_A_STAND_IN)
     assert again.returncode == 0, again.stderr
     assert (index / "index.json").is_file()
-    assert f"{tmp_path}/b/user_tower/2 is this very model already; its index" in again.stdout
+    assert f"{tmp_path}/b/user_tower/2 is this model already; its index" in again.stdout
     for path in (tmp_path / "b" / "user_tower" / "2" / "variables").iterdir():
         path.unlink()
     again = run(*flags, code=WITH_A_STAND_IN)

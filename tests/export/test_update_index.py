@@ -64,7 +64,7 @@ def test_a_repeated_command_changes_nothing_and_a_rebuild_folds_the_changes_in(b
     (tmp_path / "d.txt").write_text("é\n日本\n")
     flags = [f"--bundle={bundle}", f"--delete={tmp_path}/d.txt"]
     assert run(*flags).returncode == 0
-    assert "was made by this very update" in run(*flags).stdout
+    assert "was made by this update already" in run(*flags).stdout
     rebuilt = run(f"--bundle={bundle}", "--rebuild")
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert f"rebuilt: {bundle}/user_tower/3" in rebuilt.stdout

@@ -186,7 +186,7 @@ def test_item_lists_with_original_ids_the_last_events_and_a_share(tmp_path):
         (["--input=LOG", "--item_names=LOG"], "log.csv has a name for none of the 17 items: it has ids such"),
         (["--input=LOG", "--misspelt=1"], "misspelt"),
         (["--input=LOG", "--format=xml"], "format"),
-        (["--input=LOG", "--beam_options=--x=1"], "--beam_options are of no use with --runner=local"),
+        (["--input=LOG", "--beam_options=--x=1"], "--beam_options have no effect with --runner=local"),
         (["--runner=DirectRunner"], "--runner=DirectRunner needs a log"),
         (
             ["--input=LOG", "--format=item_lists", "--runner=DirectRunner"],

@@ -95,7 +95,7 @@ def test_from_json_lines_without_the_training_library_or_keras(bundle, tmp_path)
     assert "3 users" in done.stdout
     assert "1 unknown items" in done.stdout
     # One of three has a history without anything known.
-    assert "note: much in these histories is not in the catalogue" in done.stdout
+    assert "note: many items of these histories are not in the catalogue" in done.stdout
 
 
 def test_from_parquet_to_parquet_with_categories_by_turns(bundle, tmp_path):
@@ -250,7 +250,7 @@ def test_a_k_beyond_the_catalogue_gives_all_there_is_and_says_so(bundle, tmp_pat
     assert "note: 2 of 3 users got fewer than --k=48 items" in said and "--noexclude_seen" in said
     items, said = answered("kept.jsonl", "--k=50", "--noexclude_seen", "--show=2", "--explain")
     assert [sorted(one) for one in items] == [sorted(IDS)] * 3
-    assert "note: " not in said.replace("note: much in these", "")
+    assert "note: " not in said.replace("note: many items of these", "")
 
 
 @pytest.mark.parametrize("file_format", [pytest.param("parquet", marks=pytest.mark.long), "jsonl"])

@@ -55,7 +55,7 @@ def run_code(code):
 )
 def test_a_full_disk_is_called_so(error, place):
     done = run_code(SCRIPT.format(error=error))
-    scripts.assert_refused(done, "the disk is full", place, "give the same command again", code=1)
+    scripts.assert_refused(done, "the disk is full", place, "run the same command again", code=1)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
