@@ -17,8 +17,8 @@ from benchmarks.open_load import Found, ask
 from benchmarks.report import Measure, Result
 from benchmarks.serving import publish_generated, serving
 from export.item_index import read_ids
-from export.publishing.layout import index_directory
 from export.retriever import Retriever
+from export.store.layout import index_directory
 
 K = 20
 _HISTORIES = 500

@@ -12,10 +12,10 @@ from typing import Any
 from absl import flags
 
 from causerec_tf.errors import InputError
-from export.errors import BundleError
 from export.index.options import MEMORIES, METHODS, IndexOptions
-from export.publishing.housekeeping import VERSIONS_KEPT
-from export.publishing.layout import MOST_WARM_UP_HISTORIES, check_place, resolve_number, written_in
+from export.store.bundle_errors import BundleError
+from export.store.housekeeping import VERSIONS_KEPT
+from export.store.layout import MOST_WARM_UP_HISTORIES, check_place, resolve_number, written_in
 from pipelines.command_line import command, outputs
 
 FLAGS = flags.FLAGS

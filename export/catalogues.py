@@ -8,8 +8,8 @@ from collections import OrderedDict
 from pathlib import Path
 
 from export.catalogue import Catalogue
-from export.errors import MissingVersionError
-from export.publishing.layout import index_directory
+from export.store.bundle_errors import MissingVersionError
+from export.store.layout import index_directory
 
 _KEPT = 3
 

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from google.protobuf import text_format
 
-from export.errors import BundleError
 from export.index.changes import CHANGES, Changes
 from export.index.description import DESCRIPTION, file_digests, read_description, verify
-from export.publishing.layout import link_or_copy
-from export.runtime import scann, scann_assets_pb2
 from export.store import checksums
+from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
+from export.store.layout import link_or_copy
+from export.store.runtime import scann, scann_assets_pb2
 
 IDS = "ids.txt"
 NAMES = "names.txt"

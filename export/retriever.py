@@ -12,7 +12,7 @@ import numpy as np
 from export.answers import Influence, Recommendation, Tower, TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
-from export.errors import BundleError, TowerError, TowerTimeoutError
+from export.store.bundle_errors import BundleError, TowerError, TowerTimeoutError
 from export.towers.local import LocalTower
 
 ItemId = str | int | np.integer

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from absl import flags
 
-from export.errors import BundleError
-from export.publishing.housekeeping import VERSIONS_KEPT
-from export.publishing.layout import resolve_number, written_in
+from export.store.bundle_errors import BundleError
+from export.store.housekeeping import VERSIONS_KEPT
+from export.store.layout import resolve_number, written_in
 from pipelines.command_line import command, outputs
 
 FLAGS = flags.FLAGS

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from export.disk import full_disk_named
-from export.errors import BundleError
-from export.publishing.layout import (
+from export.store.bundle_errors import BundleError
+from export.store.disk import full_disk_named
+from export.store.layout import (
     MODEL_NAME,
     MOST_WARM_UP_HISTORIES,
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
     TOWER_VOCABULARY,
 )
-from export.runtime import tf
+from export.store.runtime import tf
 from export.towers.requests import padded_histories, tower_requests, write_warm_up
 
 WARM_UP = "tf_serving_warmup_requests"

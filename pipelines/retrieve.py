@@ -22,8 +22,8 @@ from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
-from export.errors import BundleError
-from export.publishing.layout import (
+from export.store.bundle_errors import BundleError
+from export.store.layout import (
     check_name,
     index_directory,
     read_tower,

@@ -25,8 +25,8 @@ from apache_beam.utils.shared import Shared
 from export.batch.histories import read_histories
 from export.batch.recommendation_files import FIELDS, json_line
 from export.batch.settings import BAD_ROWS_TOLD, Settings, Tally
-from export.errors import BundleError
-from export.publishing.layout import read_tower, resolve_number, tower_directory
+from export.store.bundle_errors import BundleError
+from export.store.layout import read_tower, resolve_number, tower_directory
 
 # Beam's own runner in Python. What is called DirectRunner tries to download another one first.
 _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from export.answers import Recommendation
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 
 
 def read_categories(path: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
 
 CHANGES = "changes.npz"

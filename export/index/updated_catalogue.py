@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from export.errors import BundleError
 from export.index.changes import Changes
 from export.item_index import ItemIndex, read_labels, read_queries, read_vectors
+from export.store.bundle_errors import BundleError
 from export.user_tower import check_ids
 
 

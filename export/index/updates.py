@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from export.catalogues import Catalogues
-from export.errors import BundleError
 from export.index.building import build_index, measured
 from export.index.changes import Changes
 from export.index.description import read_description
@@ -18,8 +17,10 @@ from export.index.recall import kth_best_scores
 from export.index.recall_curve import PICTURE, draw_curve
 from export.index.updated_catalogue import Update, UpdatedCatalogue
 from export.item_index import ItemIndex
-from export.publishing.housekeeping import VERSIONS_KEPT, collect, locked, version_of
-from export.publishing.layout import (
+from export.publishing.publication import Publication
+from export.store.bundle_errors import BundleError
+from export.store.housekeeping import VERSIONS_KEPT, collect, locked, version_of
+from export.store.layout import (
     beside,
     commit,
     index_directory,
@@ -27,7 +28,6 @@ from export.publishing.layout import (
     resolve_number,
     tower_directory,
 )
-from export.publishing.publication import Publication
 from export.towers.identity import copy_under
 from export.towers.local import LocalTower
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from export.answers import TowerAnswer
 from export.catalogues import Catalogues
-from export.publishing.layout import read_tower, resolve_number, tower_directory
+from export.store.layout import read_tower, resolve_number, tower_directory
 from export.towers.local import LocalTower
 
 _AFTER_FAILURE = 30.0

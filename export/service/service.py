@@ -10,14 +10,14 @@ import numpy as np
 from export.answers import Influence, Recommendation, TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
-from export.errors import TowerError
-from export.publishing.layout import TOWER_EXTRA, resolve_number, tower_directory
 from export.retriever import Retriever
 from export.service.logs import LOGGER
 from export.service.metrics import Metrics
 from export.service.newest_tower import Follower, IndexAhead, NewestTower
 from export.service.options import Options
 from export.service.work_queue import WorkQueue
+from export.store.bundle_errors import TowerError
+from export.store.layout import TOWER_EXTRA, resolve_number, tower_directory
 from export.towers.remote import RemoteTower
 from export.towers.requests import read_warm_up
 from export.user_tower import WARM_UP

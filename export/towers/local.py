@@ -11,11 +11,11 @@ import numpy as np
 from export.answers import TowerAnswer
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
-from export.errors import BundleError
-from export.publishing.layout import TOWER_VOCABULARY, read_tower, resolve_number, tower_directory
-from export.runtime import tf
 from export.store import checksums
+from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
+from export.store.layout import TOWER_VOCABULARY, read_tower, resolve_number, tower_directory
+from export.store.runtime import tf
 from export.towers.identity import read_graph
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from export.answers import TowerAnswer
-from export.errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
-from export.publishing.layout import MODEL_NAME
-from export.runtime import tf
+from export.store.bundle_errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
+from export.store.layout import MODEL_NAME
+from export.store.runtime import tf
 
 # Histories in one request. With batching a server refuses a request of more than its `max_batch_size`, which
 # is this number in `export/serving/batching.config`.

@@ -57,7 +57,7 @@ def answers(bundle):
 
 
 def outcome(bundle, right):
-    from export.errors import BundleError
+    from export.store.bundle_errors import BundleError
 
     try:
         found = answers(bundle)

@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 
 from export import catalogue, retriever
-from export.errors import BundleError, MissingVersionError, TowerError, TowerTimeoutError
 from export.index.options import IndexOptions
 from export.item_index import ItemIndex
 from export.publishing.publication import Model
 from export.publishing.publish import publish
 from export.retriever import Retriever
+from export.store.bundle_errors import BundleError, MissingVersionError, TowerError, TowerTimeoutError
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 60, 6, 4

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.errors import TowerBusyError, TowerError, TowerTimeoutError
+from export.store.bundle_errors import TowerBusyError, TowerError, TowerTimeoutError
 from export.towers import remote
 from export.towers.remote import RemoteTower
 from export.user_tower import export_user_tower

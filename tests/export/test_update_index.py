@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from export.errors import BundleError
 from export.index.update_files import read_deletes, read_upserts
+from export.store.bundle_errors import BundleError
 from tests.export import toy
 from tests.pipelines import scripts
 

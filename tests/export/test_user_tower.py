@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from causerec_tf.recipes import user_tower
 from causerec_tf.settings import PRECISIONS, TOWERS, Settings
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 from export.user_tower import export_user_tower
 from tests.export import toy
 

@@ -7,7 +7,7 @@ import pytest
 
 from export.answers import Recommendation
 from export.batch.diversity import diversified, diversify, read_categories
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 
 
 def twin(items, scores, categories, k, weight):

@@ -8,7 +8,7 @@ from export.answers import Recommendation
 from export.batch import histories
 from export.batch.histories import Columns, expand, read_histories
 from export.batch.recommendation_files import RecommendationWriter
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 
 ROWS = [("u1", ["a", "é", "3"]), ("2", []), ("u3", ["x"])]
 JSON_LINES = (

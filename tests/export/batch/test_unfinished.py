@@ -12,7 +12,7 @@ import pytest
 from export.answers import Recommendation
 from export.batch.recommendation_files import RecommendationWriter
 from export.batch.unfinished import unfinished_beside
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 
 ROOT = Path(__file__).parents[3]
 ANSWER = Recommendation(["a"], [1.5], 0, False, "v")

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.errors import BundleError
 from export.index import building, updates
 from export.index.options import IndexOptions
 from export.index.updates import Update, update_index
 from export.item_index import ItemIndex, read_ids
 from export.publishing.current import CurrentCatalogue, current_catalogue
-from export.publishing.layout import read_tower, resolve_number, tower_directory
 from export.publishing.publication import Model
 from export.publishing.publish import publish, roll_back
 from export.retriever import Retriever
+from export.store.bundle_errors import BundleError
+from export.store.layout import read_tower, resolve_number, tower_directory
 from tests.export import toy
 
 ROOT = Path(__file__).parents[3]

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.errors import BundleError
 from export.index.description import read_description
 from export.index.updates import Update, update_index
 from export.item_index import ItemIndex
-from export.publishing.layout import read_tower
 from export.publishing.publish import roll_back
 from export.retriever import Retriever
-from export.runtime import tf
 from export.service.options import Options
 from export.service.service import Service
+from export.store.bundle_errors import BundleError
+from export.store.layout import read_tower
+from export.store.runtime import tf
 from export.towers.requests import read_warm_up
 from tests.export import toy
 from tests.export.publishing.test_publish import put

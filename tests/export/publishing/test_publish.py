@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.errors import BundleError
 from export.index.options import IndexOptions
 from export.publishing import publish as publishing
-from export.publishing.housekeeping import locked
 from export.publishing.publication import Model
 from export.publishing.publish import publish, roll_back
 from export.retriever import Retriever
+from export.store.bundle_errors import BundleError
+from export.store.housekeeping import locked
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 30, 6, 4

@@ -19,13 +19,13 @@ from fastapi.testclient import TestClient
 
 from export.catalogue import Catalogue
 from export.catalogues import Catalogues
-from export.errors import BundleError, TowerError
 from export.index.updates import Update, update_index
 from export.retriever import Retriever
 from export.service import service as service_module
 from export.service.app import create_app
 from export.service.options import Options
 from export.service.service import Question, Service
+from export.store.bundle_errors import BundleError, TowerError
 from export.towers.local import LocalTower
 from tests.export.model_server import ModelServer, over_grpc
 from tests.export.service.shop import IDS, MAX_HISTORY, NUM_ITEMS

@@ -15,8 +15,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from export.errors import BundleError
 from export.store import checksums
+from export.store.bundle_errors import BundleError
 from export.store.descriptions import read_description, record, text, whole
 
 TOWERS = "user_tower"
