@@ -16,7 +16,7 @@ from benchmarks.http_load import load
 from benchmarks.open_load import Found, ask
 from benchmarks.report import Measure, Result
 from benchmarks.serving import publish_generated, serving
-from export.item_index import read_ids
+from export.index.labels import read_ids
 from export.retriever import Retriever
 from export.store.layout import index_directory
 

@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 
 from causerec_tf.errors import InputError
-from export.index.options import MEMORIES, METHODS, IndexOptions
+from export.index.index_options import MEMORIES, METHODS, IndexOptions
 from export.store.bundle_errors import BundleError
 from export.store.housekeeping import VERSIONS_KEPT
 from export.store.layout import MOST_WARM_UP_HISTORIES, check_place, resolve_number, written_in

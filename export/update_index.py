@@ -35,7 +35,7 @@ def main() -> None:
 
     upserts = read_upserts(Path(FLAGS.upsert)) if FLAGS.upsert else None
     deletes = read_deletes(Path(FLAGS.delete)) if FLAGS.delete else []
-    from export.index.updates import Update, update_index  # loads TensorFlow: the files first
+    from export.publishing.updates import Update, update_index  # loads TensorFlow: the files first
 
     changes = {"delete_ids": deletes, "rebuild": FLAGS.rebuild}
     if upserts is not None:

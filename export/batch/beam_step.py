@@ -45,7 +45,7 @@ _SCHEMA = pa.schema(
 
 
 class Recommend(beam.PTransform):
-    """Pairs (user id, item ids, oldest first) -> pairs (user id, `export.answers.Recommendation`).
+    """Pairs (user id, item ids, oldest first) -> pairs (user id, `export.towers.answers.Recommendation`).
 
     The bundle's newest version when the pipeline is made answers throughout: keep it (`--keep` of
     `export/bundle.py`) until the pipeline has ended. A worker process loads it once.

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from export.index.options import MEMORIES, METHODS, IndexOptions
+from export.index.index_options import MEMORIES, METHODS, IndexOptions
+from export.index.item_index import ItemIndex
 from export.index.recall import kth_best_scores, recall_at_k
-from export.item_index import ItemIndex
 from export.store.bundle_errors import BundleError
 from export.store.runtime import scann
 

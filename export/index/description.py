@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from export.index.options import MEMORIES, METHODS
+from export.index.index_options import MEMORIES, METHODS
 from export.store import checksums, descriptions
 from export.store.bundle_errors import BundleError
 from export.store.descriptions import list_of, mapping, number, one_of, or_null, record, text, whole

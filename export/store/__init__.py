@@ -1,1 +1,1 @@
-"""The ground floor: how a bundle lies on disk, who may write it, and what is checked before anything is read."""
+"""The ground floor: how a bundle lies on disk, who may write it, how it is checked."""

@@ -25,6 +25,7 @@ INDEXES = "item_index"
 MODEL_NAME = TOWERS
 # TensorFlow Serving reads its warm-up file from here and ignores what else lies in it.
 TOWER_EXTRA = "assets.extra"
+TOWER_WARM_UP = f"{TOWER_EXTRA}/tf_serving_warmup_requests"
 TOWER_DESCRIPTION = "tower.json"
 TOWER_VOCABULARY = "assets/item_ids.txt"
 # TensorFlow Serving loads no tower whose warm-up file has more than 1,000 requests; a history makes three,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import catalogue, retriever
-from export.index.options import IndexOptions
-from export.item_index import ItemIndex
+from export import retriever
+from export.index import catalogue
+from export.index.index_options import IndexOptions
+from export.index.item_index import ItemIndex
 from export.publishing.publication import Model
 from export.publishing.publish import publish
 from export.retriever import Retriever

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from export.index.description import read_description
-from export.index.updates import Update, update_index
-from export.item_index import ItemIndex
+from export.index.item_index import ItemIndex
 from export.publishing.publish import roll_back
+from export.publishing.updates import Update, update_index
 from export.retriever import Retriever
 from export.service.options import Options
 from export.service.service import Service
@@ -25,7 +25,7 @@ from tests.export import toy
 from tests.export.publishing.test_publish import put
 
 LOADS_TOWER = "export.towers.local.tf.saved_model.load"
-LOADS_INDEX = "export.item_index.scann.scann_pybind.ScannNumpy"
+LOADS_INDEX = "export.index.item_index.scann.scann_pybind.ScannNumpy"
 TOWER, INDEX = "user_tower/1/assets.extra/tower.json", "item_index/{}/index.json"
 ABSENT = object()
 

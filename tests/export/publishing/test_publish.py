@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.index.options import IndexOptions
+from export.index.index_options import IndexOptions
 from export.publishing import publish as publishing
 from export.publishing.publication import Model
 from export.publishing.publish import publish, roll_back

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.index import building, updates
-from export.index.options import IndexOptions
-from export.index.updates import Update, update_index
-from export.item_index import ItemIndex, read_ids
+from export.index import building
+from export.index.index_options import IndexOptions
+from export.index.item_index import ItemIndex
+from export.index.labels import read_ids
+from export.publishing import updates
 from export.publishing.current import CurrentCatalogue, current_catalogue
 from export.publishing.publication import Model
 from export.publishing.publish import publish, roll_back
+from export.publishing.updates import Update, update_index
 from export.retriever import Retriever
 from export.store.bundle_errors import BundleError
 from export.store.layout import read_tower, resolve_number, tower_directory
@@ -350,7 +352,7 @@ def test_killed_before_a_rename_the_last_good_version_serves_on(exact_bundle, ki
     script = f"""
         import os
         from pathlib import Path
-        from export.index import updates
+        from export.publishing import updates
 
         def killed(made, place, commit=updates.commit):
             if place.parent.name == {killed_in!r}:
