@@ -76,7 +76,7 @@ def measure(
             say(f"building a bundle of {scale.items:,} items")
             bundle = Path(place) / "bundle"
             publish_generated(bundle, scale.items, scale.dimension, scale.max_history)
-        retriever = Retriever.load(bundle)
+        retriever = Retriever.open(bundle)
         histories = histories or _random_histories(bundle, retriever, scale)
         bodies = [{"history": history, "k": K} for history in histories]
         answers = retriever.recommend(histories, K)

@@ -45,7 +45,7 @@ class Retriever:
         self._latest = catalogues.get(_versions(tower([[]]))[0])
 
     @classmethod
-    def load(
+    def open(
         cls, bundle: Path | str, *, version: int | None = None, tower: Tower | None = None
     ) -> "Retriever":
         """Opens a bundle, wherever it lies.

@@ -152,7 +152,7 @@ def _to_file(paths: list[Path], output: Path, settings: Settings, categories: di
     from export.towers.remote import RemoteTower
 
     tower = RemoteTower(FLAGS.tower_address) if FLAGS.tower_address else None
-    retriever = Retriever.load(FLAGS.bundle, tower=tower)
+    retriever = Retriever.open(FLAGS.bundle, tower=tower)
     _check_categories(categories, Path(FLAGS.bundle), retriever.version)
     answering = Answering(retriever, settings)
     shown: list[str] = []

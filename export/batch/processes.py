@@ -167,7 +167,7 @@ class _Work:
         from export.retriever import Retriever
 
         self._job, self._on_step = job, on_step
-        self._answering = Answering(Retriever.load(job.bundle), settings)
+        self._answering = Answering(Retriever.open(job.bundle), settings)
         assert self._answering.retriever.version == job.version
 
     def answer(self, shard: Shard) -> Tally:

@@ -31,6 +31,7 @@ TOWER_VOCABULARY = "assets/item_ids.txt"
 # TensorFlow Serving loads no tower whose warm-up file has more than 1,000 requests; a history makes three,
 # one for each signature.
 MOST_WARM_UP_HISTORIES = 1_000 // 3
+WARM_UP_HISTORIES = 20  # unless the caller says otherwise
 FINGERPRINT = text(64, lambda value: value.isalnum() and value.isascii(), "letters and digits")
 _POSITIVE = whole(1, (1 << 31) - 1)
 _TOWER = record(

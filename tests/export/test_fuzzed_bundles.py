@@ -50,7 +50,7 @@ def bundles(tmp_path_factory):
 def answers(bundle):
     from export.retriever import Retriever
 
-    retriever = Retriever.load(bundle)
+    retriever = Retriever.open(bundle)
     found = retriever.recommend(HISTORIES, 5)
     influences = retriever.explain(HISTORIES[2], 5)
     return found, influences, [retriever.name_of(item) for item in found[0].items]

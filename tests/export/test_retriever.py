@@ -53,7 +53,7 @@ def both(request, tmp_path_factory):
     names = [f"Name of {item}" for item in IDS]
     model = Model(TABLE, tower, TABLE[1:], IDS, MAX_HISTORY, names)
     publish(bundle, model, queries=queries, warm_up_histories=[], options=IndexOptions(method="exact"))
-    return Retriever.load(bundle), Twin(tower)
+    return Retriever.open(bundle), Twin(tower)
 
 
 HISTORIES = [

@@ -142,27 +142,27 @@ def test_added_replaced_and_withdrawn_items_answer_as_a_dictionary_does(bundle):
 
 
 def test_the_version_before_answers_as_before_and_comes_back(exact_bundle):
-    before = Retriever.load(exact_bundle)
+    before = Retriever.open(exact_bundle)
     histories = [[IDS[3], IDS[50]], [IDS[9]], []]
     wanted = before.recommend(histories, 10)
     gone = wanted[0].items[0]
     update_index(exact_bundle, Update(delete_ids=[gone]))
-    after = Retriever.load(exact_bundle)
+    after = Retriever.open(exact_bundle)
     assert after.version != before.version
     assert gone not in after.recommend(histories, 10)[0].items
-    assert Retriever.load(exact_bundle, version=1).recommend(histories, 10) == wanted
+    assert Retriever.open(exact_bundle, version=1).recommend(histories, 10) == wanted
     back = roll_back(exact_bundle)
     assert (back.number, back.fingerprint) == (3, before.version)
-    assert Retriever.load(exact_bundle).recommend(histories, 10) == wanted
+    assert Retriever.open(exact_bundle).recommend(histories, 10) == wanted
 
 
 def test_a_new_item_is_recommended_and_is_unknown_in_histories(exact_bundle):
     history = [IDS[3], IDS[50], IDS[7]]
-    before = Retriever.load(exact_bundle)
+    before = Retriever.open(exact_bundle)
     vector = before._tower([history]).user_vectors[0]
     vectors = np.stack([vector, TABLE[10]])
     update_index(exact_bundle, Update(["fresh", IDS[9]], vectors, upsert_names=["F", "N"]))
-    after = Retriever.load(exact_bundle)
+    after = Retriever.open(exact_bundle)
     assert after.num_items == NUM_ITEMS + 1
     assert after.recommend([history], 600)[0].items.count("fresh") == 1
     with_new, without = after.recommend([[*history, "fresh"]], 10)[0], before.recommend([history], 10)[0]
@@ -196,14 +196,14 @@ def test_a_name_is_changed_only_where_one_was_given(exact_bundle):
     ids = [IDS[9], "fresh", IDS[3]]
     for number, names in enumerate((["N", None, ""], [None, "F", None], None)):
         update_index(exact_bundle, Update(ids, NEW[:3] + number, upsert_names=names))
-    after = Retriever.load(exact_bundle)
+    after = Retriever.open(exact_bundle)
     assert [after.name_of(item) for item in (IDS[9], "fresh", IDS[3])] == ["N", "F", IDS[3]]
 
 
 def test_a_withdrawn_item_still_counts_in_histories_and_never_as_a_fallback(exact_bundle):
-    before = Retriever.load(exact_bundle)
+    before = Retriever.open(exact_bundle)
     update_index(exact_bundle, Update(delete_ids=[IDS[0], IDS[3]]))
-    after = Retriever.load(exact_bundle)
+    after = Retriever.open(exact_bundle)
     known = after.recommend([[IDS[3], IDS[50]]], 20)[0]
     wanted = [i for i in before.recommend([[IDS[3], IDS[50]]], 22)[0].items if i not in (IDS[0], IDS[3])]
     assert (known.num_unknown, known.items) == (0, wanted[:20])
