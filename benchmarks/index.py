@@ -18,11 +18,11 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import pictures, rounds
 from benchmarks.report import Result
-from export.errors import BundleError
 from export.index.building import build_index
-from export.index.options import IndexOptions
+from export.index.index_options import IndexOptions
+from export.index.item_index import ItemIndex
 from export.index.recall import kth_best_scores, recall_at_k
-from export.item_index import ItemIndex
+from export.store.bundle_errors import BundleError
 
 PEERS = {"faiss": "faiss-cpu", "hnswlib": "hnswlib"}
 

@@ -16,9 +16,9 @@ from benchmarks.http_load import load
 from benchmarks.open_load import Found, ask
 from benchmarks.report import Measure, Result
 from benchmarks.serving import publish_generated, serving
-from export.item_index import read_ids
-from export.publishing.layout import index_directory
+from export.index.labels import read_ids
 from export.retriever import Retriever
+from export.store.layout import index_directory
 
 K = 20
 _HISTORIES = 500
@@ -76,7 +76,7 @@ def measure(
             say(f"building a bundle of {scale.items:,} items")
             bundle = Path(place) / "bundle"
             publish_generated(bundle, scale.items, scale.dimension, scale.max_history)
-        retriever = Retriever.load(bundle)
+        retriever = Retriever.open(bundle)
         histories = histories or _random_histories(bundle, retriever, scale)
         bodies = [{"history": history, "k": K} for history in histories]
         answers = retriever.recommend(histories, K)

@@ -72,7 +72,7 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
         bundle = place / "bundle"
         say(f"building a bundle of {scale.items:,} items")
         publish_generated(bundle, scale.items, scale.dimension, scale.max_history)
-        retriever = Retriever.load(bundle)
+        retriever = Retriever.open(bundle)
         together = services.enter_context(serving(bundle, place))
         alone = services.enter_context(serving(bundle, place, "--max_together=1"))
         small = services.enter_context(

@@ -12,10 +12,16 @@ from typing import Any
 from absl import flags
 
 from causerec_tf.errors import InputError
-from export.errors import BundleError
-from export.index.options import MEMORIES, METHODS, IndexOptions
-from export.publishing.housekeeping import VERSIONS_KEPT
-from export.publishing.layout import MOST_WARM_UP_HISTORIES, check_place, resolve_number, written_in
+from export.index.index_options import MEMORIES, METHODS, IndexOptions
+from export.store.bundle_errors import BundleError
+from export.store.housekeeping import VERSIONS_KEPT
+from export.store.layout import (
+    MOST_WARM_UP_HISTORIES,
+    WARM_UP_HISTORIES,
+    check_place,
+    resolve_number,
+    written_in,
+)
 from pipelines.command_line import command, outputs
 
 FLAGS = flags.FLAGS
@@ -43,7 +49,7 @@ flags.DEFINE_enum(
 flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions to keep, including the new one.")
 flags.DEFINE_integer(
     "warm_up_requests",
-    20,
+    WARM_UP_HISTORIES,
     "How many real histories a model server replays when it starts.",
     lower_bound=0,
     upper_bound=MOST_WARM_UP_HISTORIES,
@@ -79,40 +85,15 @@ def main() -> None:
 
 
 def _publish_run(bundle: Path) -> Any:
-    from causerec_tf import evaluation
-    from causerec_tf.data.holdout import evaluation_users
     from causerec_tf.runs import load_trained
-    from export.publishing import publish
-    from export.publishing.publication import Model
+    from export.publishing.publish_run import publish_run
 
     trained = load_trained(FLAGS.run, FLAGS.dataset)
     if not trained.is_finished:
         print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")
-    max_history = trained.settings.max_history
-    item_ids, item_names = trained.dataset.item_ids(), trained.dataset.item_names()
-    _note_catalogue(bundle, item_ids)
-    model = Model(
-        item_embeddings=trained.model.item_embeddings(),
-        user_tower=trained.model.user_tower,
-        item_vectors=trained.model.item_vectors(),
-        item_ids=item_ids,
-        max_history=max_history,
-        item_names=item_names if item_names != item_ids else None,
-        similarity=trained.settings.similarity,
-    )
-    users = evaluation_users(trained.dataset.read("validation"), max_history)
-    return publish.publish(
-        bundle,
-        model,
-        # What the index is tuned and measured on.
-        queries=evaluation.user_vectors(trained.model, users.history),
-        warm_up_histories=[row[row > 0].tolist() for row in users.history[: FLAGS.warm_up_requests]],
-        options=IndexOptions(
-            target_recall=FLAGS.target_recall, method=FLAGS.index_method, memory=FLAGS.index_memory
-        ),
-        keep=FLAGS.keep,
-        dry_run=FLAGS.dry_run,
-    )
+    _note_catalogue(bundle, trained.dataset.item_ids())
+    names = ("target_recall", "index_method", "index_memory", "keep", "warm_up_requests", "dry_run")
+    return publish_run(trained, bundle, **{name: getattr(FLAGS, name) for name in names})
 
 
 def _note_catalogue(bundle: Path, item_ids: Sequence[str]) -> None:

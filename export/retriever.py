@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from export.answers import Influence, Recommendation, Tower, TowerAnswer
-from export.catalogue import Catalogue
-from export.catalogues import Catalogues
-from export.errors import BundleError, TowerError, TowerTimeoutError
+from export.index.catalogue import Catalogue
+from export.index.catalogue_cache import CatalogueCache
+from export.store.bundle_errors import BundleError, TowerError, TowerTimeoutError
+from export.towers.answers import Influence, Recommendation, Tower, TowerAnswer
 from export.towers.local import LocalTower
 
 ItemId = str | int | np.integer
@@ -29,7 +29,7 @@ class Retriever:
     so it is right also while an old and a new tower answer by turns.
     """
 
-    def __init__(self, tower: Tower, catalogues: Catalogues):
+    def __init__(self, tower: Tower, catalogues: CatalogueCache):
         """Composes the parts, and asks the tower for its version.
 
         Args:
@@ -45,7 +45,7 @@ class Retriever:
         self._latest = catalogues.get(_versions(tower([[]]))[0])
 
     @classmethod
-    def load(
+    def open(
         cls, bundle: Path | str, *, version: int | None = None, tower: Tower | None = None
     ) -> "Retriever":
         """Opens a bundle, wherever it lies.
@@ -62,7 +62,7 @@ class Retriever:
         """
         if tower is not None and version is not None:
             raise BundleError("Give the number of the bundle's own tower, or another tower: not both.")
-        catalogues = Catalogues(bundle)
+        catalogues = CatalogueCache(bundle)
         return cls(tower or LocalTower.load(Path(bundle), version, catalogues), catalogues)
 
     @property

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from export.errors import BundleError
 from export.service.options import Options
+from export.store.bundle_errors import BundleError
 from pipelines.command_line import command
 
 if TYPE_CHECKING:

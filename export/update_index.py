@@ -8,9 +8,9 @@ from pathlib import Path
 
 from absl import flags
 
-from export.errors import BundleError
-from export.publishing.housekeeping import VERSIONS_KEPT
-from export.publishing.layout import resolve_number, written_in
+from export.store.bundle_errors import BundleError
+from export.store.housekeeping import VERSIONS_KEPT
+from export.store.layout import resolve_number, written_in
 from pipelines.command_line import command, outputs
 
 FLAGS = flags.FLAGS
@@ -35,7 +35,7 @@ def main() -> None:
 
     upserts = read_upserts(Path(FLAGS.upsert)) if FLAGS.upsert else None
     deletes = read_deletes(Path(FLAGS.delete)) if FLAGS.delete else []
-    from export.index.updates import Update, update_index  # loads TensorFlow: the files first
+    from export.publishing.updates import Update, update_index  # loads TensorFlow: the files first
 
     changes = {"delete_ids": deletes, "rebuild": FLAGS.rebuild}
     if upserts is not None:

@@ -81,8 +81,8 @@ def _write_histories() -> None:
 
 
 def _print_summary(seconds: float) -> None:
-    from export.item_index import ItemIndex
-    from export.publishing.layout import index_directory, read_tower, resolve_number, tower_directory
+    from export.index.item_index import ItemIndex
+    from export.store.layout import index_directory, read_tower, resolve_number, tower_directory
 
     kept = json.loads((_ROOT / _RUN / "metrics.json").read_text(encoding="utf-8"))
     served = json.loads((_ROOT / _SERVED).read_text(encoding="utf-8"))

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from absl import flags
 
-from export.answers import Recommendation
 from export.batch.diversity import read_categories
 from export.batch.histories import Columns, HistoryRow, expand
 from export.batch.processes import Step, answer_shards, cores
@@ -22,14 +21,16 @@ from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
-from export.errors import BundleError
-from export.publishing.layout import (
+from export.index.labels import read_ids
+from export.store.bundle_errors import BundleError
+from export.store.layout import (
     check_name,
     index_directory,
     read_tower,
     resolve_number,
     tower_directory,
 )
+from export.towers.answers import Recommendation
 from pipelines.command_line import beam_flags, command, item_tables, outputs
 from pipelines.command_line.retrieval_progress import Progress
 
@@ -131,8 +132,6 @@ def _check_categories(categories: dict[str, str] | None, bundle: Path, version: 
     """Says how many items of a version have a category, if there are categories."""
     if categories is None:
         return
-    from export.item_index import read_ids  # loads TensorFlow
-
     item_ids = read_ids(index_directory(bundle, version))
     flag = f"--item_categories={FLAGS.item_categories}"
     print(item_tables.coverage(flag, "category", categories, item_ids, BundleError))
@@ -151,7 +150,7 @@ def _to_file(paths: list[Path], output: Path, settings: Settings, categories: di
     from export.towers.remote import RemoteTower
 
     tower = RemoteTower(FLAGS.tower_address) if FLAGS.tower_address else None
-    retriever = Retriever.load(FLAGS.bundle, tower=tower)
+    retriever = Retriever.open(FLAGS.bundle, tower=tower)
     _check_categories(categories, Path(FLAGS.bundle), retriever.version)
     answering = Answering(retriever, settings)
     shown: list[str] = []

@@ -50,7 +50,7 @@ INDEPENDENT = ("data", "towers", "counterfactual", "losses", "metrics", "retriev
 SHARED = ("errors", "files")
 # Each asks one question of a trained model; what they share is in evaluation, metrics and comparison.
 STUDIES = ("robustness", "planted_noise", "indispensable", "case_studies")
-SERVING = ("retriever", "item_index", "towers.remote", "service.app")
+SERVING = ("retriever", "index.item_index", "towers.remote", "service.app")
 
 
 def module_of(path):

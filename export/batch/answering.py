@@ -4,12 +4,12 @@ import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from export.answers import Recommendation
 from export.batch.diversity import diversify, read_categories
 from export.batch.histories import HistoryRow, read_histories
 from export.batch.recommendation_files import RecommendationWriter
 from export.batch.settings import Settings, Tally
 from export.retriever import Retriever
+from export.towers.answers import Recommendation
 
 BATCH = 2048
 _CANDIDATES_FOR_DIVERSITY = 5  # times k, so that there is something to choose from

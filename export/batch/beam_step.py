@@ -25,8 +25,8 @@ from apache_beam.utils.shared import Shared
 from export.batch.histories import read_histories
 from export.batch.recommendation_files import FIELDS, json_line
 from export.batch.settings import BAD_ROWS_TOLD, Settings, Tally
-from export.errors import BundleError
-from export.publishing.layout import read_tower, resolve_number, tower_directory
+from export.store.bundle_errors import BundleError
+from export.store.layout import read_tower, resolve_number, tower_directory
 
 # Beam's own runner in Python. What is called DirectRunner tries to download another one first.
 _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
@@ -45,7 +45,7 @@ _SCHEMA = pa.schema(
 
 
 class Recommend(beam.PTransform):
-    """Pairs (user id, item ids, oldest first) -> pairs (user id, `export.answers.Recommendation`).
+    """Pairs (user id, item ids, oldest first) -> pairs (user id, `export.towers.answers.Recommendation`).
 
     The bundle's newest version when the pipeline is made answers throughout: keep it (`--keep` of
     `export/bundle.py`) until the pipeline has ended. A worker process loads it once.
@@ -91,7 +91,7 @@ class _Answer(beam.DoFn):
         from export.batch.answering import Answering  # loads TensorFlow: in the workers alone
         from export.retriever import Retriever
 
-        retriever = Retriever.load(self._bundle, version=self._number)
+        retriever = Retriever.open(self._bundle, version=self._number)
         if retriever.version != self._version:
             raise BundleError(
                 f"Version {self._number} of {self._bundle} is {retriever.version} on this worker, and"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from export.answers import Recommendation
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
+from export.towers.answers import Recommendation
 
 
 def read_categories(path: Path) -> dict[str, str]:

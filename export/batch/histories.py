@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 
 _TEXT = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": ",", ".tsv": "\t"}
 _PARQUET_ROWS = 8192

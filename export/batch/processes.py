@@ -17,8 +17,8 @@ from multiprocessing.context import SpawnProcess
 
 from export.batch.settings import Settings, Tally
 from export.batch.shards import Job, Shard
-from export.disk import full_disk
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
+from export.store.disk import full_disk
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _run(connection: Connection, job: Job, settings: Settings, threads: int) -> 
     # Nobody is there to be told when the pipe has ended.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            from export.runtime import tf
+            from export.store.runtime import tf
 
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -167,7 +167,7 @@ class _Work:
         from export.retriever import Retriever
 
         self._job, self._on_step = job, on_step
-        self._answering = Answering(Retriever.load(job.bundle), settings)
+        self._answering = Answering(Retriever.open(job.bundle), settings)
         assert self._answering.retriever.version == job.version
 
     def answer(self, shard: Shard) -> Tally:

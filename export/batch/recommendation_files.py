@@ -10,11 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from export.answers import Recommendation
 from export.batch.unfinished import unfinished_beside
-from export.disk import full_disk_named
-from export.errors import BundleError
-from export.publishing.layout import to_disk
+from export.store.bundle_errors import BundleError
+from export.store.disk import full_disk_named
+from export.store.layout import to_disk
+from export.towers.answers import Recommendation
 
 _SCHEMA: dict[str, Any] = {
     "user_id": pl.String,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from export.answers import Recommendation
 from export.batch.histories import Columns
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
+from export.towers.answers import Recommendation
 
 BAD_ROWS_TOLD = 5  # of a whole job
 

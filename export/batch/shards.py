@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from export.batch.histories import stem
-from export.disk import full_disk_named
-from export.errors import BundleError
-from export.publishing.housekeeping import only_one, remove_locked
-from export.publishing.layout import (
+from export.store.bundle_errors import BundleError
+from export.store.disk import full_disk_named
+from export.store.housekeeping import only_one, remove_locked
+from export.store.layout import (
     check_name,
     index_directory,
     link_or_copy,

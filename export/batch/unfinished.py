@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from export.disk import full_disk_named
-from export.publishing.housekeeping import only_one, remove_locked
+from export.store.disk import full_disk_named
+from export.store.housekeeping import only_one, remove_locked
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from export.errors import BundleError
-from export.index.options import MEMORIES, METHODS, IndexOptions
+from export.index.index_options import MEMORIES, METHODS, IndexOptions
+from export.index.item_index import ItemIndex
 from export.index.recall import kth_best_scores, recall_at_k
-from export.item_index import ItemIndex
-from export.runtime import scann
+from export.store.bundle_errors import BundleError
+from export.store.runtime import scann
 
 # Up to here exhaustive search takes an eighth of a millisecond a query (64 dimensions, one thread):
 # a tree would save a third of a request's other costs at best, and would not be exact.

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
 
 CHANGES = "changes.npz"
@@ -31,7 +31,7 @@ Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Changes:
+class IndexChanges:
     """The difference between what ScaNN holds and the catalogue.
 
     Attributes:
@@ -49,7 +49,7 @@ class Changes:
     withdrawn_rows: np.ndarray
 
     @classmethod
-    def none(cls, num_items: int, dimension: int) -> "Changes":
+    def none(cls, num_items: int, dimension: int) -> "IndexChanges":
         """The state of an index that was just built: slot s is row s."""
         nothing = np.zeros(0, np.int64)
         return cls(num_items, np.arange(num_items), nothing, np.zeros((0, dimension), np.float32), nothing)
@@ -146,7 +146,7 @@ class Changes:
         )
 
     @classmethod
-    def load(cls, path: Path) -> "Changes":
+    def load(cls, path: Path) -> "IndexChanges":
         """Reads what `save` wrote; raises BundleError when it cannot be read, or cannot be."""
         names = ("row_of_slot", "added_rows", "added_vectors", "withdrawn_rows")
         with loading(path), np.load(path, allow_pickle=False) as arrays:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from export.errors import BundleError
-from export.index.options import MEMORIES, METHODS
-from export.publishing.layout import FINGERPRINT
+from export.index.index_options import MEMORIES, METHODS
 from export.store import checksums, descriptions
+from export.store.bundle_errors import BundleError
 from export.store.descriptions import list_of, mapping, number, one_of, or_null, record, text, whole
+from export.store.layout import FINGERPRINT
 
 DESCRIPTION = "index.json"
 MOST_DIMENSIONS = 1 << 16

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 
 
 class Upserts(NamedTuple):

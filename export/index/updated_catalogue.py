@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from export.errors import BundleError
-from export.index.changes import Changes
-from export.item_index import ItemIndex, read_labels, read_queries, read_vectors
-from export.user_tower import check_ids
+from export.index.changes import IndexChanges
+from export.index.item_index import ItemIndex, read_queries, read_vectors
+from export.index.labels import check_ids, read_labels
+from export.store.bundle_errors import BundleError
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class UpdatedCatalogue:
         """Reads an index; raises BundleError when it cannot be read."""
         self.index = ItemIndex.load(source)
         self.ids, self.names = read_labels(source, self.index.num_rows)
-        self.changes = self.index.changes or Changes.none(
+        self.changes = self.index.changes or IndexChanges.none(
             self.index.num_items, self.index.description["dimension"]
         )
         self.vectors = read_vectors(source, self.changes)
@@ -85,7 +85,7 @@ class UpdatedCatalogue:
         self.vectors = np.vstack([self.vectors, np.zeros((len(new), self.vectors.shape[1]), np.float32)])
         self.vectors[rows] = upserts
         added = np.setdiff1d(np.union1d(self.changes.added_rows, rows), deleted)
-        self.changes = Changes(
+        self.changes = IndexChanges(
             num_rows=len(self.ids),
             row_of_slot=self.changes.row_of_slot,
             added_rows=added,

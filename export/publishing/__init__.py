@@ -1,1 +1,1 @@
-"""How a version gets into a bundle, and out of it: layout, publication, removal."""
+"""How a version gets into a bundle, how its index is changed, and how the one before comes back."""

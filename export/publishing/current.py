@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.catalogue import Catalogue
-from export.errors import BundleError
-from export.publishing.layout import index_directory, read_tower, tower_directory, tower_numbers
+from export.index.catalogue import Catalogue
+from export.store.bundle_errors import BundleError
+from export.store.layout import index_directory, read_tower, tower_directory, tower_numbers
 
 
 @dataclass(frozen=True)

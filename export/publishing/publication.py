@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from export.index.options import IndexOptions
-from export.publishing.layout import tower_directory
-from export.runtime import tf
-from export.user_tower import TowerLayer
+from export.index.index_options import IndexOptions
+from export.store.layout import tower_directory
+from export.store.runtime import tf
+from export.towers.user_tower import TowerLayer
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from export.catalogue import Catalogue
-from export.catalogues import Catalogues
-from export.errors import BundleError
 from export.index.building import build_index, measuring_queries
+from export.index.catalogue import Catalogue
+from export.index.catalogue_cache import CatalogueCache
 from export.index.description import read_description
-from export.index.options import IndexOptions
+from export.index.index_options import IndexOptions
+from export.index.item_index import ItemIndex
 from export.index.recall_curve import PICTURE, draw_curve
-from export.item_index import ItemIndex
-from export.publishing.housekeeping import VERSIONS_KEPT, collect, locked, unnamed_indexes, version_of
-from export.publishing.layout import (
+from export.publishing.publication import Model, Publication, fingerprint_of
+from export.store import checksums
+from export.store.bundle_errors import BundleError
+from export.store.housekeeping import VERSIONS_KEPT, collect, locked, unnamed_indexes, version_of
+from export.store.layout import (
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
     beside,
@@ -35,10 +37,8 @@ from export.publishing.layout import (
     tower_directory,
     tower_numbers,
 )
-from export.publishing.publication import Model, Publication, fingerprint_of
-from export.store import checksums
 from export.towers.local import LocalTower
-from export.user_tower import export_user_tower
+from export.towers.user_tower import export_user_tower
 
 
 def publish(
@@ -119,7 +119,7 @@ def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
         directory = tower_directory(bundle, source)
         description = read_tower(directory)
         fingerprint = description["version"]
-        LocalTower.load(bundle, source, Catalogues(bundle))
+        LocalTower.load(bundle, source, CatalogueCache(bundle))
         index = read_description(index_directory(bundle, fingerprint))
         if not dry_run:
             made = beside(tower_directory(bundle, number), "copying")

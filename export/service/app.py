@@ -17,9 +17,7 @@ from pydantic import TypeAdapter, field_validator
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from export.answers import Recommendation
-from export.catalogue import Catalogue
-from export.errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
+from export.index.catalogue import Catalogue
 from export.service.body_limit import BodyLimit
 from export.service.headers import DOCS_POLICY, HEADERS, POLICY, page_policy
 from export.service.logs import LOGGER
@@ -40,6 +38,8 @@ from export.service.messages import (
 from export.service.observation import Observation
 from export.service.service import Explanation, Lookup, Question, Service
 from export.service.work_queue import DeadlineError, QueueFullError
+from export.store.bundle_errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
+from export.towers.answers import Recommendation
 
 _PAGE = Path(__file__).with_name("page.html")
 _FAILURES: dict[int | str, dict[str, Any]] = {

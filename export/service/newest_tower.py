@@ -4,21 +4,21 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from export.answers import TowerAnswer
-from export.catalogues import Catalogues
-from export.publishing.layout import read_tower, resolve_number, tower_directory
+from export.index.catalogue_cache import CatalogueCache
+from export.store.layout import read_tower, resolve_number, tower_directory
+from export.towers.answers import TowerAnswer
 from export.towers.local import LocalTower
 
 _AFTER_FAILURE = 30.0
 
 
 class NewestTower:
-    """A tower in this process; see `export.answers.Tower`.
+    """A tower in this process; see `export.towers.answers.Tower`.
 
     A call that has begun ends with the tower with which it began, and names that one's version.
     """
 
-    def __init__(self, bundle: Path, catalogues: Catalogues):
+    def __init__(self, bundle: Path, catalogues: CatalogueCache):
         """Loads the newest tower; raises BundleError when it cannot be used."""
         self._bundle, self._catalogues = bundle, catalogues
         self.number, self._tower = LocalTower.load_newest(bundle, catalogues)
@@ -42,7 +42,7 @@ class NewestTower:
 class IndexAhead:
     """For a tower elsewhere: opens the newest index before the first answer that names it arrives."""
 
-    def __init__(self, bundle: Path, catalogues: Catalogues):
+    def __init__(self, bundle: Path, catalogues: CatalogueCache):
         """Opens nothing yet."""
         self._bundle, self._catalogues = bundle, catalogues
         self.number: int | None = None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.publishing.layout import MODEL_NAME
+from export.store.layout import MODEL_NAME
 
 
 @dataclass(frozen=True)

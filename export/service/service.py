@@ -7,20 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.answers import Influence, Recommendation, TowerAnswer
-from export.catalogue import Catalogue
-from export.catalogues import Catalogues
-from export.errors import TowerError
-from export.publishing.layout import TOWER_EXTRA, resolve_number, tower_directory
+from export.index.catalogue import Catalogue
+from export.index.catalogue_cache import CatalogueCache
 from export.retriever import Retriever
 from export.service.logs import LOGGER
 from export.service.metrics import Metrics
 from export.service.newest_tower import Follower, IndexAhead, NewestTower
 from export.service.options import Options
 from export.service.work_queue import WorkQueue
+from export.store.bundle_errors import TowerError
+from export.store.layout import TOWER_WARM_UP, resolve_number, tower_directory
+from export.towers.answers import Influence, Recommendation, TowerAnswer
 from export.towers.remote import RemoteTower
 from export.towers.requests import read_warm_up
-from export.user_tower import WARM_UP
 
 _EXPLANATIONS_WAITING = 8
 _EXPLANATION_ATTEMPTS = 2
@@ -80,7 +79,7 @@ class Service:
         self.metrics = Metrics()
         self.examples: tuple[tuple[str, ...], ...] = ()  # histories of real users
         self._after_loading = after_loading
-        catalogues = Catalogues(options.bundle)
+        catalogues = CatalogueCache(options.bundle)
         self._tower: NewestTower | RemoteTower
         if options.tower_address is None:
             self._tower = newest = NewestTower(options.bundle, catalogues)
@@ -213,7 +212,7 @@ class Service:
         """Takes the examples from the newest tower's warm-up file, once for all who ask."""
         try:
             bundle = self.options.bundle
-            path = tower_directory(bundle, resolve_number(bundle, None)) / TOWER_EXTRA / WARM_UP
+            path = tower_directory(bundle, resolve_number(bundle, None)) / TOWER_WARM_UP
             histories = read_warm_up(path)[:_EXAMPLES] if path.is_file() else []
             self.examples = tuple(map(tuple, histories))
         except Exception as error:  # whatever it is, recommendations do without

@@ -1,1 +1,1 @@
-"""What lies in a bundle is checked before anything is done with it: files, descriptions, foreign formats."""
+"""The ground floor: how a bundle lies on disk, who may write it, how it is checked."""

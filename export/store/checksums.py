@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 
 CHECKSUMS = "SHA256SUMS"
 _MOST_BYTES = 1 << 20

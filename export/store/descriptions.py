@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from export.errors import BundleError
 from export.store import checksums
+from export.store.bundle_errors import BundleError
 
 _MOST_BYTES = 1 << 20
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 
 
 @contextmanager

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from export.errors import BundleError
-from export.publishing.layout import (
+from export.store import checksums
+from export.store.bundle_errors import BundleError
+from export.store.foreign import loading
+from export.store.layout import (
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
     TOWER_VOCABULARY,
     link_or_copy,
     read_tower,
 )
-from export.runtime import tf
-from export.store import checksums
-from export.store.foreign import loading
+from export.store.runtime import tf
 from export.towers.requests import tower_requests
 
 _GRAPH = "saved_model.pb"

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from export.answers import TowerAnswer
-from export.catalogue import Catalogue
-from export.catalogues import Catalogues
-from export.errors import BundleError
-from export.publishing.layout import TOWER_VOCABULARY, read_tower, resolve_number, tower_directory
-from export.runtime import tf
+from export.index.catalogue import Catalogue
+from export.index.catalogue_cache import CatalogueCache
 from export.store import checksums
+from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
+from export.store.layout import TOWER_VOCABULARY, read_tower, resolve_number, tower_directory
+from export.store.runtime import tf
+from export.towers.answers import TowerAnswer
 from export.towers.identity import read_graph
 
 
 class LocalTower:
-    """Answers histories with one published version; see `export.answers.Tower`."""
+    """Answers histories with one published version; see `export.towers.answers.Tower`."""
 
     def __init__(self, directory: Path, catalogue: Catalogue):
         """Loads a SavedModel, and encodes an item, which also spares the first request that wait.
@@ -74,7 +74,7 @@ class LocalTower:
             )
 
     @classmethod
-    def load(cls, bundle: Path, number: int | None, catalogues: Catalogues) -> "LocalTower":
+    def load(cls, bundle: Path, number: int | None, catalogues: CatalogueCache) -> "LocalTower":
         """Loads a published version, the latest when `number` is None; raises BundleError."""
         if number is None:
             return cls.load_newest(bundle, catalogues)[1]
@@ -82,7 +82,7 @@ class LocalTower:
         return cls(directory, catalogues.get(read_tower(directory)["version"]))
 
     @classmethod
-    def load_newest(cls, bundle: Path, catalogues: Catalogues) -> tuple[int, "LocalTower"]:
+    def load_newest(cls, bundle: Path, catalogues: CatalogueCache) -> tuple[int, "LocalTower"]:
         """Loads the latest version and gives its number, too; raises BundleError.
 
         Where versions come so fast that it is removed while it is loaded, the one that is the latest then.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from export.answers import TowerAnswer
-from export.errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
-from export.publishing.layout import MODEL_NAME
-from export.runtime import tf
+from export.store.bundle_errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
+from export.store.layout import MODEL_NAME
+from export.store.runtime import tf
+from export.towers.answers import TowerAnswer
 
 # Histories in one request. With batching a server refuses a request of more than its `max_batch_size`, which
 # is this number in `export/serving/batching.config`.
@@ -22,7 +22,7 @@ _MOST_BYTES = 64 * 2**20
 
 
 class RemoteTower:
-    """Answers histories with what a model server answers; see `export.answers.Tower`.
+    """Answers histories with what a model server answers; see `export.towers.answers.Tower`.
 
     The signature `examples` is asked. It takes ids and histories of any length, so the client needs
     to know neither the vocabulary nor `max_history` of the version that will answer.

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from export.errors import BundleError
-from export.publishing.layout import MODEL_NAME
-from export.runtime import tf
+from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
+from export.store.layout import MODEL_NAME
+from export.store.runtime import tf
 
 
 def tower_requests(

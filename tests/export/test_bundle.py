@@ -18,18 +18,19 @@ import causerec_tf, tensorflow as tf
 from tests.export import toy
 
 table, tower = toy.embeddings(40, 6), toy.MeanTower(6)
+tower.has_unit_length = True  # so it says; what follows from that is in the index
 items = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], np.int32)
 
 def load_trained(directory, dataset):
     assert (str(directory), dataset) == ("runs/toy", None)
     return types.SimpleNamespace(
         model=types.SimpleNamespace(
+            max_history=4,
             item_embeddings=lambda: table,
             item_vectors=lambda: table[1:],
             user_tower=tower,
             encode=lambda history: tower(tf.gather(table, history), history != 0),
         ),
-        settings=types.SimpleNamespace(max_history=4, similarity="cosine"),
         is_finished=True,
         dataset=types.SimpleNamespace(
             item_ids=lambda: toy.item_ids(40),

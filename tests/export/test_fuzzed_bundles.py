@@ -25,10 +25,10 @@ CASES_OF_A_WORKER = 250  # TensorFlow keeps something of each graph that it load
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
     """An exact index, a tree of rounded vectors, and an index that was updated."""
-    from export.index.options import IndexOptions
-    from export.index.updates import Update, update_index
+    from export.index.index_options import IndexOptions
     from export.publishing.publication import Model
     from export.publishing.publish import publish
+    from export.publishing.updates import Update, update_index
 
     table = toy.embeddings(NUM_ITEMS, DIMENSION)
     queries = np.random.default_rng(0).normal(size=(20, DIMENSION)).astype(np.float32)
@@ -50,14 +50,14 @@ def bundles(tmp_path_factory):
 def answers(bundle):
     from export.retriever import Retriever
 
-    retriever = Retriever.load(bundle)
+    retriever = Retriever.open(bundle)
     found = retriever.recommend(HISTORIES, 5)
     influences = retriever.explain(HISTORIES[2], 5)
     return found, influences, [retriever.name_of(item) for item in found[0].items]
 
 
 def outcome(bundle, right):
-    from export.errors import BundleError
+    from export.store.bundle_errors import BundleError
 
     try:
         found = answers(bundle)

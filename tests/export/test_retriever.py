@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import catalogue, retriever
-from export.errors import BundleError, MissingVersionError, TowerError, TowerTimeoutError
-from export.index.options import IndexOptions
-from export.item_index import ItemIndex
+from export import retriever
+from export.index import catalogue
+from export.index.index_options import IndexOptions
+from export.index.item_index import ItemIndex
 from export.publishing.publication import Model
 from export.publishing.publish import publish
 from export.retriever import Retriever
+from export.store.bundle_errors import BundleError, MissingVersionError, TowerError, TowerTimeoutError
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 60, 6, 4
@@ -52,7 +53,7 @@ def both(request, tmp_path_factory):
     names = [f"Name of {item}" for item in IDS]
     model = Model(TABLE, tower, TABLE[1:], IDS, MAX_HISTORY, names)
     publish(bundle, model, queries=queries, warm_up_histories=[], options=IndexOptions(method="exact"))
-    return Retriever.load(bundle), Twin(tower)
+    return Retriever.open(bundle), Twin(tower)
 
 
 HISTORIES = [

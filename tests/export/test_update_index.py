@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from export.errors import BundleError
 from export.index.update_files import read_deletes, read_upserts
+from export.store.bundle_errors import BundleError
 from tests.export import toy
 from tests.pipelines import scripts
 
@@ -50,7 +50,7 @@ def test_files_are_applied_and_what_was_measured_is_printed(bundle, tmp_path):
     assert "2 searched beside the index, 2 withdrawn" in done.stdout
     assert "rebuild advised: 13.3% of the items changed, more than 5%" in done.stdout
     assert f"updated: {bundle}/user_tower/2" in done.stdout
-    items = Retriever.load(bundle).recommend([["é", " x "]], 30)[0].items
+    items = Retriever.open(bundle).recommend([["é", " x "]], 30)[0].items
     assert {"n1", "7"} < set(items) and not {"é", "日本"} & set(items)
     # Spelt otherwise, an id is a new item's: the count tells.
     rows[0]["id"] = "N1"

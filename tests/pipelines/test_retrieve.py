@@ -366,7 +366,7 @@ def test_killed_again_and_again_it_leaves_whole_shards_no_process_and_ends_as_if
     assert len(rows) == len(histories) == 36_000
     assert rows["version"].n_unique() == 1
     sample = rows.sample(200, seed=0).to_dicts()
-    if rows["version"][0] == Retriever.load(bundle).version:
+    if rows["version"][0] == Retriever.open(bundle).version:
         assert all(row["items"] == expected(histories[row["user_id"]], 10) for row in sample)
     assert sorted(path.name for path in (tmp_path / "out" / ".retrieval").iterdir()) == [
         "lock",

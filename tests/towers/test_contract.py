@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from causerec_tf.recipes import compose, user_tower
 from causerec_tf.settings import TOWERS, Settings
-from export.user_tower import export_user_tower
+from export.towers.user_tower import export_user_tower
 
 D, MAX_HISTORY, K = 8, 6, 3
 SETTINGS = Settings(embedding_dim=D, max_history=MAX_HISTORY, num_interests=K, seed=5)

@@ -5,9 +5,9 @@ import gzip
 import numpy as np
 import pytest
 
-from export.answers import Recommendation
 from export.batch.diversity import diversified, diversify, read_categories
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
+from export.towers.answers import Recommendation
 
 
 def twin(items, scores, categories, k, weight):

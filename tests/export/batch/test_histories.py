@@ -4,11 +4,11 @@ import json
 import polars as pl
 import pytest
 
-from export.answers import Recommendation
 from export.batch import histories
 from export.batch.histories import Columns, expand, read_histories
 from export.batch.recommendation_files import RecommendationWriter
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
+from export.towers.answers import Recommendation
 
 ROWS = [("u1", ["a", "é", "3"]), ("2", []), ("u3", ["x"])]
 JSON_LINES = (

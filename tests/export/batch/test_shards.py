@@ -12,7 +12,7 @@ import pytest
 from export.batch.processes import _hand_out, cores
 from export.batch.settings import Tally
 from export.batch.shards import opened_job, place_shards
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
 
 SETTINGS = {"k": 5, "exclude_seen": True}
 

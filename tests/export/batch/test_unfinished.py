@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from export.answers import Recommendation
 from export.batch.recommendation_files import RecommendationWriter
 from export.batch.unfinished import unfinished_beside
-from export.errors import BundleError
+from export.store.bundle_errors import BundleError
+from export.towers.answers import Recommendation
 
 ROOT = Path(__file__).parents[3]
 ANSWER = Recommendation(["a"], [1.5], 0, False, "v")
@@ -20,7 +20,7 @@ ANSWER = Recommendation(["a"], [1.5], 0, False, "v")
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from export.answers import Recommendation
+from export.towers.answers import Recommendation
 from export.batch.recommendation_files import RecommendationWriter
 
 with RecommendationWriter(Path(sys.argv[1]), overwrite=False) as writer:

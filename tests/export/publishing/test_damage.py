@@ -10,22 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.errors import BundleError
 from export.index.description import read_description
-from export.index.updates import Update, update_index
-from export.item_index import ItemIndex
-from export.publishing.layout import read_tower
+from export.index.item_index import ItemIndex
 from export.publishing.publish import roll_back
+from export.publishing.updates import Update, update_index
 from export.retriever import Retriever
-from export.runtime import tf
 from export.service.options import Options
 from export.service.service import Service
+from export.store.bundle_errors import BundleError
+from export.store.layout import read_tower
+from export.store.runtime import tf
 from export.towers.requests import read_warm_up
 from tests.export import toy
 from tests.export.publishing.test_publish import put
 
 LOADS_TOWER = "export.towers.local.tf.saved_model.load"
-LOADS_INDEX = "export.item_index.scann.scann_pybind.ScannNumpy"
+LOADS_INDEX = "export.index.item_index.scann.scann_pybind.ScannNumpy"
 TOWER, INDEX = "user_tower/1/assets.extra/tower.json", "item_index/{}/index.json"
 ABSENT = object()
 
@@ -75,7 +75,7 @@ def test_a_changed_byte_of_any_file_is_noticed_and_mended(bundle, published):
         whole = path.read_bytes()
         changed(path)
         with pytest.raises(BundleError, match="publish"):
-            Retriever.load(bundle)
+            Retriever.open(bundle)
         planned = put(bundle, dry_run=True)
         if "user_tower" in path.parts:
             assert (planned.action, planned.number) == ("published", 2), path
@@ -86,30 +86,30 @@ def test_a_changed_byte_of_any_file_is_noticed_and_mended(bundle, published):
     changed(index_of(bundle) / "index.json")
     mended = put(bundle)
     assert (mended.action, mended.number, mended.index_reused) == ("published", 2, False)
-    assert Retriever.load(bundle).version == fingerprint
+    assert Retriever.open(bundle).version == fingerprint
 
 
 def test_what_was_not_published_or_is_gone_is_noticed(bundle):
     for directory in (bundle / "user_tower" / "1", index_of(bundle)):
         (directory / ".DS_Store").write_text("others'")
-        Retriever.load(bundle)
+        Retriever.open(bundle)
         (directory / "saved_model.cpb").write_text("read before the other by TensorFlow")
         with pytest.raises(BundleError, match=r"saved_model\.cpb was not published"):
-            Retriever.load(bundle)
+            Retriever.open(bundle)
         (directory / "saved_model.cpb").unlink()
     (bundle / "user_tower" / "1" / "fingerprint.pb").unlink()
     with pytest.raises(BundleError, match=r"fingerprint\.pb cannot be read"):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
 
 
 def test_a_bundle_of_the_release_before_is_read_with_a_note_until_it_is_published_again(
     bundle, published, caplog
 ):
-    expected = Retriever.load(bundle).recommend([["é"]], 5)
+    expected = Retriever.open(bundle).recommend([["é"]], 5)
     toy.as_before(bundle)
     with caplog.at_level(logging.WARNING):
-        assert Retriever.load(bundle).recommend([["é"]], 5) == expected
-        Retriever.load(bundle)
+        assert Retriever.open(bundle).recommend([["é"]], 5) == expected
+        Retriever.open(bundle)
     noted = [message for message in caplog.messages if "by an earlier release" in message]
     assert sorted(message.split()[1] for message in noted) == [
         str(index_of(bundle)),
@@ -117,7 +117,7 @@ def test_a_bundle_of_the_release_before_is_read_with_a_note_until_it_is_publishe
     ]
     again = put(bundle)
     assert (again.action, again.number, again.index_reused) == ("published", 2, False)
-    assert Retriever.load(bundle).recommend([["é"]], 5) == expected
+    assert Retriever.open(bundle).recommend([["é"]], 5) == expected
     assert put(bundle).action == "unchanged"
 
 
@@ -125,10 +125,10 @@ def test_a_bundle_of_the_release_before_is_updated_and_rolled_back_to(bundle):
     toy.as_before(bundle)
     update = Update(upsert_ids=["new"], upsert_vectors=np.ones((1, 6), np.float32))
     assert update_index(bundle, update).number == 2
-    assert "new" in Retriever.load(bundle).recommend([["é"]], 31)[0].items
+    assert "new" in Retriever.open(bundle).recommend([["é"]], 31)[0].items
     assert roll_back(bundle).number == 3
     assert (bundle / "user_tower" / "3" / "SHA256SUMS").is_file()
-    assert "new" not in Retriever.load(bundle).recommend([["é"]], 30)[0].items
+    assert "new" not in Retriever.open(bundle).recommend([["é"]], 30)[0].items
 
 
 def test_an_update_is_not_unchanged_when_its_version_is_damaged(bundle):
@@ -160,7 +160,7 @@ def test_two_swapped_ids_of_the_tower_are_noticed(bundle, is_before):
         toy.as_before(bundle)
     message = "vocabulary of .* is not that of its index" if is_before else r"item_ids\.txt has changed"
     with pytest.raises(BundleError, match=message):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
     assert put(bundle, dry_run=True).number == 2
 
 
@@ -207,10 +207,10 @@ def test_a_description_that_cannot_be_is_refused_even_with_checksums_of_its_own(
         description[key] = value
     path.write_text(json.dumps(description))
     with pytest.raises(BundleError, match="has changed since it was published"):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
     toy.sign_again(bundle / Path(file.format(published[1])).parents[1 if file == TOWER else 0])
     with pytest.raises(BundleError, match=message):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_files_that_end_the_process_in_scann_do_not_get_there(bundle):
         assets.write_text(text)
         toy.sign_again(assets.parent)
         with pytest.raises(BundleError, match=r"scann_assets\.pbtxt lists .*; wanted \['DATASET'\]"):
-            Retriever.load(bundle)
+            Retriever.open(bundle)
 
 
 def test_names_in_an_index_of_the_release_before_do_not_lead_out(bundle, tmp_path):
@@ -269,16 +269,16 @@ def test_names_in_an_index_of_the_release_before_do_not_lead_out(bundle, tmp_pat
 
 @pytest.mark.parametrize("name", ["variables", "saved_model.pb", "assets/item_ids.txt", "SHA256SUMS"])
 def test_links_may_lead_elsewhere_in_the_bundle_but_not_out_of_it(bundle, tmp_path, name):
-    expected = Retriever.load(bundle).recommend([["é"]], 5)
+    expected = Retriever.open(bundle).recommend([["é"]], 5)
     path = bundle / "user_tower" / "1" / name
     outside = path.rename(tmp_path / "outside")
     path.symlink_to(outside)
     with pytest.raises(BundleError, match="is a link out of the bundle"):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
     if outside.is_file():
         path.unlink()
         path.symlink_to(outside.rename(bundle / "elsewhere"))
-        assert Retriever.load(bundle).recommend([["é"]], 5) == expected
+        assert Retriever.open(bundle).recommend([["é"]], 5) == expected
 
 
 def test_an_asset_of_the_graph_does_not_lead_out(bundle):
@@ -290,7 +290,7 @@ def test_an_asset_of_the_graph_does_not_lead_out(bundle):
     saved.meta_graphs[0].asset_file_def[0].filename = "../../../../secret"
     path.write_bytes(saved.SerializeToString())
     with pytest.raises(BundleError, match="wanted one in it"):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
 
 
 @pytest.mark.parametrize("error", [AttributeError("x"), TypeError("x"), KeyError("x"), MemoryError()])
@@ -302,7 +302,7 @@ def test_whatever_a_foreign_loader_raises_is_damage_and_mended(bundle, monkeypat
         with monkeypatch.context() as patch:
             patch.setattr(place, raising)
             with pytest.raises(BundleError, match=rf"cannot be loaded \({type(error).__name__}"):
-                Retriever.load(bundle)
+                Retriever.open(bundle)
             planned = put(bundle, dry_run=True)
             assert (planned.number, planned.index_reused) in [(2, True), (1, False)]
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.errors import BundleError
-from export.index.options import IndexOptions
+from export.index.index_options import IndexOptions
 from export.publishing import publish as publishing
-from export.publishing.housekeeping import locked
 from export.publishing.publication import Model
 from export.publishing.publish import publish, roll_back
 from export.retriever import Retriever
+from export.store.bundle_errors import BundleError
+from export.store.housekeeping import locked
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 30, 6, 4
@@ -65,19 +65,19 @@ def test_published_twice_the_second_is_latest_and_the_first_still_loads(two_vers
     bundle, (first, second) = two_versions
     assert towers(bundle) == [1, 2]
     assert indexes(bundle) == sorted({first, second})
-    assert Retriever.load(bundle).version == second
-    assert Retriever.load(bundle, version=1).version == first
+    assert Retriever.open(bundle).version == second
+    assert Retriever.open(bundle, version=1).version == first
     with pytest.raises(BundleError, match=r"has no version 3; it has \[1, 2\]"):
-        Retriever.load(bundle, version=3)
+        Retriever.open(bundle, version=3)
 
 
 def test_a_padded_number_is_no_version_and_nobody_waits_for_it(two_versions):
     bundle, (first, _) = two_versions
     (bundle / "user_tower" / "2").rename(bundle / "user_tower" / "0002")
-    assert Retriever.load(bundle).version == first
+    assert Retriever.open(bundle).version == first
     (bundle / "user_tower" / "1").rename(bundle / "user_tower" / "01")
     with pytest.raises(BundleError, match="holds no version"):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
 
 
 def test_the_same_model_again_changes_nothing(two_versions):
@@ -122,15 +122,15 @@ def test_names_that_are_added_or_corrected_later_are_published(two_versions):
         return publish(bundle, named, queries=QUERIES, warm_up_histories=[[1, 2]], keep=9)
 
     assert put_named(wrong).action == "published"
-    assert Retriever.load(bundle).name_of("é") == "name of é"
+    assert Retriever.open(bundle).name_of("é") == "name of é"
     corrected = put_named(right)
     assert (corrected.action, corrected.number, corrected.index_reused) == ("published", 4, False)
-    latest = Retriever.load(bundle)
+    latest = Retriever.open(bundle)
     assert (latest.version, latest.name_of("é")) == (corrected.fingerprint, "Lindgren, É.")
     assert put_named(right).action == "unchanged"
     # The versions before keep the names that they had, also in their own index.
-    assert Retriever.load(bundle, version=3).name_of("é") == "name of é"
-    before = Retriever.load(bundle, version=2)
+    assert Retriever.open(bundle, version=3).name_of("é") == "name of é"
+    before = Retriever.open(bundle, version=2)
     assert (before.version, before.name_of("é")) == (unnamed, "é")
     answers = [one.recommend([["é", "0"]], 5)[0] for one in (before, latest)]
     assert answers[0].items == answers[1].items
@@ -165,7 +165,7 @@ def test_a_roll_back_publishes_the_old_tower_under_a_higher_number(two_versions)
     back = roll_back(bundle)
     assert (back.number, back.fingerprint) == (4, second)
     assert towers(bundle) == [1, 2, 3, 4]
-    assert Retriever.load(bundle).version == second
+    assert Retriever.open(bundle).version == second
     further = roll_back(bundle)
     assert (further.number, further.fingerprint) == (5, first)
     with pytest.raises(BundleError, match="keeps no version earlier than 1"):
@@ -200,10 +200,10 @@ def test_a_failure_leaves_the_last_good_version_and_a_rerun_completes(two_versio
         with pytest.raises(OSError, match="no space"):
             put(bundle, 2)
     assert toy.files_of(bundle / "user_tower") == before
-    assert Retriever.load(bundle).version == good
+    assert Retriever.open(bundle).version == good
     completed = put(bundle, 2)
     assert (completed.number, completed.index_reused) == (3, step in ("_publish_tower", "export_user_tower"))
-    assert Retriever.load(bundle).version == completed.fingerprint
+    assert Retriever.open(bundle).version == completed.fingerprint
 
 
 def test_killed_between_index_and_tower_the_rest_is_cleared_by_the_rerun(two_versions):
@@ -226,7 +226,7 @@ def test_killed_between_index_and_tower_the_rest_is_cleared_by_the_rerun(two_ver
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=root, capture_output=True)
     assert done.returncode == 9
     assert len(indexes(bundle)) == 3
-    assert Retriever.load(bundle).version == good
+    assert Retriever.open(bundle).version == good
     assert (bundle / "user_tower" / ".exporting-3").is_dir()
     completed = put(bundle, 2)
     assert (completed.number, completed.index_reused) == (3, True)
@@ -263,19 +263,19 @@ def test_a_damaged_index_is_built_again(two_versions):
     bundle, (_, second) = two_versions
     (bundle / "item_index" / second / "dataset.npy").unlink()
     with pytest.raises(BundleError, match="publish again"):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
     assert put(bundle, 1).action == "unchanged"
-    assert Retriever.load(bundle).version == second
+    assert Retriever.open(bundle).version == second
 
 
 def test_a_tower_without_its_description_is_published_again(two_versions):
     bundle, (_, second) = two_versions
     (bundle / "user_tower" / "2" / "assets.extra" / "tower.json").unlink()
     with pytest.raises(BundleError, match="publish again"):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
     again = put(bundle, 1)
     assert (again.action, again.number, again.index_reused) == ("published", 3, True)
-    assert Retriever.load(bundle).version == second
+    assert Retriever.open(bundle).version == second
 
 
 def test_an_index_with_a_flipped_bit_is_built_again(two_versions):
@@ -285,9 +285,9 @@ def test_an_index_with_a_flipped_bit_is_built_again(two_versions):
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(BundleError, match="publish again"):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
     assert not put(bundle, 1).index_reused
-    assert Retriever.load(bundle).version == second
+    assert Retriever.open(bundle).version == second
 
 
 def lost_variables(tower):
@@ -316,11 +316,11 @@ def test_a_tower_that_cannot_be_loaded_is_published_again(two_versions, spoil):
     bundle, (_, second) = two_versions
     spoil(bundle / "user_tower" / "2")
     with pytest.raises(BundleError, match="publish"):
-        Retriever.load(bundle)
+        Retriever.open(bundle)
     planned, again = put(bundle, 1, dry_run=True), put(bundle, 1)
     assert (planned.action, planned.number) == ("published", 3)
     assert (again.action, again.number, again.index_reused) == ("published", 3, True)
-    assert Retriever.load(bundle).version == second
+    assert Retriever.open(bundle).version == second
     assert put(bundle, 1).action == "unchanged"
 
 
@@ -330,13 +330,13 @@ def test_indexes_that_were_removed_are_built_again(two_versions, seed):
     shutil.rmtree(bundle / "item_index")
     again = put(bundle, seed)
     assert not again.index_reused
-    assert Retriever.load(bundle).version == again.fingerprint
+    assert Retriever.open(bundle).version == again.fingerprint
 
 
 def test_the_index_of_another_version_in_its_place_is_built_again(two_versions):
     bundle, (first, second) = two_versions
     mismatched_index(bundle, first, second)
-    assert (put(bundle, 1).action, Retriever.load(bundle).version) == ("unchanged", second)
+    assert (put(bundle, 1).action, Retriever.open(bundle).version) == ("unchanged", second)
 
 
 def test_a_dry_run_over_a_damaged_index_tells_that_it_would_be_built(two_versions):
@@ -368,7 +368,7 @@ def test_a_moved_bundle_loads(two_versions, tmp_path):
     bundle, (_, second) = two_versions
     (tmp_path / "other").mkdir()
     moved = bundle.rename(tmp_path / "other" / "place")
-    assert Retriever.load(moved).recommend([["é"]], 3)[0].version == second
+    assert Retriever.open(moved).recommend([["é"]], 3)[0].version == second
 
 
 def mismatched_index(bundle, first, second):
@@ -404,13 +404,13 @@ def test_a_tower_and_an_index_that_do_not_match_are_refused(two_versions, spoil,
     bundle, (first, second) = two_versions
     spoil(bundle, first, second)
     with pytest.raises(BundleError, match=message):
-        Retriever.load(bundle)
-    assert Retriever.load(bundle, version=1).version == first
+        Retriever.open(bundle)
+    assert Retriever.open(bundle, version=1).version == first
 
 
 def test_what_is_not_a_bundle_is_refused(tmp_path):
     with pytest.raises(BundleError, match="is not a bundle"):
-        Retriever.load(tmp_path)
+        Retriever.open(tmp_path)
     with pytest.raises(BundleError, match="is not a bundle"):
         roll_back(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()

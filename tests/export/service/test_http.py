@@ -17,15 +17,15 @@ pytest.importorskip("fastapi", reason="the extra `service` is not installed")
 import grpc
 from fastapi.testclient import TestClient
 
-from export.catalogue import Catalogue
-from export.catalogues import Catalogues
-from export.errors import BundleError, TowerError
-from export.index.updates import Update, update_index
+from export.index.catalogue import Catalogue
+from export.index.catalogue_cache import CatalogueCache
+from export.publishing.updates import Update, update_index
 from export.retriever import Retriever
 from export.service import service as service_module
 from export.service.app import create_app
 from export.service.options import Options
 from export.service.service import Question, Service
+from export.store.bundle_errors import BundleError, TowerError
 from export.towers.local import LocalTower
 from tests.export.model_server import ModelServer, over_grpc
 from tests.export.service.shop import IDS, MAX_HISTORY, NUM_ITEMS
@@ -389,7 +389,7 @@ class ByTurns:
     """The towers of several versions; `turns` are the numbers that answer, again and again."""
 
     def __init__(self, bundle, *turns):
-        catalogues = Catalogues(bundle)
+        catalogues = CatalogueCache(bundle)
         self._towers = {number: LocalTower.load(bundle, number, catalogues) for number in set(turns)}
         self._turns = itertools.cycle(turns)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from export.catalogue import Catalogue
+from export.index.catalogue import Catalogue
 from tests.export import toy
 
 IDS = toy.item_ids(40)

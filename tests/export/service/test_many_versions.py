@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the extra `service` is not installed")
 
-from export.errors import BundleError
-from export.publishing.layout import read_tower, tower_directory, tower_numbers
 from export.publishing.publish import roll_back
+from export.store.bundle_errors import BundleError
+from export.store.layout import read_tower, tower_directory, tower_numbers
 from tests.export.service.shop import IDS, Version
 from tests.export.service.test_process import entries, started
 from tests.export.service.waiting import PATIENCE, until

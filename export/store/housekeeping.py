@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from export.disk import full_disk_named
-from export.errors import BundleError
-from export.publishing.layout import (
+from export.store.bundle_errors import BundleError
+from export.store.disk import full_disk_named
+from export.store.layout import (
     INDEXES,
     TOWERS,
     beside,

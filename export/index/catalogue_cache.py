@@ -7,14 +7,14 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from export.catalogue import Catalogue
-from export.errors import MissingVersionError
-from export.publishing.layout import index_directory
+from export.index.catalogue import Catalogue
+from export.store.bundle_errors import MissingVersionError
+from export.store.layout import index_directory
 
 _KEPT = 3
 
 
-class Catalogues:
+class CatalogueCache:
     """Gives the catalogue of a version; safe to call from many threads."""
 
     def __init__(self, bundle: Path | str, keep: int = _KEPT):

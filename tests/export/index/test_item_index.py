@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from export.errors import BundleError
 from export.index.building import build_index
-from export.index.options import IndexOptions
+from export.index.index_options import IndexOptions
+from export.index.item_index import ItemIndex
+from export.index.labels import read_ids, read_names
 from export.index.recall import kth_best_scores, recall_at_k
 from export.index.recall_curve import format_curve
-from export.item_index import ItemIndex, read_ids, read_names
 from export.store import checksums
+from export.store.bundle_errors import BundleError
 from tests.export import toy
 
 RNG = np.random.default_rng(3)

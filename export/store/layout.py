@@ -15,8 +15,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from export.errors import BundleError
 from export.store import checksums
+from export.store.bundle_errors import BundleError
 from export.store.descriptions import read_description, record, text, whole
 
 TOWERS = "user_tower"
@@ -25,11 +25,13 @@ INDEXES = "item_index"
 MODEL_NAME = TOWERS
 # TensorFlow Serving reads its warm-up file from here and ignores what else lies in it.
 TOWER_EXTRA = "assets.extra"
+TOWER_WARM_UP = f"{TOWER_EXTRA}/tf_serving_warmup_requests"
 TOWER_DESCRIPTION = "tower.json"
 TOWER_VOCABULARY = "assets/item_ids.txt"
 # TensorFlow Serving loads no tower whose warm-up file has more than 1,000 requests; a history makes three,
 # one for each signature.
 MOST_WARM_UP_HISTORIES = 1_000 // 3
+WARM_UP_HISTORIES = 20  # unless the caller says otherwise
 FINGERPRINT = text(64, lambda value: value.isalnum() and value.isascii(), "letters and digits")
 _POSITIVE = whole(1, (1 << 31) - 1)
 _TOWER = record(

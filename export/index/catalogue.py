@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from export.errors import BundleError
-from export.item_index import ItemIndex, read_labels
+from export.index.item_index import ItemIndex
+from export.index.labels import read_labels
+from export.store.bundle_errors import BundleError
 
 # Results that are fetched at once, some sixty bytes each: what a batch takes does not depend on how long its
 # histories are.

@@ -8,12 +8,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from export.answers import Recommendation
 from export.batch import recommendation_files
 from export.batch.recommendation_files import RecommendationWriter
 from export.batch.shards import opened_job, place_shards
-from export.disk import full_disk_named
-from export.publishing.housekeeping import locked
+from export.store.disk import full_disk_named
+from export.store.housekeeping import locked
+from export.towers.answers import Recommendation
 from tests.export.batch.test_shards import a_version
 
 FULL = Path("/dev/full")

@@ -12,23 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from export.disk import full_disk_named
-from export.errors import BundleError
-from export.publishing.layout import (
+from export.index.labels import check_ids
+from export.store.bundle_errors import BundleError
+from export.store.disk import full_disk_named
+from export.store.layout import (
     MODEL_NAME,
     MOST_WARM_UP_HISTORIES,
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
     TOWER_VOCABULARY,
+    TOWER_WARM_UP,
 )
-from export.runtime import tf
+from export.store.runtime import tf
 from export.towers.requests import padded_histories, tower_requests, write_warm_up
 
-WARM_UP = "tf_serving_warmup_requests"
 _TOLERANCE = 1e-5
 
 # (concepts [B, L, d] float32, mask [B, L] bool) -> [B, d] or [B, K, d] float32; a Keras layer is one. What a
-# client asks, with item ids, is `export.answers.Tower`.
+# client asks, with item ids, is `export.towers.answers.Tower`.
 TowerLayer = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -105,7 +106,7 @@ def export_user_tower(
     }
     (extra / TOWER_DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     if histories:
-        write_warm_up(extra / WARM_UP, histories, item_ids, max_history)
+        write_warm_up(directory / TOWER_WARM_UP, histories, item_ids, max_history)
     _check_reloaded(directory, histories or [[1]], vectors, item_ids, max_history, version)
 
 
@@ -196,19 +197,6 @@ def _checked_embeddings(item_embeddings: np.ndarray, item_ids: Sequence[str]) ->
     if embeddings[0].any():
         raise BundleError("Row 0 of item_embeddings is padding and must be zero, but it is not.")
     return embeddings
-
-
-def check_ids(item_ids: Sequence[str]) -> None:
-    """Raises BundleError unless the ids can be lines of a file and each is there once."""
-    for number, item_id in enumerate(item_ids):
-        # A carriage return at the end would be lost: TensorFlow takes it for a part of the line's.
-        if not item_id or "\n" in item_id or item_id.endswith("\r"):
-            raise BundleError(
-                f"Item id number {number + 1} is {item_id!r}; an id in a bundle is not empty,"
-                " holds no newline and does not end in a carriage return. Rename it in the log."
-            )
-    if len(set(item_ids)) != len(item_ids):
-        raise BundleError("item_ids holds an id twice; every item needs its own.")
 
 
 def _expected_vectors(

@@ -6,7 +6,6 @@ Shape legend: B queries, K vectors a query, V items, R rows (V and the withdrawn
 k results.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -14,30 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import text_format
 
-from export.errors import BundleError
-from export.index.changes import CHANGES, Changes
+from export.index.changes import CHANGES, IndexChanges
 from export.index.description import DESCRIPTION, file_digests, read_description, verify
-from export.publishing.layout import link_or_copy
-from export.runtime import scann, scann_assets_pb2
+from export.index.labels import IDS, NAMES, write_labels
+from export.index.scann_files import read_assets
 from export.store import checksums
+from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
+from export.store.layout import link_or_copy
+from export.store.runtime import scann
 
-IDS = "ids.txt"
-NAMES = "names.txt"
 VECTORS = "vectors.npy"
 QUERIES = "queries.npy"
-_ASSETS = "scann_assets.pbtxt"
-_MOST_ASSETS_BYTES = 1 << 16
-# The kinds of ScaNN's files, without `_NPY` at their end: of the vectors, of a tree, and of one that spills.
-_OF_MEMORY = {
-    "full": {"DATASET"},
-    "bfloat16": {"BF16_DATASET"},
-    "int8": {"INT8_DATASET", "INT8_MULTIPLIERS", "INT8_NORMS"},
-}
-_OF_TREE = {"AH_CENTERS", "PARTITIONER", "TOKENIZATION", "AH_DATASET"}
-_OF_SPILLING = {"AH_DATASET_SOAR"}
 _SCANN_VECTORS = "dataset.npy"
 _OURS = (DESCRIPTION, IDS, NAMES, VECTORS, QUERIES, CHANGES)
 # Those that an update of the index writes anew.
@@ -47,7 +35,7 @@ _OF_UPDATE = (DESCRIPTION, IDS, NAMES, CHANGES)
 class ItemIndex:
     """Finds the items with the largest dot product; `description` is the content of `index.json`."""
 
-    def __init__(self, searcher: Any, description: dict[str, Any], changes: Changes | None = None):
+    def __init__(self, searcher: Any, description: dict[str, Any], changes: IndexChanges | None = None):
         """Wraps a searcher.
 
         Args:
@@ -209,9 +197,7 @@ class ItemIndex:
                 np.save(directory / VECTORS, np.asarray(item_vectors, np.float32), allow_pickle=False)
             if queries is not None:
                 np.save(directory / QUERIES, np.asarray(queries, np.float32), allow_pickle=False)
-        (directory / IDS).write_bytes(_lines(item_ids))
-        if item_names is not None:
-            (directory / NAMES).write_bytes(_lines([n.replace("\n", " ") for n in item_names]))
+        write_labels(directory, item_ids, item_names)
         if self.changes is not None:
             self.changes.save(directory / CHANGES)
         for name in ("ids_sha256", "bytes", "sha256"):  # of an earlier release: there are checksums now
@@ -236,10 +222,10 @@ class ItemIndex:
           BundleError: it is missing, incomplete, damaged, or of a later format.
         """
         description = verify(directory)
-        assets = _read_assets(directory, description)
+        assets = read_assets(directory, description)
         with loading(directory):
             native = scann.scann_pybind.ScannNumpy(str(directory), assets)
-        changes = Changes.load(directory / CHANGES) if description["format"] == 2 else None
+        changes = IndexChanges.load(directory / CHANGES) if description["format"] == 2 else None
         index = cls(scann.ScannSearcher(native), description, changes)
         index._check_sizes(directory)
         with loading(directory):
@@ -265,7 +251,7 @@ def check_k(k: int, num_items: int) -> None:
         raise BundleError(f"k is {k}; it must be from 1 to {num_items}, the number of items.")
 
 
-def read_vectors(directory: Path, changes: Changes) -> np.ndarray:
+def read_vectors(directory: Path, changes: IndexChanges) -> np.ndarray:
     """Reads the exact vectors of an index: float32 [R, d]; a withdrawn item's may be zero."""
     description = read_description(directory)
     path = directory / (_SCANN_VECTORS if description["memory"] == "full" else VECTORS)
@@ -287,72 +273,6 @@ def read_queries(directory: Path) -> np.ndarray | None:
     if queries.dtype != np.float32 or queries.ndim not in (2, 3) or queries.shape[-1] != dimension:
         raise BundleError(f"{path} holds {queries.dtype} {list(queries.shape)}; publish again.")
     return queries
-
-
-def read_ids(directory: Path) -> list[str]:
-    """Reads the R ids of an index.
-
-    Raises:
-      BundleError: they cannot be read, or are not those it was published with.
-    """
-    data = checksums.read(directory, IDS)
-    digest = read_description(directory).get("ids_sha256")
-    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise BundleError(f"{directory / IDS} has changed since it was published; publish again.")
-    return _read_lines(directory / IDS, data)
-
-
-def read_names(directory: Path) -> list[str] | None:
-    """Reads the R names of an index, or None when it was saved without.
-
-    Raises:
-      BundleError: they cannot be read, or are not those it was published with.
-    """
-    if NAMES not in file_digests(directory, read_description(directory)):
-        return None
-    return _read_lines(directory / NAMES, checksums.read(directory, NAMES))
-
-
-def _read_assets(directory: Path, description: dict[str, Any]) -> str:
-    """Gives ScaNN's list of its files, each of which is of the index and of its method.
-
-    It would open any file, and ends the process over a missing or a second one of a kind.
-    """
-    data = checksums.read(directory, _ASSETS, _MOST_ASSETS_BYTES)
-    with loading(directory / _ASSETS):
-        assets = text_format.Parse(data.decode(), scann_assets_pb2.ScannAssets())
-        kinds = [
-            scann_assets_pb2.ScannAsset.AssetType.Name(one.asset_type).removesuffix("_NPY")
-            for one in assets.assets
-        ]
-    for asset in assets.assets:
-        checksums.inside(directory, asset.asset_path)
-    wanted = set(_OF_MEMORY[description["memory"]])
-    if description["method"] == "tree":
-        wanted |= _OF_TREE | (_OF_SPILLING & set(kinds))
-    if sorted(kinds) != sorted(wanted):
-        raise BundleError(
-            f"{directory / _ASSETS} lists {sorted(kinds)}; wanted {sorted(wanted)}. Publish again."
-        )
-    return text_format.MessageToString(assets)
-
-
-def read_labels(directory: Path, num_rows: int) -> tuple[list[str], list[str] | None]:
-    """Reads the ids and the names of an index; raises BundleError unless each row has one."""
-    item_ids, item_names = read_ids(directory), read_names(directory)
-    for what, lines in (("ids", item_ids), ("names", item_names)):
-        if lines is not None and len(lines) != num_rows:
-            raise BundleError(f"{directory} has {len(lines)} {what} for {num_rows} items; publish again.")
-    return item_ids, item_names
-
-
-def _read_lines(path: Path, data: bytes) -> list[str]:
-    with loading(path):
-        return data.decode().split("\n")[:-1]
-
-
-def _lines(values: Sequence[str]) -> bytes:
-    return "".join(f"{value}\n" for value in values).encode()
 
 
 def _merge(rows: np.ndarray, scores: np.ndarray, num_vectors: int, k: int) -> tuple[np.ndarray, np.ndarray]:

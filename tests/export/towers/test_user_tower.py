@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from causerec_tf.recipes import user_tower
 from causerec_tf.settings import PRECISIONS, TOWERS, Settings
-from export.errors import BundleError
-from export.user_tower import export_user_tower
+from export.store.bundle_errors import BundleError
+from export.towers.user_tower import export_user_tower
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 40, 8, 5

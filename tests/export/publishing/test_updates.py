@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.errors import BundleError
-from export.index import building, updates
-from export.index.options import IndexOptions
-from export.index.updates import Update, update_index
-from export.item_index import ItemIndex, read_ids
+from export.index import building
+from export.index.index_options import IndexOptions
+from export.index.item_index import ItemIndex
+from export.index.labels import read_ids
+from export.publishing import updates
 from export.publishing.current import CurrentCatalogue, current_catalogue
-from export.publishing.layout import read_tower, resolve_number, tower_directory
 from export.publishing.publication import Model
 from export.publishing.publish import publish, roll_back
+from export.publishing.updates import Update, update_index
 from export.retriever import Retriever
+from export.store.bundle_errors import BundleError
+from export.store.layout import read_tower, resolve_number, tower_directory
 from tests.export import toy
 
 ROOT = Path(__file__).parents[3]
@@ -140,27 +142,27 @@ def test_added_replaced_and_withdrawn_items_answer_as_a_dictionary_does(bundle):
 
 
 def test_the_version_before_answers_as_before_and_comes_back(exact_bundle):
-    before = Retriever.load(exact_bundle)
+    before = Retriever.open(exact_bundle)
     histories = [[IDS[3], IDS[50]], [IDS[9]], []]
     wanted = before.recommend(histories, 10)
     gone = wanted[0].items[0]
     update_index(exact_bundle, Update(delete_ids=[gone]))
-    after = Retriever.load(exact_bundle)
+    after = Retriever.open(exact_bundle)
     assert after.version != before.version
     assert gone not in after.recommend(histories, 10)[0].items
-    assert Retriever.load(exact_bundle, version=1).recommend(histories, 10) == wanted
+    assert Retriever.open(exact_bundle, version=1).recommend(histories, 10) == wanted
     back = roll_back(exact_bundle)
     assert (back.number, back.fingerprint) == (3, before.version)
-    assert Retriever.load(exact_bundle).recommend(histories, 10) == wanted
+    assert Retriever.open(exact_bundle).recommend(histories, 10) == wanted
 
 
 def test_a_new_item_is_recommended_and_is_unknown_in_histories(exact_bundle):
     history = [IDS[3], IDS[50], IDS[7]]
-    before = Retriever.load(exact_bundle)
+    before = Retriever.open(exact_bundle)
     vector = before._tower([history]).user_vectors[0]
     vectors = np.stack([vector, TABLE[10]])
     update_index(exact_bundle, Update(["fresh", IDS[9]], vectors, upsert_names=["F", "N"]))
-    after = Retriever.load(exact_bundle)
+    after = Retriever.open(exact_bundle)
     assert after.num_items == NUM_ITEMS + 1
     assert after.recommend([history], 600)[0].items.count("fresh") == 1
     with_new, without = after.recommend([[*history, "fresh"]], 10)[0], before.recommend([history], 10)[0]
@@ -194,14 +196,14 @@ def test_a_name_is_changed_only_where_one_was_given(exact_bundle):
     ids = [IDS[9], "fresh", IDS[3]]
     for number, names in enumerate((["N", None, ""], [None, "F", None], None)):
         update_index(exact_bundle, Update(ids, NEW[:3] + number, upsert_names=names))
-    after = Retriever.load(exact_bundle)
+    after = Retriever.open(exact_bundle)
     assert [after.name_of(item) for item in (IDS[9], "fresh", IDS[3])] == ["N", "F", IDS[3]]
 
 
 def test_a_withdrawn_item_still_counts_in_histories_and_never_as_a_fallback(exact_bundle):
-    before = Retriever.load(exact_bundle)
+    before = Retriever.open(exact_bundle)
     update_index(exact_bundle, Update(delete_ids=[IDS[0], IDS[3]]))
-    after = Retriever.load(exact_bundle)
+    after = Retriever.open(exact_bundle)
     known = after.recommend([[IDS[3], IDS[50]]], 20)[0]
     wanted = [i for i in before.recommend([[IDS[3], IDS[50]]], 22)[0].items if i not in (IDS[0], IDS[3])]
     assert (known.num_unknown, known.items) == (0, wanted[:20])
@@ -350,7 +352,7 @@ def test_killed_before_a_rename_the_last_good_version_serves_on(exact_bundle, ki
     script = f"""
         import os
         from pathlib import Path
-        from export.index import updates
+        from export.publishing import updates
 
         def killed(made, place, commit=updates.commit):
             if place.parent.name == {killed_in!r}:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.errors import TowerBusyError, TowerError, TowerTimeoutError
+from export.store.bundle_errors import TowerBusyError, TowerError, TowerTimeoutError
 from export.towers import remote
 from export.towers.remote import RemoteTower
-from export.user_tower import export_user_tower
+from export.towers.user_tower import export_user_tower
 from tests.export import toy
 from tests.export.model_server import ModelServer, over_grpc, over_rest
 
@@ -68,7 +68,7 @@ def test_over_grpc_the_client_gets_what_the_tower_answers(server):
 
 def batching_limit():
     """The `max_batch_size` that is shipped; its proto is in no package."""
-    text = (Path(__file__).parents[2] / "export" / "serving" / "batching.config").read_text()
+    text = (Path(__file__).parents[3] / "export" / "serving" / "batching.config").read_text()
     (limit,) = re.findall(r"(?m)^max_batch_size \{ value: (\d+) \}$", text)
     return int(limit)
 
@@ -165,7 +165,7 @@ def test_the_model_server_s_configuration_is_one():
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
-    text = (Path(__file__).parents[2] / "export" / "serving" / "models.config").read_text()
+    text = (Path(__file__).parents[3] / "export" / "serving" / "models.config").read_text()
     config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     (model,) = config.model_config_list.config
     assert (model.name, model.model_version_policy.latest.num_versions) == ("user_tower", 1)

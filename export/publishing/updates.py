@@ -8,18 +8,19 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from export.catalogues import Catalogues
-from export.errors import BundleError
 from export.index.building import build_index, measured
-from export.index.changes import Changes
+from export.index.catalogue_cache import CatalogueCache
+from export.index.changes import IndexChanges
 from export.index.description import read_description
-from export.index.options import IndexOptions
+from export.index.index_options import IndexOptions
+from export.index.item_index import ItemIndex
 from export.index.recall import kth_best_scores
 from export.index.recall_curve import PICTURE, draw_curve
 from export.index.updated_catalogue import Update, UpdatedCatalogue
-from export.item_index import ItemIndex
-from export.publishing.housekeeping import VERSIONS_KEPT, collect, locked, version_of
-from export.publishing.layout import (
+from export.publishing.publication import Publication
+from export.store.bundle_errors import BundleError
+from export.store.housekeeping import VERSIONS_KEPT, collect, locked, version_of
+from export.store.layout import (
     beside,
     commit,
     index_directory,
@@ -27,7 +28,6 @@ from export.publishing.layout import (
     resolve_number,
     tower_directory,
 )
-from export.publishing.publication import Publication
 from export.towers.identity import copy_under
 from export.towers.local import LocalTower
 
@@ -79,7 +79,7 @@ def _update(bundle: Path, update: Update, keep: int, dry_run: bool) -> Publicati
     source, digest = index_directory(bundle, before), update.digest()
     last = read_description(source)
     if last.get("update", {}).get("digest") == digest:
-        LocalTower.load(bundle, latest, Catalogues(bundle))  # it says so of a whole version only
+        LocalTower.load(bundle, latest, CatalogueCache(bundle))  # it says so of a whole version only
         return Publication(latest, before, "unchanged", last, True)
     catalogue = UpdatedCatalogue(source)
     rows_before = len(catalogue.ids)
@@ -161,7 +161,7 @@ def _make_rebuilt(
         "vocabulary_size": before.vocabulary_size,
         "update": update,
     }
-    index.changes = Changes(
+    index.changes = IndexChanges(
         num_rows=len(catalogue.ids),
         row_of_slot=rows,
         added_rows=rows[:0],

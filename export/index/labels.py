@@ -1,0 +1,75 @@
+"""The ids of an index's rows, and names for people: text files, a line for each row."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from export.index.description import file_digests, read_description
+from export.store import checksums
+from export.store.bundle_errors import BundleError
+from export.store.foreign import loading
+
+IDS = "ids.txt"
+NAMES = "names.txt"
+
+
+def check_ids(item_ids: Sequence[str]) -> None:
+    """Raises BundleError unless the ids can be lines of a file and each is there once."""
+    for number, item_id in enumerate(item_ids):
+        # A carriage return at the end would be lost: TensorFlow takes it for a part of the line's.
+        if not item_id or "\n" in item_id or item_id.endswith("\r"):
+            raise BundleError(
+                f"Item id number {number + 1} is {item_id!r}; an id in a bundle is not empty,"
+                " holds no newline and does not end in a carriage return. Rename it in the log."
+            )
+    if len(set(item_ids)) != len(item_ids):
+        raise BundleError("item_ids holds an id twice; every item needs its own.")
+
+
+def write_labels(directory: Path, item_ids: Sequence[str], item_names: Sequence[str] | None) -> None:
+    """Writes ids that `check_ids` takes, and names, in which a newline becomes a space."""
+    (directory / IDS).write_bytes(_lines(item_ids))
+    if item_names is not None:
+        (directory / NAMES).write_bytes(_lines([name.replace("\n", " ") for name in item_names]))
+
+
+def read_labels(directory: Path, num_rows: int) -> tuple[list[str], list[str] | None]:
+    """Reads the ids and the names of an index; raises BundleError unless each row has one."""
+    item_ids, item_names = read_ids(directory), read_names(directory)
+    for what, lines in (("ids", item_ids), ("names", item_names)):
+        if lines is not None and len(lines) != num_rows:
+            raise BundleError(f"{directory} has {len(lines)} {what} for {num_rows} items; publish again.")
+    return item_ids, item_names
+
+
+def read_ids(directory: Path) -> list[str]:
+    """Reads the R ids of an index.
+
+    Raises:
+      BundleError: they cannot be read, or are not those it was published with.
+    """
+    data = checksums.read(directory, IDS)
+    digest = read_description(directory).get("ids_sha256")
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise BundleError(f"{directory / IDS} has changed since it was published; publish again.")
+    return _read_lines(directory / IDS, data)
+
+
+def read_names(directory: Path) -> list[str] | None:
+    """Reads the R names of an index, or None when it was saved without.
+
+    Raises:
+      BundleError: they cannot be read, or are not those it was published with.
+    """
+    if NAMES not in file_digests(directory, read_description(directory)):
+        return None
+    return _read_lines(directory / NAMES, checksums.read(directory, NAMES))
+
+
+def _read_lines(path: Path, data: bytes) -> list[str]:
+    with loading(path):
+        return data.decode().split("\n")[:-1]
+
+
+def _lines(values: Sequence[str]) -> bytes:
+    return "".join(f"{value}\n" for value in values).encode()

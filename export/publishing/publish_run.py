@@ -1,0 +1,80 @@
+"""Publishes a trained run: here alone what is exported meets the library that trained it."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export.index.index_options import IndexOptions
+from export.publishing.publication import Model, Publication
+from export.publishing.publish import publish
+from export.store.bundle_errors import BundleError
+from export.store.housekeeping import VERSIONS_KEPT
+from export.store.layout import MOST_WARM_UP_HISTORIES, WARM_UP_HISTORIES, check_place
+
+if TYPE_CHECKING:
+    from causerec_tf.runs import TrainedRun
+    from causerec_tf.trained_run import Run
+
+
+def publish_run(
+    run: "Run | TrainedRun | str | os.PathLike",
+    directory: str | os.PathLike,
+    *,
+    target_recall: float = IndexOptions.target_recall,
+    index_method: str = IndexOptions.method,
+    index_memory: str = IndexOptions.memory,
+    keep: int = VERSIONS_KEPT,
+    warm_up_requests: int = WARM_UP_HISTORIES,
+    dry_run: bool = False,
+) -> Publication:
+    """Publishes a run as the next version of a bundle, unless the latest version is this very model.
+
+    The index is tuned and measured on the validation users.
+
+    Args:
+      run: what `causerec_tf.train` or `causerec_tf.load_run` gives, or the directory of a run.
+      directory: of the bundle, made when it does not exist.
+      target_recall: recall@50 that the index must reach against exact search, in (0, 1].
+      index_method: see `IndexOptions`.
+      index_memory: see `IndexOptions`.
+      keep: how many versions stay, the new one included.
+      warm_up_requests: real histories that a model server replays when it starts; other than 0 they need
+        tensorflow-serving-api.
+      dry_run: tells what would be done, and writes nothing.
+
+    Raises:
+      BundleError: the directory is something else than a bundle, a value is out of bounds, or another
+        process is publishing into this bundle. Nothing new is visible then.
+      causerec_tf.InputError: no run is there, or it cannot be loaded.
+    """
+    from causerec_tf import evaluation, runs
+    from causerec_tf.data.holdout import evaluation_users
+
+    bundle = Path(directory)
+    check_place(bundle)
+    if not 0 <= warm_up_requests <= MOST_WARM_UP_HISTORIES:
+        raise BundleError(
+            f"warm_up_requests is {warm_up_requests}; wanted 0 to {MOST_WARM_UP_HISTORIES}, which TensorFlow"
+            " Serving takes."
+        )
+    trained = runs.load_trained(Path(run)) if isinstance(run, str | os.PathLike) else run
+    model, dataset = trained.model, trained.dataset
+    item_ids, item_names = dataset.item_ids(), dataset.item_names()
+    users = evaluation_users(dataset.read("validation"), model.max_history)
+    return publish(
+        bundle,
+        Model(
+            item_embeddings=model.item_embeddings(),
+            user_tower=model.user_tower,
+            item_vectors=model.item_vectors(),
+            item_ids=item_ids,
+            max_history=model.max_history,
+            item_names=item_names if item_names != item_ids else None,
+            similarity="cosine" if model.user_tower.has_unit_length else "dot",
+        ),
+        queries=evaluation.user_vectors(model, users.history),
+        warm_up_histories=[row[row > 0].tolist() for row in users.history[:warm_up_requests]],
+        options=IndexOptions(target_recall=target_recall, method=index_method, memory=index_memory),
+        keep=keep,
+        dry_run=dry_run,
+    )
