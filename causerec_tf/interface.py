@@ -4,6 +4,7 @@ Frames go in (Polars, pandas, Arrow), and Polars frames come out.
 """
 
 import dataclasses
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ from causerec_tf.progress_bar import ProgressBar
 from causerec_tf.settings import ModelSettings, ObjectiveSettings, Settings
 from causerec_tf.train_run import train_run
 from causerec_tf.trained_run import Run, load_run
+
+# In a notebook it would tell of every file that it writes.
+logging.getLogger("tensorflow").setLevel(logging.WARNING)
 
 __all__ = ["Run", "load_run", "prepare", "read_recipe", "train"]
 

@@ -1,12 +1,18 @@
 """The progress of a training run, on a screen or in a notebook."""
 
 import sys
+import warnings
 from typing import Any
 
 import tensorflow as tf
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
 
 from causerec_tf.progress import Epoch, Progress
+
+with warnings.catch_warnings():
+    # Without ipywidgets a notebook gets a bar of text, and no advice.
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
 
 
 class ProgressBar(tf.keras.callbacks.Callback):

@@ -177,6 +177,8 @@ class Run:
         for one in lists:
             if isinstance(one, str) or not isinstance(one, Sequence | np.ndarray):
                 raise InputError(f"a history is {one!r:.80}: wanted a list of item ids.")
+        if len({type(user) for user in users}) > 1:  # a column has one type
+            users = [_text(user) for user in users]
         index = self._index
         known = [
             np.array([index[text] for item in one if (text := _text(item)) in index], np.int32)

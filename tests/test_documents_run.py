@@ -1,5 +1,6 @@
 """The blocks of Python in the documents run from top to bottom, and say what they say."""
 
+import json
 import pathlib
 import re
 
@@ -9,10 +10,14 @@ import pytest
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 
+def blocks_of(name):
+    return re.findall(r"^```python\n(.*?)\n```", (DOCS / name).read_text(encoding="utf-8"), re.M | re.S)
+
+
 def run_blocks(name, place, monkeypatch):
     """The names that a page's blocks define, run in an empty directory."""
     monkeypatch.chdir(place)
-    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / name).read_text(encoding="utf-8"), re.M | re.S)
+    blocks = blocks_of(name)
     assert len(blocks) > 3
     scope: dict = {"__name__": "__main__"}
     for number, block in enumerate(blocks, start=1):
@@ -39,6 +44,13 @@ def test_the_notebooks_page(tmp_path, monkeypatch):
     # The bundle answers as the run does.
     served = scope["retriever"].recommend([[3, 5, 7]], k=3)[0].items
     assert served == again["item_id"].to_list()
+
+
+def test_the_rendered_notebook_is_of_this_page():
+    notebook = json.loads((DOCS / "notebook.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert ["".join(cell["source"]) for cell in cells] == blocks_of("notebook.md")
+    assert sum(bool(cell["outputs"]) for cell in cells) >= 6
 
 
 def test_the_page_of_ones_own_parts(tmp_path, monkeypatch):
