@@ -36,8 +36,8 @@ class BodyLimit:
             except TimeoutError as error:
                 raise HTTPException(
                     408,
-                    f"Only {received} bytes of the request came within {self._most_seconds:g} s and more"
-                    " were announced; send it whole.",
+                    f"Only {received} bytes came within {self._most_seconds:g} s and more were announced;"
+                    " send the request whole.",
                 ) from error
             is_whole = not message.get("more_body", False)
             body = message.get("body", b"")

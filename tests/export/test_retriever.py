@@ -244,5 +244,5 @@ def test_an_explanation_is_of_one_version(both):
     tower.mixed = 1
     assert retriever.explain(history, 10) == both[0].explain(history, 10)
     tower.mixed = 2
-    with pytest.raises(TowerError, match="an explanation is of one"):
+    with pytest.raises(TowerError, match="an explanation needs one"):
         retriever.explain(history, 10)

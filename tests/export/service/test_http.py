@@ -418,7 +418,7 @@ def test_an_explanation_is_of_one_version_also_when_a_newer_one_comes_between(
             assert one["share"] == pytest.approx(len(set(items) - set(without)) / 5)
         refused = explain(1, 2, 2)
         assert refused.status_code == 503
-        assert "an explanation is of one; ask again" in refused.json()["error"]
+        assert "an explanation needs one. Ask again" in refused.json()["error"]
 
 
 def test_a_smaller_version_that_another_thread_meets_makes_no_k_too_large(bundle, monkeypatch):

@@ -130,7 +130,7 @@ def test_limits_of_connections_and_hosts_are_those_of_the_flags(bundle, tmp_path
         slow = sent(b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
         head, _, body = everything(slow).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408")
-        assert json.loads(body)["error"].startswith("Only 1 bytes of the request came within 0.2 s")
+        assert json.loads(body)["error"].startswith("Only 1 bytes came within 0.2 s")
         end = b"\r\nConnection: close\r\n\r\n"
         silent = [sent(b"") for _ in range(4)]
         assert status(b"GET /healthz HTTP/1.1\r\nHost: localhost:80" + end) == 200
