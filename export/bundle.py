@@ -37,24 +37,14 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "index_method",
     IndexOptions.method,
-<<<<<<< HEAD
-    METHODS,
-    "auto: exact search for small catalogues, otherwise a tree.",
-=======
     INDEX_METHODS,
-    "auto: exact for small catalogues, a tree for others.",
->>>>>>> a817b4b (No two modules or classes have one name; a test holds floors and names)
+    "auto: exact search for small catalogues, otherwise a tree.",
 )
 flags.DEFINE_enum(
     "index_memory",
     IndexOptions.memory,
-<<<<<<< HEAD
-    MEMORIES,
-    "Item vectors in memory: full, half or a quarter of the size. Refused if the target recall is missed.",
-=======
     INDEX_MEMORIES,
-    "How item vectors lie in memory: whole, a half or a quarter. Refused where it misses the target recall.",
->>>>>>> a817b4b (No two modules or classes have one name; a test holds floors and names)
+    "Item vectors in memory: full, half or a quarter of the size. Refused if the target recall is missed.",
 )
 flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions to keep, including the new one.")
 flags.DEFINE_integer(
