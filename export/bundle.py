@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 
 from causerec_tf.errors import InputError
-from export.index.index_options import MEMORIES, METHODS, IndexOptions
+from export.index.index_options import INDEX_MEMORIES, INDEX_METHODS, IndexOptions
 from export.store.bundle_errors import BundleError
 from export.store.housekeeping import VERSIONS_KEPT
 from export.store.layout import (
@@ -37,13 +37,13 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "index_method",
     IndexOptions.method,
-    METHODS,
+    INDEX_METHODS,
     "auto: exact search for small catalogues, otherwise a tree.",
 )
 flags.DEFINE_enum(
     "index_memory",
     IndexOptions.memory,
-    MEMORIES,
+    INDEX_MEMORIES,
     "Item vectors in memory: full, half or a quarter of the size. Refused if the target recall is missed.",
 )
 flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions to keep, including the new one.")

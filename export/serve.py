@@ -109,14 +109,14 @@ def main() -> None:
 
         from export.service.app import create_app
         from export.service.connections import ConnectionLimits, LimitedConnection
-        from export.service.logs import LOGGER, Log
+        from export.service.logs import LOGGER, JsonLog
         from export.service.service import Service
     except ImportError as error:
         raise BundleError(
             f"The service needs more packages ({error}): pip install -e '.[service,serving]' in the checkout."
         ) from error
 
-    log = Log()
+    log = JsonLog()
     named = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Options)}
     named |= {"bundle": Path(FLAGS.bundle), "allowed_hosts": _allowed_hosts(host)}
     service = Service(Options(**named), after_loading=_spare_the_collector)

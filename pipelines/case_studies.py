@@ -41,8 +41,9 @@ def main() -> None:
     files.check_output(output, marker=_MARKER, overwrite=FLAGS.overwrite)
     names = trained_runs.names_of(FLAGS.runs)
 
-    from causerec_tf import case_studies, evaluation, records
+    from causerec_tf import evaluation, records
     from causerec_tf.data.holdout import evaluation_users
+    from causerec_tf.studies import cases
     from pipelines.studies import case_study_card
     from pipelines.studies import case_study_pictures as pictures
 
@@ -51,25 +52,23 @@ def main() -> None:
     test = first.dataset.read("test")
     users = {name: evaluation_users(test, one.settings.max_history) for name, one in trained.items()}
     all_users = users[names[0]]
-    chosen = case_studies.choose_users(
-        all_users.user_ids, FLAGS.num_users, seed=FLAGS.seed, wanted=FLAGS.user
-    )
-    items = case_studies.choose_items(all_users.targets, chosen, FLAGS.items_per_user, seed=FLAGS.seed)
+    chosen = cases.choose_users(all_users.user_ids, FLAGS.num_users, seed=FLAGS.seed, wanted=FLAGS.user)
+    items = cases.choose_items(all_users.targets, chosen, FLAGS.items_per_user, seed=FLAGS.seed)
     maps, ranked = {}, {}
     for name, one in trained.items():
-        maps[name] = case_studies.user_map(one.model, users[name], chosen, items, seed=FLAGS.seed)
+        maps[name] = cases.user_map(one.model, users[name], chosen, items, seed=FLAGS.seed)
         lists = evaluation.rank_users(one.model, users[name], FLAGS.k, exclude_seen=FLAGS.exclude_seen)
         ranked[name] = lists[chosen[0]]
-    card = case_studies.card(all_users, int(chosen[0]), ranked, num_shown=FLAGS.k)
+    card = cases.card(all_users, int(chosen[0]), ranked, num_shown=FLAGS.k)
     shown_ids = all_users.user_ids[chosen].tolist()
     item_names = first.dataset.item_names()
-    own = case_studies.ownership(items, case_studies.shown_items(items))
+    own = cases.ownership(items, cases.shown_items(items))
 
     record = {
         "dataset": {"name": first.dataset.name, "fingerprint": first.dataset.fingerprint},
         "seed": FLAGS.seed,
         "users": shown_ids,
-        "relative_distance": {name: case_studies.summary(one, maps[names[0]]) for name, one in maps.items()},
+        "relative_distance": {name: cases.summary(one, maps[names[0]]) for name, one in maps.items()},
         "command": report.this_command(),
         "versions": records.versions() | {"scikit-learn": version("scikit-learn")},
     }

@@ -10,14 +10,19 @@ from pathlib import Path
 
 from absl import flags
 
-from causerec_tf.data.histories import build_histories, check_histories_file, read_user_ids, write_histories
 from causerec_tf.data.interactions import find_files
 from causerec_tf.data.suspicious_ids import suspicions_of
 from causerec_tf.data.time_units import describe_span
+from causerec_tf.data.user_histories import (
+    build_histories,
+    check_histories_file,
+    read_user_ids,
+    write_histories,
+)
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_free
 from pipelines.command_line import command, log_flags, outputs
-from pipelines.command_line.steps import Steps
+from pipelines.command_line.printed_steps import Steps
 
 FLAGS = flags.FLAGS
 

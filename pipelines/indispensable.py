@@ -28,13 +28,14 @@ def main() -> None:
     outputs.check_place(output, "--output", InputError)
     check_free(output, "--output", overwrite=FLAGS.overwrite)
 
-    from causerec_tf import indispensable, records
+    from causerec_tf import records
     from causerec_tf.data.holdout import evaluation_users
+    from causerec_tf.studies import indispensable_items
 
     trained = trained_runs.load_one(FLAGS.run, FLAGS.dataset)
     settings, dataset = trained.settings, trained.dataset
     users = evaluation_users(dataset.read(FLAGS.split), settings.max_history)
-    answers = indispensable.removal(trained.model, users, FLAGS.remove, seed=FLAGS.seed)
+    answers = indispensable_items.removal(trained.model, users, FLAGS.remove, seed=FLAGS.seed)
     head = records.head(settings, dataset, exclude_seen=False, users={f"{FLAGS.split}_users": len(users)})
     record = head | {
         "is_finished": trained.is_finished,

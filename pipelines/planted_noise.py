@@ -42,10 +42,11 @@ def main() -> None:
 
     import dataclasses
 
-    from causerec_tf import checkpoints, evaluation, planted_noise, records, training
+    from causerec_tf import checkpoints, evaluation, records, training
     from causerec_tf.comparison import mean_and_standard_error
     from causerec_tf.data import synthetic
     from causerec_tf.runs import RunDirectory
+    from causerec_tf.studies import noise_detection
 
     checkpoints.check_name(output, "--output")  # of the runs in it
     command.keep_freed_memory()
@@ -67,7 +68,7 @@ def main() -> None:
                 run.start(settings, dataset)
                 model, _ = training.train(settings, dataset, run)
             histories = {
-                f"{name}_history": planted_noise.users_between(
+                f"{name}_history": noise_detection.users_between(
                     history_of, datasets["clean"], dataset, "test", settings.max_history
                 )
                 for name, history_of in datasets.items()
@@ -81,7 +82,7 @@ def main() -> None:
                 row = "".join(f"{name} {figures[kind][name]['mean']:.4f}  " for name in _METRICS)
                 print(f"  {kind:15}{row}", flush=True)
             if world == "noisy":
-                figures["detection"] = planted_noise.detection(model, dataset, worlds[world])
+                figures["detection"] = noise_detection.detection(model, dataset, worlds[world])
                 print(f"  AUC of the noise {figures['detection']['auc']['mean']:.4f}", flush=True)
             systems[run.path.name] = {"settings": dataclasses.asdict(settings)} | figures
     record = {
@@ -105,7 +106,7 @@ def _dataset(directory: Path, world):
     """The world as a dataset, made if it is not there; it must be of this world."""
     from causerec_tf.data import interactions, sequence_writer
     from causerec_tf.data.sequences import open_dataset
-    from causerec_tf.planted_noise import find_noise
+    from causerec_tf.studies.noise_detection import find_noise
 
     if not directory.exists():
         sequences = interactions.build_sequences(world.events(), split_seed=0, num_shards=2)

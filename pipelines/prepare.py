@@ -23,7 +23,7 @@ from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
 from pipelines.command_line import beam_flags, command, item_tables, log_flags, outputs
-from pipelines.command_line.steps import Steps
+from pipelines.command_line.printed_steps import Steps
 
 FLAGS = flags.FLAGS
 
@@ -122,8 +122,8 @@ def _prepare_by_beam(steps: Steps) -> None:
             raise InputError(f"{what} does not go with --runner={FLAGS.runner}. Say --runner=local.")
     log_settings = log_flags.settings()
     with beam_flags.absence_explained(InputError):
-        from causerec_tf.data.distributed.prepare import Request
-        from causerec_tf.data.distributed.prepare import prepare as prepare_by_beam
+        from causerec_tf.data.distributed.beam_preparation import Request
+        from causerec_tf.data.distributed.beam_preparation import prepare as prepare_by_beam
         from causerec_tf.data.distributed.storage import is_remote
     if not is_remote(FLAGS.output):
         outputs.check_place(Path(FLAGS.output).resolve(), "--output", InputError)

@@ -15,10 +15,10 @@ from pathlib import Path
 from absl import flags
 
 from export.batch.diversity import read_categories
-from export.batch.histories import Columns, HistoryRow, expand
+from export.batch.history_files import Columns, HistoryRow, expand
+from export.batch.job_settings import AnswerTally, JobSettings, describe
 from export.batch.processes import Step, answer_shards, cores
 from export.batch.recommendation_files import RecommendationWriter
-from export.batch.settings import Settings, Tally, describe
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
 from export.index.labels import read_ids
@@ -32,7 +32,7 @@ from export.store.layout import (
 )
 from export.towers.answers import Recommendation
 from pipelines.command_line import beam_flags, command, item_tables, outputs
-from pipelines.command_line.retrieval_progress import Progress
+from pipelines.command_line.retrieval_progress import RetrievalProgress
 
 FLAGS = flags.FLAGS
 
@@ -86,7 +86,7 @@ def main() -> None:
         raise BundleError(f"--diversity={FLAGS.diversity}: wanted a finite number, 0 or more.")
     paths = expand(FLAGS.input)
     categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
-    settings = Settings(
+    settings = JobSettings(
         k=FLAGS.k,
         exclude_seen=FLAGS.exclude_seen,
         diversity=FLAGS.diversity,
@@ -105,7 +105,7 @@ def main() -> None:
         _to_file(paths, output, settings, categories)
 
 
-def _sum_up(tally: Tally, version: str, seconds: float) -> None:
+def _sum_up(tally: AnswerTally, version: str, seconds: float) -> None:
     for error in tally.told:
         print(f"skipped: {error}")
     print(
@@ -137,7 +137,9 @@ def _check_categories(categories: dict[str, str] | None, bundle: Path, version: 
     print(item_tables.coverage(flag, "category", categories, item_ids, BundleError))
 
 
-def _to_file(paths: list[Path], output: Path, settings: Settings, categories: dict[str, str] | None) -> None:
+def _to_file(
+    paths: list[Path], output: Path, settings: JobSettings, categories: dict[str, str] | None
+) -> None:
     for name in ("format", "jobs"):
         if FLAGS[name].present:
             raise BundleError(f"--{name} is for a directory of shards: --output={output}/ with a slash.")
@@ -154,7 +156,7 @@ def _to_file(paths: list[Path], output: Path, settings: Settings, categories: di
     _check_categories(categories, Path(FLAGS.bundle), retriever.version)
     answering = Answering(retriever, settings)
     shown: list[str] = []
-    with writer, Progress(sum(path.stat().st_size for path in paths)) as progress:
+    with writer, RetrievalProgress(sum(path.stat().st_size for path in paths)) as progress:
 
         def on_batch(rows: list[HistoryRow], answers: list[Recommendation]) -> None:
             for row, answer in zip(rows[: FLAGS.show - len(shown)], answers, strict=False):
@@ -169,7 +171,7 @@ def _to_file(paths: list[Path], output: Path, settings: Settings, categories: di
 
 
 def _to_directory(
-    paths: list[Path], output: Path, settings: Settings, categories: dict[str, str] | None
+    paths: list[Path], output: Path, settings: JobSettings, categories: dict[str, str] | None
 ) -> None:
     """A shard for each input, by several processes."""
     for name, why in (
@@ -198,7 +200,7 @@ def _to_directory(
         if left:
             _check_categories(categories, job.bundle, job.version)
         jobs = FLAGS.jobs or cores()
-        with Progress(sum(shard.source.stat().st_size for shard in left)) as progress:
+        with RetrievalProgress(sum(shard.source.stat().st_size for shard in left)) as progress:
 
             def on_step(step: Step) -> None:
                 progress.read(step.num_bytes)
@@ -209,7 +211,9 @@ def _to_directory(
     _sum_up(tally, job.version, progress.seconds)
 
 
-def _by_beam(paths: list[Path], output: Path, settings: Settings, categories: dict[str, str] | None) -> None:
+def _by_beam(
+    paths: list[Path], output: Path, settings: JobSettings, categories: dict[str, str] | None
+) -> None:
     """Into a directory, of whose files Beam decides; it appears when it is whole."""
     for name in ("show", "tower_address", "jobs", "overwrite"):
         if FLAGS[name].present:

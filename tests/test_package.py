@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+import export
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -49,8 +51,13 @@ INDEPENDENT = ("data", "towers", "counterfactual", "losses", "metrics", "retriev
 # What all may know: it knows nothing of interactions, models or runs, and waits for no TensorFlow.
 SHARED = ("errors", "files")
 # Each asks one question of a trained model; what they share is in evaluation, metrics and comparison.
-STUDIES = ("robustness", "planted_noise", "indispensable", "case_studies")
+STUDIES = ("under_disturbance", "noise_detection", "indispensable_items", "cases")
 SERVING = ("retriever", "index.item_index", "towers.remote", "service.app")
+# The floors of export/, from the ground up: each may know those below it. Two side by side do not know each
+# other.
+FLOORS = (("store",), ("index",), ("towers",), ("publishing",), ("retriever",), ("service", "batch"))
+# The one place outside the scripts where export/ meets the library that trained the model.
+MEETS_THE_LIBRARY = "export.publishing.publish_run"
 
 
 def module_of(path):
@@ -89,6 +96,15 @@ def reachable(module):
             names |= found
             left |= found
     return names
+
+
+def is_script(module):
+    return 'if __name__ == "__main__":' in FILES[module].read_text(encoding="utf-8")
+
+
+def known_to(module):
+    """The modules of ours that one imports; where it imports from a module, that module."""
+    return {name for name in imported_by(FILES[module]) if name in FILES} - {module}
 
 
 def test_the_files_are_found():
@@ -130,8 +146,17 @@ def test_a_wrong_setting_does_not_wait_for_tensorflow(module):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_studies_do_not_know_each_other(study):
-    others = {f"causerec_tf.{other}" for other in STUDIES if other != study}
-    assert not imported_by(FILES[f"causerec_tf.{study}"]) & others
+    others = {f"causerec_tf.studies.{other}" for other in STUDIES if other != study}
+    assert not imported_by(FILES[f"causerec_tf.studies.{study}"]) & others
+
+
+def test_only_scripts_and_their_pages_know_the_studies():
+    knowing = {
+        module.rpartition(".")[0]
+        for module in FILES
+        if any(is_within(name, "causerec_tf.studies") for name in known_to(module))
+    }
+    assert knowing == {"causerec_tf.studies", "pipelines", "pipelines.studies"}
 
 
 def test_the_library_knows_neither_scripts_nor_export_nor_flags():
@@ -146,22 +171,82 @@ def test_the_library_knows_neither_scripts_nor_export_nor_flags():
             assert foreign == set(), module
 
 
-def test_export_knows_of_the_pipelines_what_all_scripts_share_and_that_knows_neither():
-    """So the arrows go one way: command_line, export, the scripts of pipelines."""
-    shared = "pipelines.command_line"
-    for module, path in FILES.items():
-        foreign = {
-            name
-            for name in imported_by(path)
-            if any(is_within(name, part) for part in ("pipelines", "export")) and not is_within(name, shared)
-        }
-        if is_within(module, shared):
+def test_what_the_scripts_share_knows_neither_scripts_nor_export():
+    for module in FILES:
+        if is_within(module, "pipelines.command_line"):
+            foreign = {name for name in known_to(module) if is_within(name, "export")}
+            foreign |= (
+                {name for name in known_to(module) if is_within(name, "pipelines")}
+                - {name for name in FILES if is_within(name, "pipelines.command_line")}
+                - {"pipelines"}
+            )
             assert foreign == set(), module
-        elif is_within(module, "export"):
-            assert all(is_within(name, "export") for name in foreign), module
-            uses_shared = any(is_within(name, shared) for name in imported_by(path))
-            is_script = 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
-            assert uses_shared == is_script, module
+
+
+def test_no_module_knows_a_script_and_of_export_only_scripts_know_flags():
+    for module in FILES:
+        assert not [name for name in known_to(module) if is_script(name)], module
+        if is_within(module, "export") and not is_script(module):
+            foreign = {name for name in known_to(module) if is_within(name, "pipelines")}
+            assert foreign == set(), module
+            meets = any(is_within(name, "causerec_tf") for name in imported_by(FILES[module]))
+            assert meets == (module == MEETS_THE_LIBRARY), module
+
+
+def test_export_stands_on_floors():
+    height = {part: number for number, parts in enumerate(FLOORS) for part in parts}
+    scripts = {module for module in FILES if is_within(module, "export") and is_script(module)}
+    found = set()
+    for module in FILES:
+        if module == "export" or module in scripts or not is_within(module, "export"):
+            continue
+        part = module.split(".")[1]
+        found.add(part)
+        for name in known_to(module) - {"export"}:
+            other = name.split(".")[1] if is_within(name, "export") else part
+            assert other == part or height[other] < height[part], f"{module} knows {name}"
+    assert found == set(height)
+
+
+@pytest.mark.parametrize("package", ["causerec_tf", "pipelines", "export"])
+def test_folders_and_the_modules_beside_them_know_each_other_one_way(package):
+    """No circle, whether of two or of more; `settings` and `recipes` are one another's names and classes."""
+    rooms = {module: ".".join(module.split(".")[:2]) for module in FILES if is_within(module, package)}
+    arrows = {
+        (room, rooms[name])
+        for module, room in rooms.items()
+        for name in known_to(module)
+        if name in rooms and package not in (room, rooms[name]) and rooms[name] != room
+    }
+    arrows -= {("causerec_tf.settings", "causerec_tf.recipes")}
+    while arrows:  # take away what nobody of the rest knows
+        known = {to for _, to in arrows}
+        left = {(of, to) for of, to in arrows if of in known}
+        assert left != arrows, sorted(arrows)
+        arrows = left
+
+
+def test_no_two_modules_or_classes_have_one_name():
+    places: dict[str, list[str]] = {}
+    for module, path in FILES.items():
+        if path.name != "__init__.py":
+            places.setdefault(path.name, []).append(module)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_what_serves_loads_neither_the_library_nor_what_publishes():
+    done = python(
+        "import sys, export.service.service, export.batch.answering, export\n"
+        "export.Retriever\n"
+        "needless = {'causerec_tf', 'keras', 'tf_keras'} & set(sys.modules)\n"
+        "print(needless, 'export.publishing' in sys.modules)"
+    )
+    assert done.stdout == "set() False\n", done.stderr
+    with pytest.raises(AttributeError, match="has no attribute 'Publish'"):
+        export.Publish  # noqa: B018
 
 
 @pytest.mark.parametrize("module", SERVING)

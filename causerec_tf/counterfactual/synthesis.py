@@ -7,7 +7,7 @@ cut into G runs of R or G blocks of T, Q positions that a block is for.
 
 import tensorflow as tf
 
-from causerec_tf.counterfactual import concepts, positions
+from causerec_tf.counterfactual import concepts, replaced_positions
 from causerec_tf.counterfactual.memory import ConceptMemory
 from causerec_tf.counterfactual.replacements import Replacements, Runs
 
@@ -99,7 +99,7 @@ class ItemSynthesis(tf.keras.layers.Layer):
           candidates.
         """
         seeds = tf.random.split(seed, 2)
-        positions_BCR, chosen_BCR = positions.choose(
+        positions_BCR, chosen_BCR = replaced_positions.choose(
             concepts.rank(scores_BL, mask_BL),
             num_positives=self.num_positives,
             num_negatives=self.num_negatives,
@@ -232,7 +232,7 @@ class InterestSynthesis(tf.keras.layers.Layer):
         """
         seeds = tf.random.split(seed, 2)
         real_BK = tf.repeat(has_interests_B[:, tf.newaxis], interests_BKD.shape[1], axis=1)
-        positions_BCR, chosen_BCR = positions.choose(
+        positions_BCR, chosen_BCR = replaced_positions.choose(
             concepts.rank(scores_BK, real_BK),
             num_positives=self.num_positives,
             num_negatives=self.num_negatives,

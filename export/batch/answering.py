@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from export.batch.diversity import diversify, read_categories
-from export.batch.histories import HistoryRow, read_histories
+from export.batch.history_files import HistoryRow, read_histories
+from export.batch.job_settings import AnswerTally, JobSettings
 from export.batch.recommendation_files import RecommendationWriter
-from export.batch.settings import Settings, Tally
 from export.retriever import Retriever
 from export.towers.answers import Recommendation
 
@@ -18,7 +18,7 @@ _CANDIDATES_FOR_DIVERSITY = 5  # times k, so that there is something to choose f
 class Answering:
     """A retriever with the settings of a job."""
 
-    def __init__(self, retriever: Retriever, settings: Settings):
+    def __init__(self, retriever: Retriever, settings: JobSettings):
         """Reads the categories.
 
         Args:
@@ -51,7 +51,7 @@ def write_answers(
     *,
     on_progress: Callable[[int], None] = lambda _bytes: None,
     on_batch: Callable[[list[HistoryRow], list[Recommendation]], None] = lambda _rows, _answers: None,
-) -> Tally:
+) -> AnswerTally:
     """Answers the histories of some files into one, in batches, so that memory does not grow with them.
 
     Args:
@@ -64,7 +64,7 @@ def write_answers(
     Raises:
       BundleError: a file cannot be read, or a row when bad ones are not skipped.
     """
-    tally = Tally()
+    tally = AnswerTally()
     settings = answering.settings
     rows = read_histories(
         inputs,

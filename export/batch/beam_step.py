@@ -2,9 +2,9 @@
 
     import apache_beam as beam
     from export.batch.beam_step import Recommend
-    from export.batch.settings import Settings
+    from export.batch.job_settings import JobSettings
 
-    histories | Recommend("/shared/bundles/shop", Settings(k=50))
+    histories | Recommend("/shared/bundles/shop", JobSettings(k=50))
 
 where `histories` has pairs (user id, list of item ids), wherever they were read. The workers must see the
 bundle under the same path.
@@ -22,9 +22,9 @@ from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from export.batch.histories import read_histories
+from export.batch.history_files import read_histories
+from export.batch.job_settings import BAD_ROWS_TOLD, AnswerTally, JobSettings
 from export.batch.recommendation_files import FIELDS, json_line
-from export.batch.settings import BAD_ROWS_TOLD, Settings, Tally
 from export.store.bundle_errors import BundleError
 from export.store.layout import read_tower, resolve_number, tower_directory
 
@@ -51,7 +51,7 @@ class Recommend(beam.PTransform):
     `export/bundle.py`) until the pipeline has ended. A worker process loads it once.
     """
 
-    def __init__(self, bundle: Path | str, settings: Settings):
+    def __init__(self, bundle: Path | str, settings: JobSettings):
         """Settles the version.
 
         Args:
@@ -77,7 +77,7 @@ class Recommend(beam.PTransform):
 
 
 class _Answer(beam.DoFn):
-    def __init__(self, bundle: str, number: int, version: str, settings: Settings):
+    def __init__(self, bundle: str, number: int, version: str, settings: JobSettings):
         super().__init__()
         self._bundle, self._number, self._version = bundle, number, version
         self._settings = settings
@@ -101,7 +101,7 @@ class _Answer(beam.DoFn):
 
     def process(self, batch: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Any]]:
         answers = self._answering([history for _, history in batch])
-        tally = Tally()
+        tally = AnswerTally()
         tally.count(answers, self._settings.k)
         for name, counter in self._counters.items():
             counter.inc(getattr(tally, name))
@@ -114,11 +114,11 @@ def recommend_files(
     output: Path,
     *,
     bundle: Path,
-    settings: Settings,
+    settings: JobSettings,
     file_format: str,
     runner: str,
     options: str = "",
-) -> tuple[Tally, str]:
+) -> tuple[AnswerTally, str]:
     """Recommends for the histories of some files into a directory.
 
     Args:
@@ -167,19 +167,19 @@ def recommend_files(
         if counter.key.metric.name in counted:
             counted[counter.key.metric.name] += counter.result
     told = sorted(message for _, message in reports)[:BAD_ROWS_TOLD]
-    return Tally(**counted, told=told), recommend.version
+    return AnswerTally(**counted, told=told), recommend.version
 
 
 class _Read(beam.DoFn):
     """A path -> its pairs; of what cannot be read, [whether it ends the job, message] as JSON."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: JobSettings):
         super().__init__()
         self._settings = settings
         self._bad_rows = Metrics.counter("causerec", "bad_rows")
 
     def process(self, path: str) -> Iterator[Any]:
-        bad = Tally()
+        bad = AnswerTally()
         skip = bad.skip if self._settings.skip_bad_rows else None
         reports = []
         try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from export.batch.settings import Settings, Tally
+from export.batch.job_settings import AnswerTally, JobSettings
 from export.batch.shards import Job, Shard
 from export.store.bundle_errors import BundleError
 from export.store.disk import full_disk
@@ -52,8 +52,8 @@ def cores() -> int:
 
 
 def answer_shards(
-    job: Job, settings: Settings, *, jobs: int, threads: int, on_step: Callable[[Step], None]
-) -> Tally:
+    job: Job, settings: JobSettings, *, jobs: int, threads: int, on_step: Callable[[Step], None]
+) -> AnswerTally:
     """Answers all shards that are left.
 
     Args:
@@ -69,9 +69,9 @@ def answer_shards(
     """
     left = job.left
     if not left:
-        return Tally()
+        return AnswerTally()
     if min(jobs, len(left)) == 1:
-        work, tally = _Work(job, settings, on_step), Tally()
+        work, tally = _Work(job, settings, on_step), AnswerTally()
         for shard in left:
             tally.add(work.answer(shard))
         return tally
@@ -94,9 +94,9 @@ def answer_shards(
 
 def _hand_out(
     left: list[Shard], processes: dict[Connection, SpawnProcess], on_step: Callable[[Step], None]
-) -> Tally:
+) -> AnswerTally:
     """Gives each process the next shard when it asks, until there is none and all have ended."""
-    tally = Tally()
+    tally = AnswerTally()
     waiting = iter(left)
     busy = dict(processes)
     while busy:
@@ -105,7 +105,7 @@ def _hand_out(
             try:
                 said = connection.recv()
                 if isinstance(
-                    said, Tally
+                    said, AnswerTally
                 ):  # it is ready for the next; after a shard it tells what came of that
                     shard = next(waiting, None)
                     connection.send(shard)
@@ -128,7 +128,7 @@ def _hand_out(
     return tally
 
 
-def _run(connection: Connection, job: Job, settings: Settings, threads: int) -> None:
+def _run(connection: Connection, job: Job, settings: JobSettings, threads: int) -> None:
     """What a process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the one that started us ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -140,7 +140,7 @@ def _run(connection: Connection, job: Job, settings: Settings, threads: int) -> 
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
             work = _Work(job, settings, connection.send)
-            connection.send(Tally())
+            connection.send(AnswerTally())
             while (shard := connection.recv()) is not None:
                 connection.send(work.answer(shard))
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -162,7 +162,7 @@ def _end_with_parent() -> None:
 class _Work:
     """A loaded bundle that answers shards."""
 
-    def __init__(self, job: Job, settings: Settings, on_step: Callable[[Step], None]):
+    def __init__(self, job: Job, settings: JobSettings, on_step: Callable[[Step], None]):
         from export.batch.answering import Answering  # these load TensorFlow, in each process anew
         from export.retriever import Retriever
 
@@ -170,7 +170,7 @@ class _Work:
         self._answering = Answering(Retriever.open(job.bundle), settings)
         assert self._answering.retriever.version == job.version
 
-    def answer(self, shard: Shard) -> Tally:
+    def answer(self, shard: Shard) -> AnswerTally:
         from export.batch.answering import write_answers
         from export.batch.recommendation_files import RecommendationWriter
 

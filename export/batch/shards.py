@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.batch.histories import stem
+from export.batch.history_files import stem
 from export.store.bundle_errors import BundleError
 from export.store.disk import full_disk_named
 from export.store.housekeeping import only_one, remove_locked

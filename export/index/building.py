@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from export.index.index_options import MEMORIES, METHODS, IndexOptions
+from export.index.index_options import INDEX_MEMORIES, INDEX_METHODS, IndexOptions
 from export.index.item_index import ItemIndex
 from export.index.recall import kth_best_scores, recall_at_k
 from export.store.bundle_errors import BundleError
@@ -119,10 +119,10 @@ def _check(item_vectors: np.ndarray, queries: np.ndarray, options: IndexOptions)
         raise BundleError(f"target_recall is {options.target_recall}; it must be above 0 and at most 1.")
     if options.k < 1:
         raise BundleError(f"k is {options.k}; recall is measured at 1 or more.")
-    if method not in METHODS:
-        raise BundleError(f"method is {method!r}; it is one of {', '.join(METHODS)}.")
-    if memory not in MEMORIES:
-        raise BundleError(f"memory is {memory!r}; it is one of {', '.join(MEMORIES)}.")
+    if method not in INDEX_METHODS:
+        raise BundleError(f"method is {method!r}; it is one of {', '.join(INDEX_METHODS)}.")
+    if memory not in INDEX_MEMORIES:
+        raise BundleError(f"memory is {memory!r}; it is one of {', '.join(INDEX_MEMORIES)}.")
     if memory != "full" and not len(queries):
         raise BundleError(
             f"memory={memory!r} is chosen by measured recall and there are no queries; use full."

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from export.index.index_options import MEMORIES, METHODS
+from export.index.index_options import INDEX_MEMORIES, INDEX_METHODS
 from export.store import checksums, descriptions
 from export.store.bundle_errors import BundleError
 from export.store.descriptions import list_of, mapping, number, one_of, or_null, record, text, whole
@@ -41,9 +41,9 @@ _CHECK = record(
         ),
     },
     {
-        "memory": one_of(*MEMORIES),
+        "memory": one_of(*INDEX_MEMORIES),
         "similarity": one_of("dot", "cosine"),
-        "requested_method": one_of(*METHODS),
+        "requested_method": one_of(*INDEX_METHODS),
         "recall_low": _RECALL,
         "searched_bytes": whole(0, 1 << 50),
         "vocabulary_size": _POSITIVE,

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-METHODS = ("auto", "exact", "tree")
-MEMORIES = ("full", "bfloat16", "int8")
+INDEX_METHODS = ("auto", "exact", "tree")
+INDEX_MEMORIES = ("full", "bfloat16", "int8")
 
 
 # Its text is part of a publication's fingerprint: with another name or field, a published model is a new one.

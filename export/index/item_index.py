@@ -16,7 +16,7 @@ import numpy as np
 
 from export.index.changes import CHANGES, IndexChanges
 from export.index.description import DESCRIPTION, file_digests, read_description, verify
-from export.index.labels import IDS, NAMES, write_labels
+from export.index.labels import IDS_FILE, NAMES_FILE, write_labels
 from export.index.scann_files import read_assets
 from export.store import checksums
 from export.store.bundle_errors import BundleError
@@ -27,9 +27,9 @@ from export.store.runtime import scann
 VECTORS = "vectors.npy"
 QUERIES = "queries.npy"
 _SCANN_VECTORS = "dataset.npy"
-_OURS = (DESCRIPTION, IDS, NAMES, VECTORS, QUERIES, CHANGES)
+_OURS = (DESCRIPTION, IDS_FILE, NAMES_FILE, VECTORS, QUERIES, CHANGES)
 # Those that an update of the index writes anew.
-_OF_UPDATE = (DESCRIPTION, IDS, NAMES, CHANGES)
+_OF_UPDATE = (DESCRIPTION, IDS_FILE, NAMES_FILE, CHANGES)
 
 
 class ItemIndex:

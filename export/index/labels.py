@@ -9,8 +9,8 @@ from export.store import checksums
 from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
 
-IDS = "ids.txt"
-NAMES = "names.txt"
+IDS_FILE = "ids.txt"
+NAMES_FILE = "names.txt"
 
 
 def check_ids(item_ids: Sequence[str]) -> None:
@@ -28,9 +28,9 @@ def check_ids(item_ids: Sequence[str]) -> None:
 
 def write_labels(directory: Path, item_ids: Sequence[str], item_names: Sequence[str] | None) -> None:
     """Writes ids that `check_ids` takes, and names, in which a newline becomes a space."""
-    (directory / IDS).write_bytes(_lines(item_ids))
+    (directory / IDS_FILE).write_bytes(_lines(item_ids))
     if item_names is not None:
-        (directory / NAMES).write_bytes(_lines([name.replace("\n", " ") for name in item_names]))
+        (directory / NAMES_FILE).write_bytes(_lines([name.replace("\n", " ") for name in item_names]))
 
 
 def read_labels(directory: Path, num_rows: int) -> tuple[list[str], list[str] | None]:
@@ -48,11 +48,11 @@ def read_ids(directory: Path) -> list[str]:
     Raises:
       BundleError: they cannot be read, or are not those it was published with.
     """
-    data = checksums.read(directory, IDS)
+    data = checksums.read(directory, IDS_FILE)
     digest = read_description(directory).get("ids_sha256")
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise BundleError(f"{directory / IDS} has changed since it was published; publish again.")
-    return _read_lines(directory / IDS, data)
+        raise BundleError(f"{directory / IDS_FILE} has changed since it was published; publish again.")
+    return _read_lines(directory / IDS_FILE, data)
 
 
 def read_names(directory: Path) -> list[str] | None:
@@ -61,9 +61,9 @@ def read_names(directory: Path) -> list[str] | None:
     Raises:
       BundleError: they cannot be read, or are not those it was published with.
     """
-    if NAMES not in file_digests(directory, read_description(directory)):
+    if NAMES_FILE not in file_digests(directory, read_description(directory)):
         return None
-    return _read_lines(directory / NAMES, checksums.read(directory, NAMES))
+    return _read_lines(directory / NAMES_FILE, checksums.read(directory, NAMES_FILE))
 
 
 def _read_lines(path: Path, data: bytes) -> list[str]:

@@ -25,8 +25,8 @@ from export.service.messages import (
     MOST_ERRORS,
     BatchRecommended,
     BatchRequest,
+    ErrorAnswer,
     Explained,
-    Failure,
     Influential,
     Named,
     Readiness,
@@ -43,7 +43,7 @@ from export.towers.answers import Recommendation
 
 _PAGE = Path(__file__).with_name("page.html")
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Failure} for status in (400, 408, 413, 422, 429, 503, 504)
+    status: {"model": ErrorAnswer} for status in (400, 408, 413, 422, 429, 503, 504)
 }
 _STATUS: dict[type[Exception], int] = {
     QueueFullError: 429,
@@ -206,7 +206,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         """The process runs. Restart it when this fails."""
         return {"status": "running"}
 
-    @app.get("/readyz", responses={503: {"model": Failure}})
+    @app.get("/readyz", responses={503: {"model": ErrorAnswer}})
     async def readyz() -> Readiness:
         """Tower and index answer. Send requests only while this does not fail."""
         # Busy is not broken: taken out of the balancer, it would leave its load to the others.

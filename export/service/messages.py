@@ -131,7 +131,7 @@ class Readiness(BaseModel):
     max_k: int
 
 
-class Failure(BaseModel):
+class ErrorAnswer(BaseModel):
     """Why there is no answer: what was got, what was wanted, what to do."""
 
     error: str

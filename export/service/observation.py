@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from export.service.headers import HEADERS
 from export.service.logs import LOGGER
-from export.service.metrics import Metrics
+from export.service.prometheus import Metrics
 
 _ID = "x-request-id"
 _LONGEST_ID = 100

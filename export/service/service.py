@@ -11,9 +11,9 @@ from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
 from export.retriever import Retriever
 from export.service.logs import LOGGER
-from export.service.metrics import Metrics
 from export.service.newest_tower import Follower, IndexAhead, NewestTower
 from export.service.options import Options
+from export.service.prometheus import Metrics
 from export.service.work_queue import WorkQueue
 from export.store.bundle_errors import TowerError
 from export.store.layout import TOWER_WARM_UP, resolve_number, tower_directory

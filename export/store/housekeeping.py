@@ -11,8 +11,8 @@ from typing import IO
 from export.store.bundle_errors import BundleError
 from export.store.disk import full_disk_named
 from export.store.layout import (
-    INDEXES,
-    TOWERS,
+    INDEXES_FOLDER,
+    TOWERS_FOLDER,
     beside,
     index_directory,
     left_aside,
@@ -85,7 +85,7 @@ def _opened(lock_file: Path) -> IO[str]:
 @contextmanager
 def locked(bundle: Path) -> Iterator[None]:
     """Lets one process at a time change the bundle, and clears away what a killed one left."""
-    for part in (TOWERS, INDEXES):
+    for part in (TOWERS_FOLDER, INDEXES_FOLDER):
         (bundle / part).mkdir(parents=True, exist_ok=True)
     with only_one(bundle / ".lock", f"publishing into {bundle}"):
         _clear(bundle)
@@ -122,7 +122,7 @@ def version_of(bundle: Path, number: int) -> str | None:
 
 def unnamed_indexes(bundle: Path, named: set[str | None]) -> list[str]:
     """Lists the indexes that no tower names; none while a tower does not say which is its own."""
-    indexes = bundle / INDEXES
+    indexes = bundle / INDEXES_FOLDER
     if None in named or not indexes.is_dir():
         return []
     names = {one.name for one in indexes.iterdir() if one.is_dir() and not one.name.startswith(".")}
@@ -137,7 +137,7 @@ def _remove(directory: Path) -> None:
 
 
 def _clear(bundle: Path) -> None:
-    for part in (TOWERS, INDEXES):
+    for part in (TOWERS_FOLDER, INDEXES_FOLDER):
         for left in left_aside(bundle / part):
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left)

@@ -19,10 +19,10 @@ from export.store import checksums
 from export.store.bundle_errors import BundleError
 from export.store.descriptions import read_description, record, text, whole
 
-TOWERS = "user_tower"
-INDEXES = "item_index"
+TOWERS_FOLDER = "user_tower"
+INDEXES_FOLDER = "item_index"
 # TensorFlow Serving is told to serve the directory of towers under its own name.
-MODEL_NAME = TOWERS
+MODEL_NAME = TOWERS_FOLDER
 # TensorFlow Serving reads its warm-up file from here and ignores what else lies in it.
 TOWER_EXTRA = "assets.extra"
 TOWER_WARM_UP = f"{TOWER_EXTRA}/tf_serving_warmup_requests"
@@ -50,12 +50,12 @@ Aside = Literal["building", "copying", "damaged", "exporting", "relabelling", "r
 
 def tower_directory(bundle: Path, number: int) -> Path:
     """The SavedModel of one published version."""
-    return bundle / TOWERS / str(number)
+    return bundle / TOWERS_FOLDER / str(number)
 
 
 def index_directory(bundle: Path, fingerprint: str) -> Path:
     """The index of the towers that answer this version."""
-    return bundle / INDEXES / fingerprint
+    return bundle / INDEXES_FOLDER / fingerprint
 
 
 def tower_numbers(bundle: Path) -> list[int]:
@@ -63,7 +63,7 @@ def tower_numbers(bundle: Path) -> list[int]:
 
     A number with zeros before it, which no publication writes, is none: `tower_directory` would not find it.
     """
-    towers = bundle / TOWERS
+    towers = bundle / TOWERS_FOLDER
     if not towers.is_dir():
         return []
     names = [entry.name for entry in towers.iterdir() if entry.is_dir()]
@@ -72,7 +72,7 @@ def tower_numbers(bundle: Path) -> list[int]:
 
 def written_in(bundle: Path) -> tuple[Path, ...]:
     """The directories in which a publication makes something."""
-    return (bundle, bundle / TOWERS, bundle / INDEXES)
+    return (bundle, bundle / TOWERS_FOLDER, bundle / INDEXES_FOLDER)
 
 
 def check_name(directory: Path, flag: str = "--bundle") -> None:
@@ -97,12 +97,12 @@ def check_place(bundle: Path) -> None:
     there = next((place for place in [bundle, *bundle.parents] if place.exists()), bundle)
     if there.exists() and not there.is_dir():
         raise BundleError(f"{there} is a file; a bundle is a directory. Give another --bundle.")
-    if there != bundle or any((bundle / part).is_dir() for part in (TOWERS, INDEXES)):
+    if there != bundle or any((bundle / part).is_dir() for part in (TOWERS_FOLDER, INDEXES_FOLDER)):
         return
     others = sorted(entry.name for entry in bundle.iterdir() if not entry.name.startswith("."))
     if others:
         raise BundleError(
-            f"{bundle} is not a bundle: it has no {TOWERS} and holds {others[0]!r}. Give an empty"
+            f"{bundle} is not a bundle: it has no {TOWERS_FOLDER} and holds {others[0]!r}. Give an empty"
             " directory, or one that does not exist, as --bundle."
         )
 
@@ -117,7 +117,8 @@ def resolve_number(bundle: Path, number: int | None) -> int:
     numbers = tower_numbers(bundle)
     if not numbers:
         raise BundleError(
-            f"{bundle} is not a bundle: {bundle / TOWERS} holds no version. export/bundle.py makes one."
+            f"{bundle} is not a bundle: {bundle / TOWERS_FOLDER} holds no version. export/bundle.py"
+            " makes one."
         )
     if number is not None and number not in numbers:
         raise BundleError(f"{bundle} has no version {number}; it has {numbers}.")

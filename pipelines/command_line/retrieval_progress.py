@@ -7,7 +7,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 
-class Progress:
+class RetrievalProgress:
     """A bar over the bytes of the inputs with the time left, and beside it users and items a second."""
 
     def __init__(self, num_bytes: int):
@@ -19,7 +19,7 @@ class Progress:
         self._num_bytes = num_bytes
         self._users = self._items = 0
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "RetrievalProgress":
         """Shows the bar."""
         self._started = time.perf_counter()
         self._bar = tqdm(

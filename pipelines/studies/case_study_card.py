@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from causerec_tf.case_studies import Card
+from causerec_tf.studies.cases import Card
 
 HIT = "✓"  # beside a recommendation that did come next
 

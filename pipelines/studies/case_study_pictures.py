@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from causerec_tf.case_studies import Card, UserMap
+from causerec_tf.studies.cases import Card, UserMap
 from pipelines.command_line import glyphs
 from pipelines.studies.case_study_card import HIT
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from causerec_tf.errors import InputError
 
 if TYPE_CHECKING:
-    from causerec_tf.robustness import Robustness
     from causerec_tf.runs import TrainedRun
+    from causerec_tf.studies.under_disturbance import Robustness
 
 # What the scripts take unless told otherwise.
 RATES = ("0.1", "0.2", "0.3", "0.4", "0.5")
@@ -60,8 +60,8 @@ def measure(
     import numpy as np
     from tqdm import tqdm
 
-    from causerec_tf import disturbances, robustness
     from causerec_tf.data.holdout import evaluation_users
+    from causerec_tf.studies import disturbances, under_disturbance
 
     dataset = trained.dataset
     if not dataset.info["counts"]["evaluation_users"][split]:
@@ -69,7 +69,7 @@ def measure(
     users = evaluation_users(dataset.read(split), trained.settings.max_history)
     frequencies = np.bincount(dataset.read("train").items, minlength=dataset.num_items + 1)[1:]
     with tqdm(total=(4 + len(disturbances.BANDS)) * len(rates), desc=name, disable=None) as bar:
-        return robustness.measure(
+        return under_disturbance.measure(
             trained.model,
             users,
             frequencies,

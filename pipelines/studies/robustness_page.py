@@ -20,7 +20,7 @@ def summary(conditions: list[dict]) -> str:
     """One system's figures.
 
     Args:
-      conditions: records of `causerec_tf.robustness.Condition`.
+      conditions: records of `causerec_tf.studies.under_disturbance.Condition`.
 
     Returns:
       Lines of a table for the terminal.

@@ -32,7 +32,7 @@ def by_beam(
     directory, patterns, *, filters=FILTERS[0], num_shards=8, range_bytes, told=lambda ids: None, **log
 ):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
-    from causerec_tf.data.distributed.prepare import Request, prepare
+    from causerec_tf.data.distributed.beam_preparation import Request, prepare
 
     request = Request(
         patterns=patterns,

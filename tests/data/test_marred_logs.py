@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 
 from causerec_tf.data import times
-from causerec_tf.data.histories import read_user_ids
 from causerec_tf.data.interactions import read_log
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.public.item_lists import read_item_lists
 from causerec_tf.data.public.original_ids import read_original_ids
+from causerec_tf.data.user_histories import read_user_ids
 from causerec_tf.errors import InputError
 
 HEADER = "user_id,item_id,timestamp\n"

@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("sklearn", reason="t-SNE needs scikit-learn, of the extra `plots`")
 pytest.importorskip("matplotlib", reason="the pictures need matplotlib, of the extra `plots`")
 
-from causerec_tf import case_studies
 from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.data.sequences import open_dataset
 from causerec_tf.errors import InputError
+from causerec_tf.studies import cases
 from pipelines.studies import case_study_pictures
 from pipelines.studies.case_study_card import card_text
 from pipelines.studies.case_study_pictures import draw_card
@@ -31,11 +31,11 @@ def cosine_distance(user, item):
 
 
 def test_the_draw_depends_on_the_seed_and_puts_the_wanted_user_first():
-    draws = [case_studies.choose_users(IDS, 3, seed=seed).tolist() for seed in (0, 0, 1, 2, 3)]
+    draws = [cases.choose_users(IDS, 3, seed=seed).tolist() for seed in (0, 0, 1, 2, 3)]
     assert draws[0] == draws[1] and len({tuple(draw) for draw in draws}) > 1
     assert all(len(set(draw)) == 3 for draw in draws)
     for seed in range(4):
-        chosen = case_studies.choose_users(IDS, 5, seed=seed, wanted="d")
+        chosen = cases.choose_users(IDS, 5, seed=seed, wanted="d")
         assert chosen[0] == 3 and sorted(chosen) == [0, 1, 2, 3, 4]
 
 
@@ -45,12 +45,12 @@ def test_the_draw_depends_on_the_seed_and_puts_the_wanted_user_first():
 )
 def test_users_that_are_not_there(num_users, wanted, message):
     with pytest.raises(InputError, match=message):
-        case_studies.choose_users(IDS, num_users, seed=0, wanted=wanted)
+        cases.choose_users(IDS, num_users, seed=0, wanted=wanted)
 
 
 def test_items_are_drawn_of_the_users_own_and_all_where_there_are_few():
     targets = ItemLists(np.array([1, 2, 3, 4, 9, 8], np.int32), np.array([0, 4, 6]))
-    first, second = case_studies.choose_items(targets, np.array([1, 0]), 3, seed=0)
+    first, second = cases.choose_items(targets, np.array([1, 0]), 3, seed=0)
     assert sorted(first) == [8, 9]
     assert len(set(second.tolist())) == 3 and set(second.tolist()) <= {1, 2, 3, 4}
 
@@ -63,15 +63,15 @@ def test_distances_are_those_of_the_nearest_vector(shape):
         [min(cosine_distance(vector, item) for vector in np.atleast_2d(user)) for item in items]
         for user in users
     ]
-    np.testing.assert_allclose(case_studies.cosine_distances(users, items), wanted)
+    np.testing.assert_allclose(cases.cosine_distances(users, items), wanted)
     # Lengths are left out.
-    np.testing.assert_allclose(case_studies.cosine_distances(5 * users, 0.1 * items), wanted)
+    np.testing.assert_allclose(cases.cosine_distances(5 * users, 0.1 * items), wanted)
 
 
 def test_relative_distances_by_hand():
     distances = np.array([[1.0, 2.0, 4.0], [3.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
     own = np.array([[True, False, False], [True, True, False], [True, True, True]])
-    got = case_studies.relative_distances(distances, own, np.array([5.0, 1.0, 3.0]))
+    got = cases.relative_distances(distances, own, np.array([5.0, 1.0, 3.0]))
     # The first: 1 to its own, (2 + 3 * 4) / 4 to the others. The third owns all there is.
     np.testing.assert_allclose(got, [1 / 3.5, 2.0, np.nan])
 
@@ -79,16 +79,16 @@ def test_relative_distances_by_hand():
 def test_distances_in_the_plane():
     users = np.array([[[0.0, 0.0], [3.0, 0.0]]])
     items = np.array([[3.0, 4.0], [0.0, 1.0]])
-    np.testing.assert_allclose(case_studies.plane_distances(users, items), [[4.0, 1.0]])
+    np.testing.assert_allclose(cases.plane_distances(users, items), [[4.0, 1.0]])
 
 
 def test_t_sne_brings_together_what_is_together():
     chance = np.random.default_rng(0)
     centres = 10 * np.eye(3, 8)
     items = np.repeat(centres, 8, axis=0) + chance.normal(scale=0.5, size=(24, 8))
-    users, plane = case_studies.tsne_plane(centres, items, seed=0)
+    users, plane = cases.tsne_plane(centres, items, seed=0)
     assert users.shape == (3, 1, 2) and plane.shape == (24, 2)
-    nearest = case_studies.plane_distances(users, plane).argmin(axis=0)
+    nearest = cases.plane_distances(users, plane).argmin(axis=0)
     assert nearest.tolist() == np.repeat([0, 1, 2], 8).tolist()
 
 
@@ -100,7 +100,7 @@ def made_card():
         targets=ItemLists(np.array([9, 5, 4, 6], np.int32), np.array([0, 1, 4])),
     )
     ranked = {"one": np.array([7, 6, 5]), "other": np.array([8, 0, 0])}
-    return case_studies.card(users, 1, ranked, num_shown=2)
+    return cases.card(users, 1, ranked, num_shown=2)
 
 
 def test_a_card_marks_what_came_next_also_beyond_what_is_shown():

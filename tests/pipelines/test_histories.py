@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from causerec_tf.data.sequences import SPLITS, open_dataset
-from export.batch.histories import Columns, read_histories
+from export.batch.history_files import Columns, read_histories
 from tests import reference_data
 from tests.pipelines import scripts
 

@@ -38,7 +38,7 @@ Bucket = tuple[int, str]  # its number and the file of its events
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparationPlan:
     """What all workers have to know.
 
     Attributes:
@@ -56,7 +56,7 @@ class Plan:
     parts: int
 
 
-def survey(root: beam.Pipeline, plan: Plan, ranges: list[Range], output: str) -> None:
+def survey(root: beam.Pipeline, plan: PreparationPlan, ranges: list[Range], output: str) -> None:
     """Looks ranges of the log through; a range that cannot be read gives its error instead.
 
     Args:
@@ -78,7 +78,10 @@ def survey(root: beam.Pipeline, plan: Plan, ranges: list[Range], output: str) ->
 
 
 def read(
-    root: beam.Pipeline, plan: Plan, work: list[tuple[Range, str, bool]], outputs: tuple[str, str, str]
+    root: beam.Pipeline,
+    plan: PreparationPlan,
+    work: list[tuple[Range, str, bool]],
+    outputs: tuple[str, str, str],
 ) -> None:
     """Reads the log and brings the events of each bucket together, in the order of the log.
 
@@ -129,7 +132,7 @@ def read(
 
 
 def drop_rare(
-    root: beam.Pipeline, plan: Plan, buckets: list[Bucket], least: tuple[int, int], output: str
+    root: beam.Pipeline, plan: PreparationPlan, buckets: list[Bucket], least: tuple[int, int], output: str
 ) -> None:
     """Drops rare users, then the items that are rare without them: one round of the filter.
 
@@ -172,7 +175,9 @@ def drop_rare(
     _collect(both | "drop" >> beam.Map(drop), output)
 
 
-def shorten(root: beam.Pipeline, plan: Plan, buckets: list[Bucket], filters: Filters, output: str) -> None:
+def shorten(
+    root: beam.Pipeline, plan: PreparationPlan, buckets: list[Bucket], filters: Filters, output: str
+) -> None:
     """Keeps the last events of each user and a share of the training users.
 
     Args:
@@ -192,7 +197,7 @@ def shorten(root: beam.Pipeline, plan: Plan, buckets: list[Bucket], filters: Fil
 
 
 def number_and_write(
-    root: beam.Pipeline, plan: Plan, buckets: list[Bucket], outputs: tuple[str, str]
+    root: beam.Pipeline, plan: PreparationPlan, buckets: list[Bucket], outputs: tuple[str, str]
 ) -> None:
     """Numbers the items, and writes the vocabulary and the shards into the work folder.
 
@@ -260,7 +265,7 @@ def number_and_write(
     _collect(merged, outputs[1])
 
 
-def merge(plan: Plan, shard: tuple[int, int], runs: list[dict]) -> dict:
+def merge(plan: PreparationPlan, shard: tuple[int, int], runs: list[dict]) -> dict:
     """Merges sorted runs of records into one shard, a record at a time.
 
     Args:
@@ -284,7 +289,7 @@ def merge(plan: Plan, shard: tuple[int, int], runs: list[dict]) -> dict:
     return place | {"bytes": size, "sha256": digest.hexdigest(), "tally": dataclasses.asdict(tally)}
 
 
-def _serialise(plan: Plan, bucket: int, events: pl.DataFrame, index: pl.DataFrame) -> dict:
+def _serialise(plan: PreparationPlan, bucket: int, events: pl.DataFrame, index: pl.DataFrame) -> dict:
     """Writes the records of a bucket, sorted by user."""
     from causerec_tf.data.sequence_writer import write_records  # TensorFlow: only where it is needed
 
@@ -310,7 +315,7 @@ def _frames(path: str) -> Iterator[tuple[bytes, bytes]]:
             yield example.features.feature["user_id"].bytes_list.value[0], head + rest
 
 
-def _store(plan: Plan, bucket: int, events: pl.DataFrame) -> Bucket:
+def _store(plan: PreparationPlan, bucket: int, events: pl.DataFrame) -> Bucket:
     path = storage.attempt(plan.work, f"events-{bucket}")
     storage.write(path, storage.pack(events))
     return bucket, path

@@ -9,8 +9,8 @@ import types
 
 import pytest
 
+from export.batch.job_settings import AnswerTally
 from export.batch.processes import _hand_out, cores
-from export.batch.settings import Tally
 from export.batch.shards import opened_job, place_shards
 from export.store.bundle_errors import BundleError
 
@@ -242,7 +242,7 @@ def test_an_input_that_has_another_place_now_is_called_so(bundle, inputs, output
 
 def test_a_process_that_is_killed_between_two_shards_is_called_so(inputs, output):
     ours, theirs = multiprocessing.Pipe()
-    theirs.send(Tally())
+    theirs.send(AnswerTally())
     theirs.close()
     killed = types.SimpleNamespace(join=lambda: None, exitcode=-9)
     shards = place_shards(inputs, output, ".parquet")

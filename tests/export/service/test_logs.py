@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="the extra `service` is not installed")
 
-from export.service.logs import DROPPED_LINES, LOGGER, JsonFormatter, Log
+from export.service.logs import DROPPED_LINES, LOGGER, JsonFormatter, JsonLog
 
 # C0, DEL, C1, the separators of lines and paragraphs, a reversal of the direction, half of a pair.
 CONTROLS = [*map(chr, range(32)), *map(chr, range(127, 160)), "\u2028", "\u2029", "\u202e", "\ud800"]
@@ -56,7 +56,7 @@ def loggers():
 def test_lines_that_nobody_reads_are_dropped_and_counted(monkeypatch, loggers):
     unread = Unread()
     monkeypatch.setattr(sys, "stdout", unread)
-    log, before = Log(most_waiting=3), dropped()
+    log, before = JsonLog(most_waiting=3), dropped()
     LOGGER.info("line %d", 0)
     assert unread.begun.wait(300)  # it is out of the queue
     for number in range(1, 11):

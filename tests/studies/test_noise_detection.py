@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from causerec_tf import planted_noise
 from causerec_tf.data import holdout, synthetic
 from causerec_tf.errors import InputError
 from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings
+from causerec_tf.studies import noise_detection
 from tests.worlds import write_world
 
 WORLD = {"num_users": 150, "num_items": 60, "num_interests": 6, "events_per_user": 20}
@@ -26,7 +26,7 @@ def test_auc_counts_pairs_and_padding_is_as_if_deleted():
     want = [
         pairs_auc(s[m & n].tolist(), s[m & ~n].tolist()) for s, n, m in zip(scores, noise, mask, strict=True)
     ]
-    assert planted_noise.row_auc(scores, noise, mask) == pytest.approx(want, nan_ok=True)
+    assert noise_detection.row_auc(scores, noise, mask) == pytest.approx(want, nan_ok=True)
 
 
 def test_worlds_of_one_seed_differ_in_the_noise_alone():
@@ -49,14 +49,16 @@ def fixture_twins(tmp_path_factory):
 def test_the_noise_is_found_again_by_user_and_time(twins):
     worlds, datasets = twins
     sequences, world = datasets["noisy"].read("test"), worlds["noisy"]
-    found = planted_noise.find_noise(sequences, datasets["noisy"].item_ids(), world)
+    found = noise_detection.find_noise(sequences, datasets["noisy"].item_ids(), world)
     at = 0
     for user, items in zip(sequences.user_ids, sequences.rows(), strict=True):
         assert found[at : at + len(items)].tolist() == world.is_noise[world.users == user].tolist()
         at += len(items)
     assert at == len(found) > 0
     with pytest.raises(InputError, match="not of this world"):
-        planted_noise.find_noise(sequences, datasets["noisy"].item_ids(), synthetic.generate(**WORLD, seed=1))
+        noise_detection.find_noise(
+            sequences, datasets["noisy"].item_ids(), synthetic.generate(**WORLD, seed=1)
+        )
 
 
 @pytest.mark.parametrize("known", ["clean", "noisy"])
@@ -66,7 +68,7 @@ def test_users_between_have_the_history_of_one_world_and_the_targets_of_the_clea
 ):
     """The items are told from the worlds, by id."""
     worlds, datasets = twins
-    users = planted_noise.users_between(datasets[history_of], datasets["clean"], datasets[known], "test", 5)
+    users = noise_detection.users_between(datasets[history_of], datasets["clean"], datasets[known], "test", 5)
     ids = np.array(["", *datasets[known].item_ids()], object)
     assert len(users) > 5
     for number, user in enumerate(users.user_ids):
@@ -83,18 +85,18 @@ def test_worlds_that_are_no_twins_are_refused(twins, tmp_path):
     _, datasets = twins
     other = write_world(tmp_path / "other", num_users=90, num_items=12, num_interests=6)
     with pytest.raises(InputError, match="have other users: prepare both anew"):
-        planted_noise.users_between(other, datasets["clean"], datasets["clean"], "test", 5)
+        noise_detection.users_between(other, datasets["clean"], datasets["clean"], "test", 5)
     items = np.arange(datasets["clean"].num_items + 1)
     with pytest.raises(InputError, match=r"other does not have the item item-000\d\d of .*clean"):
-        planted_noise.renumber(items, datasets["clean"], other)
-    assert planted_noise.renumber(np.array([[0, 1], [2, 0]]), other, other).tolist() == [[0, 1], [2, 0]]
+        noise_detection.renumber(items, datasets["clean"], other)
+    assert noise_detection.renumber(np.array([[0, 1], [2, 0]]), other, other).tolist() == [[0, 1], [2, 0]]
 
 
 def test_detection_equals_a_loop_over_users(twins):
     worlds, datasets = twins
     world, dataset = worlds["noisy"], datasets["noisy"]
     model = compose(Settings(embedding_dim=8, max_history=7), dataset.num_items)
-    got = planted_noise.detection(model, dataset, world)
+    got = noise_detection.detection(model, dataset, world)
     number = {item: place for place, item in enumerate(dataset.item_ids(), start=1)}
     table = model.item_embeddings()
     aucs, low_half, high_half = [], [], []

@@ -5,12 +5,13 @@ import functools
 import numpy as np
 import pytest
 
-from causerec_tf import disturbances, evaluation, robustness
+from causerec_tf import evaluation
 from causerec_tf.data.holdout import EvaluationUsers, last_items
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.errors import InputError
 from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings
+from causerec_tf.studies import disturbances, under_disturbance
 from tests import reference
 
 NUM_ITEMS = 200
@@ -33,9 +34,9 @@ def test_conditions_equal_the_definitions_and_every_system_meets_the_same_clicks
     model = compose(Settings(embedding_dim=8, max_history=6), NUM_ITEMS)
     users = some_users(6)
     frequencies = np.arange(NUM_ITEMS)[::-1]
-    got = robustness.measure(model, users, frequencies, rates=(0.4,), num_draws=2, seed=9)
+    got = under_disturbance.measure(model, users, frequencies, rates=(0.4,), num_draws=2, seed=9)
     other = compose(Settings(embedding_dim=4, max_history=3, seed=1), NUM_ITEMS)
-    beside = robustness.measure(other, some_users(3), frequencies, rates=(0.4,), num_draws=2, seed=9)
+    beside = under_disturbance.measure(other, some_users(3), frequencies, rates=(0.4,), num_draws=2, seed=9)
     assert got.digest == beside.digest and got.attacked == beside.attacked
     assert [one.kind for one in got.conditions] == [
         "insertion",
@@ -105,12 +106,12 @@ def test_conditions_equal_the_definitions_and_every_system_meets_the_same_clicks
     error = difference.std(ddof=1) / np.sqrt(30)
     assert record["change_minus_first"]["recall@50"]["standard_error"] == pytest.approx(error)
     with pytest.raises(ValueError, match="met other clicks"):
-        got.record(robustness.measure(model, users, frequencies, rates=(0.4,), num_draws=2, seed=8))
+        got.record(under_disturbance.measure(model, users, frequencies, rates=(0.4,), num_draws=2, seed=8))
     with pytest.raises(ValueError, match="other conditions"):
-        got.record(robustness.measure(model, users, frequencies, rates=(0.3,), num_draws=2, seed=9))
+        got.record(under_disturbance.measure(model, users, frequencies, rates=(0.3,), num_draws=2, seed=9))
 
 
 @pytest.mark.parametrize("rates", [(), (0.0,), (0.1, 1.2), (0.1, 0.1)])
 def test_rates_that_cannot_be(rates):
     with pytest.raises(InputError, match="wanted different ones above 0"):
-        robustness.measure(None, some_users(3), np.ones(NUM_ITEMS), rates=rates, num_draws=1, seed=0)
+        under_disturbance.measure(None, some_users(3), np.ones(NUM_ITEMS), rates=rates, num_draws=1, seed=0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from export.batch.histories import Columns
+from export.batch.history_files import Columns
 from export.store.bundle_errors import BundleError
 from export.towers.answers import Recommendation
 
@@ -15,7 +15,7 @@ BAD_ROWS_TOLD = 5  # of a whole job
 
 
 @dataclass(frozen=True)
-class Settings:
+class JobSettings:
     """What decides the answers of a job, beside the bundle and the histories.
 
     Attributes:
@@ -35,7 +35,7 @@ class Settings:
     skip_bad_rows: bool = False
 
 
-def describe(settings: Settings) -> dict[str, Any]:
+def describe(settings: JobSettings) -> dict[str, Any]:
     """The settings as JSON, with a hash of the categories: two jobs of the same description answer alike."""
     described = dataclasses.asdict(settings)
     if settings.item_categories is not None:
@@ -45,7 +45,7 @@ def describe(settings: Settings) -> dict[str, Any]:
 
 
 @dataclass
-class Tally:
+class AnswerTally:
     """What came of some histories.
 
     Attributes:
@@ -80,7 +80,7 @@ class Tally:
         if len(self.told) < BAD_ROWS_TOLD:
             self.told.append(str(error))
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "AnswerTally") -> None:
         """Adds what came of other histories."""
         self.users += other.users
         self.items += other.items

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from causerec_tf import disturbances, evaluation, metrics
+from causerec_tf import evaluation, metrics
 from causerec_tf.comparison import mean_and_standard_error
 from causerec_tf.data.holdout import EvaluationUsers, last_items
 from causerec_tf.data.ragged import ItemLists
-from causerec_tf.disturbances import Clicks
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
+from causerec_tf.studies import disturbances
+from causerec_tf.studies.disturbances import Clicks
 
 K = 50
 METRICS = (f"recall@{K}", f"ndcg@{K}", f"hr@{K}")

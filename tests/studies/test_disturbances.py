@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from causerec_tf import disturbances
 from causerec_tf.data.holdout import EvaluationUsers, last_items
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.errors import InputError
+from causerec_tf.studies import disturbances
 
 NUM_ITEMS = 40
 RATES = (0.1, 0.3, 0.5, 1.0)

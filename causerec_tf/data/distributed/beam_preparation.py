@@ -17,7 +17,7 @@ from causerec_tf.data import times
 from causerec_tf.data.dataset_files import INFO_FILE, ITEMS_FILE
 from causerec_tf.data.distributed import steps, storage
 from causerec_tf.data.distributed.ranges import Range, split_file
-from causerec_tf.data.distributed.steps import Bucket, Plan
+from causerec_tf.data.distributed.steps import Bucket, PreparationPlan
 from causerec_tf.data.filters import Filters, no_shared_user, nothing_left
 from causerec_tf.data.interactions import no_usable_rows
 from causerec_tf.data.log_files import check_format
@@ -91,7 +91,7 @@ def prepare(
     with _place(request.output, request.overwrite) as place:
         work = f"{place}/work"
         FileSystems.mkdirs(work)
-        plan = Plan(work, request.log, request.split_seed, request.num_shards, parts)
+        plan = PreparationPlan(work, request.log, request.split_seed, request.num_shards, parts)
         run = partial(_run, _options(runner, options))
         say(f"{len(ranges)} ranges of the log, {len(SPLITS) * request.num_shards * parts} buckets of users")
         pieces, unit = _survey(run, plan, ranges)
@@ -132,7 +132,7 @@ def _ranges(request: Request) -> list[Range]:
 
 
 def _survey(
-    run: Callable[..., None], plan: Plan, ranges: list[Range]
+    run: Callable[..., None], plan: PreparationPlan, ranges: list[Range]
 ) -> tuple[list[tuple[Range, str, bool]], str]:
     """The ranges with the notation of their times and whether to convert them; and the unit of the log."""
     found = _look_through(run, plan, ranges, "survey")
@@ -173,7 +173,7 @@ def _survey(
 
 
 def _look_through(
-    run: Callable[..., None], plan: Plan, ranges: list[Range], name: str
+    run: Callable[..., None], plan: PreparationPlan, ranges: list[Range], name: str
 ) -> list[tuple[Range, dict | None, str | None]]:
     output = f"{plan.work}/{name}.json"
     run(steps.survey, plan, ranges, output)
@@ -191,7 +191,7 @@ def _check_columns(path: str, surveys: list[dict]) -> None:
 
 
 def _read(
-    run: Callable[..., None], plan: Plan, pieces: list[tuple[Range, str, bool]]
+    run: Callable[..., None], plan: PreparationPlan, pieces: list[tuple[Range, str, bool]]
 ) -> tuple[list[Bucket], dict]:
     """The buckets of users, and what `dataset.json` says of the source."""
     outputs = f"{plan.work}/report.json", f"{plan.work}/buckets.json", f"{plan.work}/suspicions.json"
@@ -229,7 +229,7 @@ def _read(
 
 def _filter(
     run: Callable[..., None],
-    plan: Plan,
+    plan: PreparationPlan,
     buckets: list[Bucket],
     filters: Filters,
     source: dict,
@@ -260,7 +260,7 @@ def _filter(
 
 
 def _write(
-    run: Callable[..., None], plan: Plan, buckets: list[Bucket]
+    run: Callable[..., None], plan: PreparationPlan, buckets: list[Bucket]
 ) -> tuple[str, dict[str, int], list[dict]]:
     """The path of the vocabulary, the items of each split, and the shards in order, in the work folder."""
     outputs = f"{plan.work}/vocabulary.json", f"{plan.work}/shards.json"
