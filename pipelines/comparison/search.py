@@ -1,7 +1,7 @@
 """The search for settings: its plan, one Optuna study a system, and the trials that are trained for it.
 
 docs/comparing.md says what may stand in the plan. What is tried depends on the seed, the trial's number and
-what earlier trials gave, and all of it is in the study's SQLite file: a search that was killed goes on as if it
+what earlier trials gave, and all of it is in a SQLite file: a search that was killed goes on as if it
 had not been.
 """
 
