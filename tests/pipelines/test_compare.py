@@ -420,8 +420,8 @@ def test_a_plan_that_was_changed_is_refused_before_anything_runs(tmp_path, train
     planned = {run.name: run for run in plans.read_plan(tmp_path / "plan.toml", tmp_path / "runs").runs}
     dataset = open_dataset(tmp_path / "world")
     begin(planned[NAMES[0]], dataset)  # as it is asked for
-    begin(planned[NAMES[1]], dataset, epochs=7)
-    begin(planned[NAMES[3]], dataset, epochs=7, batch_size=32)
+    begin(planned[NAMES[1]], dataset, batch_size=64)
+    begin(planned[NAMES[3]], dataset, max_history=7, batch_size=32)
     begun = tmp_path / "runs" / "world"
     (begun / NAMES[0] / "dataset.txt").write_text("f" * 64)
     settings = dataclasses.asdict(planned[NAMES[3]].settings) | {"lambda_co": 0.5, "run": "", "dataset": ""}
