@@ -13,11 +13,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 RECORD = Path(__file__).resolve().parents[1] / "docs/results/research/attempts.csv"
-COLOURS = {"base": "#888888", "counterfactual": "#3b6ea5", "lot": "#d98c21", "reversed": "#a83232"}
+COLOURS = {"base": "#888888", "counterfactual": "#3b6ea5", "random": "#d98c21", "reversed": "#a83232"}
 LABELS = {
     "base": "no counterfactual part",
     "counterfactual": "replaced by the target's scores",
-    "lot": "replaced by lot (the control)",
+    "random": "replaced at random (the control)",
     "reversed": "the choice turned around",
 }
 

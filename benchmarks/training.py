@@ -23,11 +23,9 @@ from causerec_tf.training import compiled_model
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("base", "item")
 MIXED = "_bfloat16"  # after the name of a system whose products are in mixed precision
-# The tuned recipe of Yelp2018, without and with positives that near substitutes make.
-TUNED = {
-    "tuned_base": Path("configs/tuned/yelp2018_youtube_dnn.flags"),
-    "tuned_near": Path("configs/tuned/yelp2018_causerec_item_near.flags"),
-}
+# The recommended recipe, without and with its nearest-neighbour counterfactual augmentation.
+RECOMMENDED = Path("configs/recommended.flags")
+TUNED = {"tuned_base": "base", "tuned_near": "item"}
 SIZES = ("batch_size", "num_sampled", "embedding_dim", "memory_size")  # of a measurement, whatever the recipe
 PEERS = {
     "tfrs_adam": peers.two_tower_adam,
@@ -83,7 +81,7 @@ def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str]
         models[settings.system + MIXED] = partial(compiled_model, settings, dataset.num_items)
     for name, peer in PEERS.items():
         models[name] = partial(peer, dataset.num_items, scale.settings.embedding_dim)
-    tuned = {name: _settings_of(flagfile, scale.settings) for name, flagfile in TUNED.items()}
+    tuned = {name: _recommended(method, scale.settings) for name, method in TUNED.items()}
     longer = log.first_batches(dataset, tuned["tuned_base"], scale.batches)
     models |= {name: partial(compiled_model, one, dataset.num_items) for name, one in tuned.items()}
     blocks: dict[str, Callable[[], object]] = {}
@@ -126,10 +124,10 @@ def draw(result: Result, directory: Path) -> None:
     pictures.draw_bars(directory / "training.png", "Training, median and range of rounds", systems)
 
 
-def _settings_of(flagfile: Path, scale: Settings) -> Settings:
-    """The settings of a flagfile at the sizes of the measurement."""
-    sizes = [f"--{name}={getattr(scale, name)}" for name in SIZES]
-    return flagfiles.parse([f"--flagfile={ROOT / flagfile}", *sizes])
+def _recommended(method: str, scale: Settings) -> Settings:
+    """The recommended recipe around a method, at the sizes of the measurement."""
+    sizes = {name: getattr(scale, name) for name in SIZES}
+    return dataclasses.replace(flagfiles.read(ROOT / RECOMMENDED), method=method, **sizes)
 
 
 def _add_ratios(

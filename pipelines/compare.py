@@ -23,6 +23,7 @@ flags.DEFINE_string("plan", None, "TOML file that says what to compare.", requir
 flags.DEFINE_string("output", None, "Directory for records, table and picture.", required=True)
 flags.DEFINE_string("runs", "runs/compare", "Directory in which the runs have theirs.")
 flags.DEFINE_integer("jobs", 1, "Runs trained side by side; they share the cores.", lower_bound=1)
+flags.DEFINE_list("only", [], "Train these rows alone, such as base-paper; the table has all.")
 flags.DEFINE_bool("table_only", False, "Train nothing: make table and picture of what is there.")
 
 
@@ -30,6 +31,10 @@ def main() -> None:
     """Reads the plan, trains what is missing, writes table and picture."""
     output = Path(FLAGS.output)
     plan = read_plan(Path(FLAGS.plan), Path(FLAGS.runs))
+    rows = {f"{row.system}-{row.recipe}": row.runs for row in plan.rows}
+    if not set(FLAGS.only) <= set(rows):
+        raise InputError(f"--only={','.join(FLAGS.only)}: wanted some of {', '.join(rows)}.")
+    asked_for = [run for name in FLAGS.only or rows for run in rows[name]]
     outputs.check_place(output, "--output", InputError, is_filled=True)
 
     # TensorFlow takes seconds to import: a wrong plan should not wait for it.
@@ -40,7 +45,7 @@ def main() -> None:
     trains = not FLAGS.table_only
     done, departures = results.survey(output, plan.runs, dataset, plan.measure, directories=trains)
     results.refuse(departures)
-    pending = [run for run in plan.runs if run.name not in done]
+    pending = [run for run in asked_for if run.name not in done]
     if pending and trains:
         outputs.check_place(Path(pending[0].settings.run).parent, "--runs", InputError, is_filled=True)
     print(f"{len(plan.runs)} runs on {dataset.name}, {len(done)} of them done")
@@ -78,7 +83,9 @@ def _write(output: Path, plan: Plan, dataset, done: dict) -> None:
 
 def _command() -> str:
     """The command that makes the whole comparison, also where only the table was asked for."""
-    return shlex.join(["python", *(one for one in sys.argv if one.lstrip("-") != "table_only")])
+    of_this_call = ("table_only", "only")
+    kept = [one for one in sys.argv if one.lstrip("-").partition("=")[0] not in of_this_call]
+    return shlex.join(["python", *kept])
 
 
 def _report(failures) -> None:

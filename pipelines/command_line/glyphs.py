@@ -1,5 +1,6 @@
 """Pictures with texts in any script: matplotlib tries its default font alone unless it is told of others."""
 
+import re
 import unicodedata
 import warnings
 from pathlib import Path
@@ -24,17 +25,18 @@ def save(figure: "Figure", path: Path, *, dpi: int) -> set[str]:
     Returns:
       The characters that no installed font has: they are empty boxes. `note` says so.
     """
+    from matplotlib import font_manager
     from matplotlib.text import Text
 
-    texts = figure.findobj(Text)
-    foreign = _not_in_default_fonts("".join(text.get_text() for text in texts))
-    families, missing = _families(foreign)
-    for text in texts:
-        if not foreign.isdisjoint(text.get_text()):
-            text.set_fontfamily([*text.get_fontfamily(), *families])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # one at each character
-        figure.savefig(path, dpi=dpi)
+    missing = _drawn(figure, path, dpi)
+    if missing:
+        _learn_of_new_fonts()
+        families = {entry.name for entry in font_manager.fontManager.ttflist}
+        others = sorted(name for name in families if not name.startswith(_LAST_RESORT))
+        for text in figure.findobj(Text):
+            if not missing.isdisjoint(text.get_text()):
+                text.set_fontfamily([*text.get_fontfamily(), *others])
+        missing = _drawn(figure, path, dpi)
     return missing
 
 
@@ -52,64 +54,31 @@ def note(missing: set[str]) -> str:
     )
 
 
-def _not_in_default_fonts(text: str) -> set[str]:
-    import matplotlib
-    from matplotlib import font_manager, ft2font
-
-    default = [font_manager.FontProperties(family=[one]) for one in matplotlib.rcParams["font.family"]]
-    fonts = [ft2font.FT2Font(font_manager.findfont(properties)) for properties in default]
-    return {
-        character
-        for character in set(text)
-        if _is_drawn(character) and not any(font.get_char_index(ord(character)) for font in fonts)
-    }
-
-
-def _families(foreign: set[str]) -> tuple[list[str], set[str]]:
-    """The families to try after the default ones for some characters, and those that none has."""
-    missing = set(foreign)
-    families = _found(missing)
-    if missing and _learn_of_new_fonts():
-        families += _found(missing)
-    return families, missing
+def _drawn(figure: "Figure", path: Path, dpi: int) -> set[str]:
+    """Saves a picture, and gives the characters that matplotlib had no glyph for."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        figure.savefig(path, dpi=dpi)
+    missing = set()
+    for one in said:
+        if found := re.match(r"Glyph (\d+) ", str(one.message)):
+            missing.add(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return set(filter(_is_drawn, missing))
 
 
-def _found(missing: set[str]) -> list[str]:
-    """Takes from `missing` what installed fonts have, and gives their families, the most useful first."""
-    from matplotlib import font_manager, ft2font
-
-    families: list[str] = []
-    if not missing:
-        return families
-    has: dict[str, set[str]] = {}
-    for entry in font_manager.fontManager.ttflist:
-        if entry.name not in has and not entry.name.startswith(_LAST_RESORT):
-            font = ft2font.FT2Font(entry.fname)
-            has[entry.name] = {one for one in missing if font.get_char_index(ord(one))}
-    while missing:
-        # Of several as good, the first by name: the same picture on every machine with these fonts.
-        family = max(sorted(has), key=lambda name: len(has[name] & missing))
-        if not has[family] & missing:
-            break
-        families.append(family)
-        missing -= has[family]
-    return families
-
-
-def _learn_of_new_fonts() -> bool:
-    """Adds fonts that were installed after matplotlib made its list of them; tells whether any were."""
+def _learn_of_new_fonts() -> None:
+    """Adds fonts that were installed after matplotlib made its list of them."""
     from matplotlib import font_manager
 
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
-    before = len(known)
     for path in font_manager.findSystemFonts():
         if path not in known:
             try:
                 font_manager.fontManager.addfont(path)
             except Exception:  # matplotlib's own list passes over them, too: it cannot draw by such a font
                 continue
-            known.add(path)
-    return len(known) > before
 
 
 def _is_drawn(character: str) -> bool:

@@ -20,7 +20,7 @@ MEASURES = ("test", "validation")
 PAPER_METRICS = tuple(f"{name}@{k}" for name in ("recall", "ndcg_target_order", "hr") for k in (20, 50))
 
 _KINDS: dict[Any, str] = {str: "a string", int: "a whole number", list: "a list", dict: "a table"}
-_KINDS[str | dict] = "a string or a table"
+_KINDS |= {str | dict: "a string or a table", int | float: "a number", bool: "true or false"}
 # A row's keys say these, so that its flags cannot say something else.
 _KEYS_OF_A_ROW = {
     **{"recipe": "recipe", "variant": "variant", "seed": "seeds"},
@@ -118,7 +118,7 @@ def read_plan(path: Path, runs: Path) -> Plan:
         table,
         str(path),
         required={"dataset": str, "baseline": str | dict, "rows": list},
-        optional={"controls": dict, "flags": dict, "measure": str, "paper": str},
+        optional={"controls": dict, "flags": dict, "settings": dict, "measure": str, "paper": str},
     )
     measure = table.get("measure", MEASURES[0])
     if measure not in MEASURES:
@@ -128,7 +128,7 @@ def read_plan(path: Path, runs: Path) -> Plan:
     rows: dict[tuple[str, str], Row] = {}
     for number, entry in enumerate(table["rows"], start=1):
         where = f"{path}, row {number}"
-        for run in _runs_of(entry, where, table["dataset"], table.get("flags", {}), runs):
+        for run in _runs_of(entry, where, table, runs):
             _add(rows, run, where)
     baselines = _baselines_of(table["baseline"], [*dict.fromkeys(recipe for _, recipe in rows)], str(path))
     systems, controls = [*dict.fromkeys(system for system, _ in rows)], table.get("controls", {})
@@ -163,24 +163,27 @@ def _baselines_of(baseline: str | dict, recipes: Sequence[str], where: str) -> d
     return baseline
 
 
-def _runs_of(entry: Any, where: str, dataset: str, common: dict, runs: Path) -> list[PlannedRun]:
+def _runs_of(entry: Any, where: str, plan: dict, runs: Path) -> list[PlannedRun]:
     """The runs of one [[rows]] of the file."""
     check_table(
         entry,
         where,
-        required={"flagfile": str, "seeds": list},
-        optional={"recipe": str, "variant": str, "flags": dict},
+        required={"seeds": list},
+        optional={"flagfile": str, "settings": list, "recipe": str, "variant": str, "flags": dict},
     )
-    flagfile = entry["flagfile"]
-    if not Path(flagfile).is_file():
-        raise InputError(f"{where}: there is no flagfile {flagfile} here, in {Path.cwd()}.")
     if not entry["seeds"]:
         raise InputError(f"{where}: seeds = []: wanted one seed or more.")
-    arguments = [
-        f"--flagfile={flagfile}",
-        *as_flags(common, where),
-        *as_flags(entry.get("flags", {}), where),
-    ]
+    arguments = as_flags(plan.get("flags", {}), where)
+    if "flagfile" in entry:
+        if not Path(entry["flagfile"]).is_file():
+            raise InputError(f"{where}: there is no flagfile {entry['flagfile']} here, in {Path.cwd()}.")
+        arguments.insert(0, f"--flagfile={entry['flagfile']}")
+    shared = plan.get("settings", {})
+    for name in entry.get("settings", []):
+        if name not in shared:
+            raise InputError(f"{where}: settings has {name!r}: wanted some of {', '.join(shared)}.")
+        arguments += as_flags(shared[name], where)
+    arguments += as_flags(entry.get("flags", {}), where)
     if "recipe" in entry and entry["recipe"] not in RECIPE_LABELS:
         raise InputError(f"{where}: recipe = {entry['recipe']!r}: wanted one of {', '.join(RECIPE_LABELS)}.")
     arguments += [
@@ -192,34 +195,26 @@ def _runs_of(entry: Any, where: str, dataset: str, common: dict, runs: Path) -> 
     for seed in entry["seeds"]:
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise InputError(f"{where}: seeds has {seed!r}: wanted whole numbers.")
-        made.append(planned_run([*arguments, f"--seed={seed}"], dataset, runs, f"{where} ({flagfile})"))
+        made.append(_planned_run([*arguments, f"--seed={seed}"], plan["dataset"], runs, where))
     return made
 
 
-def planned_run(arguments: Sequence[str], dataset: str, runs: Path, where: str) -> PlannedRun:
-    """A run with these settings.
-
-    Args:
-      arguments: flags of pipelines/train.py, without its dataset and directory.
-      dataset: directory of the dataset.
-      runs: where directories of runs are made.
-      where: what an error names as the place of the mistake.
-
-    Returns:
-      The run, named by its system, recipe and seed.
-
-    Raises:
-      InputError: a flag or a value that cannot be.
-    """
+def _planned_run(arguments: Sequence[str], dataset: str, runs: Path, where: str) -> PlannedRun:
+    """A run with these settings, named by its system, recipe and seed."""
     arguments = [*arguments, f"--dataset={dataset}"]
-    try:
-        settings = flagfiles.parse([*arguments, f"--run={runs}"])
-    except (flags.Error, InputError) as error:
-        raise InputError(f"{where}: {error}") from error
+    settings = parse_flags([*arguments, f"--run={runs}"], where)
     name = f"{_system(settings)}-{settings.recipe_label}-{settings.seed}"
     directory = str(runs / Path(dataset).absolute().name / name)
     settings = dataclasses.replace(settings, run=directory)
     return PlannedRun(name, settings, (*arguments, f"--run={directory}"))
+
+
+def parse_flags(arguments: Sequence[str], where: str) -> Settings:
+    """The settings that flags ask for; an `InputError` that names `where` if they cannot be."""
+    try:
+        return flagfiles.parse(arguments)
+    except (flags.Error, InputError) as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _add(rows: dict[tuple[str, str], Row], run: PlannedRun, where: str) -> None:

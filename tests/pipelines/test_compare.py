@@ -26,6 +26,8 @@ baseline = "base"
 paper = "{place}/paper.toml"
 [flags]
 epochs = 1
+[settings.narrow]
+embedding_dim = 16
 [[rows]]
 flagfile = "{place}/base.flags"
 recipe = "paper"
@@ -307,27 +309,28 @@ def test_trials_are_compared_on_validation_users_alone(compared):
             ("baseline =", 'measure = "train"\nbaseline ='),
             "measure = 'train': wanted one of test, validation",
         ),
-        (("seeds = [1, 0]", "seed = 1"), "row 1 has the key seed: wanted only flagfile, seeds"),
+        (("seeds = [1, 0]", "seed = 1"), "row 1 has the key seed: wanted only seeds, flagfile"),
         (("seeds = [1, 0]", ""), "row 1 has no seeds"),
         (("seeds = [1, 0]", "seeds = []"), r"row 1: seeds = \[\]: wanted one seed or more"),
         (("seeds = [1, 0]", "seeds = [1.5]"), "row 1: seeds has 1.5: wanted whole numbers"),
-        (("seeds = [1, 0]", "seeds = [-1]"), "row 1 .*--seed=-1: wanted 0 to"),
+        (("seeds = [1, 0]", "seeds = [-1]"), "row 1: --seed=-1: wanted 0 to"),
         (
             ("seeds = [1, 0]", "seeds = [0, 0]"),
             "would make the record base-paper-0, which the plan makes already",
         ),
-        (("epochs = 1", "epoch = 1"), "row 1 .*epoch"),
-        (("epochs = 1", "epochs = 0"), "row 1 .*--epochs=0: wanted 1 or more"),
-        (("epochs = 1", 'epochs = "many"'), "row 1 .*epochs=many"),
+        (("epochs = 1", "epoch = 1"), "row 1: .*epoch"),
+        (("epochs = 1", "epochs = 0"), "row 1: --epochs=0: wanted 1 or more"),
+        (("epochs = 1", 'epochs = "many"'), "row 1: .*epochs=many"),
         (("epochs = 1", "epochs = [1]"), r"row 1: epochs = \[1\] is no value of a flag"),
         (("epochs = 1", "seed = 1"), "row 1: the flags have seed; seeds says that"),
         (('recipe = "paper"', 'recipe = "best"'), "row 1: recipe = 'best': wanted one of paper, tuned"),
-        (('"light"', '"Without-co"'), "row 2 .*--variant=Without-co: wanted a-z, 0-9 and _ only"),
+        (('"light"', '"Without-co"'), "row 2: --variant=Without-co: wanted a-z, 0-9 and _ only"),
         (("item.flags", "none.flags"), "row 2: there is no flagfile .*none.flags"),
         (
             ('item.flags"\nvariant = "light"\nflags', 'base.flags"\nflags'),
             "row 2 would (make the record|stand in one row)",
         ),
+        (('variant = "light"', 'settings = ["wide"]'), "row 2: settings has 'wide': wanted some of narrow"),
         (("[flags]", "[flags"), "cannot be read as TOML"),
         (("paper.toml", "none.toml"), "there is no file .*none.toml"),
     ],
@@ -337,6 +340,29 @@ def test_a_plan_that_cannot_be_is_refused(tmp_path, change, message):
     path = write_plan(tmp_path, PLAN.replace(*change, 1))
     with pytest.raises(InputError, match=message):
         plans.read_plan(path, tmp_path / "runs")
+
+
+def test_a_row_has_the_settings_that_it_names_and_its_own_flags(tmp_path):
+    """From general to special: the flagfile, the flags of all, the named settings, the row's flags."""
+    more = """[settings.wide]
+embedding_dim = 64
+max_history = 50
+[[rows]]
+settings = ["narrow", "wide"]
+flags = {{ max_history = 30 }}
+variant = "wide"
+seeds = [0]
+"""
+    run = plans.read_plan(write_plan(tmp_path, PLAN + more), tmp_path / "runs").runs[-1]
+    assert run.name == "base.wide-paper-0"
+    settings = run.settings
+    assert (settings.embedding_dim, settings.max_history, settings.epochs) == (64, 30, 1)
+
+
+def test_rows_that_are_not_asked_for_are_not_trained(tmp_path, trained):
+    write_plan(tmp_path)
+    (tmp_path / "world").symlink_to(trained.dataset)
+    scripts.assert_refused(compare(tmp_path, "--only=mind"), "--only=mind: wanted some of base-paper, causer")
 
 
 def test_rows_of_one_name_with_other_settings_are_refused(tmp_path):
@@ -394,8 +420,8 @@ def test_a_plan_that_was_changed_is_refused_before_anything_runs(tmp_path, train
     planned = {run.name: run for run in plans.read_plan(tmp_path / "plan.toml", tmp_path / "runs").runs}
     dataset = open_dataset(tmp_path / "world")
     begin(planned[NAMES[0]], dataset)  # as it is asked for
-    begin(planned[NAMES[1]], dataset, epochs=7)
-    begin(planned[NAMES[3]], dataset, epochs=7, batch_size=32)
+    begin(planned[NAMES[1]], dataset, batch_size=64)
+    begin(planned[NAMES[3]], dataset, max_history=7, batch_size=32)
     begun = tmp_path / "runs" / "world"
     (begun / NAMES[0] / "dataset.txt").write_text("f" * 64)
     settings = dataclasses.asdict(planned[NAMES[3]].settings) | {"lambda_co": 0.5, "run": "", "dataset": ""}
@@ -483,16 +509,7 @@ def test_epochs_are_counted_though_they_are_printed_above_a_progress_bar(tmp_pat
     run = plans.read_plan(write_plan(tmp_path), tmp_path / "runs").runs[0]
     training = running._Training(run, process=None, log=log, log_start=0)
     training.look()
-    assert (training.epoch, training.epochs_here) == (2, 2)
-
-
-def test_the_time_left_goes_by_runs_of_the_same_kind(tmp_path):
-    runs = plans.read_plan(write_plan(tmp_path), tmp_path / "runs").runs
-    assert running.seconds_left(runs, [], {}, 1) is None
-    # Two of base as base so far; two of a system not met yet as the mean of what was met.
-    assert running.seconds_left(runs, [], {"base-paper": [10.0, 20.0]}, 1) == pytest.approx(4 * 15)
-    met = {"base-paper": [10.0, 20.0], "causerec_item.light-paper": [40.0]}
-    assert running.seconds_left(runs, [], met, 2) == pytest.approx((2 * 15 + 2 * 40) / 2)
+    assert (training.epochs_here, training.epochs_left) == (2, run.settings.epochs - 2)
 
 
 def test_a_process_that_does_not_end_when_told_is_killed(monkeypatch):

@@ -1,147 +1,239 @@
-"""Tuning: the search by hand, plans that cannot be, and two systems as a user tunes them, run again."""
+"""The search for settings: plans that cannot be, pruning, and a search that is stopped and goes on."""
 
-import dataclasses
-import json
-from pathlib import Path
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
 
+import optuna
 import pytest
 
 from causerec_tf.errors import InputError
-from causerec_tf.settings import Settings
-from pipelines.comparison import tuning
+from pipelines.comparison import search
 from tests.pipelines import scripts
 
 PLAN = """
 dataset = "{place}/world"
+seed = 3
 [flags]
-epochs = 1
-[stages]
-rate = [{{ learning_rate = 0.01 }}, {{ learning_rate = 0.0001 }}]
-similarity = [{{ similarity = "cosine", temperature = 0.1 }}]
-weights = [{{ lambda_co = 0.1 }}, {{ lambda_co = 0.0 }}, {{ lambda_ii = 0.1 }}]
-[[systems]]
-flagfile = "{place}/base.flags"
-stages = ["rate", "similarity"]
-[[systems]]
-flagfile = "{place}/item.flags"
-stages = ["weights"]
+epochs = 3
+[space]
+learning_rate = {{ low = 0.001, high = 0.1, log = true }}
+[systems.base]
+space = {{ matching = [{{}}, {{ similarity = "cosine", temperature = 0.1 }}] }}
+[systems.causerec_item]
+flags = {{ method = "item" }}
+space = {{ num_negatives = {{ low = 2, high = 8, step = 2 }}, max_history = [10, 20] }}
 """
 
 
 def write_plan(place, text=PLAN):
-    for method in ("base", "item"):
-        lines = scripts.flags(method=method, dataset="elsewhere", run="elsewhere")
-        (place / f"{method}.flags").write_text("".join(line + "\n" for line in lines))
     (place / "plan.toml").write_text(text.format(place=place))
     return place / "plan.toml"
-
-
-def test_the_search_keeps_the_best_so_far_and_changes_one_stage_at_a_time(tmp_path):
-    plan = tuning.read_plan(write_plan(tmp_path))
-    asked, scores = [], iter([0.5, 0.4, 0.7, 0.7])
-
-    def train(runs):
-        asked.append([(run.name, run.settings.learning_rate, run.settings.similarity) for run in runs])
-        return [{"validation": {"recall@50": next(scores)}} for _ in runs]
-
-    trials = tuning.search(plan, plan.systems[0], tmp_path / "runs", train)
-    start = Settings.learning_rate
-    assert asked == [
-        [("base.trial_0-tuned-0", start, "dot")],
-        [("base.trial_1-tuned-0", 0.01, "dot"), ("base.trial_2-tuned-0", 0.0001, "dot")],
-        [("base.trial_3-tuned-0", 0.0001, "cosine")],
-    ]
-    assert [trial.score for trial in trials] == [0.5, 0.4, 0.7, 0.7]
-    assert trials[3].tried == {"similarity": "cosine", "temperature": 0.1}
-    assert trials[3].changes == {"learning_rate": 0.0001, "similarity": "cosine", "temperature": 0.1}
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('stages = ["rate", "similarity"]', 'stages = ["rate"]', "the same number of trials, got .* 3, .* 4"),
-        ('stages = ["weights"]', 'stages = ["weight"]', "stage 'weight': wanted one of rate, similarity"),
-        ("{place}/item.flags", "{place}/none.flags", "there is no flagfile .*none.flags"),
-        ("[flags]\nepochs = 1", 'seed = "1"', "seed = '1'"),
+        ("seed = 3", 'seed = "3"', "seed = '3': wanted a whole number"),
+        ("[systems.base]", "[systems.Base]", "system Base: wanted a name of a-z"),
+        ("low = 0.001", "low = 0.2", "learning_rate has low = 0.2: wanted less than high"),
+        ("low = 0.001", "low = 0", "learning_rate has low = 0 and log: wanted more than 0"),
+        ("log = true", "log = true, step = 0.1", "learning_rate has log and step"),
+        ("log = true", "logs = true", "has the key logs: wanted only low, high, log, step"),
+        ("[10, 20]", "[]", r"max_history = \[\]: wanted a list of values"),
+        ("[10, 20]", "[10, 0]", "--max_history=0: wanted 1 or more"),
+        ("max_history =", "max_histories =", "max_histories"),
+        ('method = "item"', 'method = "base"', "num_negatives has no effect with any of its options"),
+        ('similarity = "cosine"', 'dataset = "x"', "the flags have dataset"),
     ],
 )
 def test_plans_that_cannot_be(tmp_path, old, new, message):
     assert old in PLAN
     with pytest.raises(InputError, match=message):
-        tuning.read_plan(write_plan(tmp_path, PLAN.replace(old, new)))
+        search.read_plan(write_plan(tmp_path, PLAN.replace(old, new)))
+
+
+def test_a_plan_without_anything_to_try_is_refused(tmp_path):
+    with pytest.raises(InputError, match="base has no space"):
+        search.read_plan(write_plan(tmp_path, 'dataset = "d"\n[systems.base]\n'))
+    with pytest.raises(InputError, match="has no systems"):
+        search.read_plan(write_plan(tmp_path, 'dataset = "d"\n[systems]\n'))
 
 
 def test_plans_of_this_repository_are_whole(monkeypatch):
     monkeypatch.chdir(scripts.ROOT)
     for path in (scripts.ROOT / "configs" / "tuning").glob("*.toml"):
-        assert tuning.read_plan(path).systems
+        assert search.read_plan(path).systems
 
 
-def test_a_plan_that_was_changed_is_refused_before_anything_runs(tmp_path, trained):
-    """Of every system as far as its trials are known: here a second stage of one, the first of the other."""
-    from causerec_tf.data.sequences import open_dataset
-    from causerec_tf.runs import RunDirectory
+def score(settings, epoch):
+    """Best at a rate of .02 and the last epoch."""
+    return 0.5 - 0.1 * abs(math.log10(settings.learning_rate / 0.02)) + 0.01 * epoch
 
-    write_plan(tmp_path)
-    (tmp_path / "world").symlink_to(trained.dataset)
-    plan, dataset = tuning.read_plan(tmp_path / "plan.toml"), open_dataset(tmp_path / "world")
-    runs, output = tmp_path / "runs", tmp_path / "output"
-    output.mkdir()
 
-    def leave(run, **changes):
-        """A record where nothing is changed, else the directory of a run that was begun."""
-        settings = dataclasses.replace(run.settings, **changes)
-        if changes:
-            RunDirectory(Path(settings.run)).start(settings, dataset)
-            return {"validation": {"recall@50": 0.1}}
-        own = dataclasses.asdict(settings) | {"run": "", "dataset": ""}
-        about = {"name": "world", "fingerprint": dataset.fingerprint}
-        record = {"settings": own, "dataset": about, "validation": {"recall@50": 0.1}}
-        (output / f"{run.name}.json").write_text(json.dumps(record))
-        return record
+def train(file, system, number, settings, epochs=3):
+    """What a trial's process does, with figures by formula; fewer epochs are those before a kill."""
+    study = search.open_study(file, system)
+    trial = search.trial_of(study, number)
+    reporter = search.Reporter(trial)
+    try:
+        for epoch in range(1, epochs + 1):
+            reporter.on_epoch(epoch, {"recall@50": score(settings, epoch), "ndcg@50": 0.25})
+    except optuna.TrialPruned:
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    else:
+        if epochs == 3:
+            study.tell(trial, score(settings, 3))
 
-    def first(planned):
-        return [leave(run, **({"epochs": 7} if "trial_2" in run.name else {})) for run in planned]
 
-    tuning.search(plan, plan.systems[0], runs, first)
-    tuning.search(plan, plan.systems[1], runs, lambda planned: [leave(run, seed=8) for run in planned])
+def run(place, limit, *, killed_at=None, jobs=1):
+    """Searches for the second system; at one trial it is killed, with two epochs done."""
+    plan = search.read_plan(write_plan(place))
+    begun = []
+
+    def start(number, settings):
+        begun.append(number)
+        what = (place / "trials.db", "causerec_item", number, settings)
+        if number == killed_at:
+            train(*what, epochs=2)
+            raise KeyboardInterrupt
+        train(*what)
+        process = multiprocessing.get_context("fork").Process(target=os._exit, args=(0,))
+        process.start()
+        return process
+
+    found = search.Search(plan, plan.systems[1], "f" * 64, place / "trials.db")
+    try:
+        found.run(limit, jobs, start, lambda: None)
+    except KeyboardInterrupt:
+        assert killed_at is not None
+    return found, begun
+
+
+def outline(found):
+    return [(one.number, one.params, one.state, one.intermediate_values) for one in found.trials]
+
+
+def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path):
+    for name in ("whole", "killed", "other"):
+        (tmp_path / name).mkdir()
+    whole, _ = run(tmp_path / "whole", 6)
+    _, begun = run(tmp_path / "killed", 6, killed_at=3)
+    assert begun == [0, 1, 2, 3]
+    killed, begun = run(tmp_path / "killed", 5)
+    assert begun == [3, 4]
+    killed, begun = run(tmp_path / "killed", 6)
+    assert begun == [5]
+    assert outline(killed) == outline(whole)
+    assert run(tmp_path / "killed", 6)[1] == []
+    # The first trial is the flags alone, and another seed tries other things after it.
+    assert whole.trials[0].params == {"learning_rate": 0.005, "num_negatives": 8, "max_history": 20}
+    assert whole.settings_of(whole.trials[0]).lambda_co == 1.0
+    other = PLAN.replace("seed = 3", "seed = 4")
+    plan = search.read_plan(write_plan(tmp_path / "other", other))
+    found = search.Search(plan, plan.systems[1], "f" * 64, tmp_path / "other" / "trials.db")
+    begin = found.begin(3)
+    assert [next(begin) for _ in range(3)] == [0, 1, 2]
+    assert found.trials[0].params == whole.trials[0].params
+    assert all(found.trials[number].params != whole.trials[number].params for number in (1, 2))
+
+
+def test_the_best_is_kept_and_the_page_has_every_trial(tmp_path):
+    found, _ = run(tmp_path, 6, jobs=2)
+    ended = [one for one in found.trials if one.state == optuna.trial.TrialState.COMPLETE]
+    rates = {one.number: one.params["learning_rate"] for one in ended}
+    best = min(rates, key=lambda number: abs(math.log10(rates[number] / 0.02)))
+    assert found.best.number == best
+    page = search.page([found], title="T", command="c", shown=("recall@50", "ndcg@50"))
+    rows = [line for line in page.splitlines() if line.startswith("| ") and line[2].isdigit()]
+    assert len(rows) == 6
+    figure = f"| {score(found.settings_of(found.trials[best]), 3):.4f} | 0.2500 | 3 of 3 | **best** |"
+    assert rows[best].endswith(figure)
+    flagfile = search.best_flagfile(found)
+    assert f"--learning_rate={rates[best]}\n" in flagfile and "--dataset" not in flagfile
+    (tmp_path / "best.flags").write_text(flagfile)
+    from causerec_tf import flagfiles
+
+    assert flagfiles.read(tmp_path / "best.flags").learning_rate == rates[best]
+
+
+def test_a_trial_behind_the_median_is_pruned_from_the_second_epoch_on(tmp_path):
+    study = search.open_study(tmp_path / "trials.db", "base")
+    for offset in (0.0, 0.1, 0.2, 0.3):  # medians: .25, .35
+        trial = study.ask()
+        for epoch in (1, 2, 3):
+            search.Reporter(trial).on_epoch(epoch, {"recall@50": offset + epoch / 10})
+        study.tell(trial, offset + 0.3)
+    behind, ahead = study.ask(), study.ask()
+    reporter = search.Reporter(behind)
+    reporter.on_epoch(1, {"recall@50": 0.0})
+    with pytest.raises(optuna.TrialPruned):
+        reporter.on_epoch(2, {"recall@50": 0.34})
+    assert behind.user_attrs[search.BEST] == {"epoch": 2, "validation": {"recall@50": 0.34}}
+    reporter = search.Reporter(ahead)
+    for epoch, value in ((1, 0.0), (2, 0.36), (3, 0.46)):
+        reporter.on_epoch(epoch, {"recall@50": value})
+
+
+def test_another_plan_or_dataset_is_refused(tmp_path):
+    found, _ = run(tmp_path, 1)
+    plan = found.plan
+    with pytest.raises(InputError, match="begun with another dataset"):
+        search.Search(plan, plan.systems[1], "e" * 64, tmp_path / "trials.db")
+    plan = search.read_plan(write_plan(tmp_path, PLAN.replace("epochs = 3", "epochs = 4")))
+    with pytest.raises(InputError, match="begun with another flags"):
+        search.Search(plan, plan.systems[1], "f" * 64, tmp_path / "trials.db")
+
+
+def test_a_trial_that_fails_ends_the_search_and_the_others(tmp_path):
+    plan = search.read_plan(write_plan(tmp_path))
+    found = search.Search(plan, plan.systems[0], "f" * 64, tmp_path / "trials.db")
+    fork, started = multiprocessing.get_context("fork"), []
+
+    def start(number, settings):
+        target, args = (os._exit, (3,)) if number else (time.sleep, (600,))
+        started.append(fork.Process(target=target, args=args))
+        started[-1].start()
+        return started[-1]
+
+    with pytest.raises(RuntimeError, match=r"trial 1 of base failed \(exit code 3\); .*base/1.log says why"):
+        found.run(4, 2, start, lambda: None)
+    assert [process.exitcode for process in started] == [-signal.SIGTERM, 3]
+
+
+def test_the_script_refuses_a_plan_before_anything_is_made(tmp_path):
+    write_plan(tmp_path, PLAN.replace("epochs = 3", "epoch = 3"))
     before = scripts.files_of(tmp_path)
-    done = scripts.run(
-        *("pipelines/tune.py", f"--plan={tmp_path / 'plan.toml'}", f"--output={output}", f"--runs={runs}")
-    )
-    there = runs / "world"
-    scripts.assert_refused(
-        done,
-        f"  {there / 'base.trial_2-tuned-0'}: --epochs=7 there, --epochs=1 asked for\n"
-        f"  {there / 'causerec_item.trial_0-tuned-0'}: --seed=8 there, --seed=0 asked for\n",
-        "choose another --output and --runs; or remove",
-    )
-    assert "system 1 of 2" not in done.stdout and scripts.files_of(tmp_path) == before
+    place = [f"--plan={tmp_path / 'plan.toml'}", f"--output={tmp_path / 'out'}"]
+    scripts.assert_refused(scripts.run("pipelines/tune.py", *place), "system base", "epoch")
+    scripts.assert_refused(scripts.run("pipelines/tune.py", *place, "--trials=0"), "trials")
+    assert scripts.files_of(tmp_path) == before
 
 
 @pytest.mark.long
-def test_a_system_is_tuned_and_a_second_time_nothing_is_trained(tmp_path):
+def test_a_search_killed_by_force_ends_as_one_that_was_not(tmp_path):
     scripts.write_world(tmp_path / "world")
-    # One system and one stage: two trials.
-    one_system = PLAN.split('[[systems]]\nflagfile = "{place}/item')[0].replace('"rate", ', "")
+    one_system = PLAN.split("[systems.causerec_item]")[0].replace("epochs = 3", "\n".join(SMALL))
     write_plan(tmp_path, one_system)
-    places = [f"--{name}={tmp_path / name}" for name in ("output", "runs")]
-    command = ["pipelines/tune.py", f"--plan={tmp_path / 'plan.toml'}", *places]
-    done = scripts.run(*command)
+    command = ["pipelines/tune.py", f"--plan={tmp_path / 'plan.toml'}", "--trials=3"]
+    done = scripts.run_anew(*command, f"--output={tmp_path / 'whole'}")
     assert done.returncode == 0, done.stdout + done.stderr
-    records = [
-        json.loads((tmp_path / "output" / f"base.trial_{number}-tuned-0.json").read_text())
-        for number in (0, 1)
-    ]
-    assert all("test" not in record and "pop" not in record for record in records)
-    scores = [record["validation"]["recall@50"] for record in records]
-    page = (tmp_path / "output" / "tuning.md").read_text(encoding="utf-8")
-    rows = [line for line in page.splitlines() if line.startswith(("| 0 |", "| 1 |"))]
-    for row, score in zip(rows, scores, strict=True):
-        assert f"| {score:.4f} |" in row and ("**kept**" in row) == (score == max(scores))
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("metrics.json")}
-    assert len(times) == 2
-    again = scripts.run(*command)
-    assert again.returncode == 0
-    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("metrics.json")}
-    assert (tmp_path / "output" / "tuning.md").read_text(encoding="utf-8") == page
+    killed = [*command, f"--output={tmp_path / 'killed'}"]
+    process = subprocess.Popen(scripts.command(*killed), env=scripts.environment(), start_new_session=True)
+    checkpoints = tmp_path / "killed" / "trials" / "base" / "1" / "checkpoints"
+    while process.poll() is None and not list(checkpoints.glob("ckpt-*.index")):
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    done = scripts.run_anew(*killed)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = [(tmp_path / name / "tuning.md").read_text().split("## base") for name in ("whole", "killed")]
+    assert pages[0][1] == pages[1][1]
+    assert (tmp_path / "whole" / "base.flags").read_text() == (tmp_path / "killed" / "base.flags").read_text()
+    assert "test" not in pages[0][1]
+
+
+SMALL = ("epochs = 3", "sampler = 'full'", "embedding_dim = 16", "batch_size = 256", "patience = 3")

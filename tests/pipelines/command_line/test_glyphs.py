@@ -76,7 +76,7 @@ def test_a_font_that_has_the_characters_is_found_also_when_it_is_new(tmp_path, i
     figure = Figure()
     text, latin = (figure.text(0.0, 0.2, one) for one in ("a日本ก", "a"))
     glyphs.save(figure, tmp_path / "again.png", dpi=50)
-    assert text.get_fontfamily()[1:] == ["Both"]  # that with the most characters is enough
+    assert {"A Part", "Both"} < set(text.get_fontfamily())
     assert latin.get_fontfamily() == text.get_fontfamily()[:1]
     assert picture(tmp_path / "full.png", "日日")[0].min() == 0.0
 
