@@ -31,10 +31,10 @@ _SHOWN = ("recall@50", "ndcg@50", "hr@50")
 def main() -> None:
     """Makes every trial that is missing; writes the page and the best flags after each system."""
     try:
-        from pipelines.comparison import search, trial
+        from pipelines.comparison import search, search_page, search_plan, trial
     except ImportError as error:
         raise InputError(f"{error}: wanted the extra tune, `pip install 'causerec_tf[tune]'`.") from error
-    plan = search.read_plan(Path(FLAGS.plan))
+    plan = search_plan.read_plan(Path(FLAGS.plan))
     output = Path(FLAGS.output)
     outputs.check_place(output, "--output", InputError, is_filled=True)
 
@@ -67,10 +67,10 @@ def main() -> None:
                 bar.write(f"{current.system.name}: no trial has a result; see {output}/trials")
                 continue
             flagfile = output / f"{current.system.name}.flags"
-            files.write_text(flagfile, search.best_flagfile(current))
-            bar.write(f"{current.system.name}: {' '.join(search.tried_flags(current.best))}: {flagfile}")
+            files.write_text(flagfile, search_page.best_flagfile(current))
+            bar.write(f"{current.system.name}: {' '.join(search_page.tried_flags(current.best))}: {flagfile}")
     title = f"Search on {dataset.name}, fingerprint {dataset.fingerprint[:16]}"
-    text = search.page(searches, title=title, command=report.this_command(), shown=_SHOWN)
+    text = search_page.page(searches, title=title, command=report.this_command(), shown=_SHOWN)
     files.write_text(output / "tuning.md", text)
     print(text[text.index("\n## ") :])
     print(f"page: {output / 'tuning.md'}")

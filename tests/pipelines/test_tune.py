@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from causerec_tf.errors import InputError
-from pipelines.comparison import search
+from pipelines.comparison import search, search_page, search_plan
 from tests.pipelines import scripts
 
 PLAN = """
@@ -39,13 +39,14 @@ def write_plan(place, text=PLAN):
     [
         ("seed = 3", 'seed = "3"', "seed = '3': wanted a whole number"),
         ("[systems.base]", "[systems.Base]", "system Base: wanted a name of a-z"),
-        ("low = 0.001", "low = 0.2", "learning_rate has low = 0.2: wanted less than high"),
-        ("low = 0.001", "low = 0", "learning_rate has low = 0 and log: wanted more than 0"),
-        ("log = true", "log = true, step = 0.1", "learning_rate has log and step"),
-        ("log = true", "logs = true", "has the key logs: wanted only low, high, log, step"),
-        ("[10, 20]", "[]", r"max_history = \[\]: wanted a list of values"),
+        ("low = 0.001", "low = 0.2", "learning_rate = .*low.* Wanted a list"),
+        ("low = 0.001", "low = 0", "learning_rate = .*low.* Wanted a list"),
+        ("log = true", "log = true, step = 0.1", "learning_rate = .*step.* Wanted a list"),
+        ("log = true", "logs = true", "learning_rate = .*logs.* Wanted a list"),
+        ("[10, 20]", "[]", r"max_history = \[\]: .* Wanted a list of values"),
+        ("[10, 20]", "10", "max_history = 10: .* Wanted a list of values"),
         ("[10, 20]", "[10, 0]", "--max_history=0: wanted 1 or more"),
-        ("max_history =", "max_histories =", "max_histories"),
+        ("max_history =", "max_histories =", "flag 'max_histories'"),
         ('method = "item"', 'method = "base"', "num_negatives has no effect with any of its options"),
         ('similarity = "cosine"', 'dataset = "x"', "the flags have dataset"),
     ],
@@ -53,20 +54,20 @@ def write_plan(place, text=PLAN):
 def test_plans_that_cannot_be(tmp_path, old, new, message):
     assert old in PLAN
     with pytest.raises(InputError, match=message):
-        search.read_plan(write_plan(tmp_path, PLAN.replace(old, new)))
+        search_plan.read_plan(write_plan(tmp_path, PLAN.replace(old, new)))
 
 
 def test_a_plan_without_anything_to_try_is_refused(tmp_path):
     with pytest.raises(InputError, match="base has no space"):
-        search.read_plan(write_plan(tmp_path, 'dataset = "d"\n[systems.base]\n'))
+        search_plan.read_plan(write_plan(tmp_path, 'dataset = "d"\n[systems.base]\n'))
     with pytest.raises(InputError, match="has no systems"):
-        search.read_plan(write_plan(tmp_path, 'dataset = "d"\n[systems]\n'))
+        search_plan.read_plan(write_plan(tmp_path, 'dataset = "d"\n[systems]\n'))
 
 
 def test_plans_of_this_repository_are_whole(monkeypatch):
     monkeypatch.chdir(scripts.ROOT)
     for path in (scripts.ROOT / "configs" / "tuning").glob("*.toml"):
-        assert search.read_plan(path).systems
+        assert search_plan.read_plan(path).systems
 
 
 def score(settings, epoch):
@@ -91,7 +92,7 @@ def train(file, system, number, settings, epochs=3):
 
 def run(place, limit, *, killed_at=None, jobs=1):
     """Searches for the second system; at one trial it is killed, with two epochs done."""
-    plan = search.read_plan(write_plan(place))
+    plan = search_plan.read_plan(write_plan(place))
     begun = []
 
     def start(number, settings):
@@ -133,7 +134,7 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path):
     assert whole.trials[0].params == {"learning_rate": 0.005, "num_negatives": 8, "max_history": 20}
     assert whole.settings_of(whole.trials[0]).lambda_co == 1.0
     other = PLAN.replace("seed = 3", "seed = 4")
-    plan = search.read_plan(write_plan(tmp_path / "other", other))
+    plan = search_plan.read_plan(write_plan(tmp_path / "other", other))
     found = search.Search(plan, plan.systems[1], "f" * 64, tmp_path / "other" / "trials.db")
     begin = found.begin(3)
     assert [next(begin) for _ in range(3)] == [0, 1, 2]
@@ -147,12 +148,12 @@ def test_the_best_is_kept_and_the_page_has_every_trial(tmp_path):
     rates = {one.number: one.params["learning_rate"] for one in ended}
     best = min(rates, key=lambda number: abs(math.log10(rates[number] / 0.02)))
     assert found.best.number == best
-    page = search.page([found], title="T", command="c", shown=("recall@50", "ndcg@50"))
+    page = search_page.page([found], title="T", command="c", shown=("recall@50", "ndcg@50"))
     rows = [line for line in page.splitlines() if line.startswith("| ") and line[2].isdigit()]
     assert len(rows) == 6
     figure = f"| {score(found.settings_of(found.trials[best]), 3):.4f} | 0.2500 | 3 of 3 | **best** |"
     assert rows[best].endswith(figure)
-    flagfile = search.best_flagfile(found)
+    flagfile = search_page.best_flagfile(found)
     assert f"--learning_rate={rates[best]}\n" in flagfile and "--dataset" not in flagfile
     (tmp_path / "best.flags").write_text(flagfile)
     from causerec_tf import flagfiles
@@ -183,13 +184,13 @@ def test_another_plan_or_dataset_is_refused(tmp_path):
     plan = found.plan
     with pytest.raises(InputError, match="begun with another dataset"):
         search.Search(plan, plan.systems[1], "e" * 64, tmp_path / "trials.db")
-    plan = search.read_plan(write_plan(tmp_path, PLAN.replace("epochs = 3", "epochs = 4")))
+    plan = search_plan.read_plan(write_plan(tmp_path, PLAN.replace("epochs = 3", "epochs = 4")))
     with pytest.raises(InputError, match="begun with another flags"):
         search.Search(plan, plan.systems[1], "f" * 64, tmp_path / "trials.db")
 
 
 def test_a_trial_that_fails_ends_the_search_and_the_others(tmp_path):
-    plan = search.read_plan(write_plan(tmp_path))
+    plan = search_plan.read_plan(write_plan(tmp_path))
     found = search.Search(plan, plan.systems[0], "f" * 64, tmp_path / "trials.db")
     fork, started = multiprocessing.get_context("fork"), []
 
