@@ -105,6 +105,7 @@ def _done(searches) -> float:
         1.0 if one.state.is_finished() else len(one.intermediate_values) / search.settings_of(one).epochs
         for search in searches
         for one in search.trials
+        if one.state.is_finished() or one.intermediate_values
     )
 
 

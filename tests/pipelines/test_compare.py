@@ -433,8 +433,8 @@ def test_a_plan_that_was_changed_is_refused_before_anything_runs(tmp_path, train
     scripts.assert_refused(
         done,
         f"  {begun / NAMES[0]}: a dataset of fingerprint {'f' * 16} there, {dataset.fingerprint[:16]} asked",
-        f"  {begun / NAMES[1]}: --epochs=7 there, --epochs=1 asked for\n",
-        f"  {begun / NAMES[3]}: --epochs=7 there, --epochs=1 asked for; --batch_size=32 there, --bat",
+        f"  {begun / NAMES[1]}: --batch_size=64 there, --batch_size=256 asked for\n",
+        f"  {begun / NAMES[3]}: --max_history=7 there, --max_history=20 asked for; --batch_size=32 the",
         f"  {tmp_path / 'out' / NAMES[3]}.json: --lambda_co=0.5 there, --lambda_co=0.1 asked for\n",
         "No run was started in their place.",
         "choose another --output and --runs; or remove",
