@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
+from export.batch import text_files
 from export.store.bundle_errors import BundleError
 from export.towers.answers import Recommendation
 
@@ -16,31 +17,30 @@ def read_categories(path: Path) -> dict[str, str]:
     """Reads a csv or tsv file without a header (or with one: it names an item that no bundle has).
 
     Args:
-      path: a line an item: id, category; further columns are ignored. With tabs, without quoting, when
-        it ends in .tsv or .tsv.gz; else csv.
+      path: a line for each item: id, category; further columns are ignored. With tabs, without quoting,
+        when it ends in .tsv or .tsv.gz; else csv.
 
     Returns:
-      Item id -> category.
+      Item id -> category, of items that have one.
 
     Raises:
-      BundleError: the file is missing, cannot be read, or has one column.
+      BundleError: the file is missing, has a line that cannot be read, or no item with a category.
     """
-    is_tsv = path.name.lower().removesuffix(".gz").endswith(".tsv")
+    delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
+    categories = {}
     try:
-        table = pl.read_csv(
-            path,
-            separator="\t" if is_tsv else ",",
-            quote_char=None if is_tsv else '"',
-            has_header=False,
-            infer_schema=False,
-            truncate_ragged_lines=True,
-            glob=False,
-        )
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise BundleError(f"{path} cannot be read as csv or tsv: {error}.") from error
-    if table.width < 2:
-        raise BundleError(f"{path} has one column; wanted two: item id and category.")
-    return dict(table.select(table.columns[:2]).drop_nulls().iter_rows())
+        with text_files.opened(path) as (lines, _):
+            for number, cells, problem in text_files.records(lines, delimiter):
+                if problem is not None:
+                    raise BundleError(f"{path}, line {number}: {problem}.")
+                item, category = (*cells, "", "")[:2]
+                if item and category:
+                    categories[item] = category
+    except (EOFError, OSError, zlib.error) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    if not categories:
+        raise BundleError(f"{path} has no item with a category; wanted two columns: item id and category.")
+    return categories
 
 
 def diversify(answer: Recommendation, categories: Mapping[str, str], k: int, weight: float) -> Recommendation:

@@ -6,32 +6,21 @@ string as in CSV. Ids may be strings or integers; a history may be empty, or nul
 A file without rows holds no history, whatever its columns: it may be one of many.
 """
 
-import csv
-import gzip
 import json
-import re
-import sys
 import zlib
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
+from export.batch import text_files
 from export.store.bundle_errors import BundleError
 
 _TEXT = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": ",", ".tsv": "\t"}
 _PARQUET_ROWS = 8192
-# Far above any history; without it one open quote would hold the rest of its file in memory.
-_MOST_RECORD_BYTES = 64 << 20
-_HEAD_BYTES = 1 << 13
-_SEPARATOR_HINT = re.compile(rb'"?sep=.?"?[\r\n]', re.IGNORECASE)
-csv.field_size_limit(sys.maxsize)  # a long history is one cell
 
 
 class HistoryRow(NamedTuple):
@@ -159,38 +148,13 @@ def _suffix(path: Path) -> str:
 
 def _read_text(path: Path, columns: Columns, on_progress: Callable[[int], None]) -> Iterator[_Raw]:
     kind = _TEXT[_suffix(path)]
-    compressed = path.suffix.lower() == ".gz"
-    with path.open("rb") as raw, gzip.open(raw) if compressed else nullcontext(raw) as opened:
-        position = 0
-        _check_text(path, opened.peek(_HEAD_BYTES))
-        lines = _without_marks(opened)
+    with text_files.opened(path) as (lines, position):
+        before = 0
         rows = _json_rows(path, lines, columns) if kind == "jsonl" else _csv_rows(path, lines, kind, columns)
         for row in rows:
             yield row
-            on_progress(raw.tell() - position)
-            position = raw.tell()
-
-
-def _check_text(path: Path, head: bytes) -> None:
-    """Names the ways to write text that are not read."""
-    # Without a mark, every other byte of Latin letters is zero.
-    if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0\0" in (head[:4:2], head[1:4:2]):
-        raise BundleError(f"{path} is UTF-16; wanted UTF-8. Convert it with `iconv -f UTF-16 -t UTF-8`.")
-    if b"\r" in head.strip() and b"\n" not in head:
-        raise BundleError(
-            f"{path} ends its lines with a bare CR, as old Macs did; wanted LF or CR LF. Convert it with"
-            " `tr '\\r' '\\n'`."
-        )
-    if _SEPARATOR_HINT.match(head.removeprefix(BOM_UTF8)):
-        raise BundleError(f"{path} begins with a line 'sep=', which is for spreadsheets alone. Remove it.")
-
-
-def _without_marks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Files with a byte order mark may have been joined."""
-    for line in lines:
-        while line.startswith(BOM_UTF8):
-            line = line.removeprefix(BOM_UTF8)
-        yield line
+            on_progress(position() - before)
+            before = position()
 
 
 def _json_rows(path: Path, lines: Iterator[bytes], columns: Columns) -> Iterator[_Raw]:
@@ -214,7 +178,7 @@ def _json_rows(path: Path, lines: Iterator[bytes], columns: Columns) -> Iterator
 
 
 def _csv_rows(path: Path, lines: Iterator[bytes], delimiter: str, columns: Columns) -> Iterator[_Raw]:
-    records = _delimited(lines, delimiter)
+    records = text_files.records(lines, delimiter)
     with_cells = (record for record in records if any(map(str.strip, record[1])) or record[2])
     number, header, problem = next(with_cells, (1, [], None))
     if not header and problem is None:
@@ -233,41 +197,6 @@ def _csv_rows(path: Path, lines: Iterator[bytes], delimiter: str, columns: Colum
             yield where, BundleError(f"{where}: {problem}.")
         else:
             yield where, (cells[user], cells[history])
-
-
-def _delimited(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, list[str], str | None]]:
-    """Yields the number of the first line, the cells, and the problem of each record."""
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    again: deque[bytes] = deque()  # lines that go before the others
-    record: list[bytes] = []  # the lines of the record under way
-    above = 0  # the lines before it
-    held = 0  # its bytes
-
-    def following() -> Iterator[str]:
-        nonlocal held
-        while line := again.popleft() if again else next(lines, b""):
-            record.append(line)
-            held += len(line)
-            if held > _MOST_RECORD_BYTES:
-                raise csv.Error(f"no end within {_MOST_RECORD_BYTES:,} bytes; is a quote open?")
-            # Surrogates mark bytes that are not UTF-8 without ending the pass.
-            yield line.decode("utf-8", "surrogateescape")
-
-    while True:
-        try:
-            for cells in csv.reader(following(), delimiter=delimiter, quoting=quoting, strict=True):
-                yield above + 1, cells, None if all(map(_is_utf_8, cells)) else "not UTF-8"
-                above += len(record)
-                record.clear()
-                held = 0
-            return
-        except csv.Error as error:
-            yield above + 1, [], f"not readable as CSV ({error})"
-            # An open quote swallows the lines below it: only its own line is given up.
-            above += 1
-            again.extendleft(reversed(record[1:]))
-            record.clear()
-            held = 0
 
 
 def _read_parquet(path: Path, columns: Columns, on_progress: Callable[[int], None]) -> Iterator[_Raw]:
@@ -309,17 +238,9 @@ def _row(where: str, user_id: Any, history: Any, columns: Columns) -> HistoryRow
 
 def _id(value: Any) -> str:
     if isinstance(value, str):
-        if not _is_utf_8(value):
+        if not text_files.is_utf_8(value):
             raise ValueError(f"{value!r:.100} is not an id; half a surrogate pair has no UTF-8.")
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise TypeError(f"{value!r:.100} is not an id; an id is a string or an integer.")
-
-
-def _is_utf_8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

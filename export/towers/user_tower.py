@@ -171,9 +171,7 @@ class _ServedTower(tf.Module):
         def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
             feature = {"item_ids": tf.io.RaggedFeature(tf.string)}
             ragged = tf.io.parse_example(examples, feature)["item_ids"]
-            ids = ragged.with_values(table.lookup(ragged.values) + 1)
-            known = tf.ragged.boolean_mask(ids, ids > 0)[:, -max_history:]
-            return encode(known.to_tensor(0, shape=[None, max_history]))
+            return encode(last_known(ragged.with_values(table.lookup(ragged.values) + 1), max_history))
 
         self._functions = {
             "serving_default": from_indices,
@@ -183,6 +181,28 @@ class _ServedTower(tf.Module):
 
     def signatures(self) -> dict[str, Any]:
         return dict(self._functions)
+
+
+def last_known(ids: tf.RaggedTensor, width: int) -> tf.Tensor:
+    """The last known ids of each row, in order, filled up with 0 on the right.
+
+    No tensor here is larger than all ids or [B, width]. `tf.ragged.boolean_mask` would hold a rectangle
+    meanwhile, all rows by the longest of them, and the length of a row is the client's.
+
+    Args:
+      ids: int64 [B, any], 0 where unknown.
+      width: how many are kept of a row.
+
+    Returns:
+      int64 [B, width].
+    """
+    is_known = ids.flat_values > 0
+    known = tf.concat([tf.boolean_mask(ids.flat_values, is_known), [0]], axis=0)  # the last one fills up
+    before = tf.concat([[0], tf.cumsum(tf.cast(is_known, tf.int64))], axis=0)  # known ids before each place
+    starts_B, ends_B = tf.gather(before, ids.row_starts()), tf.gather(before, ids.row_limits())
+    places_BL = tf.maximum(starts_B, ends_B - width)[:, tf.newaxis] + tf.range(width, dtype=tf.int64)
+    is_filling_BL = places_BL >= ends_B[:, tf.newaxis]
+    return tf.gather(known, tf.where(is_filling_BL, tf.size(known, tf.int64) - 1, places_BL))
 
 
 def _checked_embeddings(item_embeddings: np.ndarray, item_ids: Sequence[str]) -> np.ndarray:

@@ -90,9 +90,27 @@ def test_a_name_like_a_pattern_is_that_of_a_file(tmp_path):
     assert read_categories(tmp_path / "c[1].csv") == {"a": "of the file"}
 
 
-@pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a\nb\n", "has one column")])
-def test_categories_that_cannot_be_read(tmp_path, text, message):
-    if text is not None:
-        (tmp_path / "categories.csv").write_text(text)
+def test_marks_within_a_file_of_joined_parts_and_items_without_a_category(tmp_path):
+    parts = "\ufeffa,jazz\n\ufeffb,rock,more\nc\nd,\n,e\n\n"
+    (tmp_path / "categories.csv").write_text(parts, encoding="utf-8")
+    assert read_categories(tmp_path / "categories.csv") == {"a": "jazz", "b": "rock"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        (b"a\nb\n", "has no item with a category; wanted two columns"),
+        (b"", "has no item with a category"),
+        ("a,jazz\n".encode("utf-16"), "is UTF-16; wanted UTF-8"),
+        (b"a,jazz\rb,rock\r", "ends its lines with a bare CR"),
+        (b"sep=,\na,jazz\n", "begins with a line 'sep='"),
+        (b"a,jazz\nb,\xff\n", "line 2: not UTF-8"),
+        (b'a,jazz\nb,"rock\n', "line 2: not readable as CSV"),
+    ],
+)
+def test_categories_that_cannot_be_read(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "categories.csv").write_bytes(content)
     with pytest.raises(BundleError, match=message):
         read_categories(tmp_path / "categories.csv")

@@ -4,7 +4,7 @@ import json
 import polars as pl
 import pytest
 
-from export.batch import history_files
+from export.batch import text_files
 from export.batch.history_files import Columns, expand, read_histories
 from export.batch.recommendation_files import RecommendationWriter
 from export.store.bundle_errors import BundleError
@@ -248,7 +248,7 @@ def test_a_bad_record_costs_no_other_row(tmp_path, line, message):
 
 
 def test_an_open_quote_does_not_hold_the_rest_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(history_files, "_MOST_RECORD_BYTES", 1_000)
+    monkeypatch.setattr(text_files, "_MOST_RECORD_BYTES", 1_000)
     users = [f"v{number}" for number in range(10_000)]
     path = tmp_path / "h.csv"
     path.write_text('user_id,history\nu1,a\nu2,"b\n' + "".join(f"{user},c\n" for user in users))

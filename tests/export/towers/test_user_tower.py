@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import op_callbacks
 
 from causerec_tf.recipes import user_tower
 from causerec_tf.settings import PRECISIONS, TOWERS, Settings
 from export.store.bundle_errors import BundleError
-from export.towers.user_tower import export_user_tower
+from export.towers.user_tower import export_user_tower, last_known
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 40, 8, 5
@@ -135,6 +136,34 @@ def test_examples_keep_the_last_known_items_of_rows_of_any_length(tmp_path):
     )
     assert answer["num_known"].numpy().tolist() == [5, 1, 1, 0]
     assert np.isfinite(answer["user_vectors"]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_last_known_ids_equal_the_slow_twin(seed):
+    rng = np.random.default_rng(seed)
+    rows = [rng.integers(0, 4, rng.integers(0, 12)).tolist() for _ in range(30)] + [[], [0, 0], [5] * 9]
+    known = [[one for one in row if one][-MAX_HISTORY:] for row in rows]
+    got = last_known(tf.ragged.constant(rows, tf.int64), MAX_HISTORY)
+    np.testing.assert_array_equal(got, padded(known))
+    assert last_known(tf.ragged.constant([[], [0]], tf.int64), 2).numpy().tolist() == [[0, 0], [0, 0]]
+
+
+def test_one_long_row_makes_the_others_no_longer():
+    """Of 200 rows one has 5,000 ids: no tensor on the way is as large as 200 rows of that."""
+    lengths = [5_000, *[3] * 199]
+    ids = tf.RaggedTensor.from_row_lengths(tf.ones([sum(lengths)], tf.int64), lengths)
+    sizes = []
+
+    def note(op_type, inputs, attrs, outputs, op_name=None, graph=None):
+        sizes.extend(int(np.prod(one.shape)) for one in outputs)
+
+    op_callbacks.add_op_callback(note)
+    try:
+        got = last_known(ids, MAX_HISTORY)
+    finally:
+        op_callbacks.remove_op_callback(note)
+    assert got.shape == (200, MAX_HISTORY) and len(sizes) > 5
+    assert max(sizes) <= sum(lengths) + 1
 
 
 def test_nothing_known_gives_zeros_and_not_nan(exported):
