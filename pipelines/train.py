@@ -55,8 +55,9 @@ def main() -> None:
     run = RunDirectory(Path(settings.run))
     if is_chief:
         run.check_place()
-        # Before there is a directory of the run, and before hours of training meet it.
-        outputs.check_place(run.path, "--run", InputError, is_filled=True)
+        # Before hours of training meet it; a finished run is only read.
+        if not run.metrics.exists():
+            outputs.check_place(run.path, "--run", InputError, is_filled=True)
     if settings.strategy == "parameter_server" and task is not None and not is_chief:
         servers.serve(task, is_finished=run.metrics.exists)
         return
