@@ -26,7 +26,11 @@ from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
 
 # What a start that was killed before it wrote the flagfile may have left.
-_BEFORE_FLAGS = (".lock", "dataset.txt", ".dataset.txt.unfinished", ".flags.txt.unfinished")
+_BEFORE_FLAGS = (
+    ".lock",
+    *(one for name in ("dataset.txt", "parts.txt") for one in (name, f".{name}.unfinished")),
+    ".flags.txt.unfinished",
+)
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,8 @@ class RunDirectory:
                 f" another {self.flag}: a directory that is not there yet, or is empty."
             )
 
-    def start(self, settings: Settings, dataset: Dataset, model: CauseRec | None = None) -> None:
-        """Makes the directory, or checks that the run found there is this one; within `locked`.
+    def check(self, settings: Settings, dataset: Dataset, model: CauseRec | None = None) -> None:
+        """Checks that the run found there, if any, is this one.
 
         Args:
           settings: of the run.
@@ -124,23 +128,36 @@ class RunDirectory:
           InputError: another run is there, of other settings or another dataset, or files that are no run.
         """
         self.check_place()
-        if self.flags.exists():
-            if differs := self._difference(settings):
-                raise InputError(
-                    f"{self.path} holds a run with other settings ({differs}). Choose another {self.flag}, or"
-                    " remove it."
-                )
-            self.check_parts(model)
-            self.check_dataset(dataset)
-            # It goes on, maybe in another place or with another runtime.
-            if settings.to_flagfile() != self.flags.read_text(encoding="utf-8"):
-                files.write_text(self.flags, settings.to_flagfile())
+        if not self.flags.exists():
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        if model is not None:
-            files.write_text(self.parts, model.describe() + "\n")
-        files.write_text(self.path / "dataset.txt", dataset.fingerprint + "\n")
-        files.write_text(self.flags, settings.to_flagfile())
+        if differs := self._difference(settings):
+            raise InputError(
+                f"{self.path} holds a run with other settings ({differs}). Choose another {self.flag}, or"
+                " remove it."
+            )
+        self.check_parts(model)
+        self.check_dataset(dataset)
+
+    def start(self, settings: Settings, dataset: Dataset, model: CauseRec | None = None) -> None:
+        """Makes the directory, or goes on with the run there, maybe in another place; within `locked`.
+
+        Args:
+          settings: of the run.
+          dataset: it trains on.
+          model: one that was composed by hand; None for one that the settings make.
+
+        Raises:
+          InputError: as `check`.
+        """
+        self.check(settings, dataset, model)
+        if not self.flags.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.parts.unlink(missing_ok=True)
+            if model is not None:
+                files.write_text(self.parts, model.describe() + "\n")
+            files.write_text(self.path / "dataset.txt", dataset.fingerprint + "\n")
+        if not self.flags.exists() or settings.to_flagfile() != self.flags.read_text(encoding="utf-8"):
+            files.write_text(self.flags, settings.to_flagfile())
 
     def departure(self, settings: Settings, dataset: Dataset) -> str:
         """What the run that is there has otherwise than is asked for; empty if nothing, or there is none.

@@ -61,7 +61,7 @@ def train_run(
     is_trained = kept is not None and is_used_up(kept["epochs"], kept["best_epoch"], settings)
     if is_trained and not missing:
         if is_chief:
-            run.start(settings, dataset, model)
+            run.check(settings, dataset, model)
         runs.check_best(run, finished=True)
         say(f"{run.path} is finished: this is its record, {run.metrics}.")
         return kept
