@@ -309,9 +309,9 @@ def processes_of(word, command=""):
     found = set()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and word.encode() in (entry / "environ").read_bytes():
-                if command.encode() in (entry / "cmdline").read_bytes():
-                    found.add(int(entry.name))
+            words = (("environ", word), ("cmdline", command))
+            if entry.name.isdigit() and all(one.encode() in (entry / at).read_bytes() for at, one in words):
+                found.add(int(entry.name))
     return found
 
 
