@@ -2,13 +2,12 @@
 
 import dataclasses
 import math
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from export.batch import text_files
+from export.store import text_files
 from export.store.bundle_errors import BundleError
 from export.towers.answers import Recommendation
 
@@ -28,16 +27,13 @@ def read_categories(path: Path) -> dict[str, str]:
     """
     delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
     categories = {}
-    try:
-        with text_files.opened(path) as (lines, _):
-            for number, cells, problem in text_files.records(lines, delimiter):
-                if problem is not None:
-                    raise BundleError(f"{path}, line {number}: {problem}.")
-                item, category = (*cells, "", "")[:2]
-                if item and category:
-                    categories[item] = category
-    except (EOFError, OSError, zlib.error) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
+    with text_files.opened(path) as (lines, _):
+        for number, cells, problem in text_files.records(lines, delimiter):
+            if problem is not None:
+                raise BundleError(f"{path}, line {number}: {problem}.")
+            item, category = (*cells, "", "")[:2]
+            if item and category:
+                categories[item] = category
     if not categories:
         raise BundleError(f"{path} has no item with a category; wanted two columns: item id and category.")
     return categories

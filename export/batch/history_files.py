@@ -6,8 +6,6 @@ string as in CSV. Ids may be strings or integers; a history may be empty, or nul
 A file without rows holds no history, whatever its columns: it may be one of many.
 """
 
-import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -16,7 +14,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from export.batch import text_files
+from export.store import text_files
 from export.store.bundle_errors import BundleError
 
 _TEXT = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": ",", ".tsv": "\t"}
@@ -120,7 +118,7 @@ def read_histories(
                     if on_bad_row is None:
                         raise
                     on_bad_row(error)
-        except (EOFError, OSError, zlib.error, pl.exceptions.PolarsError) as error:
+        except (OSError, pl.exceptions.PolarsError) as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
 
 
@@ -158,17 +156,9 @@ def _read_text(path: Path, columns: Columns, on_progress: Callable[[int], None])
 
 
 def _json_rows(path: Path, lines: Iterator[bytes], columns: Columns) -> Iterator[_Raw]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line.decode())
-        except UnicodeDecodeError as error:
-            yield where, BundleError(f"{where}: not UTF-8 ({error}).")
-            continue
-        except (ValueError, RecursionError) as error:
-            yield where, BundleError(f"{where}: not JSON ({error}).")
+    for where, row in text_files.json_rows(path, lines):
+        if isinstance(row, BundleError):
+            yield where, row
             continue
         missing = [c for c in (columns.user, columns.history) if not isinstance(row, dict) or c not in row]
         if missing:

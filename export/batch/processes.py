@@ -1,24 +1,24 @@
 """Shards by several processes of this machine.
 
-A process is given a shard, tells how it goes on, and is given the next. It ends when the process that
-started it does, whatever became of that: nothing of a job goes on when the next begins.
+A process ends when the process that started it does, whatever became of that: nothing of a job goes on when
+the next begins.
 """
 
-import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import threading
-import traceback
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.queues import SimpleQueue
 
 from export.batch.job_settings import AnswerTally, JobSettings
 from export.batch.shards import Job, Shard
-from export.store.bundle_errors import BundleError
-from export.store.disk import full_disk
+
+_LOOK_SECONDS = 0.1  # between two looks at how the processes go on
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,6 @@ class Step:
     num_bytes: int
     users: int
     items: int
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why a process ends: what to tell the user, or a traceback when it is nobody's input."""
-
-    message: str
-    is_bad_input: bool
 
 
 def cores() -> int:
@@ -65,7 +57,7 @@ def answer_shards(
 
     Raises:
       BundleError: an input, or the bundle, cannot be used. The finished shards stay.
-      RuntimeError: a process has failed or was killed; also then.
+      RuntimeError: a process was killed; also then.
     """
     left = job.left
     if not left:
@@ -76,80 +68,51 @@ def answer_shards(
             tally.add(work.answer(shard))
         return tally
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    processes: dict[Connection, SpawnProcess] = {}
-    try:
-        for _ in range(min(jobs, len(left))):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_run, args=(theirs, job, settings, threads), daemon=True)
-            process.start()
-            theirs.close()
-            processes[ours] = process
-        return _hand_out(left, processes, on_step)
-    finally:
-        for process in processes.values():
-            process.terminate()
-        for process in processes.values():
-            process.join()
-
-
-def _hand_out(
-    left: list[Shard], processes: dict[Connection, SpawnProcess], on_step: Callable[[Step], None]
-) -> AnswerTally:
-    """Gives each process the next shard when it asks, until there is none and all have ended."""
+    steps: SimpleQueue = context.SimpleQueue()
     tally = AnswerTally()
-    waiting = iter(left)
-    busy = dict(processes)
-    while busy:
-        for connection in wait(list(busy)):
-            assert isinstance(connection, Connection)
-            try:
-                said = connection.recv()
-                if isinstance(
-                    said, AnswerTally
-                ):  # it is ready for the next; after a shard it tells what came of that
-                    shard = next(waiting, None)
-                    connection.send(shard)
-            except (EOFError, ConnectionResetError, BrokenPipeError):
-                process = busy[connection]
-                process.join()
-                raise RuntimeError(
-                    f"A process was killed from outside (exit code {process.exitcode}), as happens when"
-                    " memory is short. The finished shards stay: the same command goes on, with a smaller"
-                    " --jobs if it was that."
-                ) from None
-            if isinstance(said, _Failure):
-                raise BundleError(said.message) if said.is_bad_input else RuntimeError(said.message)
-            if isinstance(said, Step):
-                on_step(said)
-                continue
-            tally.add(said)
-            if shard is None:
-                del busy[connection]
+    with ProcessPoolExecutor(min(jobs, len(left)), context, _begin, (job, settings, threads, steps)) as pool:
+        try:
+            pending = {pool.submit(_answer, shard) for shard in left}
+            while pending:
+                done, pending = wait(pending, _LOOK_SECONDS, FIRST_COMPLETED)
+                while not steps.empty():
+                    on_step(steps.get())
+                for one in done:
+                    tally.add(one.result())
+        except BrokenProcessPool:
+            raise RuntimeError(
+                "A process was killed from outside, as happens when memory is short. The finished shards"
+                " stay: the same command goes on, with a smaller --jobs if it was that."
+            ) from None
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
     return tally
 
 
-def _run(connection: Connection, job: Job, settings: JobSettings, threads: int) -> None:
-    """What a process does."""
+def _begin(job: Job, settings: JobSettings, threads: int, steps: SimpleQueue) -> None:
+    """Begins a process of the pool; its first shard loads the bundle, so that an error is that shard's."""
+    global _load
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the one that started us ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Nobody is there to be told when the pipe has ended.
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        try:
-            from export.store.runtime import tf
 
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(threads)
-            work = _Work(job, settings, connection.send)
-            connection.send(AnswerTally())
-            while (shard := connection.recv()) is not None:
-                connection.send(work.answer(shard))
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
-        except BundleError as error:
-            connection.send(_Failure(str(error), is_bad_input=True))
-        except Exception as error:
-            told = f"A process failed:\n{traceback.format_exc()}" if full_disk(error) is None else str(error)
-            connection.send(_Failure(told, is_bad_input=False))
+    @functools.cache
+    def load() -> "_Work":
+        from export.store.runtime import tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        return _Work(job, settings, steps.put)
+
+    _load = load
+
+
+_load: Callable[[], "_Work"]  # in a process of the pool
+
+
+def _answer(shard: Shard) -> AnswerTally:
+    return _load().answer(shard)
 
 
 def _end_with_parent() -> None:

@@ -4,13 +4,13 @@ Upserts: JSON lines `{"id": "a", "vector": [0.1, ...], "name": "A"}` (the name i
 with the same columns. Deletions: a text file with an id a line.
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from export.store import text_files
 from export.store.bundle_errors import BundleError
 
 
@@ -50,33 +50,20 @@ def read_upserts(path: Path) -> Upserts:
 
 def read_deletes(path: Path) -> list[str]:
     """Reads ids, one a line; raises BundleError when there are none or the file cannot be read."""
-    try:
-        ids = [line for line in _lines(path) if line]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
+    with text_files.opened(path) as (lines, _):
+        texts = [line.decode().removesuffix("\n").removesuffix("\r") for line in lines]
+    ids = [text for text in texts if text]
     if not ids:
         raise BundleError(f"{path} holds no ids; wanted one a line.")
     return ids
 
 
-def _lines(path: Path) -> list[str]:
-    """Lines as any system ends them, without the mark that some put before the first."""
-    return [line.removesuffix("\r") for line in path.read_bytes().decode("utf-8-sig").split("\n")]
-
-
 def _json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     rows = []
-    try:
-        lines = _lines(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise BundleError(f"{where}: not JSON ({error}).") from None
+    with text_files.opened(path) as (lines, _):
+        for where, row in text_files.json_rows(path, lines):
+            if isinstance(row, BundleError):
+                raise row
             rows.append((where, _checked(where, row)))
     return rows
 

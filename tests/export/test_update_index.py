@@ -146,3 +146,11 @@ def test_files_of_another_system_are_read_as_ours(tmp_path):
     assert read_deletes(tmp_path / "d.txt") == ["a", "b c"]
     (tmp_path / "u.jsonl").write_bytes('\ufeff{"id": "x", "vector": [1, 2]}\r\n\r\n'.encode())
     assert read_upserts(tmp_path / "u.jsonl").ids == ["x"]
+    (tmp_path / "d.txt").write_bytes("\ufeffa\n\ufeffb\n".encode())  # two files that were joined
+    assert read_deletes(tmp_path / "d.txt") == ["a", "b"]
+    (tmp_path / "d.txt").write_bytes("a\nb\n".encode("utf-16"))
+    with pytest.raises(BundleError, match="is UTF-16; wanted UTF-8"):
+        read_deletes(tmp_path / "d.txt")
+    (tmp_path / "d.txt").write_bytes(b"a\n\xff\n")
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_deletes(tmp_path / "d.txt")

@@ -304,12 +304,13 @@ def test_by_beam_a_second_job_for_the_same_output_leaves_the_first_its_work(bund
         assert (work / "shard").read_text() == "of the first"
 
 
-def processes_of(word):
-    """Every process whose command line or environment has a word in it."""
+def processes_of(word, command=""):
+    """Every process whose environment has a word in it, and its command line another."""
     found = set()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and word.encode() in (entry / "environ").read_bytes():
+            words = (("environ", word), ("cmdline", command))
+            if entry.name.isdigit() and all(one.encode() in (entry / at).read_bytes() for at, one in words):
                 found.add(int(entry.name))
     return found
 
@@ -336,10 +337,10 @@ def test_killed_again_and_again_it_leaves_whole_shards_no_process_and_ends_as_if
             assert process.wait(random.uniform(1.0, 4.0 + attempt)) == 0, process.stderr.read().decode()
             break
         except subprocess.TimeoutExpired:
-            victims = [process.pid] if attempt % 2 else sorted(processes_of(mark) - {process.pid})[-1:]
-            for victim in victims:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
+            # By turns one of those that answer, where there is one yet, and the one that started them.
+            answering = sorted(processes_of(mark, "spawn_main")) if attempt % 2 == 0 else []
+            with contextlib.suppress(ProcessLookupError):
+                os.kill([process.pid, *answering][-1], signal.SIGKILL)
             if process.wait(300) == 0:
                 break
             kills += 1

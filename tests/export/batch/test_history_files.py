@@ -4,9 +4,9 @@ import json
 import polars as pl
 import pytest
 
-from export.batch import text_files
 from export.batch.history_files import Columns, expand, read_histories
 from export.batch.recommendation_files import RecommendationWriter
+from export.store import text_files
 from export.store.bundle_errors import BundleError
 from export.towers.answers import Recommendation
 

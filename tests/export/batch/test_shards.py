@@ -5,12 +5,13 @@ import json
 import multiprocessing
 import os
 import shutil
-import types
+import signal
+import time
 
 import pytest
 
-from export.batch.job_settings import AnswerTally
-from export.batch.processes import _hand_out, cores
+from export.batch.job_settings import JobSettings
+from export.batch.processes import cores
 from export.batch.shards import opened_job, place_shards
 from export.store.bundle_errors import BundleError
 
@@ -240,14 +241,34 @@ def test_an_input_that_has_another_place_now_is_called_so(bundle, inputs, output
         pass
 
 
-def test_a_process_that_is_killed_between_two_shards_is_called_so(inputs, output):
-    ours, theirs = multiprocessing.Pipe()
-    theirs.send(AnswerTally())
-    theirs.close()
-    killed = types.SimpleNamespace(join=lambda: None, exitcode=-9)
-    shards = place_shards(inputs, output, ".parquet")
-    with pytest.raises(RuntimeError, match=r"killed from outside \(exit code -9\)"):
-        _hand_out(shards, {ours: killed}, lambda _step: None)
+def test_a_process_that_is_killed_is_called_so_and_the_others_end(bundle, inputs, output, monkeypatch):
+    from export.batch import processes
+
+    monkeypatch.setattr(processes, "_answer", killed_at_once)
+    with job(inputs, output, bundle) as one:
+        with pytest.raises(RuntimeError, match="A process was killed from outside"):
+            processes.answer_shards(one, JobSettings(k=1), jobs=2, threads=1, on_step=lambda step: None)
+        assert not multiprocessing.active_children()
+
+
+def killed_at_once(shard):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_first_error_ends_all_processes(bundle, inputs, output, monkeypatch):
+    from export.batch import processes
+
+    monkeypatch.setattr(processes, "_answer", fails_or_waits)
+    with job(inputs, output, bundle) as one:
+        with pytest.raises(BundleError, match="wanted another"):
+            processes.answer_shards(one, JobSettings(k=1), jobs=2, threads=1, on_step=lambda step: None)
+        assert not multiprocessing.active_children()
+
+
+def fails_or_waits(shard):
+    if shard.source.stem == "two":
+        raise BundleError("wanted another")
+    time.sleep(3_600)
 
 
 def test_an_input_that_is_not_answered_yet_may_be_mended_and_one_may_come(bundle, inputs, output):

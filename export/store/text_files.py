@@ -2,14 +2,16 @@
 
 import csv
 import gzip
+import json
 import re
 import sys
+import zlib
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from export.store.bundle_errors import BundleError
 
@@ -28,12 +30,16 @@ def opened(path: Path) -> Iterator[tuple[Iterator[bytes], Callable[[], int]]]:
       Its lines without byte order marks, and what tells how many of its bytes were read.
 
     Raises:
-      BundleError: it is UTF-16, ends its lines with a bare CR, or begins with a hint for spreadsheets.
+      BundleError: it cannot be read, is UTF-16, ends its lines with a bare CR, or begins with a hint for
+        spreadsheets.
     """
-    compressed = path.suffix.lower() == ".gz"
-    with path.open("rb") as raw, gzip.open(raw) if compressed else nullcontext(raw) as stream:
-        _check_head(path, stream.peek(_HEAD_BYTES))
-        yield _without_marks(stream), raw.tell
+    is_compressed = path.suffix.lower() == ".gz"
+    try:
+        with path.open("rb") as raw, gzip.open(raw) if is_compressed else nullcontext(raw) as stream:
+            _check_head(path, stream.peek(_HEAD_BYTES))
+            yield _without_marks(stream), raw.tell
+    except (EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
 
 
 def records(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, list[str], str | None]]:
@@ -77,6 +83,28 @@ def records(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, list[
             again.extendleft(reversed(record[1:]))
             record.clear()
             held = 0
+
+
+def json_rows(path: Path, lines: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
+    """Reads JSON lines.
+
+    Args:
+      path: for what is said of a line.
+      lines: from `opened`; blank ones are passed over.
+
+    Yields:
+      Of each line its place, and its value or the BundleError that stands in its stead.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            yield where, json.loads(line.decode())
+        except UnicodeDecodeError as error:
+            yield where, BundleError(f"{where}: not UTF-8 ({error}).")
+        except (ValueError, RecursionError) as error:
+            yield where, BundleError(f"{where}: not JSON ({error}).")
 
 
 def is_utf_8(text: str) -> bool:
