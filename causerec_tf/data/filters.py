@@ -63,6 +63,7 @@ def apply_filters(events: pl.DataFrame, filters: Filters, split_seed: int) -> pl
     Raises:
       InputError: nothing is left, or a number makes no sense.
     """
+    filters.check()
     events = core_filter(events, min_user_count=filters.min_user_count, min_item_count=filters.min_item_count)
     if filters.max_user_count is not None:
         events = keep_last(events, filters.max_user_count)
@@ -80,7 +81,6 @@ def core_filter(events: pl.DataFrame, *, min_user_count: int = 1, min_item_count
     Raises:
       InputError: nothing is left.
     """
-    Filters(min_user_count, min_item_count).check()
     if min_user_count == 1 and min_item_count == 1:
         return events
     users, items = text_codes(events["user"])[1], text_codes(events["item"])[1]
@@ -109,12 +109,8 @@ def keep_last(events: pl.DataFrame, max_user_count: int) -> pl.DataFrame:
 
     Args:
       events: columns `user` and `time`, and any others.
-      max_user_count: largest number of events of a user that is kept.
-
-    Raises:
-      InputError: `max_user_count` is below 1.
+      max_user_count: largest number of events of a user that is kept, at least 1.
     """
-    Filters(max_user_count=max_user_count).check()
     users = text_codes(events["user"])[1]
     order = np.lexsort((events["time"].to_numpy(), users))
     ends = np.cumsum(np.bincount(users))[users[order]]
@@ -133,9 +129,8 @@ def share_training_users(events: pl.DataFrame, share: float, split_seed: int) ->
       split_seed: the seed of `build_sequences`.
 
     Raises:
-      InputError: `share` is out of its range, or leaves no user.
+      InputError: `share` leaves no user.
     """
-    Filters(training_share=share).check()
     kept = drop_unshared_users(events, share, split_seed)
     if not len(kept):
         raise no_shared_user(share)
