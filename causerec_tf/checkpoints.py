@@ -91,15 +91,7 @@ def restore(
 
 
 def check_whole(path: str, remedy: str) -> None:
-    """Reads a checkpoint to its last byte, by its checksums, without a model to put it into.
-
-    Args:
-      path: of the checkpoint, without the ending of its files.
-      remedy: what an error advises.
-
-    Raises:
-      InputError: its files are damaged or missing.
-    """
+    """Reads a checkpoint to its last byte, by its checksums, without a model; see `restore`."""
     try:
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():

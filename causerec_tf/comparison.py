@@ -67,9 +67,6 @@ def compare(ours: Mapping[int, np.ndarray], theirs: Mapping[int, np.ndarray]) ->
       ours: seed -> float [users], the system's figure for each user.
       theirs: the same of the baseline; its users are the same, in the same order.
 
-    Returns:
-      The comparison over the seeds that both have.
-
     Raises:
       ValueError: no seed is in both, or the numbers of users differ.
     """
@@ -110,9 +107,6 @@ def paired_bootstrap(
       resamples: how often the users are drawn.
       confidence: of the interval.
 
-    Returns:
-      The interval and its p-value; for fewer than two users the interval is the one value.
-
     Raises:
       ValueError: there are no users.
     """
@@ -145,9 +139,6 @@ def paired_t_test(ours: np.ndarray, theirs: np.ndarray) -> float:
     Args:
       ours: float [n], users of one seed, or means of n seeds.
       theirs: float [n], the same of the baseline.
-
-    Returns:
-      The p-value; 1 where nothing differs.
 
     Raises:
       ValueError: fewer than two pairs.

@@ -29,16 +29,7 @@ _RENAME_EXCHANGE = 2
 
 
 def check_free(file: str | Path, flag: str, *, overwrite: bool) -> None:
-    """Checks that no file is replaced that may not be.
-
-    Args:
-      file: to be written.
-      flag: that names it, such as `--output`.
-      overwrite: whether one that is there may be replaced.
-
-    Raises:
-      InputError: something is there and may not be replaced, or is a directory.
-    """
+    """Raises `InputError` where a flag's file is there and may not be replaced, or is a directory."""
     if Path(file).is_dir():
         raise InputError(f"{flag}={file} is a directory: give the name of a file.")
     if Path(file).exists() and not overwrite:
@@ -135,11 +126,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """Reads what `write_json` wrote.
-
-    Raises:
-      InputError: it cannot be read, or is no JSON object.
-    """
+    """Reads what `write_json` wrote."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -162,15 +149,9 @@ def _full_disk_named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def only_one(lock_file: Path, busy: str) -> Iterator[None]:
-    """Lets one process at a time do something.
+    """Lets one process at a time do something; another one gets an `InputError` that says `busy`.
 
-    Args:
-      lock_file: which all of them would lock; it is made, with its directory, and may be removed by the one
-        that has it.
-      busy: what another one is told.
-
-    Raises:
-      InputError: another process is at it.
+    The lock file is made, with its directory, and may be removed by the process that has it.
     """
     for _ in range(_ATTEMPTS):
         with _opened(lock_file) as lock:

@@ -86,15 +86,7 @@ class Progress(tf.train.experimental.PythonState):
 
     def serialize(self) -> str:
         """For the checkpoint."""
-        return json.dumps(
-            {
-                "epoch": self.epoch,
-                "batch": self.batch,
-                "epochs": [dataclasses.asdict(epoch) for epoch in self.epochs],
-                "warm_start": self.warm_start,
-                "losses": dataclasses.asdict(self.losses),
-            }
-        )
+        return json.dumps(dataclasses.asdict(self))
 
     def deserialize(self, string_value: str | bytes) -> None:
         """From the checkpoint."""
@@ -126,9 +118,6 @@ def is_used_up(trained: int, best: int, settings: Settings) -> bool:
 
 def saved_progress(run: RunDirectory) -> Progress | None:
     """Where a run would go on from, by its last checkpoint; None where it has none.
-
-    Args:
-      run: its directory.
 
     Raises:
       InputError: no checkpoint can be read, or their list is damaged.

@@ -27,7 +27,7 @@ def run_record(
     distribution: dict | None = None,
     model: CauseRec | None = None,
 ) -> dict:
-    """The record of a finished run.
+    """The record of a finished run, ready for JSON.
 
     Args:
       settings: of the run.
@@ -39,9 +39,6 @@ def run_record(
       command: that made the run.
       distribution: `Distribution.about`, of the process that ended the run; none for one device.
       model: one that was composed by hand; None for one that the settings make.
-
-    Returns:
-      The record, ready for JSON.
     """
     best = progress.best
     assert best is not None

@@ -163,7 +163,7 @@ def _to_file(
                 shown.append(_describe(retriever, row, answer))
             progress.answered(len(rows), sum(len(answer.items) for answer in answers))
 
-        tally = write_answers(answering, paths, writer, on_progress=progress.read, on_batch=on_batch)
+        tally = write_answers(answering, paths, writer, on_progress=progress.update, on_batch=on_batch)
         if not tally.users:
             raise BundleError(f"{', '.join(FLAGS.input)} holds no history that can be read.")
     print("\n".join(shown), end="\n" if shown else "")
@@ -203,7 +203,7 @@ def _to_directory(
         with RetrievalProgress(sum(shard.source.stat().st_size for shard in left)) as progress:
 
             def on_step(step: Step) -> None:
-                progress.read(step.num_bytes)
+                progress.update(step.num_bytes)
                 progress.answered(step.users, step.items)
 
             tally = answer_shards(job, settings, jobs=jobs, threads=max(1, cores() // jobs), on_step=on_step)

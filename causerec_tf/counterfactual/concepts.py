@@ -67,9 +67,6 @@ def rank(scores_BL: tf.Tensor, mask_BL: tf.Tensor) -> RankedConcepts:
     Args:
       scores_BL: float [B, L].
       mask_BL: bool [B, L], which concepts are real.
-
-    Returns:
-      The ranked concepts.
     """
     # Minus infinity, so that no real score can sort below padding. top_k breaks ties by position.
     masked_BL = tf.where(mask_BL, scores_BL, float("-inf"))

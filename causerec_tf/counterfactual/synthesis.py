@@ -63,9 +63,6 @@ class ItemSynthesis(tf.keras.layers.Layer):
     def draw_candidates(self, seed: tf.Tensor) -> tf.Tensor:
         """Draws what may come in, from the items of earlier batches.
 
-        Args:
-          seed: int [2], of this step's draws.
-
         Returns:
           int32 [P], item ids, with repeats; padding from an empty memory.
         """

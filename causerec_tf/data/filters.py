@@ -71,12 +71,7 @@ def apply_filters(events: pl.DataFrame, filters: Filters, split_seed: int) -> pl
 
 
 def core_filter(events: pl.DataFrame, *, min_user_count: int = 1, min_item_count: int = 1) -> pl.DataFrame:
-    """Drops rare users and items until every one that is left has enough events left.
-
-    Args:
-      events: columns `user` and `item`, and any others.
-      min_user_count: least number of events of a user; repeats count.
-      min_item_count: least number of events of an item.
+    """Drops rare users and items until every one that is left has enough events left; repeats count.
 
     Raises:
       InputError: nothing is left.
@@ -105,12 +100,7 @@ def nothing_left(num_events: int, min_user_count: int, min_item_count: int) -> I
 
 
 def keep_last(events: pl.DataFrame, max_user_count: int) -> pl.DataFrame:
-    """Keeps of each user the last events in the order of time; of one time, the last of the log.
-
-    Args:
-      events: columns `user` and `time`, and any others.
-      max_user_count: largest number of events of a user that is kept, at least 1.
-    """
+    """Keeps so many of each user's events, the last in time; of one time, the last of the log."""
     users = text_codes(events["user"])[1]
     order = np.lexsort((events["time"].to_numpy(), users))
     ends = np.cumsum(np.bincount(users))[users[order]]

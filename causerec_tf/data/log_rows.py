@@ -96,13 +96,7 @@ def read_rows(
 
 
 def check_types(path: Path | str, raw: pl.DataFrame, roles: dict[str, str], time_format: str | None) -> None:
-    """Checks the types of a file's columns.
-
-    Args:
-      path: of the file.
-      raw: a column for each role.
-      roles: what the file calls them.
-      time_format: of the settings.
+    """Checks the types of a file's columns, `raw` by their roles.
 
     Raises:
       InputError: a column can be no id or no time, or its type has lost digits of the times.

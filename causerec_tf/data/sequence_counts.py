@@ -71,12 +71,7 @@ def add_up(tallies: Iterable[Tally]) -> Tally:
 
 
 def describe_counts(tallies: Mapping[str, Tally], num_items: Mapping[str, int]) -> dict[str, Any]:
-    """What `dataset.json` says of them.
-
-    Args:
-      tallies: of each of `SPLITS`.
-      num_items: items that occur in each of them.
-    """
+    """What `dataset.json` says of the tallies of each of `SPLITS`, and of the items that occur in each."""
 
     def of(name: str, splits: Iterable[str] = SPLITS) -> dict[str, int]:
         return {split: getattr(tallies[split], name) for split in splits}

@@ -74,9 +74,6 @@ def check_one_unit(parts: Iterable[UnitCounts]) -> None:
     Numbers that count something else, and clocks that were not set, may look like dates of two units here and
     there. Then as many look like a date in no unit, and the log passes.
 
-    Args:
-      parts: of the log, in its order.
-
     Raises:
       InputError: the units are mixed.
     """

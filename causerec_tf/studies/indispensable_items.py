@@ -42,12 +42,6 @@ def indispensable(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray)
       model: a trained model.
       history_BL: int [B, L], as the tower reads it: oldest first, padded with 0 on the right.
       target_B: int [B], the item recommended to each.
-
-    Returns:
-      The support of every position.
-
-    Raises:
-      InputError: the shapes are others, or a target is no item of the catalogue.
     """
     history_BL, target_B = np.asarray(history_BL), np.asarray(target_B)
     if history_BL.ndim != 2 or target_B.shape != history_BL.shape[:1]:
