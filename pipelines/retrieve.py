@@ -23,13 +23,7 @@ from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
 from export.index.labels import read_ids
 from export.store.bundle_errors import BundleError
-from export.store.layout import (
-    check_name,
-    index_directory,
-    read_tower,
-    resolve_number,
-    tower_directory,
-)
+from export.store.layout import check_name, index_directory, read_tower, resolve_number, tower_directory
 from export.towers.answers import Recommendation
 from pipelines.command_line import beam_flags, command, item_tables, outputs
 from pipelines.command_line.retrieval_progress import RetrievalProgress

@@ -46,11 +46,7 @@ class FileRows:
 
 
 def read_rows(
-    file: LogSource,
-    settings: LogSettings,
-    *,
-    notation: str | None = None,
-    events_above: int = 0,
+    file: LogSource, settings: LogSettings, *, notation: str | None = None, events_above: int = 0
 ) -> FileRows:
     """Reads and checks a file.
 
@@ -195,12 +191,7 @@ def _unreadable(file: LogFile | JsonLinesFile, record: Record) -> InputError:
 
 
 def _bad_value(
-    file: LogSource,
-    row: int,
-    role: str,
-    column: str,
-    value: object,
-    time_format: str | None,
+    file: LogSource, row: int, role: str, column: str, value: object, time_format: str | None
 ) -> InputError:
     problem = "is empty"
     if role == "time" and value not in (None, ""):

@@ -216,10 +216,7 @@ def _gather_windows(
     index = oldest[:, tf.newaxis] + tf.range(max_history)
     is_history = index < positions[:, tf.newaxis]
     history = tf.gather(items, tf.where(is_history, index, 0)) * tf.cast(is_history, tf.int32)
-    return {
-        "history": tf.ensure_shape(history, [None, max_history]),
-        "target": tf.gather(items, targets),
-    }
+    return {"history": tf.ensure_shape(history, [None, max_history]), "target": tf.gather(items, targets)}
 
 
 def _seed(seed: int, epoch: int, purpose: int) -> np.ndarray:

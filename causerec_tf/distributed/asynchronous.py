@@ -33,11 +33,7 @@ class AsynchronousTrainer:
         self._step = step
 
     def fit(
-        self,
-        batches: tf.data.Dataset,
-        *,
-        first_step: int,
-        callbacks: Sequence[tf.keras.callbacks.Callback],
+        self, batches: tf.data.Dataset, *, first_step: int, callbacks: Sequence[tf.keras.callbacks.Callback]
     ) -> dict[str, float]:
         """Trains on what is left of an epoch, as `Model.fit` does, and gives the means of the loss parts.
 

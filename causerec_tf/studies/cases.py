@@ -124,7 +124,7 @@ def user_map(
       The map; its items are the distinct ones of `items_of_chosen`, ascending, as `shown_items` has them.
 
     Raises:
-      InputError: scikit-learn is not installed, or the chosen users have the same items.
+      InputError: the chosen users have the same items.
     """
     user_vectors, item_vectors = evaluation.user_vectors(model, users.history), model.item_vectors()
     items = shown_items(items_of_chosen)
@@ -217,16 +217,9 @@ def tsne_plane(
 
     Returns:
       float [U, K, 2] (K is 1 for one vector a user) and float [N, 2].
-
-    Raises:
-      InputError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise InputError(
-            "t-SNE needs scikit-learn, which is not installed here: pip install 'causerec_tf[plots]'."
-        ) from error
+    from sklearn.manifold import TSNE  # of the extra `plots`
+
     several = _several(user_vectors)
     num_users, num_vectors, width = several.shape
     points = _unit(np.concatenate([several.reshape(-1, width), item_vectors]))

@@ -62,10 +62,7 @@ def draw_maps(path: Path, maps: Mapping[str, UserMap], user_ids: Sequence[str], 
 def draw_card(path: Path, card: Card, names: Sequence[str]) -> None:
     """Draws the history, what each run recommended and what came next, a column each.
 
-    Args:
-      path: of the picture.
-      card: the case.
-      names: of the items, that of item `i` at `i - 1`.
+    `names` are those of the items, that of item `i` at `i - 1`.
     """
     from matplotlib.figure import Figure
 

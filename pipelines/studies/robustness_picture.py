@@ -9,12 +9,7 @@ _MEASURES = {"recall@50": "Recall@50", "overlap@50": "overlap with the clean top
 
 
 def draw(path: Path, record: dict) -> None:
-    """Draws the curves with two standard errors on either side.
-
-    Args:
-      path: of the picture.
-      record: of pipelines/robustness.py.
-    """
+    """Draws the curves of a record of pipelines/robustness.py with two standard errors on either side."""
     # Not pyplot: it keeps figures, and looks for a screen.
     from matplotlib.figure import Figure
 
