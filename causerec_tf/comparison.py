@@ -158,13 +158,9 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def mean_and_standard_error(values: np.ndarray) -> dict[str, float | int | None]:
-    """The mean over users and its standard error, for JSON.
+    """The mean over users and its standard error, for JSON, each None where too few users have a value.
 
-    Args:
-      values: float [users], not a number (or infinite) for a user who has no value.
-
-    Returns:
-      `mean` and `standard_error`, None where too few users have a value, and `users`, how many have one.
+    `users` is how many have one: it is not a number (or infinite) for the others.
     """
     known = values[np.isfinite(values)]
     return {

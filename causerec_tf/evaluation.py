@@ -111,18 +111,9 @@ def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen:
 
 
 def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
-    """POP: the same k items for everybody, those most frequent in training.
+    """POP: the same k items for everybody, those most frequent in training; see `rank_users`.
 
     Items are numbered by falling training frequency, so these are the first of them.
-
-    Args:
-      num_items: V.
-      users: whom to rank for.
-      k: items a user.
-      exclude_seen: leave out every item of the user's whole history.
-
-    Returns:
-      int32 [users, k]; 0 where exclusions leave no item.
     """
     catalogue = retrieval.in_blocks(-np.arange(num_items, dtype=np.float32)[:, np.newaxis])
     num_ranked = min(k, num_items)
@@ -135,14 +126,11 @@ def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclud
 
 
 def per_user(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, np.ndarray]:
-    """Every metric at every cut-off for each user.
+    """Every metric at every cut-off for each user, `recall@20` and so on -> float64 [users].
 
     Args:
       ranked: int [users, at least the largest cut-off].
       users: whose targets count.
-
-    Returns:
-      `recall@20` and so on -> float64 [users].
     """
     values: dict[str, np.ndarray] = {}
     for k in CUTOFFS:

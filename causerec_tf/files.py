@@ -37,12 +37,9 @@ def check_free(file: str | Path, flag: str, *, overwrite: bool) -> None:
 
 
 def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None:
-    """Checks that no directory is replaced that may not be.
+    """Checks that no directory is replaced that may not be; a link stands for what it points to.
 
-    Args:
-      directory: where it shall be; a link stands for what it points to.
-      marker: a file that is in every directory of its kind; what has it not is never replaced.
-      overwrite: whether one of its kind may be replaced.
+    What has no `marker`, a file that is in every directory of its kind, is never replaced.
 
     Raises:
       InputError: something is there that may not be replaced.
@@ -63,17 +60,12 @@ def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None
 
 @contextmanager
 def directory_written_beside(directory: str | Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
-    """Gives a new directory to write in, which takes its place when the block ends well.
+    """Gives a new directory to write in, which takes its place when the block ends well; see `check_output`.
 
     Whatever ends the block otherwise, nothing of it is left, and what was in its place stays. What a kill
     left is cleared by the next one for the same place. Where the place is a link, all of this happens where
     it points to, and the link stays. On Linux a directory is replaced in one step, so that a reader finds the
     old one or the new one; elsewhere there is none for a moment.
-
-    Args:
-      directory: the place; see `check_output` for the rest.
-      marker: a file that is in every directory of its kind.
-      overwrite: whether one of its kind may be replaced.
 
     Raises:
       InputError: something is there that may not be replaced, or another process is writing it.
@@ -95,10 +87,8 @@ def directory_written_beside(directory: str | Path, *, marker: str, overwrite: b
 def file_written_beside(path: Path) -> Iterator[Path]:
     """Gives a path to write a file at, which takes its place when the block ends well.
 
-    Whatever ends the block otherwise, nothing of it is left, and what was in its place stays.
-
-    Args:
-      path: the place, whose directory is made if it is missing; a file that is there is replaced.
+    Whatever ends the block otherwise, nothing of it is left, and what was in its place stays. Directories
+    that are missing are made.
 
     Raises:
       InputError: another process is writing it.

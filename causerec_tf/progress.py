@@ -103,10 +103,7 @@ def is_used_up(trained: int, best: int, settings: Settings) -> bool:
     Args:
       trained: the number of epochs it has finished.
       best: the number of the best of them, 0 for none.
-      settings: asked for.
-
-    Raises:
-      InputError: it has trained more epochs than are asked for.
+      settings: asked for; fewer epochs than it has finished are an `InputError`.
     """
     if trained > settings.epochs:
         raise InputError(

@@ -94,11 +94,7 @@ def settings_of(record: dict) -> Settings:
 def head(settings: Settings, dataset: Dataset, *, exclude_seen: bool, users: dict[str, int]) -> dict:
     """What a record says first: which system, which data, which protocol.
 
-    Args:
-      settings: of the run.
-      dataset: it was trained on.
-      exclude_seen: whether seen items are left out of the lists.
-      users: `test_users` or `validation_users` -> how many were measured.
+    `users` are `test_users` or `validation_users` -> how many were measured.
     """
     variant = {"variant": settings.variant} if settings.variant else {}
     return {

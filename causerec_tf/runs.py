@@ -111,15 +111,12 @@ class RunDirectory:
         self.check_dataset(dataset)
 
     def start(self, settings: Settings, dataset: Dataset, model: CauseRec | None = None) -> None:
-        """Makes the directory, or goes on with the run there, maybe in another place; within `locked`.
+        """Makes the directory, or checks that the run found there is this one; within `locked`.
 
-        Args:
-          settings: of the run.
-          dataset: it trains on.
-          model: one that was composed by hand; None for one that the settings make.
+        `model` is one that was composed by hand; None for one that the settings make.
 
         Raises:
-          InputError: as `check`.
+          InputError: another run is there, of other settings or another dataset, or files that are no run.
         """
         self.check(settings, dataset, model)
         if not self.flags.exists():
@@ -279,9 +276,6 @@ def check_best(run: RunDirectory, *, finished: bool, epoch: int = 0) -> None:
       run: its directory.
       finished: whether training has ended.
       epoch: the number of the best epoch so far, by the checkpoint that training goes on from; 0 for none.
-
-    Raises:
-      InputError: it is missing or damaged. Nothing else of the run has those towers.
     """
     if not finished and not epoch:
         return

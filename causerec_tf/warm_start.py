@@ -60,14 +60,7 @@ class WarmStart:
 
 
 def read(settings: Settings, dataset: Dataset) -> WarmStart:
-    """Reads the run that `settings.warm_start` names, for a run on another dataset.
-
-    Args:
-      settings: of the new run.
-      dataset: of the new run.
-
-    Returns:
-      What the new run starts from.
+    """Reads the run that `settings.warm_start` names, for a new run on another dataset.
 
     Raises:
       InputError: the run cannot be read, its settings or its split of users do not fit, or it knows none of

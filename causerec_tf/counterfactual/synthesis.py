@@ -197,16 +197,13 @@ class InterestSynthesis(_Synthesis):
     def call(
         self, interests_BKD: tf.Tensor, has_interests_B: tf.Tensor, scores_BK: tf.Tensor, seed: tf.Tensor
     ) -> Replacements:
-        """Chooses positions and substitutes, then remembers the batch.
+        """Chooses positions and substitutes as `ItemSynthesis`, then remembers the batch.
 
         Args:
           interests_BKD: float [B, K, d].
           has_interests_B: bool [B], whether the user has any.
           scores_BK: float [B, K], of the interests (equation 8).
           seed: int [2], of this step's draws.
-
-        Returns:
-          The replacements of the M + N histories, positives first.
         """
         seeds = tf.random.split(seed, 2)
         real_BK = tf.repeat(has_interests_B[:, tf.newaxis], interests_BKD.shape[1], axis=1)

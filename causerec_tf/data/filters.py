@@ -53,12 +53,7 @@ class Filters:
 
 
 def apply_filters(events: pl.DataFrame, filters: Filters, split_seed: int) -> pl.DataFrame:
-    """The events that the filters keep, in the order of the log.
-
-    Args:
-      events: columns `user`, `item` and `time`.
-      filters: what to keep.
-      split_seed: the seed of `build_sequences`.
+    """The events, with columns `user`, `item` and `time`, that the filters keep, in the order of the log.
 
     Raises:
       InputError: nothing is left, or a number makes no sense.
@@ -111,15 +106,11 @@ def keep_last(events: pl.DataFrame, max_user_count: int) -> pl.DataFrame:
 def share_training_users(events: pl.DataFrame, share: float, split_seed: int) -> pl.DataFrame:
     """Drops training users so that about this share of them is left; the other splits stay whole.
 
-    A user stays by its id and the seed alone, so that a smaller share is a subset of a larger one.
-
-    Args:
-      events: column `user`, and any others.
-      share: above 0, at most 1; taken as the decimal number that it is written as.
-      split_seed: the seed of `build_sequences`.
+    A user stays by its id and the seed alone, so that a smaller share is a subset of a larger one. The share,
+    above 0 and at most 1, is taken as the decimal number that it is written as.
 
     Raises:
-      InputError: `share` leaves no user.
+      InputError: the share leaves no user.
     """
     kept = drop_unshared_users(events, share, split_seed)
     if not len(kept):

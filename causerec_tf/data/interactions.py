@@ -6,6 +6,7 @@ an integer id is its decimal text.
 
 import dataclasses
 import glob
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -102,14 +103,13 @@ def _read(
     frames: list[pl.DataFrame] = []
     notations: dict[str, str] = {}
     units: list[UnitCounts] = []
-    skipped: dict[str, int] = {}
+    skipped: Counter[str] = Counter()
     rows_read = num_events = 0
     for path, file in zip(paths, files, strict=True):
         rows = read_rows(file, settings, events_above=num_events)
         rows_read += rows.rows_read
         num_events += len(rows.events)
-        for reason, count in rows.skipped.items():
-            skipped[reason] = skipped.get(reason, 0) + count
+        skipped.update(rows.skipped)
         if len(rows.events):
             notations[path] = rows.notation
             units.append(count_units(rows.events["time"], rows.notation, path))
@@ -126,7 +126,7 @@ def _read(
             if notation == times.INTEGER:
                 frames[place] = in_microseconds(frames[place], path_text)
     names = tuple(Path(path).name for path in paths)
-    return Log(pl.concat(frames, rechunk=True), time_unit, rows_read, skipped, names)
+    return Log(pl.concat(frames, rechunk=True), time_unit, rows_read, dict(skipped), names)
 
 
 def no_usable_rows(paths: Sequence[Path | str], rows_read: int) -> InputError:

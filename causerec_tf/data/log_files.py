@@ -148,10 +148,7 @@ def open_log_file(
 ) -> LogFile | JsonLinesFile:
     """Settles a file's format and reads its bytes, but for JSON lines, which may be too many for that.
 
-    Args:
-      path: the file.
-      file_format: one of `FORMATS`, or `auto`: by the file's extension.
-      header: names of the columns of a csv or tsv file without a header.
+    `header` names the columns of a csv or tsv file without one.
 
     Raises:
       InputError: the file cannot be read, or its format cannot be told.

@@ -47,11 +47,7 @@ def open_unpacked(path: Path | str) -> IO[bytes]:
 
 
 def check_text(path: Path | str, head: bytes) -> None:
-    """Refuses a text file that is written in a way that is not read, and names the way.
-
-    Args:
-      path: of the file, for the message.
-      head: its first bytes, `TEXT_HEAD` or more, unpacked.
+    """Refuses a text file by its first bytes, `TEXT_HEAD` or more, unpacked.
 
     Raises:
       InputError: it is UTF-16, ends its lines with a bare CR, or begins with `sep=`.
@@ -78,12 +74,7 @@ def without_marks(raw: bytes) -> bytes:
 def read_text_lines(path: Path, errors: str = "strict") -> list[str]:
     """Reads a text file (gzip too) whole: its lines without their ends, an empty one behind the last end.
 
-    Args:
-      path: of the file.
-      errors: what to do with bytes that are not UTF-8, as for `bytes.decode`.
-
-    Raises:
-      InputError: the file cannot be read, or is not UTF-8.
+    What is not UTF-8 is an `InputError`, or with another of Python's `errors` what that makes of it.
     """
     try:
         with open_unpacked(path) as file:

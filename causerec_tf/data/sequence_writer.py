@@ -95,9 +95,6 @@ def write_descriptions(
       shards: split -> its shards in order: `file`, `bytes`, `sha256` and `records` of each.
       about: see `write_dataset`.
       item_names: see `write_dataset`.
-
-    Returns:
-      What `dataset.json` holds.
     """
     text_files = [ITEMS_FILE]
     if item_names is not None:

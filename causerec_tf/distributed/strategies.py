@@ -210,14 +210,9 @@ def one_device() -> Distribution:
 
 
 def start(settings: Settings, num_items: int, task: Task | None) -> Distribution:
-    """Starts the strategy of a run, and with it this process's part in the cluster.
+    """Starts the strategy of a run on V items, and with it the part in the cluster of this process, the task.
 
     A cluster must be joined before TensorFlow has computed anything in this process.
-
-    Args:
-      settings: of the run.
-      num_items: V, the catalogue's size without padding.
-      task: of this process, from `read_task`.
 
     Raises:
       InputError: the batch cannot be shared by the replicas.

@@ -79,9 +79,6 @@ def choose_users(user_ids: np.ndarray, num_users: int, *, seed: int, wanted: str
 
     Returns:
       int64 [U], positions in `user_ids`, distinct.
-
-    Raises:
-      InputError: there are fewer users, or none with the id `wanted`.
     """
     if not 1 <= num_users <= len(user_ids):
         raise InputError(f"{num_users} users are wanted of {len(user_ids)}: ask for 1 to {len(user_ids)}.")
@@ -117,14 +114,8 @@ def user_map(
       model: a trained model.
       users: all evaluation users, cut for this model's longest history.
       chosen: int [U], positions of those to show.
-      items_of_chosen: an array of items for each of them.
+      items_of_chosen: an array of items for each of them; the map's are the distinct ones, ascending.
       seed: of the t-SNE.
-
-    Returns:
-      The map; its items are the distinct ones of `items_of_chosen`, ascending, as `shown_items` has them.
-
-    Raises:
-      InputError: the chosen users have the same items.
     """
     user_vectors, item_vectors = evaluation.user_vectors(model, users.history), model.item_vectors()
     items = shown_items(items_of_chosen)
@@ -231,13 +222,9 @@ def tsne_plane(
 
 
 def card(users: EvaluationUsers, user: int, ranked: dict[str, np.ndarray], *, num_shown: int) -> Card:
-    """Gathers the case of one user.
+    """Gathers the case of the user at a position, with so many items of history, lists and future.
 
-    Args:
-      users: the evaluation users.
-      user: position of the user among them.
-      ranked: name of a model -> its items for this user, best first; 0 where there is none.
-      num_shown: how many items of the history, of each list and of the future to keep.
+    `ranked` has for each model its items for this user, best first; 0 where there is none.
     """
     history, future = users.seen[user], users.targets[user]
     lists = {name: [int(i) for i in items[:num_shown] if i != 0] for name, items in ranked.items()}

@@ -74,12 +74,7 @@ def replacements(users: EvaluationUsers, num_items: int, *, seed: int, draw: int
 
 
 def attacked_items(num_items: int, num_draws: int, *, seed: int) -> dict[str, np.ndarray]:
-    """Items to push, some of each band of popularity, drawn uniformly within it.
-
-    Args:
-      num_items: V; items are numbered by falling training frequency.
-      num_draws: how many items a band; a smaller band gives all it has.
-      seed: of all draws.
+    """Items to push: so many of each band of popularity, or all it has, drawn uniformly within it.
 
     Returns:
       Band -> int64 [at most num_draws], distinct; without the bands that hold no item.

@@ -73,12 +73,7 @@ def indispensable(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray)
 
 
 def without(history_BL: np.ndarray, keep_BL: np.ndarray) -> np.ndarray:
-    """Leaves items out; those that stay keep their order and move to the left, int [B, L].
-
-    Args:
-      history_BL: int [B, L], padded with 0 on the right.
-      keep_BL: bool [B, L], which positions stay; or [L], of every history.
-    """
+    """Leaves out of int [B, L] what is not kept, bool [B, L] or [L]; the rest moves to the left."""
     kept_BL = np.where(keep_BL, history_BL, 0)
     order_BL = np.argsort(kept_BL == 0, axis=1, kind="stable")
     return np.take_along_axis(kept_BL, order_BL, axis=1)

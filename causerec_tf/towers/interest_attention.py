@@ -54,13 +54,7 @@ class InterestAttention(tf.keras.layers.Layer):
 def pool(concepts_BLD: tf.Tensor, logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
     """K means of the items, each weighted by the softmax of its logits over the real ones.
 
-    Args:
-      concepts_BLD: float [B, L, d], the items.
-      logits_BLK: float [B, L, K], their logits.
-      mask_BL: bool [B, L], which of them are real.
-
-    Returns:
-      float [B, K, d]; zeros where no item is real.
+    Float [B, L, d] and [B, L, K] -> [B, K, d]; zeros where no item is real.
     """
     return tf.matmul(weights_of(logits_BLK, mask_BL), concepts_BLD, transpose_a=True)
 

@@ -19,13 +19,8 @@ _DOT = 45.0  # area of a dot in square points
 def draw_maps(path: Path, maps: Mapping[str, UserMap], user_ids: Sequence[str], own: np.ndarray) -> None:
     """Draws a panel a run, side by side: users as stars, their items as dots of the same colour.
 
-    An item of several users is drawn in all their colours, one dot within the other.
-
-    Args:
-      path: of the picture.
-      maps: name of a run -> its map; all of the same users and items.
-      user_ids: U names, in the order of the maps.
-      own: bool [U, N], which items are whose.
+    An item of several users is drawn in all their colours, one dot within the other. The maps are all of the
+    same users, whose names are `user_ids`, and items; `own`, bool [U, N], says whose is which.
     """
     # Not pyplot: it keeps figures, and looks for a screen.
     from matplotlib import colormaps

@@ -322,9 +322,6 @@ def check_remote_output(place: str, overwrite: bool) -> None:
     """Checks that a dataset may be written to a path that is none of the operating system's.
 
     With `overwrite`, the dataset that is there stops being one: its `dataset.json` is deleted.
-
-    Raises:
-      InputError: there is one, and it may not be replaced.
     """
     marker = f"{place}/{INFO_FILE}"
     if not FileSystems.exists(marker):

@@ -77,12 +77,9 @@ def read(
 ) -> None:
     """Reads the log and brings the events of each bucket together, in the order of the log.
 
-    Args:
-      root: the pipeline.
-      plan: of the preparation.
-      work: ranges, the notation of their times, and whether it is to become microseconds.
-      outputs: of ranges, each with its number of rows, those skipped and `UnitCounts`, or its error; of
-        buckets; and of suspicions about ids.
+    The work is ranges, the notation of their times, and whether it is to become microseconds. The outputs are
+    of ranges, each with its number of rows, those skipped and `UnitCounts`, or its error; of buckets; and of
+    suspicions about ids.
     """
 
     def take(piece: tuple[Range, str, bool]) -> Iterator[Any]:
@@ -126,12 +123,8 @@ def drop_rare(
 ) -> None:
     """Drops rare users, then the items that are rare without them: one round of the filter.
 
-    Args:
-      root: the pipeline.
-      plan: of the preparation.
-      buckets: to filter.
-      least: number of events of a user and of an item.
-      output: of buckets, each with whether items were dropped; without a file where it is empty now.
+    `least` are the numbers of events of a user and of an item. The output is of buckets, each with whether
+    items were dropped; without a file where it is empty now.
     """
     min_user_count, min_item_count = least
 
@@ -184,11 +177,8 @@ def number_and_write(
 ) -> None:
     """Numbers the items, and writes the vocabulary and the shards into the work folder.
 
-    Args:
-      root: the pipeline.
-      plan: of the preparation.
-      buckets: to write.
-      outputs: of one pair, the path of the vocabulary and the items of each split; and of what `merge` gives.
+    The outputs are of one pair, the path of the vocabulary and the items of each split; and of what `merge`
+    gives.
     """
 
     def count(bucket: Bucket) -> Iterator[tuple[int, tuple[int, bytes]]]:

@@ -20,13 +20,8 @@ _BAD_LINE = "a line that cannot be read"
 def read_item_lists(patterns: Sequence[str], *, on_bad_row: str) -> Log:
     """Reads files of item lists; the lines of one user follow each other in the order of the files.
 
-    Args:
-      patterns: globs; `train.txt` before `test.txt`.
-      on_bad_row: `error`, or `skip`: leave a line with a bad id out, and count it.
-
-    Returns:
-      The log; the time of an event is its position in the user's sequence, from 0. A line is a row.
-      A user without items has no events.
+    The time of an event is its position in the user's sequence, from 0. A line is a row. A user without items
+    has no events. With `on_bad_row="skip"` a line with a bad id is left out and counted.
 
     Raises:
       InputError: a file or a line cannot be used; the message says where and why.
