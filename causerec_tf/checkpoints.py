@@ -19,16 +19,12 @@ _logger = logging.getLogger(__name__)
 
 
 def check_name(directory: Path, flag: str) -> None:
-    """Checks that TensorFlow takes the name of a directory of checkpoints as it is written.
+    """Checks that TensorFlow takes the name of a directory of checkpoints, given by a flag, as it is written.
 
     It takes the name for a glob where it looks whether a checkpoint is there, and where it removes one: below
     `a[1]` it finds none, and a save below `a*` removes the checkpoints of `ab`. SavedModels have checkpoints
     in them. TFRecords, events for TensorBoard and vocabularies are read and written by their names as they
     are (TensorFlow 2.20).
-
-    Args:
-      directory: that is or will be handed to TensorFlow.
-      flag: that names it.
 
     Raises:
       InputError: it, or a directory above it, has a character of a glob in its name.
@@ -41,12 +37,9 @@ def check_name(directory: Path, flag: str) -> None:
 
 
 def check_list(directory: Path) -> None:
-    """Checks the file `checkpoint`, by which TensorFlow knows the checkpoints of a directory.
+    """Checks the file `checkpoint`, if any, by which TensorFlow knows the checkpoints of a directory.
 
     TensorFlow takes one that it cannot read for none, so that a run would start again from nothing.
-
-    Args:
-      directory: of the checkpoints; it, or the file, may be missing.
 
     Raises:
       InputError: the file is there, and names no checkpoint.
@@ -91,15 +84,7 @@ def restore(
 
 
 def check_whole(path: str, remedy: str) -> None:
-    """Reads a checkpoint to its last byte, by its checksums, without a model to put it into.
-
-    Args:
-      path: of the checkpoint, without the ending of its files.
-      remedy: what an error advises.
-
-    Raises:
-      InputError: its files are damaged or missing.
-    """
+    """Reads a checkpoint to its last byte, by its checksums, without a model; see `restore`."""
     try:
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():
@@ -109,11 +94,7 @@ def check_whole(path: str, remedy: str) -> None:
 
 
 def restore_last(manager: tf.train.CheckpointManager, *, partly: bool = False) -> None:
-    """Reads the last checkpoint, or where it is damaged the one before, with a warning.
-
-    Args:
-      manager: of the checkpoints, at least one.
-      partly: see `restore`.
+    """Reads the last checkpoint, or where it is damaged the one before, with a warning; see `restore`.
 
     Raises:
       InputError: none can be read; the message is about the last.
@@ -136,11 +117,8 @@ def sweep(manager: tf.train.CheckpointManager) -> None:
     """Removes what killed saves have left beside the checkpoints, which may be as large as these.
 
     A save writes into `ckpt-<n>_temp`, and its list into `checkpoint.tmp<random>`. It removes the checkpoint
-    that falls off the list after it has written the list. TensorFlow comes back to none of these.
-
-    Args:
-      manager: of the directory. Where it lists nothing, every checkpoint stays: the list may have been mended
-        by hand.
+    that falls off the list after it has written the list. TensorFlow comes back to none of these. Where the
+    manager lists nothing, every checkpoint stays: the list may have been mended by hand.
     """
     directory = Path(manager.directory)
     listed = {Path(path).name for path in manager.checkpoints}

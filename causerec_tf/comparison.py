@@ -67,9 +67,6 @@ def compare(ours: Mapping[int, np.ndarray], theirs: Mapping[int, np.ndarray]) ->
       ours: seed -> float [users], the system's figure for each user.
       theirs: the same of the baseline; its users are the same, in the same order.
 
-    Returns:
-      The comparison over the seeds that both have.
-
     Raises:
       ValueError: no seed is in both, or the numbers of users differ.
     """
@@ -110,9 +107,6 @@ def paired_bootstrap(
       resamples: how often the users are drawn.
       confidence: of the interval.
 
-    Returns:
-      The interval and its p-value; for fewer than two users the interval is the one value.
-
     Raises:
       ValueError: there are no users.
     """
@@ -146,9 +140,6 @@ def paired_t_test(ours: np.ndarray, theirs: np.ndarray) -> float:
       ours: float [n], users of one seed, or means of n seeds.
       theirs: float [n], the same of the baseline.
 
-    Returns:
-      The p-value; 1 where nothing differs.
-
     Raises:
       ValueError: fewer than two pairs.
     """
@@ -167,13 +158,9 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def mean_and_standard_error(values: np.ndarray) -> dict[str, float | int | None]:
-    """The mean over users and its standard error, for JSON.
+    """The mean over users and its standard error, for JSON, each None where too few users have a value.
 
-    Args:
-      values: float [users], not a number (or infinite) for a user who has no value.
-
-    Returns:
-      `mean` and `standard_error`, None where too few users have a value, and `users`, how many have one.
+    `users` is how many have one: it is not a number (or infinite) for the others.
     """
     known = values[np.isfinite(values)]
     return {

@@ -44,9 +44,6 @@ def evaluate(model: CauseRec, dataset: Dataset, split: str, *, exclude_seen: boo
       split: `validation` or `test`.
       exclude_seen: leave out the items of a user's history, of the lists and of the targets.
 
-    Returns:
-      The figures.
-
     Raises:
       InputError: no user of the split has two events, or with `exclude_seen` a target that is new.
     """
@@ -81,12 +78,8 @@ def user_vectors(model: CauseRec, history: np.ndarray) -> np.ndarray:
     Returns:
       float32 [users, d], or [users, K, d] where the tower gives K vectors.
     """
-    return np.concatenate(
-        [
-            model.encode(tf.constant(history[block])).numpy()
-            for block in _blocks(len(history), HISTORIES_PER_BLOCK)
-        ]
-    )
+    blocks = _blocks(len(history), HISTORIES_PER_BLOCK)
+    return np.concatenate([model.encode(tf.constant(history[block])).numpy() for block in blocks])
 
 
 def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
@@ -118,42 +111,26 @@ def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen:
 
 
 def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
-    """POP: the same k items for everybody, those most frequent in training.
+    """POP: the same k items for everybody, those most frequent in training; see `rank_users`.
 
     Items are numbered by falling training frequency, so these are the first of them.
-
-    Args:
-      num_items: V.
-      users: whom to rank for.
-      k: items a user.
-      exclude_seen: leave out every item of the user's whole history.
-
-    Returns:
-      int32 [users, k]; 0 where exclusions leave no item.
     """
     catalogue = retrieval.in_blocks(-np.arange(num_items, dtype=np.float32)[:, np.newaxis])
-
-    def ranked(block: slice) -> np.ndarray:
-        excluded = _rows_and_items(users.seen, block) if exclude_seen else None
-        everybody = tf.ones([len(users.history[block]), 1])
-        return _ranked(everybody, catalogue, min(k, num_items), excluded)[1].numpy()
-
+    num_ranked = min(k, num_items)
     answer = np.zeros([len(users), k], np.int32)
     for block in _blocks(len(users), VECTORS_PER_BLOCK):
-        items = ranked(block)
-        answer[block, : items.shape[1]] = items
+        excluded = _rows_and_items(users.seen, block) if exclude_seen else None
+        everybody = tf.ones([block.stop - block.start, 1])
+        answer[block, :num_ranked] = _ranked(everybody, catalogue, num_ranked, excluded)[1].numpy()
     return answer
 
 
 def per_user(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, np.ndarray]:
-    """Every metric at every cut-off for each user.
+    """Every metric at every cut-off for each user, `recall@20` and so on -> float64 [users].
 
     Args:
       ranked: int [users, at least the largest cut-off].
       users: whose targets count.
-
-    Returns:
-      `recall@20` and so on -> float64 [users].
     """
     values: dict[str, np.ndarray] = {}
     for k in CUTOFFS:
@@ -168,15 +145,7 @@ def means(values: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def figures(ranked: np.ndarray, users: EvaluationUsers) -> dict[str, float]:
-    """Every metric at every cut-off, the mean over users.
-
-    Args:
-      ranked: int [users, at least the largest cut-off].
-      users: whose targets count.
-
-    Returns:
-      `recall@20` and so on -> value.
-    """
+    """What `per_user` gives, the mean over users."""
     return means(per_user(ranked, users))
 
 
@@ -208,15 +177,7 @@ def _blocks(num_users: int, users_per_block: int) -> list[slice]:
 def _merge(
     best_scores_BK: np.ndarray, best_BK: np.ndarray, scores_BJ: np.ndarray, items_BJ: np.ndarray, first: int
 ) -> None:
-    """Puts the best items of a part of the catalogue among the best so far, in place.
-
-    Args:
-      best_scores_BK: float32 [B, k], falling; -inf where there is no item yet.
-      best_BK: int32 [B, k], their items; 0 for none.
-      scores_BJ: float32 [B, j], of the part.
-      items_BJ: int32 [B, j], counted within the part from 1; 0 for none.
-      first: how many items lie before the part.
-    """
+    """Puts the best items of a part, which lies behind `first` items, among the best so far, in place."""
     all_scores = np.concatenate([best_scores_BK, scores_BJ], axis=1)
     all_items = np.concatenate([best_BK, np.where(items_BJ == 0, 0, items_BJ + first)], axis=1)
     # Stable, and earlier parts stand first: ties go to the lower index.

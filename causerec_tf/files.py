@@ -29,16 +29,7 @@ _RENAME_EXCHANGE = 2
 
 
 def check_free(file: str | Path, flag: str, *, overwrite: bool) -> None:
-    """Checks that no file is replaced that may not be.
-
-    Args:
-      file: to be written.
-      flag: that names it, such as `--output`.
-      overwrite: whether one that is there may be replaced.
-
-    Raises:
-      InputError: something is there and may not be replaced, or is a directory.
-    """
+    """Raises `InputError` where a flag's file is there and may not be replaced, or is a directory."""
     if Path(file).is_dir():
         raise InputError(f"{flag}={file} is a directory: give the name of a file.")
     if Path(file).exists() and not overwrite:
@@ -46,12 +37,9 @@ def check_free(file: str | Path, flag: str, *, overwrite: bool) -> None:
 
 
 def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None:
-    """Checks that no directory is replaced that may not be.
+    """Checks that no directory is replaced that may not be; a link stands for what it points to.
 
-    Args:
-      directory: where it shall be; a link stands for what it points to.
-      marker: a file that is in every directory of its kind; what has it not is never replaced.
-      overwrite: whether one of its kind may be replaced.
+    What has no `marker`, a file that is in every directory of its kind, is never replaced.
 
     Raises:
       InputError: something is there that may not be replaced.
@@ -72,17 +60,12 @@ def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None
 
 @contextmanager
 def directory_written_beside(directory: str | Path, *, marker: str, overwrite: bool) -> Iterator[Path]:
-    """Gives a new directory to write in, which takes its place when the block ends well.
+    """Gives a new directory to write in, which takes its place when the block ends well; see `check_output`.
 
     Whatever ends the block otherwise, nothing of it is left, and what was in its place stays. What a kill
     left is cleared by the next one for the same place. Where the place is a link, all of this happens where
     it points to, and the link stays. On Linux a directory is replaced in one step, so that a reader finds the
     old one or the new one; elsewhere there is none for a moment.
-
-    Args:
-      directory: the place; see `check_output` for the rest.
-      marker: a file that is in every directory of its kind.
-      overwrite: whether one of its kind may be replaced.
 
     Raises:
       InputError: something is there that may not be replaced, or another process is writing it.
@@ -104,10 +87,8 @@ def directory_written_beside(directory: str | Path, *, marker: str, overwrite: b
 def file_written_beside(path: Path) -> Iterator[Path]:
     """Gives a path to write a file at, which takes its place when the block ends well.
 
-    Whatever ends the block otherwise, nothing of it is left, and what was in its place stays.
-
-    Args:
-      path: the place, whose directory is made if it is missing; a file that is there is replaced.
+    Whatever ends the block otherwise, nothing of it is left, and what was in its place stays. Directories
+    that are missing are made.
 
     Raises:
       InputError: another process is writing it.
@@ -135,11 +116,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """Reads what `write_json` wrote.
-
-    Raises:
-      InputError: it cannot be read, or is no JSON object.
-    """
+    """Reads what `write_json` wrote."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -162,15 +139,9 @@ def _full_disk_named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def only_one(lock_file: Path, busy: str) -> Iterator[None]:
-    """Lets one process at a time do something.
+    """Lets one process at a time do something; another one gets an `InputError` that says `busy`.
 
-    Args:
-      lock_file: which all of them would lock; it is made, with its directory, and may be removed by the one
-        that has it.
-      busy: what another one is told.
-
-    Raises:
-      InputError: another process is at it.
+    The lock file is made, with its directory, and may be removed by the process that has it.
     """
     for _ in range(_ATTEMPTS):
         with _opened(lock_file) as lock:

@@ -72,14 +72,9 @@ def per_user(
 
 
 def overlap(lists: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The share of each list that is in the other list too.
+    """The share of each list, int [U, k], that is in the other list too, float64 [U]; 0 for an empty list.
 
-    Args:
-      lists: int [U, k], distinct items; 0 is none.
-      others: int [U, k].
-
-    Returns:
-      float64 [U]: items in both / items in `lists`; 0 for an empty list.
+    Items are distinct within a list, and 0 is none.
     """
     stride = int(max(lists.max(initial=0), others.max(initial=0))) + 1
     rows = np.arange(len(lists))[:, np.newaxis] * stride

@@ -85,15 +85,7 @@ class LogUniformSampler:
         return Negatives(ids_S, self.log_expected_count(ids_S, num_items))
 
     def log_expected_count(self, ids: tf.Tensor, num_items: int) -> tf.Tensor:
-        """Log of S * P(id).
-
-        Args:
-          ids: int [...], items 1..V.
-          num_items: V.
-
-        Returns:
-          float [...].
-        """
+        """Log of S * P(id) of items 1..V, int [...] -> float [...]."""
         rank = tf.cast(ids, tf.float32)
         probability = tf.math.log1p(1.0 / rank) / tf.math.log(float(num_items + 1))
         return tf.math.log(float(self.num_sampled) * probability)

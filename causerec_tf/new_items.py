@@ -9,12 +9,7 @@ _WINDOWS_AT_ONCE = 8192
 
 
 def mean_lengths(table: np.ndarray, rows: np.ndarray) -> float:
-    """The mean length of some rows of a table.
-
-    Args:
-      table: float32 [V + 1, d].
-      rows: bool [V + 1], which.
-    """
+    """The mean length of some rows, bool [V + 1], of a table, float32 [V + 1, d]."""
     return float(np.linalg.norm(table[rows], axis=1).mean())
 
 

@@ -43,12 +43,7 @@ class SparseAdam(tf.keras.optimizers.Adam):
           name: of the optimiser.
         """
         super().__init__(
-            learning_rate,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            jit_compile=False,
-            name=name,
+            learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, jit_compile=False, name=name
         )
         self.l2 = l2
         self.distinct_rows = distinct_rows
@@ -82,7 +77,4 @@ class SparseAdam(tf.keras.optimizers.Adam):
         """The constructor's arguments."""
         names = ("learning_rate", "beta_1", "beta_2", "epsilon", "name")
         config = super().get_config()
-        return {name: config[name] for name in names} | {
-            "l2": self.l2,
-            "distinct_rows": self.distinct_rows,
-        }
+        return {name: config[name] for name in names} | {"l2": self.l2, "distinct_rows": self.distinct_rows}

@@ -86,15 +86,7 @@ class Progress(tf.train.experimental.PythonState):
 
     def serialize(self) -> str:
         """For the checkpoint."""
-        return json.dumps(
-            {
-                "epoch": self.epoch,
-                "batch": self.batch,
-                "epochs": [dataclasses.asdict(epoch) for epoch in self.epochs],
-                "warm_start": self.warm_start,
-                "losses": dataclasses.asdict(self.losses),
-            }
-        )
+        return json.dumps(dataclasses.asdict(self))
 
     def deserialize(self, string_value: str | bytes) -> None:
         """From the checkpoint."""
@@ -111,10 +103,7 @@ def is_used_up(trained: int, best: int, settings: Settings) -> bool:
     Args:
       trained: the number of epochs it has finished.
       best: the number of the best of them, 0 for none.
-      settings: asked for.
-
-    Raises:
-      InputError: it has trained more epochs than are asked for.
+      settings: asked for; fewer epochs than it has finished are an `InputError`.
     """
     if trained > settings.epochs:
         raise InputError(
@@ -126,9 +115,6 @@ def is_used_up(trained: int, best: int, settings: Settings) -> bool:
 
 def saved_progress(run: RunDirectory) -> Progress | None:
     """Where a run would go on from, by its last checkpoint; None where it has none.
-
-    Args:
-      run: its directory.
 
     Raises:
       InputError: no checkpoint can be read, or their list is damaged.

@@ -19,12 +19,7 @@ class ProgressBar(tf.keras.callbacks.Callback):
     """One bar over all steps a run may take, with the time left; a line for each epoch above it."""
 
     def __init__(self, steps_per_epoch: int, epochs: int):
-        """Sets the run's length.
-
-        Args:
-          steps_per_epoch: steps of one epoch.
-          epochs: of the run, at most.
-        """
+        """Sets the run's length: steps of one epoch, and epochs at most."""
         super().__init__()
         self._supports_tf_logs = True  # tensors stay tensors: no step waits for them
         self._steps_per_epoch = steps_per_epoch

@@ -27,7 +27,7 @@ def run_record(
     distribution: dict | None = None,
     model: CauseRec | None = None,
 ) -> dict:
-    """The record of a finished run.
+    """The record of a finished run, ready for JSON.
 
     Args:
       settings: of the run.
@@ -39,9 +39,6 @@ def run_record(
       command: that made the run.
       distribution: `Distribution.about`, of the process that ended the run; none for one device.
       model: one that was composed by hand; None for one that the settings make.
-
-    Returns:
-      The record, ready for JSON.
     """
     best = progress.best
     assert best is not None
@@ -97,11 +94,7 @@ def settings_of(record: dict) -> Settings:
 def head(settings: Settings, dataset: Dataset, *, exclude_seen: bool, users: dict[str, int]) -> dict:
     """What a record says first: which system, which data, which protocol.
 
-    Args:
-      settings: of the run.
-      dataset: it was trained on.
-      exclude_seen: whether seen items are left out of the lists.
-      users: `test_users` or `validation_users` -> how many were measured.
+    `users` are `test_users` or `validation_users` -> how many were measured.
     """
     variant = {"variant": settings.variant} if settings.variant else {}
     return {

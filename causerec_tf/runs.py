@@ -33,58 +33,30 @@ _BEFORE_FLAGS = (
 )
 
 
-@dataclass(frozen=True)
 class RunDirectory:
-    """Where things are in a run's directory.
-
-    Attributes:
-      path: of the directory.
-      flag: that names its place, for errors.
+    """Where things are in a run's directory, by the names above.
 
     Raises:
       InputError: TensorFlow would take the path for a pattern of file names.
     """
 
-    path: Path
-    flag: str = "--run"
+    def __init__(self, path: Path, flag: str = "--run"):
+        """Names the places.
 
-    def __post_init__(self):
-        checkpoints.check_name(self.path, self.flag)
-
-    @property
-    def flags(self) -> Path:
-        """The flagfile."""
-        return self.path / "flags.txt"
-
-    @property
-    def parts(self) -> Path:
-        """The parts of a model that was composed by hand; missing where the settings make it."""
-        return self.path / "parts.txt"
-
-    @property
-    def checkpoints(self) -> Path:
-        """What a resumed run goes on from."""
-        return self.path / "checkpoints"
-
-    @property
-    def best(self) -> Path:
-        """The best epoch's model."""
-        return self.path / "best"
-
-    @property
-    def events(self) -> Path:
-        """TensorBoard's."""
-        return self.path / "events"
-
-    @property
-    def metrics(self) -> Path:
-        """The result record."""
-        return self.path / "metrics.json"
-
-    @property
-    def test_users(self) -> Path:
-        """The figures of each test user."""
-        return self.path / "test_users.npz"
+        Args:
+          path: of the directory.
+          flag: that names its place, for errors.
+        """
+        checkpoints.check_name(path, flag)
+        self.path = path
+        self.flag = flag
+        self.flags = path / "flags.txt"
+        self.parts = path / "parts.txt"
+        self.checkpoints = path / "checkpoints"
+        self.best = path / "best"
+        self.events = path / "events"
+        self.metrics = path / "metrics.json"
+        self.test_users = path / "test_users.npz"
 
     @property
     def has_checkpoint(self) -> bool:
@@ -139,15 +111,12 @@ class RunDirectory:
         self.check_dataset(dataset)
 
     def start(self, settings: Settings, dataset: Dataset, model: CauseRec | None = None) -> None:
-        """Makes the directory, or goes on with the run there, maybe in another place; within `locked`.
+        """Makes the directory, or checks that the run found there is this one; within `locked`.
 
-        Args:
-          settings: of the run.
-          dataset: it trains on.
-          model: one that was composed by hand; None for one that the settings make.
+        `model` is one that was composed by hand; None for one that the settings make.
 
         Raises:
-          InputError: as `check`.
+          InputError: another run is there, of other settings or another dataset, or files that are no run.
         """
         self.check(settings, dataset, model)
         if not self.flags.exists():
@@ -160,14 +129,7 @@ class RunDirectory:
             files.write_text(self.flags, settings.to_flagfile())
 
     def departure(self, settings: Settings, dataset: Dataset) -> str:
-        """What the run that is there has otherwise than is asked for; empty if nothing, or there is none.
-
-        Args:
-          settings: asked for.
-          dataset: asked for.
-
-        Returns:
-          The difference in words, what is there and what is asked for.
+        """What the run that is there has otherwise than is asked for, in words; empty if nothing, or no run.
 
         Raises:
           InputError: files are there, and no run, or its flagfile cannot be read.
@@ -190,7 +152,7 @@ class RunDirectory:
         """What the run does not have yet, in words; nothing if it is finished.
 
         Args:
-          record: what `metrics.json` holds; None where there is none.
+          record: what `metrics.json` holds, if it is there.
           test: whether the test users' figures are wanted.
         """
         if record is None:
@@ -270,9 +232,6 @@ def load_trained(
       model: of a run that was composed by hand: the same parts again.
       if_elsewhere: what an error advises where that place has no such dataset.
 
-    Returns:
-      The model with its settings and dataset.
-
     Raises:
       InputError: no run is there, it has no finished epoch, a checkpoint is broken, or its dataset is
         missing or another.
@@ -297,12 +256,7 @@ def load_trained(
 
 
 def restore_best(model: CauseRec, run: RunDirectory, epoch: int | None = None) -> None:
-    """Puts the variables of the best epoch into the model.
-
-    Args:
-      model: to fill.
-      run: its directory.
-      epoch: the number of that epoch; None for the one saved last.
+    """Puts the variables of the best epoch, by its number or the one saved last, into the model.
 
     Raises:
       InputError: no epoch is finished, or the checkpoint cannot be read.
@@ -322,9 +276,6 @@ def check_best(run: RunDirectory, *, finished: bool, epoch: int = 0) -> None:
       run: its directory.
       finished: whether training has ended.
       epoch: the number of the best epoch so far, by the checkpoint that training goes on from; 0 for none.
-
-    Raises:
-      InputError: it is missing or damaged. Nothing else of the run has those towers.
     """
     if not finished and not epoch:
         return

@@ -170,8 +170,7 @@ def compiled_model(
       settings: of the run.
       num_items: V, the catalogue's size without padding.
       distribution: whose variables they are; None for one device.
-      num_steps: of the whole run, which a schedule of the learning rate goes by; None where no run is trained
-        to its end: the rate stays.
+      num_steps: of the whole run, for a schedule of the learning rate; None: the rate stays.
     """
     distribution = distribution or strategies.one_device()
     with distribution.strategy.scope():

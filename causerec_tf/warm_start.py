@@ -60,14 +60,7 @@ class WarmStart:
 
 
 def read(settings: Settings, dataset: Dataset) -> WarmStart:
-    """Reads the run that `settings.warm_start` names, for a run on another dataset.
-
-    Args:
-      settings: of the new run.
-      dataset: of the new run.
-
-    Returns:
-      What the new run starts from.
+    """Reads the run that `settings.warm_start` names, for a new run on another dataset.
 
     Raises:
       InputError: the run cannot be read, its settings or its split of users do not fit, or it knows none of
@@ -97,7 +90,7 @@ def read(settings: Settings, dataset: Dataset) -> WarmStart:
     table, is_placed = new_items.from_histories(table, is_kept, dataset, settings.max_history)
     about = {
         "run": str(source),
-        "epoch": _best_epoch(source),
+        "epoch": int(tf.train.latest_checkpoint(runs.RunDirectory(source).best).rpartition("-")[2]),
         "is_finished": earlier.is_finished,
         "dataset": {"name": earlier.dataset.name, "fingerprint": earlier.dataset.fingerprint},
         "towers_sha256": _digest([earlier.model.item_embeddings(), *weights]),
@@ -124,25 +117,16 @@ def describe(about: dict) -> str:
 
 
 def rows_of(known_ids: list[str], wanted_ids: list[str]) -> np.ndarray:
-    """Where the items of one vocabulary stand in the table of another.
+    """The row in the table of one vocabulary of each index of another, int64 [wanted + 1].
 
-    Args:
-      known_ids: the vocabulary of the table.
-      wanted_ids: the other one.
-
-    Returns:
-      int64 [wanted + 1], the row of each index; 0, padding's row, for padding and for what is unknown.
+    It is 0, padding's row, for padding and for what is unknown.
     """
     row_of = {item_id: row for row, item_id in enumerate(known_ids, start=1)}
     return np.array([0, *(row_of.get(item_id, 0) for item_id in wanted_ids)])
 
 
 def check_settings(earlier: Settings, settings: Settings) -> None:
-    """Checks that the towers of one run fit into another.
-
-    Raises:
-      InputError: they do not; it names the settings that differ with both values.
-    """
+    """Raises `InputError` where the towers of one run do not fit into another, with both values."""
     names = _MUST_AGREE
     if settings.reads_interests and earlier.reads_interests:
         names += _MUST_AGREE_ON_INTERESTS
@@ -170,11 +154,6 @@ def _check_split(earlier: Dataset, dataset: Dataset, source: Path) -> None:
             f" {dataset.directory} is split by --split_seed={here}: it has learnt from users that would be"
             f" measured now. Prepare the dataset with --split_seed={there}."
         )
-
-
-def _best_epoch(source: Path) -> int:
-    latest = tf.train.latest_checkpoint(runs.RunDirectory(source).best)
-    return int(latest.rpartition("-")[2])
 
 
 def _digest(arrays: list[np.ndarray]) -> str:

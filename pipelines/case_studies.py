@@ -13,7 +13,7 @@ from absl import flags
 
 from causerec_tf import files
 from causerec_tf.errors import InputError
-from pipelines.command_line import command, glyphs, outputs, report, trained_runs
+from pipelines.command_line import command, outputs, report, trained_runs
 
 FLAGS = flags.FLAGS
 
@@ -73,8 +73,8 @@ def main() -> None:
         "versions": records.versions() | {"scikit-learn": version("scikit-learn")},
     }
     with files.directory_written_beside(output, marker=_MARKER, overwrite=FLAGS.overwrite) as beside:
-        missing = pictures.draw_maps(beside / "users.png", maps, shown_ids, own)
-        missing |= pictures.draw_card(beside / "card.png", card, item_names)
+        pictures.draw_maps(beside / "users.png", maps, shown_ids, own)
+        pictures.draw_card(beside / "card.png", card, item_names)
         files.write_text(beside / "card.md", case_study_card.card_text(card, item_names))
         files.write_json(beside / _MARKER, record)
 
@@ -86,8 +86,6 @@ def main() -> None:
             {"mean": one["all_users_minus_first"], "standard_error": one["standard_error"]}, 3
         )
         print(f"{name:24}" + "".join(f"{figure:11.3f}" for figure in figures) + f"{difference:>20}")
-    if missing:
-        print(glyphs.note(missing))
     print(f"users {', '.join(shown_ids)}, drawn with --seed={FLAGS.seed}: {output}")
 
 

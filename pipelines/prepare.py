@@ -33,16 +33,10 @@ log_flags.define(without_input="a generated world")
 flags.DEFINE_string("output", None, "Directory of the dataset to make.", required=True)
 flags.DEFINE_string("item_names", None, "A csv or tsv file: item id, readable name.")
 flags.DEFINE_integer(
-    "min_user_count",
-    _NO_FILTERS.min_user_count,
-    "Least number of interactions of a user.",
-    lower_bound=1,
+    "min_user_count", _NO_FILTERS.min_user_count, "Least number of interactions of a user.", lower_bound=1
 )
 flags.DEFINE_integer(
-    "min_item_count",
-    _NO_FILTERS.min_item_count,
-    "Least number of interactions of an item.",
-    lower_bound=1,
+    "min_item_count", _NO_FILTERS.min_item_count, "Least number of interactions of an item.", lower_bound=1
 )
 flags.DEFINE_integer(
     "max_user_count",

@@ -23,13 +23,7 @@ from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
 from export.index.labels import read_ids
 from export.store.bundle_errors import BundleError
-from export.store.layout import (
-    check_name,
-    index_directory,
-    read_tower,
-    resolve_number,
-    tower_directory,
-)
+from export.store.layout import check_name, index_directory, read_tower, resolve_number, tower_directory
 from export.towers.answers import Recommendation
 from pipelines.command_line import beam_flags, command, item_tables, outputs
 from pipelines.command_line.retrieval_progress import RetrievalProgress
@@ -163,7 +157,7 @@ def _to_file(
                 shown.append(_describe(retriever, row, answer))
             progress.answered(len(rows), sum(len(answer.items) for answer in answers))
 
-        tally = write_answers(answering, paths, writer, on_progress=progress.read, on_batch=on_batch)
+        tally = write_answers(answering, paths, writer, on_progress=progress.update, on_batch=on_batch)
         if not tally.users:
             raise BundleError(f"{', '.join(FLAGS.input)} holds no history that can be read.")
     print("\n".join(shown), end="\n" if shown else "")
@@ -203,7 +197,7 @@ def _to_directory(
         with RetrievalProgress(sum(shard.source.stat().st_size for shard in left)) as progress:
 
             def on_step(step: Step) -> None:
-                progress.read(step.num_bytes)
+                progress.update(step.num_bytes)
                 progress.answered(step.users, step.items)
 
             tally = answer_shards(job, settings, jobs=jobs, threads=max(1, cores() // jobs), on_step=on_step)

@@ -12,7 +12,7 @@ from absl import flags
 
 from causerec_tf import files
 from causerec_tf.errors import InputError
-from pipelines.command_line import command, glyphs, outputs, pictures, report, trained_runs
+from pipelines.command_line import command, outputs, pictures, report, trained_runs
 from pipelines.studies import disturbed
 
 FLAGS = flags.FLAGS
@@ -75,10 +75,8 @@ def main() -> None:
         files.write_json(beside / _MARKER, record)
         files.write_text(beside / "robustness.md", page)
         if picture is not None:
-            missing = robustness_picture.draw(beside / picture, record)
+            robustness_picture.draw(beside / picture, record)
     print(page)
-    if picture is not None and missing:
-        print(glyphs.note(missing))
     print(f"record, table, picture: {output}")
 
 

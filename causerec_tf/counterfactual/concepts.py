@@ -47,30 +47,13 @@ def scores_by_target(
 
 
 def random_scores(concepts_BLD: tf.Tensor, target_BD: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """The control of `scores_by_target`: uniform scores, which make the synthesis a plain augmentation.
-
-    Args:
-      concepts_BLD: float [B, L, d]; only its shape is used.
-      target_BD: not used.
-      seed: int [2], of this step's draws.
-
-    Returns:
-      float [B, L].
-    """
+    """The control of `scores_by_target`: uniform scores, which make the synthesis a plain augmentation."""
     del target_BD
     return tf.random.stateless_uniform(tf.shape(concepts_BLD)[:2], tf.random.fold_in(seed, 2))
 
 
 def rank(scores_BL: tf.Tensor, mask_BL: tf.Tensor) -> RankedConcepts:
-    """Orders the real concepts by falling score and halves them; ties keep their position's order.
-
-    Args:
-      scores_BL: float [B, L].
-      mask_BL: bool [B, L], which concepts are real.
-
-    Returns:
-      The ranked concepts.
-    """
+    """Orders concepts by falling score, [B, L], and halves the real ones; ties keep their positions."""
     # Minus infinity, so that no real score can sort below padding. top_k breaks ties by position.
     masked_BL = tf.where(mask_BL, scores_BL, float("-inf"))
     _, order_BL = tf.math.top_k(masked_BL, k=tf.shape(scores_BL)[1])

@@ -23,14 +23,7 @@ class ConceptMemory(tf.Module):
         dtype: tf.DType = tf.int32,
         name: str = "concept_memory",
     ):
-        """Makes an empty memory.
-
-        Args:
-          capacity: how many concepts it holds; the oldest make room.
-          concept_shape: of one concept: () for an id, (d,) for a vector.
-          dtype: of the concepts.
-          name: of the module.
-        """
+        """Makes an empty memory of so many concepts, each of a shape: () for an id, (d,) for a vector."""
         super().__init__(name=name)
         self.capacity = capacity
         # A copy a replica, which it writes by itself. They are alike: a checkpoint takes the first.
@@ -49,26 +42,14 @@ class ConceptMemory(tf.Module):
         return self._filled.read_value()
 
     def draw(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Draws concepts uniformly and with replacement from the filled part.
-
-        Args:
-          shape: int [r], how many to draw along each axis.
-          seed: int [2]; the same seed draws the same slots.
-
-        Returns:
-          [*shape, *concept_shape]; all 0 while the memory is empty.
-        """
+        """Draws [*shape, *concept_shape] uniformly and with replacement; all 0 while the memory is empty."""
         slots = tf.random.stateless_uniform(
             shape, seed, minval=0, maxval=tf.maximum(self._filled, 1), dtype=tf.int32
         )
         return tf.gather(self._concepts, slots)
 
     def enqueue(self, concepts: tf.Tensor) -> None:
-        """Appends concepts; of more than the capacity only the last ones stay.
-
-        Args:
-          concepts: [n, *concept_shape], oldest first.
-        """
+        """Appends concepts, [n, *concept_shape], oldest first; of more than the capacity the last stay."""
         replica = tf.distribute.get_replica_context()
         if replica.num_replicas_in_sync > 1:
             concepts = replica.all_gather(concepts, axis=0)

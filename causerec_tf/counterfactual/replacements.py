@@ -53,14 +53,7 @@ class Replacements(NamedTuple):
         return self._replace(substitutes_BCR=tf.gather(candidates_P, self.substitutes_BCR), runs=runs)
 
     def write_out(self, history_BL: tf.Tensor) -> tf.Tensor:
-        """Writes the counterfactual histories out.
-
-        Args:
-          history_BL: [B, L] or [B, L, d], the original concepts: items, or interests.
-
-        Returns:
-          [B, C, L] or [B, C, L, d].
-        """
+        """Writes the counterfactual histories out, [B, L] or [B, L, d] -> [B, C, L] or [B, C, L, d]."""
         num_histories = self.replaced_BCR.shape[1]
         histories_BCL = tf.repeat(history_BL[:, tf.newaxis], num_histories, axis=1)
         replaced = tf.where(self.replaced_BCR)

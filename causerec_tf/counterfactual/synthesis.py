@@ -21,7 +21,29 @@ RUNS_PER_HISTORY = 4
 CANDIDATES_A_STEP = 4096
 
 
-class ItemSynthesis(tf.keras.layers.Layer):
+class _Synthesis(tf.keras.layers.Layer):
+    """What both levels share: how many counterfactuals, and which positions they replace."""
+
+    def __init__(self, *, num_positives: int, num_negatives: int, replacement_rate: float, **kwargs):
+        super().__init__(**kwargs)
+        self.num_positives = num_positives
+        self.num_negatives = num_negatives
+        self.replacement_rate = replacement_rate
+
+    def choose(
+        self, scores_BL: tf.Tensor, mask_BL: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Which positions the M + N counterfactuals replace; see `replaced_positions.choose`."""
+        return replaced_positions.choose(
+            concepts.rank(scores_BL, mask_BL),
+            num_positives=self.num_positives,
+            num_negatives=self.num_negatives,
+            replacement_rate=self.replacement_rate,
+            seed=seed,
+        )
+
+
+class ItemSynthesis(_Synthesis):
     """Makes M counterfactually positive and N counterfactually negative histories of each, item by item.
 
     A positive has a share of its dispensable concepts replaced, a negative a share of its indispensable
@@ -32,39 +54,22 @@ class ItemSynthesis(tf.keras.layers.Layer):
     memory), the history does not exist.
     """
 
-    def __init__(
-        self,
-        *,
-        num_positives: int,
-        num_negatives: int,
-        replacement_rate: float,
-        memory_size: int,
-        nearest_of: int = 1,
-        **kwargs,
-    ):
+    def __init__(self, *, memory_size: int, nearest_of: int = 1, **sizes):
         """Sets the sizes.
 
         Args:
-          num_positives: M.
-          num_negatives: N.
-          replacement_rate: r_rep, the share of a half that is replaced, in (0, 1].
           memory_size: capacity of the concept memory, in item ids.
           nearest_of: T; of so many candidates for each position the one whose vector has the largest
             cosine with that of the replaced item becomes its substitute (ours). 1: the paper's, any.
-          **kwargs: of the Keras layer.
+          **sizes: `num_positives`, M, `num_negatives`, N, and `replacement_rate`, r_rep, the share of a half
+            that is replaced, in (0, 1].
         """
-        super().__init__(**kwargs)
-        self.num_positives = num_positives
-        self.num_negatives = num_negatives
-        self.replacement_rate = replacement_rate
-        self.nearest_of = nearest_of
+        super().__init__(**sizes)
         self.memory = ConceptMemory(memory_size)
+        self.nearest_of = nearest_of
 
     def draw_candidates(self, seed: tf.Tensor) -> tf.Tensor:
         """Draws what may come in, from the items of earlier batches.
-
-        Args:
-          seed: int [2], of this step's draws.
 
         Returns:
           int32 [P], item ids, with repeats; padding from an empty memory.
@@ -99,13 +104,7 @@ class ItemSynthesis(tf.keras.layers.Layer):
           candidates.
         """
         seeds = tf.random.split(seed, 2)
-        positions_BCR, chosen_BCR = replaced_positions.choose(
-            concepts.rank(scores_BL, mask_BL),
-            num_positives=self.num_positives,
-            num_negatives=self.num_negatives,
-            replacement_rate=self.replacement_rate,
-            seed=seeds[0],
-        )
+        positions_BCR, chosen_BCR = self.choose(scores_BL, mask_BL, seeds[0])
         original_BCR = tf.gather(history_BL, positions_BCR, batch_dims=1)
         target_B11 = target_B[:, tf.newaxis, tf.newaxis]
         if self.nearest_of == 1:
@@ -183,62 +182,32 @@ class ItemSynthesis(tf.keras.layers.Layer):
         return _collect(nearest_GQ, shape), _collect(found_GQ, shape)
 
 
-class InterestSynthesis(tf.keras.layers.Layer):
+class InterestSynthesis(_Synthesis):
     """The same on the interest level: what is replaced and what replaces are vectors of interests.
 
     Substitutes come from a first-in-first-out memory of the interests of earlier batches; no gradient passes
     into them. A user has all K interests or, without a single real item, none.
     """
 
-    def __init__(
-        self,
-        *,
-        num_positives: int,
-        num_negatives: int,
-        replacement_rate: float,
-        memory_size: int,
-        embedding_dim: int,
-        **kwargs,
-    ):
-        """Sets the sizes.
-
-        Args:
-          num_positives: M.
-          num_negatives: N.
-          replacement_rate: r_rep, the share of a half that is replaced, in (0, 1].
-          memory_size: capacity of the concept memory, in interests.
-          embedding_dim: d.
-          **kwargs: of the Keras layer.
-        """
-        super().__init__(**kwargs)
-        self.num_positives = num_positives
-        self.num_negatives = num_negatives
-        self.replacement_rate = replacement_rate
+    def __init__(self, *, memory_size: int, embedding_dim: int, **sizes):
+        """Sets the sizes: those of `ItemSynthesis`, the memory's in interests, and d."""
+        super().__init__(**sizes)
         self.memory = ConceptMemory(memory_size, (embedding_dim,), tf.float32)
 
     def call(
         self, interests_BKD: tf.Tensor, has_interests_B: tf.Tensor, scores_BK: tf.Tensor, seed: tf.Tensor
     ) -> Replacements:
-        """Chooses positions and substitutes, then remembers the batch.
+        """Chooses positions and substitutes as `ItemSynthesis`, then remembers the batch.
 
         Args:
           interests_BKD: float [B, K, d].
           has_interests_B: bool [B], whether the user has any.
           scores_BK: float [B, K], of the interests (equation 8).
           seed: int [2], of this step's draws.
-
-        Returns:
-          The replacements of the M + N histories, positives first.
         """
         seeds = tf.random.split(seed, 2)
         real_BK = tf.repeat(has_interests_B[:, tf.newaxis], interests_BKD.shape[1], axis=1)
-        positions_BCR, chosen_BCR = replaced_positions.choose(
-            concepts.rank(scores_BK, real_BK),
-            num_positives=self.num_positives,
-            num_negatives=self.num_negatives,
-            replacement_rate=self.replacement_rate,
-            seed=seeds[0],
-        )
+        positions_BCR, chosen_BCR = self.choose(scores_BK, real_BK, seeds[0])
         substitutes_BCRD = self.memory.draw(tf.shape(positions_BCR), seeds[1])
         replaced_BCR = chosen_BCR & (self.memory.filled > 0)
         seen_BKD = tf.stop_gradient(tf.boolean_mask(interests_BKD, has_interests_B))

@@ -53,16 +53,12 @@ class Filters:
 
 
 def apply_filters(events: pl.DataFrame, filters: Filters, split_seed: int) -> pl.DataFrame:
-    """The events that the filters keep, in the order of the log.
-
-    Args:
-      events: columns `user`, `item` and `time`.
-      filters: what to keep.
-      split_seed: the seed of `build_sequences`.
+    """The events, with columns `user`, `item` and `time`, that the filters keep, in the order of the log.
 
     Raises:
       InputError: nothing is left, or a number makes no sense.
     """
+    filters.check()
     events = core_filter(events, min_user_count=filters.min_user_count, min_item_count=filters.min_item_count)
     if filters.max_user_count is not None:
         events = keep_last(events, filters.max_user_count)
@@ -70,17 +66,11 @@ def apply_filters(events: pl.DataFrame, filters: Filters, split_seed: int) -> pl
 
 
 def core_filter(events: pl.DataFrame, *, min_user_count: int = 1, min_item_count: int = 1) -> pl.DataFrame:
-    """Drops rare users and items until every one that is left has enough events left.
-
-    Args:
-      events: columns `user` and `item`, and any others.
-      min_user_count: least number of events of a user; repeats count.
-      min_item_count: least number of events of an item.
+    """Drops rare users and items until every one that is left has enough events left; repeats count.
 
     Raises:
       InputError: nothing is left.
     """
-    Filters(min_user_count, min_item_count).check()
     if min_user_count == 1 and min_item_count == 1:
         return events
     users, items = text_codes(events["user"])[1], text_codes(events["item"])[1]
@@ -105,16 +95,7 @@ def nothing_left(num_events: int, min_user_count: int, min_item_count: int) -> I
 
 
 def keep_last(events: pl.DataFrame, max_user_count: int) -> pl.DataFrame:
-    """Keeps of each user the last events in the order of time; of one time, the last of the log.
-
-    Args:
-      events: columns `user` and `time`, and any others.
-      max_user_count: largest number of events of a user that is kept.
-
-    Raises:
-      InputError: `max_user_count` is below 1.
-    """
-    Filters(max_user_count=max_user_count).check()
+    """Keeps so many of each user's events, the last in time; of one time, the last of the log."""
     users = text_codes(events["user"])[1]
     order = np.lexsort((events["time"].to_numpy(), users))
     ends = np.cumsum(np.bincount(users))[users[order]]
@@ -125,17 +106,12 @@ def keep_last(events: pl.DataFrame, max_user_count: int) -> pl.DataFrame:
 def share_training_users(events: pl.DataFrame, share: float, split_seed: int) -> pl.DataFrame:
     """Drops training users so that about this share of them is left; the other splits stay whole.
 
-    A user stays by its id and the seed alone, so that a smaller share is a subset of a larger one.
-
-    Args:
-      events: column `user`, and any others.
-      share: above 0, at most 1; taken as the decimal number that it is written as.
-      split_seed: the seed of `build_sequences`.
+    A user stays by its id and the seed alone, so that a smaller share is a subset of a larger one. The share,
+    above 0 and at most 1, is taken as the decimal number that it is written as.
 
     Raises:
-      InputError: `share` is out of its range, or leaves no user.
+      InputError: the share leaves no user.
     """
-    Filters(training_share=share).check()
     kept = drop_unshared_users(events, share, split_seed)
     if not len(kept):
         raise no_shared_user(share)

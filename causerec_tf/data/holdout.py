@@ -92,15 +92,7 @@ def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUs
 
 
 def last_items(lists: ItemLists, max_history: int) -> np.ndarray:
-    """The last items of each list, as a tower reads them.
-
-    Args:
-      lists: whole histories, oldest first.
-      max_history: how many items to keep, at least 1.
-
-    Returns:
-      int32 [U, max_history], oldest first, padded with 0 on the right.
-    """
+    """The last items of each list, oldest first: int32 [U, max_history], padded with 0 on the right."""
     steps = np.arange(max_history)
     kept = np.minimum(np.diff(lists.row_splits), max_history)
     is_kept = steps < kept[:, np.newaxis]

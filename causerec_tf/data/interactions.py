@@ -6,6 +6,7 @@ an integer id is its decimal text.
 
 import dataclasses
 import glob
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -79,11 +80,7 @@ class SplitSequences:
 
 
 def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
-    """Reads the files of a log.
-
-    Args:
-      patterns: globs; the files of each are read in sorted order.
-      settings: how they are read.
+    """Reads the files of a log, those of each glob in sorted order.
 
     Raises:
       InputError: a file, a column or a row cannot be used; the message says where and why.
@@ -95,15 +92,7 @@ def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
 
 
 def read_frame(frame: pl.DataFrame, settings: LogSettings) -> Log:
-    """Reads a log that is a data frame, by the rules of files.
-
-    Args:
-      frame: its columns are named by the settings.
-      settings: of these the columns, the times and what becomes of bad rows.
-
-    Raises:
-      InputError: as `read_log`.
-    """
+    """Reads a log that is a data frame, by the rules of files; see `read_log`."""
     settings.roles()
     return dataclasses.replace(_read([Frame(frame)], [Frame.path], settings), files=(), kind="frame")
 
@@ -114,14 +103,13 @@ def _read(
     frames: list[pl.DataFrame] = []
     notations: dict[str, str] = {}
     units: list[UnitCounts] = []
-    skipped: dict[str, int] = {}
+    skipped: Counter[str] = Counter()
     rows_read = num_events = 0
     for path, file in zip(paths, files, strict=True):
         rows = read_rows(file, settings, events_above=num_events)
         rows_read += rows.rows_read
         num_events += len(rows.events)
-        for reason, count in rows.skipped.items():
-            skipped[reason] = skipped.get(reason, 0) + count
+        skipped.update(rows.skipped)
         if len(rows.events):
             notations[path] = rows.notation
             units.append(count_units(rows.events["time"], rows.notation, path))
@@ -138,7 +126,7 @@ def _read(
             if notation == times.INTEGER:
                 frames[place] = in_microseconds(frames[place], path_text)
     names = tuple(Path(path).name for path in paths)
-    return Log(pl.concat(frames, rechunk=True), time_unit, rows_read, skipped, names)
+    return Log(pl.concat(frames, rechunk=True), time_unit, rows_read, dict(skipped), names)
 
 
 def no_usable_rows(paths: Sequence[Path | str], rows_read: int) -> InputError:
@@ -173,17 +161,10 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
 
 
 def with_data(matches: Sequence[PathT], pattern: str) -> list[PathT]:
-    """Those of the files that match a pattern that may be of a log.
+    """Those of the files that match a pattern, one or more, that may be of a log.
 
     Spark and Hadoop write others beside their data, such as `_SUCCESS`, `.part-0.crc` and `_temporary/0.csv`:
     names that begin so are meant only where the pattern has them.
-
-    Args:
-      matches: paths, one or more.
-      pattern: that they match.
-
-    Raises:
-      InputError: none may be.
     """
     asked = PurePath(pattern).parts
     left = [
@@ -226,16 +207,7 @@ def build_sequences(events: pl.DataFrame, *, split_seed: int, num_shards: int) -
 def in_order(
     users: np.ndarray, moments: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sorts events by user, then time; ties keep their order.
-
-    Args:
-      users: uint32 [events].
-      moments: int64 [events].
-      items: [events], any numbers.
-
-    Returns:
-      Users, moments and items, sorted.
-    """
+    """Sorts events by user, uint32 [events], then time, int64 [events]; ties keep their order."""
     first, span = int(moments.min()), int(moments.max()) - int(moments.min()) + 1
     if (int(users.max()) + 1) * span >= 1 << 63:  # as dates in nanoseconds may have it
         order = np.lexsort((moments, users))
@@ -253,23 +225,12 @@ def in_order(
 
 
 def rank_items(frequency: np.ndarray) -> np.ndarray:
-    """The order of the vocabulary: by descending frequency, ties as they stand.
-
-    Args:
-      frequency: training events of each item, the items in the order of their ids' bytes.
-
-    Returns:
-      int64 [items], positions in `frequency`.
-    """
+    """The order of the vocabulary: by descending training frequency, [items], ties as they stand."""
     return np.argsort(-frequency, kind="stable")
 
 
 def in_microseconds(events: pl.DataFrame, path: str) -> pl.DataFrame:
-    """Events of a file of whole seconds, in the unit of other files' decimals.
-
-    Raises:
-      InputError: a time is too large to be seconds.
-    """
+    """Events of a file of whole seconds, in the unit of other files' decimals."""
     try:
         return events.with_columns(times.seconds_to_microseconds(events["time"]))
     except ValueError as error:

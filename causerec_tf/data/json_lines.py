@@ -88,7 +88,11 @@ class JsonLinesFile:
                     failure = error
             if rows is None:
                 lines = block.split(b"\n")
-                found = [record for record in _scan(lines, first_line, id_columns) if record.problem]
+                found = [
+                    Record(number, number, problem)
+                    for number, line in enumerate(lines, start=first_line)
+                    if line.strip() and (problem := _problem(line, id_columns))
+                ]
                 if failure is not None and not found:
                     raise InputError(f"{self.path} cannot be read as JSON lines: {failure}.") from failure
                 bad += found
@@ -140,12 +144,6 @@ class JsonLinesFile:
             return open_unpacked(self.path)
         self.opened.seek(0)
         return nullcontext(self.opened)
-
-
-def _scan(lines: list[bytes], first_line: int, id_columns: list[str]) -> Iterator[Record]:
-    for number, line in enumerate(lines, start=first_line):
-        if line.strip():
-            yield Record(number, number, _problem(line, id_columns))
 
 
 def _problem(line: bytes, id_columns: list[str]) -> str | None:

@@ -32,6 +32,7 @@ _FORMAT_OF_SUFFIX = {
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 _FIELD = r'(?:[^",]*|"(?:[^"]|"")*")'
 _WELL_QUOTED = re.compile(rf"{_FIELD}(?:,{_FIELD})*\r?")
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # surrogates, as which such bytes are read
 # A row of nothing but separators, which Polars reads as it reads a blank line.
 _ONLY_SEPARATORS = {
     "csv": re.compile(rb'(?m)^(?:"")?(?:,(?:"")?)+\r?$'),
@@ -68,7 +69,7 @@ class LogFile:
     def column_names(self) -> list[str]:
         """The names of the columns, of a file that has rows."""
         if self.file_format == "parquet":
-            return list(self._parquet_schema())
+            return list(pl.read_parquet_schema(io.BytesIO(self.raw)))
         return self._read_csv(n_rows=0, truncate_ragged_lines=True).columns
 
     def table(self, columns: list[str]) -> pl.DataFrame:
@@ -135,9 +136,6 @@ class LogFile:
             )
         return rows.rename(dict(zip(rows.columns, self.header, strict=True)))
 
-    def _parquet_schema(self) -> dict[str, pl.DataType]:
-        return pl.read_parquet_schema(io.BytesIO(self.raw))
-
     def _records(self) -> Iterator[Record]:
         """The rows of `table`, in its order, and between them those that it cannot take."""
         lines = self.raw.split(b"\n")
@@ -150,10 +148,7 @@ def open_log_file(
 ) -> LogFile | JsonLinesFile:
     """Settles a file's format and reads its bytes, but for JSON lines, which may be too many for that.
 
-    Args:
-      path: the file.
-      file_format: one of `FORMATS`, or `auto`: by the file's extension.
-      header: names of the columns of a csv or tsv file without a header.
+    `header` names the columns of a csv or tsv file without one.
 
     Raises:
       InputError: the file cannot be read, or its format cannot be told.
@@ -175,7 +170,13 @@ def check_format(path: Path | str, file_format: str, header: tuple[str, ...] | N
       InputError: the format cannot be told, or does not go with the names of columns.
     """
     if file_format == "auto":
-        file_format = _format_of(path)
+        suffix = Path(str(path).lower().removesuffix(".gz")).suffix
+        if suffix not in _FORMAT_OF_SUFFIX:
+            raise InputError(
+                f"{path}: the extension {suffix!r} does not tell the format. Say"
+                f" --format={'|'.join(FORMATS)}, or how it was published: {'|'.join(LAYOUTS)}."
+            )
+        file_format = _FORMAT_OF_SUFFIX[suffix]
     if header is not None and file_format not in SEPARATORS:
         raise InputError(
             f"{path}: --columns names the columns of a csv or tsv file without a header, and"
@@ -207,16 +208,6 @@ def unpack_log_file(
     return log_file
 
 
-def _format_of(path: Path | str) -> str:
-    suffix = Path(str(path).lower().removesuffix(".gz")).suffix
-    if suffix not in _FORMAT_OF_SUFFIX:
-        raise InputError(
-            f"{path}: the extension {suffix!r} does not tell the format. Say --format={'|'.join(FORMATS)}, or"
-            f" how it was published: {'|'.join(LAYOUTS)}."
-        )
-    return _FORMAT_OF_SUFFIX[suffix]
-
-
 def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> Iterator[Record]:
     """Goes through a csv or tsv file; without a `width` the first record is the header."""
     # Surrogates mark bytes that are not UTF-8 without ending the pass.
@@ -239,11 +230,11 @@ def _scan_delimited(lines: list[bytes], file_format: str, width: int | None) -> 
                 continue
             if not any(fields):
                 problem = "has nothing but separators"
-            elif not all(map(_is_utf_8, fields)):
+            elif _NOT_UTF_8.search("".join(fields)):
                 problem = "is not UTF-8"
             elif len(fields) > width:
                 problem = f"has {len(fields)} fields, where {width} were wanted"
-            elif file_format == "csv" and not _is_well_quoted("\n".join(text[first - 1 : last])):
+            elif file_format == "csv" and not _WELL_QUOTED.fullmatch("\n".join(text[first - 1 : last])):
                 problem = "has a quote inside a field that is not quoted"
             yield Record(first, last, problem)
         start = restart
@@ -261,15 +252,3 @@ def _parse(text: list[str], start: int, file_format: str) -> Iterator[tuple[list
             yield fields, start + reader.line_num, None
     except csv.Error as error:
         yield [], start + reader.line_num, f"is not readable as CSV ({error})"
-
-
-def _is_well_quoted(record: str) -> bool:
-    return '"' not in record or _WELL_QUOTED.fullmatch(record) is not None
-
-
-def _is_utf_8(field: str) -> bool:
-    try:
-        field.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -34,20 +34,12 @@ class Record:
 
 
 def unpacked(raw: bytes) -> bytes:
-    """The bytes of a file; of one packed with gzip, told by its first bytes, what is in it.
-
-    Raises:
-      OSError: they are damaged, which EOFError and zlib.error may say as well.
-    """
+    """The bytes of a file; of one packed with gzip, told by its first bytes, what is in it."""
     return gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw
 
 
 def open_unpacked(path: Path | str) -> IO[bytes]:
-    """Opens a file for reading; one packed with gzip, told by its first bytes, gives what is in it.
-
-    Raises:
-      OSError: the file cannot be opened.
-    """
+    """Opens a file for reading; one packed with gzip, told by its first bytes, gives what is in it."""
     path = Path(path)
     with path.open("rb") as file:
         is_packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
@@ -55,11 +47,7 @@ def open_unpacked(path: Path | str) -> IO[bytes]:
 
 
 def check_text(path: Path | str, head: bytes) -> None:
-    """Refuses a text file that is written in a way that is not read, and names the way.
-
-    Args:
-      path: of the file, for the message.
-      head: its first bytes, `TEXT_HEAD` or more, unpacked.
+    """Refuses a text file by its first bytes, `TEXT_HEAD` or more, unpacked.
 
     Raises:
       InputError: it is UTF-16, ends its lines with a bare CR, or begins with `sep=`.
@@ -83,20 +71,16 @@ def without_marks(raw: bytes) -> bytes:
     return _LINE_MARK.sub(b"", raw) if codecs.BOM_UTF8 in raw else raw
 
 
-def read_text_lines(path: Path) -> list[str]:
-    """Reads a text file (gzip too) whole, for files that are small beside a log.
+def read_text_lines(path: Path, errors: str = "strict") -> list[str]:
+    """Reads a text file (gzip too) whole: its lines without their ends, an empty one behind the last end.
 
-    Returns:
-      Its lines without their ends; the last is empty where the file ends with one.
-
-    Raises:
-      InputError: the file cannot be read, or is not UTF-8.
+    What is not UTF-8 is an `InputError`, or with another of Python's `errors` what that makes of it.
     """
     try:
         with open_unpacked(path) as file:
             raw = file.read()
         check_text(path, raw)
-        text = without_marks(raw).decode("utf-8")
+        text = without_marks(raw).decode("utf-8", errors)
     except READ_ERRORS as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
     except UnicodeDecodeError as error:

@@ -46,11 +46,7 @@ class FileRows:
 
 
 def read_rows(
-    file: LogSource,
-    settings: LogSettings,
-    *,
-    notation: str | None = None,
-    events_above: int = 0,
+    file: LogSource, settings: LogSettings, *, notation: str | None = None, events_above: int = 0
 ) -> FileRows:
     """Reads and checks a file.
 
@@ -96,13 +92,7 @@ def read_rows(
 
 
 def check_types(path: Path | str, raw: pl.DataFrame, roles: dict[str, str], time_format: str | None) -> None:
-    """Checks the types of a file's columns.
-
-    Args:
-      path: of the file.
-      raw: a column for each role.
-      roles: what the file calls them.
-      time_format: of the settings.
+    """Checks the types of a file's columns, `raw` by their roles.
 
     Raises:
       InputError: a column can be no id or no time, or its type has lost digits of the times.
@@ -201,12 +191,7 @@ def _unreadable(file: LogFile | JsonLinesFile, record: Record) -> InputError:
 
 
 def _bad_value(
-    file: LogSource,
-    row: int,
-    role: str,
-    column: str,
-    value: object,
-    time_format: str | None,
+    file: LogSource, row: int, role: str, column: str, value: object, time_format: str | None
 ) -> InputError:
     problem = "is empty"
     if role == "time" and value not in (None, ""):

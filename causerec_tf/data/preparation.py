@@ -45,7 +45,6 @@ def prepare(
     """
     check_output(directory, marker=INFO_FILE, overwrite=overwrite)
     filters = filters or Filters()
-    filters.check()
     events = apply_filters(log.events, filters, split_seed)
     sequences = build_sequences(events, split_seed=split_seed, num_shards=num_shards)
     on_ordered(len(events), sequences.user_ids, sequences.vocabulary)

@@ -10,28 +10,14 @@ import numpy as np
 
 
 def row_splits(lengths: np.ndarray) -> np.ndarray:
-    """Where each row starts, and where the last one ends.
-
-    Args:
-      lengths: int [U], of the rows.
-
-    Returns:
-      int64 [U + 1], from 0 to the number of entries.
-    """
+    """Where rows of these lengths, int [U], start, and where the last one ends: int64 [U + 1]."""
     splits = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=splits[1:])
     return splits
 
 
 def rows_and_positions(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The row of each entry, and the place of each entry in its row.
-
-    Args:
-      lengths: int [U], of the rows.
-
-    Returns:
-      Two arrays int64 [entries], both counted from 0.
-    """
+    """The row of each entry of rows of these lengths, int [U], and its place in the row: int64 [entries]."""
     rows = np.repeat(np.arange(len(lengths)), lengths)
     return rows, np.arange(len(rows)) - row_splits(lengths)[rows]
 
@@ -54,11 +40,7 @@ class ItemLists:
         return len(self.row_splits) - 1
 
     def __getitem__(self, user: int) -> np.ndarray:
-        """The items of one user, int32 [items of the user]; -1 is the last user.
-
-        Raises:
-          IndexError: there is no such user.
-        """
+        """The items of one user, int32 [items of the user]; -1 is the last user."""
         user = range(len(self))[user]
         return self.items[self.row_splits[user] : self.row_splits[user + 1]]
 

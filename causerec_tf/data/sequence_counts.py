@@ -34,6 +34,9 @@ class Tally:
     last_time: int | None = None
 
 
+_COUNTS = ("users", "interactions", "repeats", "windows", "evaluation_users")
+
+
 def tally_by_split(sequences: SplitSequences) -> dict[str, Tally]:
     """Counts the users of each split."""
     lengths = np.diff(sequences.row_splits)
@@ -60,23 +63,14 @@ def add_up(tallies: Iterable[Tally]) -> Tally:
     parts = list(tallies)
     with_users = [part for part in parts if part.users]
     return Tally(
-        users=sum(part.users for part in parts),
-        interactions=sum(part.interactions for part in parts),
-        repeats=sum(part.repeats for part in parts),
-        windows=sum(part.windows for part in parts),
-        evaluation_users=sum(part.evaluation_users for part in parts),
+        **{name: sum(getattr(part, name) for part in parts) for name in _COUNTS},
         first_time=min((part.first_time for part in with_users), default=None),  # type: ignore[type-var]
         last_time=max((part.last_time for part in with_users), default=None),  # type: ignore[type-var]
     )
 
 
 def describe_counts(tallies: Mapping[str, Tally], num_items: Mapping[str, int]) -> dict[str, Any]:
-    """What `dataset.json` says of them.
-
-    Args:
-      tallies: of each of `SPLITS`.
-      num_items: items that occur in each of them.
-    """
+    """What `dataset.json` says of the tallies of each of `SPLITS`, and of the items that occur in each."""
 
     def of(name: str, splits: Iterable[str] = SPLITS) -> dict[str, int]:
         return {split: getattr(tallies[split], name) for split in splits}

@@ -95,9 +95,6 @@ def write_descriptions(
       shards: split -> its shards in order: `file`, `bytes`, `sha256` and `records` of each.
       about: see `write_dataset`.
       item_names: see `write_dataset`.
-
-    Returns:
-      What `dataset.json` holds.
     """
     text_files = [ITEMS_FILE]
     if item_names is not None:
@@ -131,13 +128,7 @@ def describe_file(path: Path) -> dict:
 
 
 def write_records(sequences: SplitSequences, members: np.ndarray, path: Path) -> None:
-    """Writes the records of users, in the order of the bytes of their ids, as `sequences` holds them.
-
-    Args:
-      sequences: users' sequences.
-      members: int64 [users to write], ascending positions in `sequences`.
-      path: of the TFRecord file.
-    """
+    """Writes a TFRecord file of the users at some ascending positions in `sequences`, int64 [members]."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for user in members:
             start, end = sequences.row_splits[user], sequences.row_splits[user + 1]

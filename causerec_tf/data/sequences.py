@@ -136,12 +136,9 @@ class Dataset:
         return sequences
 
     def verify(self) -> None:
-        """Checks every byte of shards and vocabulary against the checksums written with them.
+        """Raises `InputError` where a file is not what was written, by its checksum.
 
         `tf.data` meets a damaged record only when it gets there; this finds it before a long run.
-
-        Raises:
-          InputError: a file is not what was written.
         """
         files = list(self.info["files"])
         for split in SPLITS:

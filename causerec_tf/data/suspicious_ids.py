@@ -36,15 +36,7 @@ class Suspicion:
 
 
 def count_ids(events: pl.DataFrame, role: str) -> pl.DataFrame:
-    """The different ids of some events.
-
-    Args:
-      events: with a column `role`.
-      role: `user` or `item`.
-
-    Returns:
-      Columns `id`, `rows` (how many it has) and `bare` (the id without what may be a slip).
-    """
+    """The different ids of a role: `id`, `rows` (how many it has) and `bare` (without what may be a slip)."""
     bare = (
         pl.col("id")
         .str.replace_all(f"^{_BLANK}|{_BLANK}$", "")
@@ -56,12 +48,7 @@ def count_ids(events: pl.DataFrame, role: str) -> pl.DataFrame:
 
 
 def find_suspicions(counts: pl.DataFrame, role: str) -> list[Suspicion]:
-    """Looks ids through.
-
-    Args:
-      counts: from `count_ids`; of ids with one bare form, all or none.
-      role: whose they are.
-    """
+    """Looks through what `count_ids` gave: of ids with one bare form, all or none."""
     is_suspicious = {
         "missing": pl.col("bare").str.to_lowercase().is_in(_MISSING),
         "spelling": (pl.col("bare") != pl.col("id")) & pl.col("bare").is_duplicated(),
@@ -80,11 +67,7 @@ def find_suspicions(counts: pl.DataFrame, role: str) -> list[Suspicion]:
 
 
 def suspicions_of(events: pl.DataFrame) -> list[Suspicion]:
-    """Looks the ids of a log through.
-
-    Args:
-      events: columns `user` and `item`.
-    """
+    """Looks the ids of a log through: columns `user` and `item`."""
     found = []
     for role in ("user", "item"):
         distinct = events.select(pl.col(role).unique())  # several times as fast as counting their rows

@@ -5,6 +5,7 @@ that unit alone: the four ranges lie a factor of more than a hundred apart. What
 (counters, positions, `20240506`) is of no unit that could be known.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -74,19 +75,15 @@ def check_one_unit(parts: Iterable[UnitCounts]) -> None:
     Numbers that count something else, and clocks that were not set, may look like dates of two units here and
     there. Then as many look like a date in no unit, and the log passes.
 
-    Args:
-      parts: of the log, in its order.
-
     Raises:
       InputError: the units are mixed.
     """
-    dates: dict[str, int] = {}
+    dates: Counter[str] = Counter()
     first: dict[str, str] = {}
     others = 0
     for part in parts:
-        for unit, count in part.dates.items():
-            dates[unit] = dates.get(unit, 0) + count
-            first.setdefault(unit, part.first[unit])
+        dates.update(part.dates)
+        first = part.first | first
         others += part.others
     if len(dates) < 2 or others >= min(dates.values()):
         return
@@ -103,10 +100,7 @@ def check_one_unit(parts: Iterable[UnitCounts]) -> None:
 def describe_span(first: int, last: int, time_unit: str) -> str:
     """The first and the last time of a log for people to read, as dates in UTC where they can be any.
 
-    Args:
-      first: the first time.
-      last: the last time. Numbers of no stated unit are read in the unit in which it is a date.
-      time_unit: `times.AS_GIVEN`, `times.MICROSECONDS` or `times.ORDER`.
+    Numbers of no stated unit are read in the unit in which the last is a date.
     """
     if time_unit == times.ORDER:
         return f"{first} to {last}, {time_unit}"

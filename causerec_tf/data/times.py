@@ -64,14 +64,7 @@ def clues_of(column: pl.Series) -> Clues:
 
 
 def notation_of(clues: Iterable[Clues]) -> str:
-    """The one notation of a file: that of its first readable value, integers and decimals as one.
-
-    Args:
-      clues: of the file's parts, in their order.
-
-    Returns:
-      `integer`, `decimal` or `moment`.
-    """
+    """The notation of a file, by its parts: that of the first readable value, all numbers as one."""
     parts = list(clues)
     if next((part.first for part in parts if part.first), None) == MOMENT:
         return MOMENT
@@ -133,14 +126,7 @@ def check_format(time_format: str) -> None:
 
 
 def too_coarse(column: pl.Series) -> float | None:
-    """A time that the column's type need not hold exactly, so that different times may have become one.
-
-    Args:
-      column: of any type.
-
-    Returns:
-      The first such value that would be taken for a time; None: there is none.
-    """
+    """The first time that the column's type need not hold exactly: different ones may have become one."""
     exact = _EXACT.get(type(column.dtype))
     if exact is None:
         return None
@@ -155,13 +141,7 @@ def is_cut(text: str) -> bool:
 
 
 def combine_notations(kinds: dict[str, str]) -> str:
-    """The unit of a log whose files use these notations.
-
-    Args:
-      kinds: file name -> notation.
-
-    Returns:
-      `AS_GIVEN`, `MICROSECONDS` or `ORDER`.
+    """The unit of a log, of its files' notations by name: `AS_GIVEN`, `MICROSECONDS` or `ORDER`.
 
     Raises:
       ValueError: some files hold numbers and others dates; the message names one of each.

@@ -47,41 +47,21 @@ def build_histories(
 
 
 def check_histories_file(path: Path) -> None:
-    """Checks that a file's extension is one that histories are written to.
-
-    Raises:
-      InputError: it is another.
-    """
+    """Raises `InputError` where a file's extension is none that histories are written to."""
     if path.suffix not in _WRITE:
         raise InputError(f"{path} ends in {path.suffix!r}; histories are written to {' or '.join(_WRITE)}.")
 
 
 def write_histories(histories: pl.DataFrame, path: Path) -> None:
-    """Writes histories beside their place, and renames the file when it is whole.
-
-    Args:
-      histories: from `build_histories`.
-      path: whose extension decides the format; a file that is there is replaced.
-
-    Raises:
-      InputError: the extension is none of those formats.
-    """
+    """Writes what `build_histories` gave, whole or not at all, in the format of the path's extension."""
     check_histories_file(path)
     with file_written_beside(path) as beside:
         _WRITE[path.suffix](histories, beside)
 
 
 def read_user_ids(path: Path) -> pl.Series:
-    """Reads the ids of users from a text file (gzip too), one a line; blank lines are none.
-
-    Returns:
-      Text [lines that are not blank].
-
-    Raises:
-      InputError: the file cannot be read, or holds no id.
-    """
+    """Reads the ids of users from a text file (gzip too), one a line; blank lines are none."""
     ids = [line for line in read_text_lines(path) if line]
-    users = pl.Series("user", ids, dtype=pl.String)
-    if not len(users):
+    if not ids:
         raise InputError(f"{path} is empty; wanted the id of a user a line.")
-    return users
+    return pl.Series("user", ids, dtype=pl.String)

@@ -189,14 +189,7 @@ def _target_positions(items: tf.RaggedTensor) -> tf.Tensor:
 
 
 def _draw_ahead(items: tf.RaggedTensor, positions: tf.Tensor, ahead: int, seed: tf.Tensor) -> tf.Tensor:
-    """Where targets stand that are drawn from the events that follow a history, int32 [W].
-
-    Args:
-      items: the sequences of a chunk's users.
-      positions: int32 [W], of the first event behind each history.
-      ahead: how many events to draw from, as far as the user has them.
-      seed: int [2].
-    """
+    """Where targets stand, int32 [W]: drawn from so many events from `positions`, int32 [W], on."""
     if ahead == 1:
         return positions
     row_limits = tf.cast(tf.gather(items.row_limits(), _rows(items)), tf.int32)
@@ -210,27 +203,20 @@ def _draw_ahead(items: tf.RaggedTensor, positions: tf.Tensor, ahead: int, seed: 
 def _gather_windows(
     items: tf.Tensor, row_starts: tf.Tensor, positions: tf.Tensor, targets: tf.Tensor, max_history: int
 ) -> dict[str, tf.Tensor]:
-    """Builds windows with one gather.
+    """Builds windows, `history` int32 [W, L] and `target` int32 [W], with one gather.
 
     Args:
       items: int32 [events], the items of a chunk's users, one user after the other.
       row_starts: int32 [events], where the user of each event starts.
-      positions: int32 [W], where the histories end, that is the first event behind each; never the start of
-        a user.
+      positions: int32 [W], of the first event behind each history; never the start of a user.
       targets: int32 [W], where the targets stand.
       max_history: L.
-
-    Returns:
-      `history` int32 [W, L] and `target` int32 [W].
     """
     oldest = tf.maximum(tf.gather(row_starts, positions), positions - max_history)
     index = oldest[:, tf.newaxis] + tf.range(max_history)
     is_history = index < positions[:, tf.newaxis]
     history = tf.gather(items, tf.where(is_history, index, 0)) * tf.cast(is_history, tf.int32)
-    return {
-        "history": tf.ensure_shape(history, [None, max_history]),
-        "target": tf.gather(items, targets),
-    }
+    return {"history": tf.ensure_shape(history, [None, max_history]), "target": tf.gather(items, targets)}
 
 
 def _seed(seed: int, epoch: int, purpose: int) -> np.ndarray:

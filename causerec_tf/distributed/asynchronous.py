@@ -20,13 +20,7 @@ class AsynchronousTrainer:
     """
 
     def __init__(self, model: CauseRec, distribution: Distribution, *, steps_a_round: int):
-        """Sets the parts.
-
-        Args:
-          model: made and compiled in the strategy's scope.
-          distribution: with a coordinator.
-          steps_a_round: after so many steps callbacks are called.
-        """
+        """Takes a model compiled in the strategy's scope, and the steps between two calls of callbacks."""
         assert distribution.coordinator is not None
         self._model = model
         self._coordinator = distribution.coordinator
@@ -39,21 +33,14 @@ class AsynchronousTrainer:
         self._step = step
 
     def fit(
-        self,
-        batches: tf.data.Dataset,
-        *,
-        first_step: int,
-        callbacks: Sequence[tf.keras.callbacks.Callback],
+        self, batches: tf.data.Dataset, *, first_step: int, callbacks: Sequence[tf.keras.callbacks.Callback]
     ) -> dict[str, float]:
-        """Trains on what is left of an epoch, as `Model.fit` does.
+        """Trains on what is left of an epoch, as `Model.fit` does, and gives the means of the loss parts.
 
         Args:
           batches: what is left.
           first_step: the number of the first of its steps in the run, which their draws go by.
           callbacks: for Keras; what they take for a batch is a round.
-
-        Returns:
-          The means of the loss parts.
         """
         hooks = tf.keras.callbacks.CallbackList(list(callbacks), model=self._model)
         self._model.reset_metrics()

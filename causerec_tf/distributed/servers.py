@@ -22,11 +22,7 @@ def serve(task: Task, is_finished: Callable[[], bool]) -> None:
     """Runs the TensorFlow server of a `ps` or `worker` task for as long as there is a chief.
 
     TensorFlow's own server never ends: it is for whoever starts the tasks to end them. Since the chief
-    listens at its address while it trains, its end is seen here.
-
-    Args:
-      task: of this process, not the chief.
-      is_finished: whether the run is finished; asked when the chief has gone.
+    listens at its address while it trains, its end is seen here; then `is_finished` is asked of the run.
 
     Raises:
       InputError: this task's address cannot be served here.
@@ -43,11 +39,14 @@ def serve(task: Task, is_finished: Callable[[], bool]) -> None:
         ) from error
     _logger.info("Serving as %s %d at %s.", task.job, task.index, server.target)
     chief = task.cluster["chief"][0]
-    if not _wait_for(lambda: _answers(chief), SECONDS_TO_WAIT_FOR_CHIEF):
-        raise LostTaskError(
-            f"the chief did not come to {chief} within {SECONDS_TO_WAIT_FOR_CHIEF:.0f} s. Start all tasks of"
-            " TF_CONFIG within that time."
-        )
+    deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_CHIEF
+    while not _answers(chief):
+        if time.monotonic() > deadline:
+            raise LostTaskError(
+                f"the chief did not come to {chief} within {SECONDS_TO_WAIT_FOR_CHIEF:.0f} s. Start all tasks"
+                " of TF_CONFIG within that time."
+            )
+        time.sleep(SECONDS_BETWEEN_LOOKS)
     unanswered = 0
     while unanswered < LOOKS_BEFORE_GONE:
         time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -67,12 +66,3 @@ def _answers(address: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    return True

@@ -63,13 +63,7 @@ class Task:
 
 
 def read_task(strategy: str) -> Task | None:
-    """Reads TF_CONFIG, where the strategy needs one.
-
-    Args:
-      strategy: a choice of `Settings.strategy`.
-
-    Returns:
-      The task; None for a strategy of one machine, which does not look at TF_CONFIG.
+    """Reads TF_CONFIG; None for a `Settings.strategy` of one machine, which does not look at it.
 
     Raises:
       InputError: TF_CONFIG is missing, or does not describe a cluster for the strategy and a task in it.
@@ -165,16 +159,14 @@ class Distribution:
         return self.strategy.distribute_datasets_from_function(for_replicas)
 
     def in_shares(self, compute: Callable[[slice], np.ndarray], size: int) -> np.ndarray:
-        """Computes something row by row, each replica a share of the rows; every process gets them all.
-
-        So every process draws the same conclusions from them.
+        """Computes rows, each replica a share; every process gets all, and draws the same conclusions.
 
         Args:
           compute: gives the rows of a slice, [rows, ...].
           size: the number of rows.
 
         Returns:
-          All rows in their order, [size, ...], of the dtype that `compute` gives.
+          All rows in their order, [size, ...].
         """
         count = self.num_replicas
         if count == 1:
@@ -188,11 +180,7 @@ class Distribution:
         return self.strategy.gather(shares, axis=0).numpy()
 
     def check_agreement(self, text: str) -> None:
-        """Checks that all processes were given the same.
-
-        Raises:
-          InputError: one was given something else.
-        """
+        """Raises `InputError` where another process was given another text."""
         digest = zlib.crc32(text.encode())
         digests = self.in_shares(lambda rows: np.full(rows.stop - rows.start, digest), self.num_replicas)
         if len(set(digests.tolist())) > 1:
@@ -203,11 +191,7 @@ class Distribution:
 
     @contextmanager
     def lost_tasks_explained(self) -> Iterator[None]:
-        """Says in plain words that a task was lost.
-
-        Raises:
-          LostTaskError: another task cannot be reached.
-        """
+        """Raises `LostTaskError` where TensorFlow says that another task cannot be reached."""
         try:
             yield
         except _LOST as error:
@@ -226,14 +210,9 @@ def one_device() -> Distribution:
 
 
 def start(settings: Settings, num_items: int, task: Task | None) -> Distribution:
-    """Starts the strategy of a run, and with it this process's part in the cluster.
+    """Starts the strategy of a run on V items, and with it the part in the cluster of this process, the task.
 
     A cluster must be joined before TensorFlow has computed anything in this process.
-
-    Args:
-      settings: of the run.
-      num_items: V, the catalogue's size without padding.
-      task: of this process, from `read_task`.
 
     Raises:
       InputError: the batch cannot be shared by the replicas.

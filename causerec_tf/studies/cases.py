@@ -79,9 +79,6 @@ def choose_users(user_ids: np.ndarray, num_users: int, *, seed: int, wanted: str
 
     Returns:
       int64 [U], positions in `user_ids`, distinct.
-
-    Raises:
-      InputError: there are fewer users, or none with the id `wanted`.
     """
     if not 1 <= num_users <= len(user_ids):
         raise InputError(f"{num_users} users are wanted of {len(user_ids)}: ask for 1 to {len(user_ids)}.")
@@ -98,17 +95,7 @@ def choose_users(user_ids: np.ndarray, num_users: int, *, seed: int, wanted: str
 def choose_items(
     targets: ItemLists, users: np.ndarray, items_per_user: int, *, seed: int
 ) -> list[np.ndarray]:
-    """Draws future items of each user by chance alone.
-
-    Args:
-      targets: the future items of all users.
-      users: int [U], whose items to draw.
-      items_per_user: how many; a user with fewer gives all.
-      seed: of the draw.
-
-    Returns:
-      One int32 array a user, distinct items.
-    """
+    """Draws so many future items of each of some users by chance alone; a user with fewer gives all."""
     chance = np.random.default_rng(seed)
     return [chance.permutation(targets[user])[:items_per_user] for user in users]
 
@@ -127,14 +114,8 @@ def user_map(
       model: a trained model.
       users: all evaluation users, cut for this model's longest history.
       chosen: int [U], positions of those to show.
-      items_of_chosen: an array of items for each of them.
+      items_of_chosen: an array of items for each of them; the map's are the distinct ones, ascending.
       seed: of the t-SNE.
-
-    Returns:
-      The map; its items are the distinct ones of `items_of_chosen`, ascending, as `shown_items` has them.
-
-    Raises:
-      InputError: scikit-learn is not installed, or the chosen users have the same items.
     """
     user_vectors, item_vectors = evaluation.user_vectors(model, users.history), model.item_vectors()
     items = shown_items(items_of_chosen)
@@ -160,15 +141,9 @@ def user_map(
 
 
 def summary(one: UserMap, first: UserMap) -> dict[str, float | None]:
-    """The figures of a map.
+    """The figures of a map, means over users.
 
-    Args:
-      one: the map.
-      first: of the run to compare with, made for the same users.
-
-    Returns:
-      `in_picture`, `before`, `all_users` and `all_users_catalogue` as in `UserMap`, means over users; and the
-      mean over users of `all_users` minus the other run's, with its standard error.
+    Also `all_users` less that of the first run's map, of the same users, with its standard error.
     """
     difference = mean_and_standard_error(one.all_users - first.all_users)
     return {
@@ -187,45 +162,22 @@ def shown_items(items_of_users: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def ownership(items_of_users: Sequence[np.ndarray], items: np.ndarray) -> np.ndarray:
-    """Whose item is which.
-
-    Args:
-      items_of_users: U arrays of items.
-      items: int [N], distinct.
-
-    Returns:
-      bool [U, N].
-    """
+    """Which of the distinct items, int [N], are in each of U arrays, bool [U, N]."""
     return np.stack([np.isin(items, own) for own in items_of_users])
 
 
 def cosine_distances(user_vectors: np.ndarray, item_vectors: np.ndarray) -> np.ndarray:
-    """1 - cosine between users and items; of several vectors a user, the nearest counts.
+    """1 - cosine of users, [U, d] or [U, K, d], and items, [N, d]: float [U, N]; the nearest vector counts.
 
     Lengths are left out, though a ranking by inner product counts those of the items: users and items differ
     so much in length that other distances would tell little else.
-
-    Args:
-      user_vectors: float [U, d] or [U, K, d].
-      item_vectors: float [N, d].
-
-    Returns:
-      float [U, N], 0 to 2.
     """
     cosines = _unit(_several(user_vectors)) @ _unit(item_vectors).T
     return 1.0 - cosines.max(axis=1)
 
 
 def plane_distances(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Distances in a picture; of several points a user, the nearest counts.
-
-    Args:
-      users: float [U, K, 2].
-      items: float [N, 2].
-
-    Returns:
-      float [U, N].
-    """
+    """Distances in a picture of users, [U, K, 2], to items, [N, 2]: float [U, N], by the nearest point."""
     return np.linalg.norm(users[:, :, np.newaxis] - items, axis=-1).min(axis=1)
 
 
@@ -252,25 +204,13 @@ def relative_distances(distances: np.ndarray, own: np.ndarray, weights: np.ndarr
 def tsne_plane(
     user_vectors: np.ndarray, item_vectors: np.ndarray, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lays users and items into one plane by t-SNE, of their directions (vectors of length one).
-
-    Args:
-      user_vectors: float [U, d] or [U, K, d].
-      item_vectors: float [N, d].
-      seed: of the t-SNE.
+    """Lays users, [U, d] or [U, K, d], and items, [N, d], into one plane by t-SNE of their directions.
 
     Returns:
       float [U, K, 2] (K is 1 for one vector a user) and float [N, 2].
-
-    Raises:
-      InputError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise InputError(
-            "t-SNE needs scikit-learn, which is not installed here: pip install 'causerec_tf[plots]'."
-        ) from error
+    from sklearn.manifold import TSNE  # of the extra `plots`
+
     several = _several(user_vectors)
     num_users, num_vectors, width = several.shape
     points = _unit(np.concatenate([several.reshape(-1, width), item_vectors]))
@@ -282,17 +222,9 @@ def tsne_plane(
 
 
 def card(users: EvaluationUsers, user: int, ranked: dict[str, np.ndarray], *, num_shown: int) -> Card:
-    """Gathers the case of one user.
+    """Gathers the case of the user at a position, with so many items of history, lists and future.
 
-    Args:
-      users: the evaluation users.
-      user: position of the user among them.
-      ranked: name of a model -> int [at least `num_shown`], its items for this user, best first; 0 where
-        there is none.
-      num_shown: how many items of the history, of each list and of the future to keep.
-
-    Returns:
-      The card.
+    `ranked` has for each model its items for this user, best first; 0 where there is none.
     """
     history, future = users.seen[user], users.targets[user]
     lists = {name: [int(i) for i in items[:num_shown] if i != 0] for name, items in ranked.items()}

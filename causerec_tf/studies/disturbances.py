@@ -4,6 +4,8 @@ What is drawn depends on the users and the seed alone, so that every system meet
 do not depend on the rates that are looked at: a higher rate keeps the clicks of a lower one and adds to them.
 The whole history is disturbed, not the part that some tower reads, for towers differ in how much they read.
 
+Of what makes `Clicks`, `users` are those whose histories get them, and `draw` is the number of one of the
+draws of a `seed`. A user who has the whole catalogue is an `InputError`, as is a rate outside of [0, 1].
 Shapes: U users; ragged lists of items as in `data.ragged`.
 """
 
@@ -40,18 +42,7 @@ class Clicks:
 
 
 def num_clicks(lengths: np.ndarray, rate: float) -> np.ndarray:
-    """How many clicks a rate makes: `rate * length`, rounded, a half up.
-
-    Args:
-      lengths: int [U], of the histories.
-      rate: in [0, 1].
-
-    Returns:
-      int64 [U].
-
-    Raises:
-      InputError: the rate is out of bounds.
-    """
+    """How many clicks a rate makes of lengths, int [U]: `rate * length`, rounded, a half up, int64 [U]."""
     if not 0 <= rate <= 1:
         raise InputError(f"a rate of disturbance is {rate}: wanted 0 to 1.")
     # Exact: in binary floating point .3 * 15 + .5 may fall below 5.
@@ -60,58 +51,22 @@ def num_clicks(lengths: np.ndarray, rate: float) -> np.ndarray:
 
 
 def random_insertions(users: EvaluationUsers, num_items: int, *, seed: int, draw: int) -> Clicks:
-    """Clicks on items drawn uniformly, at gaps drawn uniformly.
+    """Clicks for `insert`, at gaps drawn uniformly, on items drawn uniformly from the `num_items` of all.
 
-    Args:
-      users: whose histories get them.
-      num_items: V.
-      seed: of all draws.
-      draw: number of this one.
-
-    Returns:
-      Clicks for `insert`, on items that the user has nowhere, neither in the history nor among the targets.
-
-    Raises:
-      InputError: a user has the whole catalogue.
+    Only those that the user has nowhere, neither in the history nor among the targets.
     """
     items = _strangers(users, np.ones(num_items), _random(seed, draw, _RANDOM_ITEMS))
     return Clicks(items, _gaps(users.seen, seed, draw), users.seen.row_splits)
 
 
 def popular_insertions(users: EvaluationUsers, frequencies: np.ndarray, *, seed: int, draw: int) -> Clicks:
-    """The same places, with items drawn in proportion to their training frequency plus 1.
-
-    Args:
-      users: whose histories get them.
-      frequencies: [V], of items 1..V in training.
-      seed: of all draws.
-      draw: number of this one.
-
-    Returns:
-      Clicks for `insert`, on items that the user has nowhere.
-
-    Raises:
-      InputError: a user has the whole catalogue.
-    """
+    """The same places, with items drawn in proportion to their training frequency, [V], plus 1."""
     items = _strangers(users, frequencies + 1.0, _random(seed, draw, _POPULAR_ITEMS))
     return Clicks(items, _gaps(users.seen, seed, draw), users.seen.row_splits)
 
 
 def replacements(users: EvaluationUsers, num_items: int, *, seed: int, draw: int) -> Clicks:
-    """The items of `random_insertions`, at distinct positions of the history drawn uniformly.
-
-    Args:
-      users: whose histories get them.
-      num_items: V.
-      seed: of all draws.
-      draw: number of this one.
-
-    Returns:
-      Clicks for `replace`, on items that the user has nowhere.
-
-    Raises:
-      InputError: a user has the whole catalogue.
-    """
+    """Clicks for `replace`: items of `random_insertions`, at distinct positions drawn uniformly."""
     items = _strangers(users, np.ones(num_items), _random(seed, draw, _RANDOM_ITEMS))
     rows, positions = users.seen.rows_and_positions()
     keys = _random(seed, draw, _POSITIONS).random(len(rows))
@@ -119,12 +74,7 @@ def replacements(users: EvaluationUsers, num_items: int, *, seed: int, draw: int
 
 
 def attacked_items(num_items: int, num_draws: int, *, seed: int) -> dict[str, np.ndarray]:
-    """Items to push, some of each band of popularity, drawn uniformly within it.
-
-    Args:
-      num_items: V; items are numbered by falling training frequency.
-      num_draws: how many items a band; a smaller band gives all it has.
-      seed: of all draws.
+    """Items to push: so many of each band of popularity, or all it has, drawn uniformly within it.
 
     Returns:
       Band -> int64 [at most num_draws], distinct; without the bands that hold no item.
@@ -141,17 +91,7 @@ def attacked_items(num_items: int, num_draws: int, *, seed: int) -> dict[str, np
 
 
 def attack(users: EvaluationUsers, item: int, *, seed: int, draw: int) -> Clicks:
-    """The places of `random_insertions`, with clicks on one item only, in every history that may get them.
-
-    Args:
-      users: whose histories get them: all who have the item neither in the history nor among the targets.
-      item: to push.
-      seed: of all draws.
-      draw: number of this one.
-
-    Returns:
-      Clicks for `insert`; users who have the item get none.
-    """
+    """The places of `random_insertions`, with clicks on one item only; users who have it get none."""
     has_item = np.zeros(len(users), bool)
     for lists in (users.seen, users.targets):
         rows, _ = lists.rows_and_positions()
@@ -171,13 +111,7 @@ def insert(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
     Args:
       histories: oldest first.
       clicks: whose places are gaps.
-      rate: clicks to insert, as a share of the items that are there, in [0, 1].
-
-    Returns:
-      Lists of the same users, oldest first; those of users without clicks are as they were.
-
-    Raises:
-      InputError: the rate is out of bounds.
+      rate: clicks to insert, as a share of the items that are there.
     """
     click_rows, taken = _taken(histories, clicks, rate)
     rows, positions = histories.rows_and_positions()
@@ -190,19 +124,7 @@ def insert(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
 
 
 def replace(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
-    """Histories of the same length: `num_clicks` of the clicks stand where other items stood.
-
-    Args:
-      histories: oldest first.
-      clicks: whose places are positions.
-      rate: share of the items that is replaced, in [0, 1].
-
-    Returns:
-      Lists of the same users with the `row_splits` of `histories`, which itself stays as it is.
-
-    Raises:
-      InputError: the rate is out of bounds.
-    """
+    """Histories of the same length: `num_clicks` of the clicks, at positions, stand where items stood."""
     click_rows, taken = _taken(histories, clicks, rate)
     items = histories.items.copy()
     items[histories.row_splits[click_rows[taken]] + clicks.places[taken]] = clicks.items[taken]
@@ -212,18 +134,8 @@ def replace(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
 def remove(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
     """Shorter histories: the items that `replace` would overwrite go, and nothing takes their place.
 
-    What `replace` costs beyond this is what the foreign items do; the rest is for want of the true ones.
-
-    Args:
-      histories: oldest first.
-      clicks: whose places are positions; their items are not looked at.
-      rate: share of the items that goes, in [0, 1]; a history keeps at least one.
-
-    Returns:
-      Lists of the same users, oldest first.
-
-    Raises:
-      InputError: the rate is out of bounds.
+    What `replace` costs beyond this is what the foreign items do; the rest is for want of the true ones. A
+    history keeps at least one item.
     """
     click_rows, taken = _taken(histories, clicks, rate)
     # The click that a history's last item would fall to is the one of its last number.

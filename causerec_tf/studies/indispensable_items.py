@@ -42,12 +42,6 @@ def indispensable(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray)
       model: a trained model.
       history_BL: int [B, L], as the tower reads it: oldest first, padded with 0 on the right.
       target_B: int [B], the item recommended to each.
-
-    Returns:
-      The support of every position.
-
-    Raises:
-      InputError: the shapes are others, or a target is no item of the catalogue.
     """
     history_BL, target_B = np.asarray(history_BL), np.asarray(target_B)
     if history_BL.ndim != 2 or target_B.shape != history_BL.shape[:1]:
@@ -79,12 +73,7 @@ def indispensable(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray)
 
 
 def without(history_BL: np.ndarray, keep_BL: np.ndarray) -> np.ndarray:
-    """Leaves items out; those that stay keep their order and move to the left, int [B, L].
-
-    Args:
-      history_BL: int [B, L], padded with 0 on the right.
-      keep_BL: bool [B, L], which positions stay; or [L], of every history.
-    """
+    """Leaves out of int [B, L] what is not kept, bool [B, L] or [L]; the rest moves to the left."""
     kept_BL = np.where(keep_BL, history_BL, 0)
     order_BL = np.argsort(kept_BL == 0, axis=1, kind="stable")
     return np.take_along_axis(kept_BL, order_BL, axis=1)

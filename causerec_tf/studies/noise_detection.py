@@ -32,9 +32,6 @@ def find_noise(sequences: UserSequences, item_ids: list[str], world: World) -> n
 
     Returns:
       bool [events].
-
-    Raises:
-      InputError: an event is not one of the world, or is on another item there.
     """
     place = {
         event: number for number, event in enumerate(zip(world.users, world.times.tolist(), strict=True))
@@ -56,11 +53,6 @@ def row_auc(scores_UL: np.ndarray, is_noise_UL: np.ndarray, mask_UL: np.ndarray)
 
     It is the chance that a noise item scores below one that is none, both drawn from the same history; equal
     scores count half.
-
-    Args:
-      scores_UL: float [U, L].
-      is_noise_UL: bool [U, L].
-      mask_UL: bool [U, L], which are real.
 
     Returns:
       float64 [U]; not a number where a history has no noise, or nothing else.
@@ -152,9 +144,6 @@ def users_between(
 
     Returns:
       The users, all their items in the numbers of the vocabulary of `known`.
-
-    Raises:
-      InputError: the two worlds are not twins, or an item of a user is not in `known`.
     """
     users = evaluation_users(history_of.read(split), max_history)
     others = evaluation_users(clean.read(split), max_history)
@@ -166,19 +155,7 @@ def users_between(
 
 
 def renumber(items: np.ndarray, of: Dataset, to: Dataset) -> np.ndarray:
-    """Item numbers of one dataset as those of another.
-
-    Args:
-      items: int of any shape, numbers in the vocabulary of `of`; 0 is padding and stays 0.
-      of: dataset whose numbers they are.
-      to: dataset whose numbers are wanted.
-
-    Returns:
-      int32, of the same shape.
-
-    Raises:
-      InputError: an item is not in the other.
-    """
+    """Item numbers of one dataset as those of another, int32; 0 is padding and stays 0."""
     number = {item_id: place for place, item_id in enumerate(to.item_ids(), start=1)}
     table = np.array([0, *(number.get(item_id, -1) for item_id in of.item_ids())], np.int32)
     answer = table[items]

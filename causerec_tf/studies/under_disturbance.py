@@ -84,7 +84,8 @@ class Robustness:
         """
         if self.digest != beside.digest:
             raise ValueError("the systems met other clicks: measure both on the same users, with one seed.")
-        if _conditions_of(self) != _conditions_of(beside):
+        met, by_other = ([(c.kind, c.band, c.rate) for c in one.conditions] for one in (self, beside))
+        if met != by_other:
             raise ValueError("the systems met other conditions: measure both at the same rates.")
         conditions = []
         for ours, theirs in zip(self.conditions, beside.conditions, strict=True):
@@ -99,20 +100,11 @@ class Robustness:
         }
 
 
-def _conditions_of(one: Robustness) -> list[tuple]:
-    return [(condition.kind, condition.band, condition.rate) for condition in one.conditions]
-
-
 @dataclass(frozen=True)
 class _Draws:
-    """The clicks of one kind (and band), a draw after the other.
+    """The clicks of one kind (and band), a draw after the other, and what puts them into histories.
 
-    Attributes:
-      kind: of disturbance.
-      band: of attacked items.
-      clicks: of each draw.
-      disturb: puts them into histories.
-      items: the attacked item of each draw; empty for the other kinds.
+    `items` are the attacked item of each draw; empty for the other kinds.
     """
 
     kind: str
@@ -142,9 +134,6 @@ def measure(
       num_draws: draws of each kind, and attacked items of each band.
       seed: of the draws; the same for systems that are to be compared.
       on_condition: called with each condition when it is measured.
-
-    Returns:
-      Clean figures and every condition.
 
     Raises:
       InputError: a rate is out of bounds or given twice, there is no draw, or a user has the whole catalogue.

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from causerec_tf.towers import positions
 from causerec_tf.towers.base import UserTower
-from causerec_tf.towers.seeds import seed_of
+from causerec_tf.towers.layers import dense, seed_of
 
 ITERATIONS = 3  # of the routing, in both papers
 _TINY = 1e-9  # under a square root
@@ -70,19 +70,9 @@ class MINDTower(UserTower):
         self.num_interests = num_interests
         self.max_history = max_history
         self._seed = seed
-        self._shared = tf.keras.layers.Dense(
-            embedding_dim,
-            use_bias=False,
-            kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, 0)),
-            name="shared",
-            dtype=self.dtype_policy,
-        )
-        self._project = tf.keras.layers.Dense(
-            embedding_dim,
-            activation="relu",
-            kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, 1)),
-            name="project",
-            dtype=self.dtype_policy,
+        self._shared = dense(embedding_dim, seed_of(seed, 0), "shared", self.dtype_policy, use_bias=False)
+        self._project = dense(
+            embedding_dim, seed_of(seed, 1), "project", self.dtype_policy, activation="relu"
         )
 
     def build(self, input_shape) -> None:
@@ -99,15 +89,7 @@ class MINDTower(UserTower):
         super().build(input_shape)
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """Encodes histories.
-
-        Args:
-          concepts_BLD: float [B, L, d].
-          mask_BL: bool [B, L], which concepts are real.
-
-        Returns:
-          float32 [B, K, d]; `ReLU(b)` where no concept is real.
-        """
+        """As in `UserTower`; `ReLU(b)` where no concept is real."""
         votes_BLD = tf.cast(self._shared(concepts_BLD), tf.float32)
         logits_LK = positions.from_oldest(self._initial_logits, tf.shape(mask_BL)[1])
         capsules_BKD = route(votes_BLD, mask_BL, tf.transpose(logits_LK)[tf.newaxis])
@@ -124,15 +106,7 @@ class ComiRecDRTower(UserTower):
     published deviation of 1 makes votes sqrt(d) times longer, where `squash` is flat).
     """
 
-    def __init__(
-        self,
-        embedding_dim: int,
-        *,
-        num_interests: int,
-        max_history: int,
-        seed: int = 0,
-        **kwargs,
-    ):
+    def __init__(self, embedding_dim: int, *, num_interests: int, max_history: int, seed: int = 0, **kwargs):
         """Sets the sizes.
 
         Args:
@@ -160,15 +134,7 @@ class ComiRecDRTower(UserTower):
         super().build(input_shape)
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """Encodes histories.
-
-        Args:
-          concepts_BLD: float [B, L, d].
-          mask_BL: bool [B, L], which concepts are real.
-
-        Returns:
-          float32 [B, K, d]; zeros where no concept is real.
-        """
+        """As in `UserTower`; zeros where no concept is real."""
         batch_size, length = tf.unstack(tf.shape(mask_BL))
         # The weights are read in the precision of the products.
         concepts_BLD = tf.cast(concepts_BLD, self.compute_dtype)

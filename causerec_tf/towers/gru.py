@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from causerec_tf.towers.base import UserTower
-from causerec_tf.towers.seeds import seed_of
+from causerec_tf.towers.layers import dense, seed_of
 
 
 class GRU4RecTower(UserTower):
@@ -36,12 +36,7 @@ class GRU4RecTower(UserTower):
             name="gru",
             dtype=self.dtype_policy,
         )
-        self._project = tf.keras.layers.Dense(
-            embedding_dim,
-            kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, 2)),
-            name="dense",
-            dtype=self.dtype_policy,
-        )
+        self._project = dense(embedding_dim, seed_of(seed, 2), "dense", self.dtype_policy)
 
     def build(self, input_shape) -> None:
         """Makes every weight, so that a checkpoint finds them before the first call."""
@@ -50,14 +45,6 @@ class GRU4RecTower(UserTower):
         super().build(input_shape)
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """Encodes histories.
-
-        Args:
-          concepts_BLD: float [B, L, d].
-          mask_BL: bool [B, L], which concepts are real; the state passes over the others unchanged.
-
-        Returns:
-          float32 [B, d]; the linear layer of the zero state where no concept is real.
-        """
+        """As in `UserTower`; the linear layer of the zero state where no concept is real."""
         state_BD = self._recurrent(concepts_BLD, mask=mask_BL)
         return tf.cast(self._project(state_BD), tf.float32)

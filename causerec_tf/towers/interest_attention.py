@@ -6,7 +6,7 @@ Shapes: B examples, L history positions, d vector size, K interest concepts, d_a
 import tensorflow as tf
 
 from causerec_tf.towers.base import Changes, UserTower
-from causerec_tf.towers.seeds import seed_of
+from causerec_tf.towers.layers import dense, seed_of
 
 
 class InterestAttention(tf.keras.layers.Layer):
@@ -31,8 +31,10 @@ class InterestAttention(tf.keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.embedding_dim = embedding_dim
         self.num_concepts = num_concepts
-        self._hidden = _product(attention_dim, "tanh", seed_of(seed, 100), "hidden", self.dtype_policy)
-        self._logits = _product(num_concepts, None, seed_of(seed, 101), "logits", self.dtype_policy)
+        self._hidden = dense(
+            attention_dim, seed_of(seed, 100), "hidden", self.dtype_policy, activation="tanh", use_bias=False
+        )
+        self._logits = dense(num_concepts, seed_of(seed, 101), "logits", self.dtype_policy, use_bias=False)
 
     def build(self, input_shape) -> None:
         """Makes every weight, so that a checkpoint finds them before the first call."""
@@ -41,15 +43,7 @@ class InterestAttention(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """Extracts interests.
-
-        Args:
-          concepts_BLD: float [B, L, d], the items.
-          mask_BL: bool [B, L], which of them are real.
-
-        Returns:
-          float [B, K, d]; zeros where no item is real.
-        """
+        """Extracts interests from items, float [B, L, d], and which are real: float [B, K, d]."""
         return pool(concepts_BLD, self.logits(concepts_BLD), mask_BL)
 
     def logits(self, items: tf.Tensor) -> tf.Tensor:
@@ -60,13 +54,7 @@ class InterestAttention(tf.keras.layers.Layer):
 def pool(concepts_BLD: tf.Tensor, logits_BLK: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
     """K means of the items, each weighted by the softmax of its logits over the real ones.
 
-    Args:
-      concepts_BLD: float [B, L, d], the items.
-      logits_BLK: float [B, L, K], their logits.
-      mask_BL: bool [B, L], which of them are real.
-
-    Returns:
-      float [B, K, d]; zeros where no item is real.
+    Float [B, L, d] and [B, L, K] -> [B, K, d]; zeros where no item is real.
     """
     return tf.matmul(weights_of(logits_BLK, mask_BL), concepts_BLD, transpose_a=True)
 
@@ -129,10 +117,3 @@ class InterestTower(UserTower):
         has_interests_B = tf.reduce_any(mask_BL, axis=1)
         given = weights_BCLK, has_interests_B, history_BL, changes, vectors_UD
         return users, self.encoder.encode_extracted(*given)
-
-
-def _product(units: int, activation: str | None, seed: int, name: str, dtype) -> tf.keras.layers.Dense:
-    initial = tf.keras.initializers.GlorotUniform(seed)
-    return tf.keras.layers.Dense(
-        units, activation, use_bias=False, kernel_initializer=initial, name=name, dtype=dtype
-    )

@@ -61,14 +61,7 @@ class ItemTower(tf.keras.layers.Layer):
         return list(getattr(self.table, "variables", [self.table]))
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
-        """Looks items up.
-
-        Args:
-          ids: int [...], 0..V.
-
-        Returns:
-          float [..., d]; zeros for padding, through which no gradient passes.
-        """
+        """Looks items up, int [...] -> float [..., d]; zeros for padding, without a gradient."""
         real = tf.cast(ids != PADDING, self.table.dtype)[..., tf.newaxis]
         # A gather from the table, or from the parts of one that is partitioned.
         return tf.nn.embedding_lookup(self.table, ids) * real

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from causerec_tf.towers import interest_attention, positions
 from causerec_tf.towers.base import UserTower
-from causerec_tf.towers.seeds import seed_of
+from causerec_tf.towers.layers import dense, seed_of
 
 
 class SelfAttentiveMultiInterestTower(UserTower):
@@ -34,21 +34,15 @@ class SelfAttentiveMultiInterestTower(UserTower):
         self.num_interests = num_interests
         self.max_history = max_history
         self._seed = seed
-        self._hidden = tf.keras.layers.Dense(
+        self._hidden = dense(
             4 * embedding_dim,
+            seed_of(seed, 0),
+            "hidden",
+            self.dtype_policy,
             activation="tanh",
             use_bias=False,
-            kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, 0)),
-            name="hidden",
-            dtype=self.dtype_policy,
         )
-        self._logits = tf.keras.layers.Dense(
-            num_interests,
-            use_bias=False,
-            kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, 1)),
-            name="logits",
-            dtype=self.dtype_policy,
-        )
+        self._logits = dense(num_interests, seed_of(seed, 1), "logits", self.dtype_policy, use_bias=False)
 
     def build(self, input_shape) -> None:
         """Makes every weight, so that a checkpoint finds them before the first call."""
@@ -63,15 +57,7 @@ class SelfAttentiveMultiInterestTower(UserTower):
         super().build(input_shape)
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """Encodes histories.
-
-        Args:
-          concepts_BLD: float [B, L, d].
-          mask_BL: bool [B, L], which concepts are real.
-
-        Returns:
-          float32 [B, K, d]; zeros where no concept is real.
-        """
+        """As in `UserTower`; zeros where no concept is real."""
         placed_BLD = concepts_BLD + positions.from_oldest(self._positions, tf.shape(mask_BL)[1])
         logits_BLK = tf.cast(self._logits(self._hidden(placed_BLD)), tf.float32)
         return interest_attention.pool(concepts_BLD, logits_BLK, mask_BL)

@@ -6,7 +6,7 @@ Shapes: as in `base`.
 import tensorflow as tf
 
 from causerec_tf.towers.base import Changes, UserTower
-from causerec_tf.towers.seeds import seed_of
+from causerec_tf.towers.layers import dense, seed_of
 
 
 class MeanPoolingTower(UserTower):
@@ -27,15 +27,10 @@ class MeanPoolingTower(UserTower):
         super().__init__(**kwargs)
         self.embedding_dim = embedding_dim
         widths = [*hidden_units, embedding_dim]
+        activations = [*["relu"] * len(hidden_units), None]
         self._layers = [
-            tf.keras.layers.Dense(
-                width,
-                activation="relu" if index < len(hidden_units) else None,
-                kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, index)),
-                name=f"dense_{index}",
-                dtype=self.dtype_policy,
-            )
-            for index, width in enumerate(widths)
+            dense(width, seed_of(seed, index), f"dense_{index}", self.dtype_policy, activation=activation)
+            for index, (width, activation) in enumerate(zip(widths, activations, strict=True))
         ]
 
     def build(self, input_shape) -> None:
@@ -47,15 +42,7 @@ class MeanPoolingTower(UserTower):
         super().build(input_shape)
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """Encodes histories.
-
-        Args:
-          concepts_BLD: float [B, L, d].
-          mask_BL: bool [B, L], which concepts are real.
-
-        Returns:
-          float [B, d]; the MLP of the zero vector where no concept is real.
-        """
+        """As in `UserTower`; the MLP of the zero vector where no concept is real."""
         real_BL = tf.cast(mask_BL, concepts_BLD.dtype)
         total_BD = tf.linalg.matvec(concepts_BLD, real_BL, transpose_a=True)
         count_B = tf.maximum(tf.reduce_sum(real_BL, axis=-1), 1.0)

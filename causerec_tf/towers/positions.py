@@ -8,15 +8,7 @@ import tensorflow as tf
 
 
 def from_oldest(table: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """One row for each position, counted from the oldest item: the same for every example.
-
-    Args:
-      table: float [P, ...], the row of the oldest item first.
-      length: int [], L.
-
-    Returns:
-      float [L, ...].
-    """
+    """One row for each of L positions, float [P, ...] -> [L, ...], counted from the oldest: alike for all."""
     beyond = tf.maximum(length - table.shape[0], 0)
     return tf.pad(table, [[0, beyond]] + [[0, 0]] * (table.shape.rank - 1))[:length]
 
@@ -30,9 +22,6 @@ def from_newest(table_PD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
     Args:
       table_PD: float [P, d], the row of the newest item last.
       mask_BL: bool [B, L], which positions are real.
-
-    Returns:
-      float [B, L, d].
     """
     num_rows = table_PD.shape[0]
     length_B = tf.reduce_sum(tf.cast(mask_BL, tf.int32), axis=1)

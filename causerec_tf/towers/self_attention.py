@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from causerec_tf.towers import positions
 from causerec_tf.towers.base import UserTower
-from causerec_tf.towers.seeds import seed_of
+from causerec_tf.towers.layers import dense, seed_of
 
 EPSILON = 1e-8  # of the layer normalisation, as in the published code
 
@@ -73,15 +73,7 @@ class SASRecTower(UserTower):
         super().build(input_shape)
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
-        """Encodes histories.
-
-        Args:
-          concepts_BLD: float [B, L, d].
-          mask_BL: bool [B, L], which concepts are real.
-
-        Returns:
-          float32 [B, d]; something finite where no concept is real.
-        """
+        """As in `UserTower`; something finite where no concept is real."""
         scaled_BLD = concepts_BLD * self.embedding_dim**0.5
         sequence_BLD = scaled_BLD + positions.from_newest(self._positions, mask_BL)
         sequence_BLD *= tf.cast(mask_BL, sequence_BLD.dtype)[..., tf.newaxis]
@@ -106,19 +98,13 @@ class _Block(tf.keras.layers.Layer):
         self._width = width
         self._num_heads = num_heads
 
-        def dense(name: str, number: int, activation: str | None = None) -> tf.keras.layers.Dense:
-            return tf.keras.layers.Dense(
-                width,
-                activation=activation,
-                kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, number)),
-                name=name,
-                dtype=self.dtype_policy,
-            )
+        def square(name: str, number: int, activation: str | None = None) -> tf.keras.layers.Dense:
+            return dense(width, seed_of(seed, number), name, self.dtype_policy, activation=activation)
 
         self._attention_norm = _norm("attention_norm")
-        self._query, self._key, self._value = dense("query", 0), dense("key", 1), dense("value", 2)
+        self._query, self._key, self._value = square("query", 0), square("key", 1), square("value", 2)
         self._feed_forward_norm = _norm("feed_forward_norm")
-        self._hidden, self._output = dense("hidden", 3, "relu"), dense("output", 4)
+        self._hidden, self._output = square("hidden", 3, "relu"), square("output", 4)
 
     def build(self, input_shape) -> None:
         for layer in (

@@ -19,11 +19,7 @@ _RUNNERS = ["DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"]
 
 
 def define(local: str) -> None:
-    """Defines both.
-
-    Args:
-      local: by what the work is done without Beam, for --help.
-    """
+    """Defines both; `local` is by what the work is done without Beam, for --help."""
     flags.DEFINE_enum(
         "runner",
         _LOCAL,
@@ -34,14 +30,7 @@ def define(local: str) -> None:
 
 
 def is_asked(bad_input: type[Exception]) -> bool:
-    """Whether the work is left to Beam.
-
-    Args:
-      bad_input: what to raise.
-
-    Raises:
-      bad_input: it is not, yet there are options for it.
-    """
+    """Whether the work is left to Beam; raises `bad_input` if it is not, yet there are options for it."""
     if FLAGS.runner != _LOCAL:
         return True
     if FLAGS.beam_options:
@@ -53,14 +42,7 @@ def is_asked(bad_input: type[Exception]) -> bool:
 
 @contextmanager
 def absence_explained(bad_input: type[Exception]) -> Iterator[None]:
-    """Says in plain words that Beam is not installed, where an import of what uses it fails.
-
-    Args:
-      bad_input: what to raise.
-
-    Raises:
-      bad_input: Apache Beam, the extra `beam`, is not installed.
-    """
+    """Raises `bad_input` in plain words where an import fails because Beam is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -29,11 +29,7 @@ _COLUMN_FLAGS = ("columns", "user_column", "item_column", "time_column", "time_f
 
 
 def define(without_input: str | None) -> None:
-    """Defines them.
-
-    Args:
-      without_input: what is done without --input, for --help; None: it is required.
-    """
+    """Defines them; `without_input` is what is done without --input, for --help; None: it is required."""
     is_required = without_input is None
     flags.DEFINE_list(
         "input",
@@ -136,12 +132,7 @@ def read() -> tuple[interactions.Log, dict[str, str] | None]:
 
 
 def describe_rows(rows_read: int, skipped: dict[str, int]) -> str:
-    """What a summary says of the rows of a log.
-
-    Args:
-      rows_read: rows met, the bad ones included.
-      skipped: reason -> number of bad rows left out for it.
-    """
+    """What a summary says of the rows of a log."""
     reasons = ", ".join(f"{count:,} with {reason}" for reason, count in skipped.items())
     return f"{rows_read:,} read, skipped: {reasons or 'none'}"
 

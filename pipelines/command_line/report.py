@@ -20,14 +20,13 @@ def print_record(record: dict) -> None:
         print(f"{name:{width}}" + "".join(f"{figures[column]:11.4f}" for column in _COLUMNS))
 
 
-def mean_and_error(measured: dict, decimals: int) -> str:
+def mean_and_error(measured: dict, decimals: int = 4, *, sign: str = "") -> str:
     """`.1234 ± .0056` of what `comparison.mean_and_standard_error` gives; words where it gives nothing."""
     if measured["mean"] is None:
         return "no user"
     error = measured["standard_error"]
-    return f"{measured['mean']:.{decimals}f}" + (
-        " (one user)" if error is None else f" ± {error:.{decimals}f}"
-    )
+    spread = " (one user)" if error is None else f" ± {error:.{decimals}f}"
+    return f"{measured['mean']:{sign}.{decimals}f}{spread}"
 
 
 def this_command() -> str:

@@ -27,14 +27,7 @@ def read(flag_values: flags.FlagValues) -> Settings:
 
 
 def with_recipe(arguments: list[str]) -> list[str]:
-    """A command line with `--recipe=NAME` replaced by the recipe's flagfile, in its place.
-
-    Args:
-      arguments: as of `sys.argv`.
-
-    Raises:
-      InputError: there is no such recipe.
-    """
+    """A command line with `--recipe=NAME` replaced by the recipe's flagfile, in its place."""
     changed = []
     for argument in arguments:
         name, separator, value = argument.lstrip("-").partition("=")

@@ -25,14 +25,11 @@ def names_of(runs: Sequence[str]) -> list[str]:
 
 
 def load_one(run: str, dataset: str | None = None) -> "TrainedRun":
-    """Loads a run, and says so if it is not finished.
+    """Loads the run in a directory, and says so if it is not finished.
 
     Args:
       run: its directory.
       dataset: where its dataset is; None for the place in its flagfile.
-
-    Raises:
-      InputError: it cannot be loaded.
     """
     from causerec_tf.runs import load_trained
 
@@ -43,14 +40,7 @@ def load_one(run: str, dataset: str | None = None) -> "TrainedRun":
 
 
 def load(runs: Sequence[str], dataset: str | None = None) -> dict[str, "TrainedRun"]:
-    """Loads runs, and says which of them are not finished.
-
-    Args:
-      runs: their directories.
-      dataset: where their dataset is; None for the place in the flagfile of each.
-
-    Returns:
-      Name -> run.
+    """Loads runs as `load_one` does: name -> run.
 
     Raises:
       InputError: a run is given twice, cannot be loaded, or was trained on another dataset than the first.

@@ -9,14 +9,9 @@ HIT = "✓"  # beside a recommendation that did come next
 
 
 def card_text(card: Card, names: Sequence[str]) -> str:
-    """The history, what each run recommended and what came next.
+    """The history, what each run recommended and what came next, in Markdown.
 
-    Args:
-      card: the case.
-      names: of the items, that of item `i` at `i - 1`.
-
-    Returns:
-      Markdown; signs of Markdown within names are escaped.
+    Its signs are escaped in names, of which that of item `i` stands at `i - 1`.
     """
 
     def name(item: int) -> str:

@@ -16,19 +16,11 @@ _WIDTH = 34  # of a name on the card, in Latin characters
 _DOT = 45.0  # area of a dot in square points
 
 
-def draw_maps(path: Path, maps: Mapping[str, UserMap], user_ids: Sequence[str], own: np.ndarray) -> set[str]:
+def draw_maps(path: Path, maps: Mapping[str, UserMap], user_ids: Sequence[str], own: np.ndarray) -> None:
     """Draws a panel a run, side by side: users as stars, their items as dots of the same colour.
 
-    An item of several users is drawn in all their colours, one dot within the other.
-
-    Args:
-      path: of the picture.
-      maps: name of a run -> its map; all of the same users and items.
-      user_ids: U names, in the order of the maps.
-      own: bool [U, N], which items are whose.
-
-    Returns:
-      Characters that no installed font has; see `glyphs.save`.
+    An item of several users is drawn in all their colours, one dot within the other. The maps are all of the
+    same users, whose names are `user_ids`, and items; `own`, bool [U, N], says whose is which.
     """
     # Not pyplot: it keeps figures, and looks for a screen.
     from matplotlib import colormaps
@@ -59,19 +51,13 @@ def draw_maps(path: Path, maps: Mapping[str, UserMap], user_ids: Sequence[str], 
         title.set_parse_math(False)
         axes.set_xticks([])
         axes.set_yticks([])
-    return glyphs.save(figure, path, dpi=100)
+    glyphs.save(figure, path, dpi=100)
 
 
-def draw_card(path: Path, card: Card, names: Sequence[str]) -> set[str]:
+def draw_card(path: Path, card: Card, names: Sequence[str]) -> None:
     """Draws the history, what each run recommended and what came next, a column each.
 
-    Args:
-      path: of the picture.
-      card: the case.
-      names: of the items, that of item `i` at `i - 1`.
-
-    Returns:
-      Characters that no installed font has; see `glyphs.save`.
+    `names` are those of the items, that of item `i` at `i - 1`.
     """
     from matplotlib.figure import Figure
 
@@ -98,7 +84,7 @@ def draw_card(path: Path, card: Card, names: Sequence[str]) -> set[str]:
                 color=_HIT_COLOUR if is_hit else "black",
                 parse_math=False,
             )
-    return glyphs.save(figure, path, dpi=100)
+    glyphs.save(figure, path, dpi=100)
 
 
 def _cut(name: str) -> str:

@@ -1,6 +1,5 @@
 """Disturbed histories for the scripts: rates as a flag says them, and the measurement with its progress."""
 
-import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,22 +16,11 @@ SEED = 0
 
 
 def rates_of(flag: str, given: Sequence[str]) -> list[float]:
-    """Reads the rates of a flag.
-
-    Args:
-      flag: its name, for the message.
-      given: its values.
-
-    Returns:
-      Different numbers above 0, at most 1.
-
-    Raises:
-      InputError: they are not.
-    """
+    """Reads the rates of a flag: different numbers above 0, at most 1."""
     try:
         rates = [float(rate) for rate in given]
-    except ValueError as error:
-        raise InputError(f"--{flag}={','.join(given)}: wanted numbers above 0, at most 1.") from error
+    except ValueError:
+        rates = []
     if not rates or not all(0 < rate <= 1 for rate in rates) or len(set(rates)) < len(rates):
         raise InputError(f"--{flag}={','.join(given)}: wanted different numbers above 0, at most 1.")
     return rates
@@ -41,18 +29,7 @@ def rates_of(flag: str, given: Sequence[str]) -> list[float]:
 def measure(
     trained: "TrainedRun", name: str, split: str, rates: Sequence[float], *, num_draws: int, seed: int
 ) -> "Robustness":
-    """Measures a run on users whose histories are disturbed, with a progress bar.
-
-    Args:
-      trained: the run.
-      name: of the bar.
-      split: `test` or `validation`.
-      rates: of disturbance.
-      num_draws: of each kind, and attacked items of each band.
-      seed: of the draws.
-
-    Returns:
-      Clean figures and every condition.
+    """`under_disturbance.measure` of a run on the users of a split, with a progress bar of that name.
 
     Raises:
       InputError: the split has no user to measure.
@@ -76,9 +53,5 @@ def measure(
             rates=rates,
             num_draws=num_draws,
             seed=seed,
-            on_condition=functools.partial(_advance, bar),
+            on_condition=lambda condition: bar.update(),
         )
-
-
-def _advance(bar, _condition) -> None:
-    bar.update()

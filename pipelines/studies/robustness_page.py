@@ -1,5 +1,7 @@
 """The page of disturbed histories, a table for each system; and one system's figures for the terminal."""
 
+from pipelines.command_line.report import mean_and_error
+
 _KINDS = {
     "insertion": "random insertion",
     "replacement": "random replacement",
@@ -7,7 +9,6 @@ _KINDS = {
     "popular": "popular insertion",
     "attack": "attack",
 }
-_COLUMNS = ("recall@50", "ndcg@50", "hr@50")
 
 
 def title(condition: dict) -> str:
@@ -17,31 +18,17 @@ def title(condition: dict) -> str:
 
 
 def summary(conditions: list[dict]) -> str:
-    """One system's figures.
-
-    Args:
-      conditions: records of `causerec_tf.studies.under_disturbance.Condition`.
-
-    Returns:
-      Lines of a table for the terminal.
-    """
+    """One system's figures, a table for the terminal of records of `under_disturbance.Condition`."""
     lines = [f"{'disturbed histories':28}{'rate':>6}  {'recall@50':18}change"]
     for one in conditions:
-        recall, change = one["values"]["recall@50"], one["change"]["recall@50"]
-        lines.append(f"{title(one):28}{one['rate']:6g}  {_figure(recall):18}{_figure(change, signed=True)}")
+        recall = mean_and_error(one["values"]["recall@50"])
+        change = mean_and_error(one["change"]["recall@50"], sign="+")
+        lines.append(f"{title(one):28}{one['rate']:6g}  {recall:18}{change}")
     return "\n".join(lines)
 
 
 def write(record: dict, *, picture: str | None) -> str:
-    """Writes the page.
-
-    Args:
-      record: of pipelines/robustness.py.
-      picture: name of the picture's file, beside the page; None if there is none.
-
-    Returns:
-      Markdown.
-    """
+    """The page of a record of pipelines/robustness.py, in Markdown; `picture` is a file beside it, if any."""
     drawn = record["disturbances"]
     lines = [
         f"# Disturbed histories on {record['dataset']['name']}",
@@ -65,9 +52,8 @@ def write(record: dict, *, picture: str | None) -> str:
             " | exposure@50 | change | less the first run's |",
             "|---|---|---|---|---|---|---|---|---|---|",
         ]
-        clean = " | ".join(_figure(system["clean"][one]) for one in _COLUMNS)
-        recall, *others = clean.split(" | ")
-        lines.append(f"| none | 0 | {recall} | | {' | '.join(others)} | 1 | | | |")
+        recall, ndcg, hr = (mean_and_error(system["clean"][one]) for one in ("recall@50", "ndcg@50", "hr@50"))
+        lines.append(f"| none | 0 | {recall} | | {ndcg} | {hr} | 1 | | | |")
         lines += [_row(condition) for condition in system["conditions"]]
     return "\n".join([*lines, ""])
 
@@ -77,23 +63,15 @@ def _row(condition: dict) -> str:
     cells = [
         title(condition),
         f"{condition['rate']:g}",
-        _figure(values["recall@50"]),
-        _figure(change["recall@50"], signed=True),
-        _figure(values["ndcg@50"]),
-        _figure(values["hr@50"]),
-        _figure(values["overlap@50"]),
+        mean_and_error(values["recall@50"]),
+        mean_and_error(change["recall@50"], sign="+"),
+        mean_and_error(values["ndcg@50"]),
+        mean_and_error(values["hr@50"]),
+        mean_and_error(values["overlap@50"]),
     ]
     if "exposure@50" in values:
-        cells += [_figure(values["exposure@50"]), _figure(change["exposure@50"], signed=True)]
+        cells += [mean_and_error(values["exposure@50"]), mean_and_error(change["exposure@50"], sign="+")]
     else:
         cells += ["", ""]
-    cells.append(_figure(condition["change_minus_first"]["recall@50"], signed=True))
+    cells.append(mean_and_error(condition["change_minus_first"]["recall@50"], sign="+"))
     return "| " + " | ".join(cells) + " |"
-
-
-def _figure(summary: dict, *, signed: bool = False) -> str:
-    mean, error = summary["mean"], summary["standard_error"]
-    if mean is None:
-        return "no user"
-    text = f"{mean:+.4f}" if signed else f"{mean:.4f}"
-    return text if error is None else f"{text} ± {error:.4f}"

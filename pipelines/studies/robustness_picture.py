@@ -8,16 +8,8 @@ from pipelines.studies.robustness_page import title
 _MEASURES = {"recall@50": "Recall@50", "overlap@50": "overlap with the clean top 50"}
 
 
-def draw(path: Path, record: dict) -> set[str]:
-    """Draws the curves with two standard errors on either side.
-
-    Args:
-      path: of the picture.
-      record: of pipelines/robustness.py.
-
-    Returns:
-      Characters that no installed font has; see `glyphs.save`.
-    """
+def draw(path: Path, record: dict) -> None:
+    """Draws the curves of a record of pipelines/robustness.py with two standard errors on either side."""
     # Not pyplot: it keeps figures, and looks for a screen.
     from matplotlib.figure import Figure
 
@@ -48,7 +40,7 @@ def draw(path: Path, record: dict) -> set[str]:
             axes.spines[side].set_visible(False)
     for text in panels[0, 0].legend(fontsize=8).get_texts():
         text.set_parse_math(False)
-    return glyphs.save(figure, path, dpi=100)
+    glyphs.save(figure, path, dpi=100)
 
 
 def _curve(axes, name: str, system: dict, kind: str, measure: str) -> None:

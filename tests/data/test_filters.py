@@ -28,7 +28,7 @@ def test_core_filter_goes_on_until_both_hold():
     with pytest.raises(InputError, match=r"no user is left of 4 .*min_user_count=2"):
         filters.core_filter(events, min_user_count=2, min_item_count=2)
     with pytest.raises(InputError, match="min_item_count is 0; it must be at least 1"):
-        filters.core_filter(events, min_item_count=0)
+        filters.apply_filters(events, filters.Filters(min_item_count=0), 0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -42,7 +42,7 @@ def test_keep_last_equals_the_ends_of_the_sequences(seed, count):
 
 def test_keep_last_refuses_less_than_one():
     with pytest.raises(InputError, match="max_user_count is 0; it must be at least 1"):
-        filters.keep_last(frame([("a", "x", 1)]), 0)
+        filters.apply_filters(frame([("a", "x", 1)]), filters.Filters(max_user_count=0), 0)
 
 
 def test_a_share_of_the_training_users_is_fixed_nested_and_leaves_the_rest_whole():
@@ -77,4 +77,4 @@ def test_the_threshold_of_the_share_is_exact():
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
 def test_a_share_out_of_range_is_refused(share):
     with pytest.raises(InputError, match="it must be above 0 and at most 1"):
-        filters.share_training_users(frame([("a", "x", 1)]), share, 0)
+        filters.apply_filters(frame([("a", "x", 1)]), filters.Filters(training_share=share), 0)

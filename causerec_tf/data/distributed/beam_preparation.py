@@ -3,11 +3,13 @@
 import dataclasses
 import shlex
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -16,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from causerec_tf.data import times
 from causerec_tf.data.dataset_files import INFO_FILE, ITEMS_FILE
 from causerec_tf.data.distributed import steps, storage
-from causerec_tf.data.distributed.ranges import Range, split_file
+from causerec_tf.data.distributed.ranges import Range, Survey, split_file
 from causerec_tf.data.distributed.steps import Bucket, PreparationPlan
 from causerec_tf.data.filters import Filters, no_shared_user, nothing_left
 from causerec_tf.data.interactions import no_usable_rows
@@ -25,8 +27,8 @@ from causerec_tf.data.log_rows import REASONS, missing_column
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.sequence_counts import Tally, add_up, describe_counts
 from causerec_tf.data.sequences import read_lines
-from causerec_tf.data.suspicious_ids import Suspicion, as_recorded
 from causerec_tf.data.suspicious_ids import add_up as add_up_suspicions
+from causerec_tf.data.suspicious_ids import as_recorded
 from causerec_tf.data.time_units import UnitCounts, check_one_unit
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
@@ -92,7 +94,8 @@ def prepare(
         work = f"{place}/work"
         FileSystems.mkdirs(work)
         plan = PreparationPlan(work, request.log, request.split_seed, request.num_shards, parts)
-        run = partial(_run, _options(runner, options))
+        name = _LOCAL_RUNNER if runner == "DirectRunner" else runner
+        run = partial(_run, PipelineOptions(shlex.split(options), runner=name))
         say(f"{len(ranges)} ranges of the log, {len(SPLITS) * request.num_shards * parts} buckets of users")
         pieces, unit = _survey(run, plan, ranges)
         buckets, source = _read(run, plan, pieces)
@@ -108,16 +111,10 @@ def prepare(
         return _complete(place, request, vocabulary, in_split, shards, about)
 
 
-def _options(runner: str, options: str) -> PipelineOptions:
-    name = _LOCAL_RUNNER if runner == "DirectRunner" else runner
-    return PipelineOptions(shlex.split(options), runner=name)
-
-
 def _run(options: PipelineOptions, step: Callable[..., None], *arguments) -> None:
     """Runs one pipeline to its end."""
-    root = beam.Pipeline(options=options)
-    step(root, *arguments)
-    root.run().wait_until_finish()
+    with beam.Pipeline(options=options) as root:
+        step(root, *arguments)
 
 
 def _ranges(request: Request) -> list[Range]:
@@ -136,18 +133,17 @@ def _survey(
 ) -> tuple[list[tuple[Range, str, bool]], str]:
     """The ranges with the notation of their times and whether to convert them; and the unit of the log."""
     found = _look_through(run, plan, ranges, "survey")
-    quoted = {part.file for part, survey, _ in found if survey and survey["has_quotes"]}
+    quoted = {part.file for part, survey in found if isinstance(survey, Survey) and survey.has_quotes}
     if quoted:
         first = [part for part in ranges if part.file in quoted and part.start == 0]
         whole = [dataclasses.replace(part, end=None) for part in first]
         found = [entry for entry in found if entry[0].file not in quoted]
         found += _look_through(run, plan, whole, "survey-whole")
-        found.sort(key=lambda entry: (entry[0].file, entry[0].start))
-    by_file: dict[int, list[tuple[Range, dict]]] = {}
-    for part, survey, error in found:
-        if error is not None:
-            raise InputError(error)
-        assert survey is not None  # it is one or the other
+        found.sort(key=_place_in_log)
+    by_file: dict[int, list[tuple[Range, Survey]]] = {}
+    for part, survey in found:
+        if isinstance(survey, InputError):
+            raise survey
         by_file.setdefault(part.file, []).append((part, survey))
     pieces: list[tuple[Range, str]] = []
     usable: dict[str, str] = {}
@@ -155,15 +151,14 @@ def _survey(
     for parts in by_file.values():
         path, surveys = parts[0][0].path, [survey for _, survey in parts]
         _check_columns(path, surveys)
-        clues = [times.Clues(**survey["clues"]) for survey in surveys]
-        notation = plan.log.notation or times.notation_of(clues)
-        if any(notation in survey["usable"] for survey in surveys):
+        notation = plan.log.notation or times.notation_of(survey.clues for survey in surveys)
+        if any(notation in survey.usable for survey in surveys):
             usable[path] = notation
         lines = 0
         for part, survey in parts:
             pieces.append((dataclasses.replace(part, lines_above=lines, events_above=events), notation))
-            lines += survey["lines"]
-            events += survey["with_ids"]
+            lines += survey.lines
+            events += survey.with_ids
     try:
         unit = times.combine_notations(usable)
     except ValueError as error:
@@ -174,56 +169,55 @@ def _survey(
 
 def _look_through(
     run: Callable[..., None], plan: PreparationPlan, ranges: list[Range], name: str
-) -> list[tuple[Range, dict | None, str | None]]:
-    output = f"{plan.work}/{name}.json"
+) -> list[tuple[Range, Survey | InputError]]:
+    output = f"{plan.work}/{name}"
     run(steps.survey, plan, ranges, output)
-    by_place = {(part.file, part.start): part for part in ranges}
-    found = sorted(storage.read_json(output), key=lambda entry: entry[:2])
-    return [(by_place[file, start], survey, error) for file, start, survey, error in found]
+    return sorted(storage.load(output), key=_place_in_log)
 
 
-def _check_columns(path: str, surveys: list[dict]) -> None:
+def _place_in_log(found: tuple[Range, Any]) -> tuple[int, int]:
+    return found[0].file, found[0].start
+
+
+def _check_columns(path: str, surveys: list[Survey]) -> None:
     """What can be said of a file only when all its ranges are known."""
-    with_rows = [survey for survey in surveys if survey["rows"]]
-    for name in with_rows[0]["missing"] if with_rows else []:
-        if all(name in survey["empty"] for survey in with_rows):
-            raise missing_column(path, name, with_rows[0]["found"])
+    with_rows = [survey for survey in surveys if survey.rows]
+    for name in with_rows[0].missing if with_rows else ():
+        if all(name in survey.empty for survey in with_rows):
+            raise missing_column(path, name, list(with_rows[0].found))
 
 
 def _read(
     run: Callable[..., None], plan: PreparationPlan, pieces: list[tuple[Range, str, bool]]
 ) -> tuple[list[Bucket], dict]:
     """The buckets of users, and what `dataset.json` says of the source."""
-    outputs = f"{plan.work}/report.json", f"{plan.work}/buckets.json", f"{plan.work}/suspicions.json"
+    outputs = f"{plan.work}/reports", f"{plan.work}/buckets", f"{plan.work}/suspicions"
     run(steps.read, plan, pieces, outputs)
-    reports = sorted(storage.read_json(outputs[0]), key=lambda report: report[:2])
-    by_file: dict[int, dict[str, int]] = {}
+    by_file: dict[int, Counter[str]] = {}
     units: list[UnitCounts] = []
-    for file, _, _, skipped, units_of_range, error in reports:
-        if error is not None:
-            raise InputError(error)
-        units.append(UnitCounts(**units_of_range))
-        of_file = by_file.setdefault(file, {})
-        for reason, count in skipped.items():
-            of_file[reason] = of_file.get(reason, 0) + count
+    rows_read = 0
+    for part, report in sorted(storage.load(outputs[0]), key=_place_in_log):
+        if isinstance(report, InputError):
+            raise report
+        rows_read += report[0]
+        by_file.setdefault(part.file, Counter()).update(report[1])
+        units.append(report[2])
     check_one_unit(units)
     # In the order in which the local way meets them.
-    skipped = {}
+    skipped: Counter[str] = Counter()
     for of_file in by_file.values():
-        for reason in REASONS.values():
-            if reason in of_file:
-                skipped[reason] = skipped.get(reason, 0) + of_file[reason]
+        skipped.update({reason: of_file[reason] for reason in REASONS.values() if reason in of_file})
     paths = list(dict.fromkeys(part.path for part, _, _ in pieces))
     source = {
         "kind": "log",
         "files": [path.rpartition("/")[2] for path in paths],
-        "rows_read": sum(report[2] for report in reports),
-        "rows_skipped": skipped,
-        **as_recorded(add_up_suspicions(Suspicion(**found) for found in storage.read_json(outputs[2]))),
+        "rows_read": rows_read,
+        "rows_skipped": dict(skipped),
+        **as_recorded(add_up_suspicions(storage.load(outputs[2]))),
     }
-    buckets = _buckets(storage.read_json(outputs[1]))
+    buckets = sorted(storage.load(outputs[1]))
     if not buckets:
-        raise no_usable_rows(paths, source["rows_read"])
+        raise no_usable_rows(paths, rows_read)
     return buckets, source
 
 
@@ -240,10 +234,10 @@ def _filter(
     dropped, rounds = least != (1, 1), 0
     while dropped:
         rounds += 1
-        output = f"{plan.work}/filter-{rounds}.json"
+        output = f"{plan.work}/filter-{rounds}"
         run(steps.drop_rare, plan, buckets, least, output)
-        found = storage.read_json(output)
-        buckets = _buckets([bucket, path] for bucket, path, _ in found if path is not None)
+        found = storage.load(output)
+        buckets = sorted((bucket, path) for bucket, path, _ in found if path is not None)
         dropped = any(items_dropped for _, _, items_dropped in found)
         if not buckets:
             raise nothing_left(source["rows_read"] - sum(source["rows_skipped"].values()), *least)
@@ -251,9 +245,9 @@ def _filter(
         say(f"filtered in {rounds} rounds")
     if filters.max_user_count is None and filters.training_share == 1:
         return buckets
-    output = f"{plan.work}/shorten.json"
+    output = f"{plan.work}/shorten"
     run(steps.shorten, plan, buckets, filters, output)
-    buckets = _buckets(entry for entry in storage.read_json(output) if entry[1] is not None)
+    buckets = sorted(storage.load(output))
     if not buckets:
         raise no_shared_user(filters.training_share)
     return buckets
@@ -263,10 +257,10 @@ def _write(
     run: Callable[..., None], plan: PreparationPlan, buckets: list[Bucket]
 ) -> tuple[str, dict[str, int], list[dict]]:
     """The path of the vocabulary, the items of each split, and the shards in order, in the work folder."""
-    outputs = f"{plan.work}/vocabulary.json", f"{plan.work}/shards.json"
+    outputs = f"{plan.work}/vocabulary", f"{plan.work}/shards"
     run(steps.number_and_write, plan, buckets, outputs)
-    ((vocabulary, in_split),) = storage.read_json(outputs[0])
-    shards = sorted(storage.read_json(outputs[1]), key=lambda shard: (shard["split"], shard["shard"]))
+    ((vocabulary, in_split),) = storage.load(outputs[0])
+    shards = sorted(storage.load(outputs[1]), key=lambda shard: (shard["split"], shard["shard"]))
     return vocabulary, in_split, shards
 
 
@@ -280,11 +274,10 @@ def _complete(
     tallies: dict[str, list[Tally]] = {split: [] for split in SPLITS}
     for one in merged:
         split = SPLITS[one["split"]]
-        tally = Tally(**one["tally"])
-        tallies[split].append(tally)
+        tallies[split].append(one["tally"])
         name = shard_file(split, one["shard"], request.num_shards)
         FileSystems.rename([one["path"]], [f"{place}/{name}"])
-        entry = {"file": name, "bytes": one["bytes"], "sha256": one["sha256"], "records": tally.users}
+        entry = {"file": name, "bytes": one["bytes"], "sha256": one["sha256"], "records": one["tally"].users}
         shards[split].append(entry)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder)
@@ -309,10 +302,6 @@ def _complete(
     return info
 
 
-def _buckets(entries: Iterable[list]) -> list[Bucket]:
-    return sorted((bucket, path) for bucket, path in entries)
-
-
 @contextmanager
 def _place(output: str, overwrite: bool) -> Iterator[str]:
     """Where to write: beside a directory of the operating system, else in the place itself."""
@@ -333,9 +322,6 @@ def check_remote_output(place: str, overwrite: bool) -> None:
     """Checks that a dataset may be written to a path that is none of the operating system's.
 
     With `overwrite`, the dataset that is there stops being one: its `dataset.json` is deleted.
-
-    Raises:
-      InputError: there is one, and it may not be replaced.
     """
     marker = f"{place}/{INFO_FILE}"
     if not FileSystems.exists(marker):

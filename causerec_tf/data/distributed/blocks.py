@@ -2,7 +2,9 @@
 
 Users are spread over buckets: a bucket belongs to one shard of one split, and holds whole users. Items are
 spread over parts by a hash of their ids. A table that goes to another worker has been summed up before, so
-that a popular item is one row of a bucket's table, however often it occurs.
+that a popular item is one row of a bucket's table, however often it occurs. `num_shards` is that of each
+split, `parts` the number of buckets of a shard; `counts` are buckets, each with its `item_counts`, of one
+part of the items.
 """
 
 import hashlib
@@ -27,14 +29,7 @@ def split_of_bucket(bucket: int, num_shards: int, parts: int) -> tuple[int, int,
 
 
 def bucket_of(user_ids: list[str], split_seed: int, num_shards: int, parts: int) -> np.ndarray:
-    """The bucket of each user, int64 [users].
-
-    Args:
-      user_ids: [users].
-      split_seed: of the split.
-      num_shards: of each split.
-      parts: buckets of a shard.
-    """
+    """The bucket of each user, int64 [users]."""
     split, shard = place_users(user_ids, split_seed, num_shards)
     # What the second number of a user says beyond its shard.
     rest = [hash_user(user_id, split_seed)[1] // num_shards % parts for user_id in user_ids]
@@ -44,14 +39,7 @@ def bucket_of(user_ids: list[str], split_seed: int, num_shards: int, parts: int)
 def by_bucket(
     events: pl.DataFrame, split_seed: int, num_shards: int, parts: int
 ) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Takes events apart by the buckets of their users; within a bucket the order stays.
-
-    Args:
-      events: columns `user`, `item` and `time`.
-      split_seed: of the split.
-      num_shards: of each split.
-      parts: buckets of a shard.
-    """
+    """Takes events apart by the buckets of their users; within a bucket the order stays."""
     user_ids, users = text_codes(events["user"])
     buckets = bucket_of(user_ids, split_seed, num_shards, parts)[users]
     yield from _apart(events, buckets)
@@ -78,12 +66,7 @@ def item_counts(events: pl.DataFrame, num_parts: int) -> Iterator[tuple[int, pl.
 def rare_items(
     counts: Iterable[tuple[int, pl.DataFrame]], min_item_count: int
 ) -> Iterator[tuple[int, pl.DataFrame]]:
-    """The items to drop from each bucket (column `item`); buckets that lose nothing do not come up.
-
-    Args:
-      counts: bucket and `item_counts` of it, of one part of the items.
-      min_item_count: least number of events of an item.
-    """
+    """The items to drop from each bucket (column `item`); buckets that lose nothing do not come up."""
     together = _together(counts)
     rare = together.filter(pl.col("count").sum().over("item") < min_item_count)
     for (bucket,), items in rare.select("bucket", "item").partition_by("bucket", as_dict=True).items():
@@ -91,13 +74,7 @@ def rare_items(
 
 
 def split_counts(counts: Iterable[tuple[int, pl.DataFrame]], num_shards: int, parts: int) -> pl.DataFrame:
-    """Sums counts up: `item`, and its number of events in each of `SPLITS`.
-
-    Args:
-      counts: bucket and `item_counts` of it, of one part of the items.
-      num_shards: of each split.
-      parts: buckets of a shard.
-    """
+    """Sums counts up: `item`, and its number of events in each of `SPLITS`."""
     split = pl.col("bucket") // (num_shards * parts)
     columns = [
         pl.when(split == place).then("count").otherwise(0).sum().alias(name)
@@ -107,11 +84,7 @@ def split_counts(counts: Iterable[tuple[int, pl.DataFrame]], num_shards: int, pa
 
 
 def number_items(totals: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The vocabulary: items in its order (`item` and `index`, from 1), and how many each split has.
-
-    Args:
-      totals: what `split_counts` gave for all parts of the items.
-    """
+    """The vocabulary: items in its order (`item` and `index`, from 1), and how many each split has."""
     items = pl.concat(totals).sort("item")
     ranking = rank_items(items["train"].to_numpy())
     vocabulary = items.select("item")[ranking].with_row_index("index", offset=1)
@@ -122,12 +95,7 @@ def number_items(totals: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, dict[str
 def index_of_buckets(
     counts: Iterable[tuple[int, pl.DataFrame]], vocabulary: pl.DataFrame
 ) -> Iterator[tuple[int, pl.DataFrame]]:
-    """The part of the vocabulary (`item`, `index`) that each bucket needs.
-
-    Args:
-      counts: bucket and `item_counts` of it, of one part of the items.
-      vocabulary: `item` and `index` of all items of the part, or more.
-    """
+    """The part of the vocabulary (`item`, `index`) that each bucket needs."""
     needed = _together(counts).join(vocabulary, on="item")
     for (bucket,), items in needed.partition_by("bucket", as_dict=True).items():
         yield bucket, items.select("item", "index")
@@ -151,14 +119,7 @@ def add_up_ids(counts: Iterable[pl.DataFrame]) -> pl.DataFrame:
 def sequences_of(
     events: pl.DataFrame, vocabulary: pl.DataFrame, split_seed: int, num_shards: int
 ) -> SplitSequences:
-    """A bucket's users as `interactions.build_sequences` has them, but for the ids of the vocabulary.
-
-    Args:
-      events: of the bucket, in the order of the log.
-      vocabulary: `item` and `index` of every item of theirs.
-      split_seed: of the split.
-      num_shards: of each split.
-    """
+    """A bucket's users as `interactions.build_sequences` has them, but for the ids of the vocabulary."""
     numbered = events.join(vocabulary, on="item", how="left", maintain_order="left")
     user_ids, users = text_codes(numbered["user"])
     users, moments, items = in_order(users, numbered["time"].to_numpy(), numbered["index"].to_numpy())

@@ -78,13 +78,7 @@ class Survey:
 
 
 def split_file(whole: Range, file: BinaryIO, size: int, range_bytes: int) -> list[Range]:
-    """The ranges of a file: one that is the whole file, or several of some bytes.
-
-    Args:
-      whole: the file as one range.
-      file: open for reading.
-      size: its bytes.
-      range_bytes: of each range.
+    """The ranges of a file of `size` bytes: one that is the whole file, or several of some bytes.
 
     Raises:
       InputError: it is text that is written in a way that is not read.
@@ -103,12 +97,7 @@ def split_file(whole: Range, file: BinaryIO, size: int, range_bytes: int) -> lis
 
 
 def survey_range(part: Range, file: BinaryIO, settings: LogSettings) -> Survey:
-    """Looks a range through.
-
-    Args:
-      part: the range.
-      file: its file, open for reading.
-      settings: how the log is read.
+    """Looks a range through; `file` is open for reading.
 
     Raises:
       InputError: the file cannot be read. Its bad rows are left for `read_range` to find.
@@ -119,12 +108,8 @@ def survey_range(part: Range, file: BinaryIO, settings: LogSettings) -> Survey:
     log_file = _open(part, file, body)
     if isinstance(log_file, LogFile) and not log_file.has_rows():
         return Survey(lines)
-    if (
-        body is not None
-        and isinstance(log_file, LogFile)
-        and log_file.file_format == "csv"
-        and b'"' in log_file.raw
-    ):
+    is_cut_csv = body is not None and part.file_format == "csv"
+    if is_cut_csv and isinstance(log_file, LogFile) and b'"' in log_file.raw:
         return Survey(has_quotes=True)
     found = log_file.column_names()
     _, table, _ = read_table(log_file, roles, skip_bad=True)

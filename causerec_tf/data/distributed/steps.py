@@ -2,12 +2,12 @@
 
 What a pipeline hands to the next one lies in files of the work folder. An attempt at a piece of work writes
 under a name of its own and hands the name on, so that a runner may repeat any piece, also at the same time.
+What a pipeline tells `prepare` is a list in its `output`, which `storage.load` reads.
 """
 
-import dataclasses
 import hashlib
 import heapq
-import json
+import pickle
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -20,12 +20,12 @@ import numpy as np
 import polars as pl
 
 from causerec_tf.data.distributed import blocks, storage
-from causerec_tf.data.distributed.ranges import Range, read_range, survey_range
+from causerec_tf.data.distributed.ranges import Range, Survey, read_range, survey_range
 from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import in_microseconds
 from causerec_tf.data.log_settings import LogSettings
-from causerec_tf.data.sequence_counts import Tally, add_up, tally_by_split
-from causerec_tf.data.suspicious_ids import find_suspicions
+from causerec_tf.data.sequence_counts import add_up, tally_by_split
+from causerec_tf.data.suspicious_ids import Suspicion, find_suspicions
 from causerec_tf.data.time_units import count_units
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
@@ -57,22 +57,14 @@ class PreparationPlan:
 
 
 def survey(root: beam.Pipeline, plan: PreparationPlan, ranges: list[Range], output: str) -> None:
-    """Looks ranges of the log through; a range that cannot be read gives its error instead.
+    """Looks ranges of the log through: each with its `Survey`, or the error why it cannot be read."""
 
-    Args:
-      root: the pipeline.
-      plan: of the preparation.
-      ranges: of the log.
-      output: JSON file of `[file, start, survey or None, error or None]`.
-    """
-
-    def look(part: Range) -> list:
+    def look(part: Range) -> tuple[Range, Survey | InputError]:
         try:
             with storage.open_file(part.path) as file:
-                found = survey_range(part, file, plan.log)
+                return part, survey_range(part, file, plan.log)
         except InputError as error:
-            return [part.file, part.start, None, str(error)]
-        return [part.file, part.start, dataclasses.asdict(found), None]
+            return part, error
 
     _collect(_create(root, ranges) | "look through" >> beam.Map(look), output)
 
@@ -85,12 +77,9 @@ def read(
 ) -> None:
     """Reads the log and brings the events of each bucket together, in the order of the log.
 
-    Args:
-      root: the pipeline.
-      plan: of the preparation.
-      work: ranges, the notation of their times, and whether it is to become microseconds.
-      outputs: JSON files: of `[file, start, rows, skipped, units, error or None]`, of buckets, and of
-        suspicions about ids.
+    The work is ranges, the notation of their times, and whether it is to become microseconds. The outputs are
+    of ranges, each with its number of rows, those skipped and `UnitCounts`, or its error; of buckets; and of
+    suspicions about ids.
     """
 
     def take(piece: tuple[Range, str, bool]) -> Iterator[Any]:
@@ -101,10 +90,9 @@ def read(
             units = count_units(rows.events["time"], notation, part.path)
             events = in_microseconds(rows.events, part.path) if convert and len(rows.events) else rows.events
         except InputError as error:
-            yield beam.pvalue.TaggedOutput("report", [part.file, part.start, 0, {}, None, str(error)])
+            yield beam.pvalue.TaggedOutput("report", (part, error))
             return
-        report = [part.file, part.start, rows.rows_read, rows.skipped, dataclasses.asdict(units), None]
-        yield beam.pvalue.TaggedOutput("report", report)
+        yield beam.pvalue.TaggedOutput("report", (part, (rows.rows_read, rows.skipped, units)))
         if len(events):
             for bucket, table in blocks.by_bucket(events, plan.split_seed, plan.num_shards, plan.parts):
                 yield bucket, (part.file, part.start, storage.pack(table))
@@ -118,10 +106,9 @@ def read(
             for part, counts in blocks.id_counts(events, role, _ITEM_PARTS):
                 yield beam.pvalue.TaggedOutput("ids", ((role, part), storage.pack(counts)))
 
-    def suspect(keyed: tuple[tuple[str, int], Iterable[bytes]]) -> Iterator[dict]:
+    def suspect(keyed: tuple[tuple[str, int], Iterable[bytes]]) -> list[Suspicion]:
         (role, _), tables = keyed
-        for found in find_suspicions(blocks.add_up_ids(map(storage.unpack, tables)), role):
-            yield dataclasses.asdict(found)
+        return find_suspicions(blocks.add_up_ids(map(storage.unpack, tables)), role)
 
     taken = _create(root, work) | "read" >> beam.FlatMap(take).with_outputs("report", main="tables")
     _collect(taken.report, outputs[0])
@@ -136,12 +123,8 @@ def drop_rare(
 ) -> None:
     """Drops rare users, then the items that are rare without them: one round of the filter.
 
-    Args:
-      root: the pipeline.
-      plan: of the preparation.
-      buckets: number and file of each.
-      least: number of events of a user and of an item.
-      output: JSON file of `[bucket, file or None when it is empty, whether items were dropped]`.
+    `least` are the numbers of events of a user and of an item. The output is of buckets, each with whether
+    items were dropped; without a file where it is empty now.
     """
     min_user_count, min_item_count = least
 
@@ -160,14 +143,14 @@ def drop_rare(
         for bucket, rare in blocks.rare_items(_unpacked(keyed[1]), min_item_count):
             yield bucket, storage.pack(rare)
 
-    def drop(keyed: tuple[int, dict]) -> list:
+    def drop(keyed: tuple[int, dict]) -> tuple[int, str | None, bool]:
         bucket, found = keyed
         (path,) = found["kept"]
         if not found["rare"]:
-            return [bucket, path, False]
+            return bucket, path, False
         rare = pl.concat(storage.unpack(table) for table in found["rare"])
         kept = storage.read_frame(path).join(rare, on="item", how="anti", maintain_order="left")
-        return [bucket, _store(plan, bucket, kept)[1] if len(kept) else None, True]
+        return bucket, _store(plan, bucket, kept)[1] if len(kept) else None, True
 
     counted = _create(root, buckets) | "users" >> beam.FlatMap(users).with_outputs("kept", main="counts")
     rare = counted.counts | "by item" >> beam.GroupByKey() | "items" >> beam.FlatMap(items)
@@ -178,22 +161,15 @@ def drop_rare(
 def shorten(
     root: beam.Pipeline, plan: PreparationPlan, buckets: list[Bucket], filters: Filters, output: str
 ) -> None:
-    """Keeps the last events of each user and a share of the training users.
+    """Keeps the last events of each user and a share of the training users: the buckets that are left."""
 
-    Args:
-      root: the pipeline.
-      plan: of the preparation.
-      buckets: number and file of each.
-      filters: of which `max_user_count` and `training_share` are used.
-      output: JSON file of `[bucket, file or None when it is empty]`.
-    """
-
-    def keep(bucket: Bucket) -> list:
+    def keep(bucket: Bucket) -> Iterator[Bucket]:
         number, path = bucket
         kept = blocks.shorten(storage.read_frame(path), filters, plan.split_seed)
-        return list(_store(plan, number, kept)) if len(kept) else [number, None]
+        if len(kept):
+            yield _store(plan, number, kept)
 
-    _collect(_create(root, buckets) | "shorten" >> beam.Map(keep), output)
+    _collect(_create(root, buckets) | "shorten" >> beam.FlatMap(keep), output)
 
 
 def number_and_write(
@@ -201,12 +177,8 @@ def number_and_write(
 ) -> None:
     """Numbers the items, and writes the vocabulary and the shards into the work folder.
 
-    Args:
-      root: the pipeline.
-      plan: of the preparation.
-      buckets: number and file of each.
-      outputs: JSON files: of `[path of the vocabulary, items of each split]`, alone in a list, and of one
-        object a shard, see `merge`.
+    The outputs are of one pair, the path of the vocabulary and the items of each split; and of what `merge`
+    gives.
     """
 
     def count(bucket: Bucket) -> Iterator[tuple[int, tuple[int, bytes]]]:
@@ -220,7 +192,7 @@ def number_and_write(
         vocabulary, in_split = blocks.number_items(map(storage.unpack, keyed[1]))
         path = storage.attempt(plan.work, "items")
         storage.write(path, "".join(item + "\n" for item in vocabulary["item"]).encode("utf-8"))
-        yield beam.pvalue.TaggedOutput("vocabulary", [path, in_split])
+        yield beam.pvalue.TaggedOutput("vocabulary", (path, in_split))
         for part, items in blocks.part_of_items(vocabulary, _ITEM_PARTS):
             yield part, storage.pack(items)
 
@@ -266,16 +238,7 @@ def number_and_write(
 
 
 def merge(plan: PreparationPlan, shard: tuple[int, int], runs: list[dict]) -> dict:
-    """Merges sorted runs of records into one shard, a record at a time.
-
-    Args:
-      plan: of the preparation.
-      shard: split and number.
-      runs: `path` and `tally` of each.
-
-    Returns:
-      `split`, `shard`, `path`, `bytes`, `sha256`, and `tally`: those of the runs, added up.
-    """
+    """Merges sorted runs of records, each a `path` and a `tally`, into one shard, a record at a time."""
     path = storage.attempt(plan.work, f"shard-{shard[0]}-{shard[1]}")
     digest, size = hashlib.sha256(), 0
     readers = [_frames(run["path"]) for run in runs]
@@ -284,9 +247,14 @@ def merge(plan: PreparationPlan, shard: tuple[int, int], runs: list[dict]) -> di
             file.write(frame)
             digest.update(frame)
             size += len(frame)
-    tally = add_up(Tally(**run["tally"]) for run in runs)
-    place = {"split": shard[0], "shard": shard[1], "path": path}
-    return place | {"bytes": size, "sha256": digest.hexdigest(), "tally": dataclasses.asdict(tally)}
+    return {
+        "split": shard[0],
+        "shard": shard[1],
+        "path": path,
+        "bytes": size,
+        "sha256": digest.hexdigest(),
+        "tally": add_up(run["tally"] for run in runs),
+    }
 
 
 def _serialise(plan: PreparationPlan, bucket: int, events: pl.DataFrame, index: pl.DataFrame) -> dict:
@@ -299,8 +267,8 @@ def _serialise(plan: PreparationPlan, bucket: int, events: pl.DataFrame, index: 
         local = Path(folder) / "run"
         write_records(sequences, np.arange(len(sequences.user_ids)), local)
         storage.write(path, local.read_bytes())
-    tally = add_up(tally_by_split(sequences).values())  # all users of a bucket are of one split
-    return {"path": path, "tally": dataclasses.asdict(tally)}
+    # All users of a bucket are of one split.
+    return {"path": path, "tally": add_up(tally_by_split(sequences).values())}
 
 
 def _frames(path: str) -> Iterator[tuple[bytes, bytes]]:
@@ -331,15 +299,10 @@ def _create(root: beam.Pipeline, values: list) -> beam.PCollection:
 
 
 def _collect(values: beam.PCollection, path: str) -> None:
-    """Writes small values, of all workers, into one JSON file as a list."""
+    """Writes small values, of all workers, into one file as a list."""
     name = path.rpartition("/")[2]
-    empty = values.pipeline | f"{name}: at least a list" >> beam.Create([(0, None)])
-
-    def save(keyed: tuple[int, dict]) -> None:
-        storage.write(path, json.dumps(list(keyed[1]["values"])).encode("utf-8"))
-
     (
-        {"values": values | f"{name}: key" >> beam.Map(lambda value: (0, value)), "empty": empty}
-        | f"{name}: collect" >> beam.CoGroupByKey()
-        | f"{name}: save" >> beam.Map(save)
+        values
+        | f"{name}: list" >> beam.combiners.ToList()
+        | f"{name}: save" >> beam.Map(lambda found: storage.write(path, pickle.dumps(found)))
     )

@@ -1,7 +1,7 @@
 """Files on whatever file system Beam knows: paths as they are, or `gs://`, `s3://`, `hdfs://` and so on."""
 
 import io
-import json
+import pickle
 import shutil
 import uuid
 from pathlib import Path
@@ -70,9 +70,9 @@ def write(path: str, data: bytes) -> None:
         file.write(data)
 
 
-def read_json(path: str):
-    """What a JSON file holds."""
-    return json.loads(read(path))
+def load(path: str) -> list:
+    """What a pipeline of this preparation left for the next one."""
+    return pickle.loads(read(path))
 
 
 def read_frame(path: str) -> pl.DataFrame:

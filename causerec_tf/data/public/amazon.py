@@ -8,10 +8,7 @@ from causerec_tf.data.log_settings import LogSettings
 # Reviews in JSON lines, such as `reviews_Books_5.json.gz` of 2014 or `Books_5.json.gz` of 2018. An item's id
 # is its `asin`; a time is in seconds, whole days.
 REVIEWS = LogSettings(
-    file_format="jsonl",
-    user_column="reviewerID",
-    item_column="asin",
-    time_column="unixReviewTime",
+    file_format="jsonl", user_column="reviewerID", item_column="asin", time_column="unixReviewTime"
 )
 # `book_train.txt`, `book_valid.txt` and `book_test.txt`: a line `user,item,position`. Ids are the numbers in
 # the files, a time is the position in the user's sequence.

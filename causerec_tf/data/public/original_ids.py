@@ -46,16 +46,7 @@ def read_original_ids(path: Path) -> dict[str, str]:
 
 
 def restore_ids(ids: pl.Series, originals: dict[str, str], path: Path) -> pl.Series:
-    """Puts original ids in the place of numbers.
-
-    Args:
-      ids: numbers as text, [rows].
-      originals: number -> original id.
-      path: where `originals` were read, for the message.
-
-    Raises:
-      InputError: a number is not in the table.
-    """
+    """Puts original ids, from the table at a path, in the place of numbers as text, [rows]."""
     restored = ids.replace_strict(originals, default=None, return_dtype=pl.String)
     if restored.null_count():
         missing = ids.filter(restored.is_null())[0]
