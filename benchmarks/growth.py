@@ -84,7 +84,7 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
 def draw(result: Result, directory: Path) -> None:
     """Draws the step's time against the catalogue."""
     title = "A training step, median and range of rounds"
-    unit = "milliseconds a step"
+    unit = "milliseconds per step"
     pictures.draw_growth(directory / "growth.png", title, result.details["milliseconds"], unit)
 
 

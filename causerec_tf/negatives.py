@@ -48,7 +48,7 @@ class UniformSampler:
     """Every item is as likely, with replacement."""
 
     def __init__(self, num_sampled: int):
-        """Sets S, the number of negatives a step."""
+        """Sets S, the number of negatives per step."""
         self.num_sampled = num_sampled
 
     def draw(self, num_items: int, seed: tf.Tensor) -> Negatives:
@@ -72,7 +72,7 @@ class LogUniformSampler:
     """
 
     def __init__(self, num_sampled: int):
-        """Sets S, the number of negatives a step."""
+        """Sets S, the number of negatives per step."""
         self.num_sampled = num_sampled
 
     def draw(self, num_items: int, seed: tf.Tensor) -> Negatives:

@@ -183,7 +183,7 @@ def _check_softmax(settings: "Settings", num_items: int, *, matches_positives: b
     num_matched = settings.batch_size * (1 + settings.num_positives * matches_positives)
     if settings.sampler == "full" and num_matched * num_items > _MOST_LOGITS:
         raise InputError(
-            f"--sampler=full with {num_matched:,} histories a step and {num_items:,} items makes"
+            f"--sampler=full with {num_matched:,} histories per step and {num_items:,} items makes"
             f" {num_matched * num_items:,} logits (at most {_MOST_LOGITS:,}): sample with"
             f" --sampler=uniform, or take smaller batches than --batch_size={settings.batch_size}."
         )

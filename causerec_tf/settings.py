@@ -85,10 +85,10 @@ class ModelSettings:
         choices=SIMILARITIES,
     )
     num_interests: int = _setting(
-        4, "K: vectors a user, of the towers that have several.", bound=_AT_LEAST_1, acts=_OF_SEVERAL
+        4, "K: vectors per user, for towers with several.", bound=_AT_LEAST_1, acts=_OF_SEVERAL
     )
     num_concepts: int = _setting(
-        20, "K: interest concepts a history (interest, hierarchical).", bound=_AT_LEAST_1, acts=_OF_INTERESTS
+        20, "K: interest concepts per history.", bound=_AT_LEAST_1, acts=_OF_INTERESTS
     )
     attention_dim: int = _setting(
         64, "d_a: width of the attention that extracts them.", bound=_AT_LEAST_1, acts=_OF_INTERESTS
@@ -118,7 +118,7 @@ class ObjectiveSettings:
         "Negatives of the softmax, shared by the batch. full: the whole catalogue.",
         choices=tuple(SAMPLERS),
     )
-    num_sampled: int = _setting(4096, "Negatives a step.", bound=_AT_LEAST_1, acts=_OF_SAMPLES)
+    num_sampled: int = _setting(4096, "Negatives per step.", bound=_AT_LEAST_1, acts=_OF_SAMPLES)
     attention_power: float = _setting(
         1.0,
         "p of MIND's label-aware attention; the larger, the nearer to taking the best interest alone.",
@@ -126,10 +126,10 @@ class ObjectiveSettings:
         acts=_OF_MIND,
     )
     num_positives: int = _setting(
-        1, "M: counterfactual positives an example.", bound=_AT_LEAST_0, acts=_OF_METHODS
+        1, "M: counterfactual positives per example.", bound=_AT_LEAST_0, acts=_OF_METHODS
     )
     num_negatives: int = _setting(
-        8, "N: counterfactual negatives an example.", bound=_AT_LEAST_0, acts=_OF_METHODS
+        8, "N: counterfactual negatives per example.", bound=_AT_LEAST_0, acts=_OF_METHODS
     )
     replacement_rate: float = _setting(
         0.5,
@@ -139,7 +139,7 @@ class ObjectiveSettings:
     )
     nearest_of: int = _setting(
         1,
-        "An item's substitute is the nearest to it of so many draws from the memory (ours); 1: the paper's,"
+        "The substitute of an item is the nearest of so many items drawn from the memory (ours); 1: the paper's,"
         " any.",
         bound=_AT_LEAST_1,
         acts=_OF_ITEMS,
@@ -174,7 +174,7 @@ class OptimisationSettings:
         bound=(lambda value: 0 <= value < 1 << 31, "0 to 2147483647"),
     )
     epochs: int = _setting(10, "Epochs at most.", bound=_AT_LEAST_1)
-    batch_size: int = _setting(1024, "Examples a step.", bound=_AT_LEAST_1)
+    batch_size: int = _setting(1024, "Examples per step.", bound=_AT_LEAST_1)
     learning_rate: float = _setting(0.005, "Adam's step size.", bound=_ABOVE_0)
     learning_rate_schedule: str = _setting(
         "constant",

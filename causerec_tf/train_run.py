@@ -86,7 +86,7 @@ def train_run(
         say(
             f"{records.system_of(settings, model)} on {dataset.name}: {dataset.num_items:,} items,"
             f" {dataset.num_training_windows:,} training examples,"
-            f" {num_batches(dataset, settings.batch_size):,} steps an epoch"
+            f" {num_batches(dataset, settings.batch_size):,} steps per epoch"
         )
         if not distribution.is_chief:
             say("training with the others; the chief reports")

@@ -1,4 +1,4 @@
-"""What leaves the training house: the user tower, the item index, and what reads them.
+"""Publishing and serving: the user tower, the item index, and what reads them.
 
 import export
 export.publish(run, "bundles/shop")

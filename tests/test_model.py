@@ -358,7 +358,7 @@ def test_a_full_softmax_that_fits_no_machine_is_refused(changes, histories):
     settings = Settings(**SMALL, method="item", sampler="full", batch_size=1024, **changes)
     largest = (1 << 28) // int(histories.replace(",", ""))
     with pytest.raises(
-        InputError, match=f"--sampler=full with {histories} histories a step and {largest + 1:,}"
+        InputError, match=f"--sampler=full with {histories} histories per step and {largest + 1:,}"
     ):
         compose(settings, largest + 1)
     compose(settings, largest)

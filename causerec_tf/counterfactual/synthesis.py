@@ -17,7 +17,7 @@ RUNS_PER_HISTORY = 4
 # the softmax: each candidate is still a uniform draw from the memory, the step touches thousands of rows of
 # the item table less, and they can be looked up before anything is chosen. For the optimiser all of them
 # are touched: one that nothing takes has the gradient 0, but still decays and moves on by its momentum. Of
-# 16,376 rows of a step these were 73 (batches of 1,024, near substitutes, Yelp2018's size).
+# 16,376 rows of a step these were 73 (batches of 1,024, nearest-neighbour substitutes, Yelp2018's size).
 CANDIDATES_A_STEP = 4096
 
 
