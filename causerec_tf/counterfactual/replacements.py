@@ -11,12 +11,7 @@ import tensorflow as tf
 
 
 class Runs(NamedTuple):
-    """Runs of candidates, of which histories take the beginning.
-
-    Attributes:
-      items_GR: int32 [G, R], which candidates are in each run, or what `naming` made of that.
-      taken_BC: int32 [B, C], which run a counterfactual takes.
-    """
+    """Runs of candidates, int32 [G, R], and which of them each counterfactual, int32 [B, C], begins with."""
 
     items_GR: tf.Tensor
     taken_BC: tf.Tensor

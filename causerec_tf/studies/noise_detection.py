@@ -20,7 +20,7 @@ from causerec_tf.model import CauseRec
 
 
 def find_noise(sequences: UserSequences, item_ids: list[str], world: World) -> np.ndarray:
-    """Which events of a dataset are noise, joined to the world by user and time.
+    """Which events of a dataset are noise, bool [events], joined to the world by user and time.
 
     A dataset does not keep it; the same settings and seed generate the same world again, and within a user no
     two of its events have the same time.
@@ -29,9 +29,6 @@ def find_noise(sequences: UserSequences, item_ids: list[str], world: World) -> n
       sequences: of some users of the dataset, prepared from the world as it is.
       item_ids: the dataset's vocabulary.
       world: generated again.
-
-    Returns:
-      bool [events].
     """
     place = {
         event: number for number, event in enumerate(zip(world.users, world.times.tolist(), strict=True))

@@ -41,19 +41,10 @@ _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRu
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be prepared.
+    """What is to be prepared: the log's globs and what `preparation.prepare` takes.
 
-    Attributes:
-      patterns: globs of the log's files.
-      log: how they are read.
-      output: directory of the dataset.
-      filters: which events are kept.
-      split_seed: of the split.
-      num_shards: of each split.
-      item_names: item id -> name, or None.
-      on_vocabulary: told the vocabulary before the dataset is in place; what it raises ends the preparation.
-      overwrite: replace the dataset at `output`.
-      range_bytes: what a worker reads of a text file at once, and about what a bucket of users holds.
+    `on_vocabulary` is told the vocabulary before the dataset is in place; what it raises ends all.
+    `range_bytes` is what a worker reads of a text file at once, and about what a bucket of users holds.
     """
 
     patterns: Sequence[str]
@@ -71,16 +62,13 @@ class Request:
 def prepare(
     request: Request, runner: str, options: str = "", say: Callable[[str], None] = lambda line: None
 ) -> dict:
-    """Prepares a dataset.
+    """Prepares a dataset, and gives what `dataset.json` holds.
 
     Args:
       request: what to prepare.
       runner: of Beam: `DirectRunner`, `FlinkRunner`, `SparkRunner`, `DataflowRunner`.
       options: Beam's own, as on a command line.
       say: told how it goes on.
-
-    Returns:
-      What `dataset.json` holds.
 
     Raises:
       InputError: the log cannot be used or the output not be written, as with the local way.
