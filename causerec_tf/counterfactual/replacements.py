@@ -69,9 +69,6 @@ class Replacements(NamedTuple):
           concepts_BLD: float [B, L, d], the concepts of the original histories.
           mask_BL: bool [B, L], which of them are real.
           vectors_UD: float [U, d], what the substitutes are places in; None where they are vectors.
-
-        Returns:
-          float [B, C, d].
         """
         real_B1L = tf.cast(mask_BL, concepts_BLD.dtype)[:, tf.newaxis]
         stays_BCD = tf.matmul(real_B1L - self._leaves(mask_BL.shape[1]), concepts_BLD)

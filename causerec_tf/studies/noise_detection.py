@@ -131,16 +131,9 @@ def users_between(
 ) -> EvaluationUsers:
     """Users with their histories in one of twin worlds and with what they went on to in the clean one.
 
-    Args:
-      history_of: dataset of the world that the histories are taken from, with noise or without.
-      clean: dataset of the world of the same settings and seed but `noise_rate=0`, where every event that is
-        not noise is the same.
-      known: dataset that the model was trained on, of either world.
-      split: whose users.
-      max_history: of the tower.
-
-    Returns:
-      The users, all their items in the numbers of the vocabulary of `known`.
+    Twins are of the same settings and seed, the clean one of `noise_rate=0`: every event that is not noise is
+    the same. All items are in the numbers of `known`, the dataset that the model was trained on, of either
+    world.
     """
     users = evaluation_users(history_of.read(split), max_history)
     others = evaluation_users(clean.read(split), max_history)

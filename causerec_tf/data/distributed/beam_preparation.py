@@ -57,9 +57,9 @@ def prepare(
     """Prepares a dataset as `preparation.prepare` does, from globs, and gives what `dataset.json` holds.
 
     `runner` is one of Beam's: `DirectRunner`, `FlinkRunner`, `SparkRunner` or `DataflowRunner`; `options` are
-    Beam's own, as on a command line. `on_vocabulary` is told the vocabulary before the dataset is in place; what
-    it raises ends the preparation. `say` is told how it goes on. `range_bytes` is what a worker reads of a text
-    file at once, and about what a bucket of users holds.
+    Beam's own, as on a command line. `on_vocabulary` is told the vocabulary before the dataset is in place;
+    what it raises ends the preparation. `say` is told how it goes on. `range_bytes` is what a worker reads of
+    a text file at once, and about what a bucket of users holds.
 
     Raises:
       InputError: the log cannot be used or the output not be written, as with the local way.
