@@ -17,13 +17,7 @@ _RESAMPLES_AT_ONCE = 256  # bounds memory: users x this many indices
 
 
 class Interval(NamedTuple):
-    """What the bootstrap says of a mean difference.
-
-    Attributes:
-      low: of the confidence interval.
-      high: of the confidence interval.
-      p_value: two-sided, of the mean being 0.
-    """
+    """The confidence interval of a mean difference, and the two-sided p-value of its being 0."""
 
     low: float
     high: float

@@ -37,12 +37,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class LossSums:
-    """The loss parts of the steps of an epoch under way.
-
-    Attributes:
-      sums: of each part.
-      steps: how many are in the sums.
-    """
+    """The sums of the loss parts over some steps of an epoch under way."""
 
     sums: dict[str, float] = field(default_factory=dict)
     steps: int = 0

@@ -201,13 +201,9 @@ class RunDirectory:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A trained run, ready to evaluate or export.
+    """A trained run, ready to evaluate or export: the model has the variables of its best epoch.
 
-    Attributes:
-      model: with the variables of its best epoch.
-      settings: it was trained with.
-      dataset: it was trained on.
-      is_finished: whether its training came to its end; if not, the best epoch may be still to come.
+    `is_finished` is whether its training came to its end; if not, the best epoch may be still to come.
     """
 
     model: CauseRec

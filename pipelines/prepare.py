@@ -116,7 +116,6 @@ def _prepare_by_beam(steps: Steps) -> None:
             raise InputError(f"{what} does not go with --runner={FLAGS.runner}. Say --runner=local.")
     log_settings = log_flags.settings()
     with beam_flags.absence_explained(InputError):
-        from causerec_tf.data.distributed.beam_preparation import Request
         from causerec_tf.data.distributed.beam_preparation import prepare as prepare_by_beam
         from causerec_tf.data.distributed.storage import is_remote
     if not is_remote(FLAGS.output):
@@ -126,19 +125,21 @@ def _prepare_by_beam(steps: Steps) -> None:
     def say(line: str) -> None:
         print(f"  {line}", flush=True)
 
-    request = Request(
-        patterns=FLAGS.input,
-        log=log_settings,
-        output=FLAGS.output,
+    steps.begin(f"preparing {','.join(FLAGS.input)} by {FLAGS.runner}")
+    info = prepare_by_beam(
+        FLAGS.input,
+        log_settings,
+        FLAGS.output,
         filters=_filters(),
         split_seed=FLAGS.split_seed,
         num_shards=FLAGS.num_shards,
         item_names=names,
         on_vocabulary=lambda vocabulary: say(_names_given(names, vocabulary)) if names is not None else None,
         overwrite=FLAGS.overwrite,
+        runner=FLAGS.runner,
+        options=FLAGS.beam_options,
+        say=say,
     )
-    steps.begin(f"preparing {','.join(FLAGS.input)} by {FLAGS.runner}")
-    info = prepare_by_beam(request, FLAGS.runner, FLAGS.beam_options, say=say)
     steps.end(f"{3 * FLAGS.num_shards} shards")
     source = info["source"]
     _print_summary(info, source["rows_read"], source["rows_skipped"], steps.seconds)

@@ -11,12 +11,7 @@ import tensorflow as tf
 
 
 class Runs(NamedTuple):
-    """Runs of candidates, of which histories take the beginning.
-
-    Attributes:
-      items_GR: int32 [G, R], which candidates are in each run, or what `naming` made of that.
-      taken_BC: int32 [B, C], which run a counterfactual takes.
-    """
+    """Runs of candidates, int32 [G, R], and which of them each counterfactual, int32 [B, C], begins with."""
 
     items_GR: tf.Tensor
     taken_BC: tf.Tensor
@@ -74,9 +69,6 @@ class Replacements(NamedTuple):
           concepts_BLD: float [B, L, d], the concepts of the original histories.
           mask_BL: bool [B, L], which of them are real.
           vectors_UD: float [U, d], what the substitutes are places in; None where they are vectors.
-
-        Returns:
-          float [B, C, d].
         """
         real_B1L = tf.cast(mask_BL, concepts_BLD.dtype)[:, tf.newaxis]
         stays_BCD = tf.matmul(real_B1L - self._leaves(mask_BL.shape[1]), concepts_BLD)

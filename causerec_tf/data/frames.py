@@ -20,12 +20,7 @@ def as_frame(source: Any) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Frame:
-    """The rows of a data frame, as `log_rows` reads those of a file.
-
-    Attributes:
-      rows: the frame.
-      path: what messages call it.
-    """
+    """The rows of a data frame, as `log_rows` reads those of a file; messages call it by its `path`."""
 
     rows: pl.DataFrame
     path: str = "the data frame"

@@ -81,7 +81,8 @@ def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUs
     seen = ItemLists(sequences.items[starts[seen_rows] + positions], row_splits(cuts))
     target_rows, positions = rows_and_positions(lengths - cuts)
     targets = sequences.items[(starts + cuts)[target_rows] + positions]
-    is_first = _first_occurrences(target_rows, targets)
+    # The positions at which an item stands for the first time in its row, ascending.
+    is_first = np.sort(np.unique(_pairs(target_rows, targets), return_index=True)[1])
     num_targets = np.bincount(target_rows[is_first], minlength=len(users))
     return EvaluationUsers(
         user_ids=sequences.user_ids[users],
@@ -100,11 +101,6 @@ def last_items(lists: ItemLists, max_history: int) -> np.ndarray:
     history = np.zeros((len(lists), max_history), np.int32)
     history[is_kept] = lists.items[index[is_kept]]
     return history
-
-
-def _first_occurrences(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """The positions at which an item stands for the first time in its row, ascending."""
-    return np.sort(np.unique(_pairs(rows, items), return_index=True)[1])
 
 
 def _pairs(rows: np.ndarray, items: np.ndarray) -> np.ndarray:

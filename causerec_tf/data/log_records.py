@@ -20,12 +20,9 @@ _SEPARATOR_HINT = re.compile(rb'"?sep=.?"?[\r\n]', re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a text file.
+    """One record of a text file, by the numbers, from 1, of its first and its last line.
 
-    Attributes:
-      first_line: number of its first line, from 1.
-      last_line: number of its last line; a quoted field may span several.
-      problem: why the vectorised reader cannot take it, or None.
+    `problem` says why the vectorised reader cannot take it; a quoted field may span several lines.
     """
 
     first_line: int

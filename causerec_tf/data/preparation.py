@@ -39,9 +39,6 @@ def prepare(
       overwrite: replace the dataset that is there, once the new one is whole.
       on_ordered: called with the number of events, the users and the items once all are in order.
       on_written: called with a number of users whenever so many more have been written.
-
-    Raises:
-      InputError: `directory` may not be replaced, or the filters leave nothing.
     """
     check_output(directory, marker=INFO_FILE, overwrite=overwrite)
     filters = filters or Filters()

@@ -21,8 +21,7 @@ class Tally:
       repeats: events that have user, item and time of an earlier one.
       windows: pairs of a history and its target.
       evaluation_users: users with events enough for a history and a target.
-      first_time: of their events, as the dataset has it; None without users.
-      last_time: the same.
+      first_time: of their events, as the dataset has it, like `last_time`; None without users.
     """
 
     users: int = 0

@@ -6,6 +6,7 @@ runs.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def write_descriptions(
     """
     text_files = [ITEMS_FILE]
     if item_names is not None:
-        names = [_one_line(item_names.get(item_id) or item_id) for item_id in vocabulary]
+        names = [re.sub(r"\r\n|\n|\r", " ", item_names.get(item_id) or item_id) for item_id in vocabulary]
         _write_lines(directory / ITEM_NAMES_FILE, names)
         text_files.append(ITEM_NAMES_FILE)
     _write_tfds_metadata(directory, shards)
@@ -190,7 +191,3 @@ def _fingerprint(vocabulary_sha256: str, shards: dict[str, list[dict]]) -> str:
 
 def _write_lines(path: Path, lines: list[str]) -> None:
     path.write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))
-
-
-def _one_line(name: str) -> str:
-    return name.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")

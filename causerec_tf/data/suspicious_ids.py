@@ -18,14 +18,9 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Ids that are suspicious for one reason.
+    """How many ids of a role are suspicious for a reason, a key of `_MEANING`, and how many rows have them.
 
-    Attributes:
-      role: `user` or `item`.
-      reason: a key of `_MEANING`.
-      ids: how many different ones.
-      rows: of the log that have them.
-      example: the first of them in the order of bytes; where it is like another, also the first of those.
+    The example is the first of them in the order of bytes; where it is like another, also the first of those.
     """
 
     role: str

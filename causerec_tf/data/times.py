@@ -38,9 +38,7 @@ _EXACT: dict[type[pl.DataType], int] = {pl.Float16: 1 << 11, pl.Float32: 1 << 24
 class Clues:
     """What a column, or a part of one, says about the notation of its file.
 
-    Attributes:
-      first: `moment` or `number`, by the first value that looks like either; None: no value does.
-      has_decimals: whether there are decimals.
+    `first` is `moment` or `number`, by the first value that looks like either; None: no value does.
     """
 
     first: str | None

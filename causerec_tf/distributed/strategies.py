@@ -44,13 +44,7 @@ class LostTaskError(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """The place of this process in the cluster that TF_CONFIG describes.
-
-    Attributes:
-      cluster: job, such as `worker`, -> the addresses of its tasks.
-      job: of this task.
-      index: of this task in its job.
-    """
+    """The place of this process in the cluster of TF_CONFIG, the addresses of each job's tasks."""
 
     cluster: dict[str, list[str]]
     job: str

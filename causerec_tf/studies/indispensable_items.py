@@ -83,21 +83,12 @@ def removal(model: CauseRec, users: EvaluationUsers, num_removed: int, *, seed: 
     """Measures whether the items named matter: they are removed, and as many others for comparison.
 
     Each user's recommendation is the first of the list. Removed are the `num_removed` items of the history
-    that come first by concept score, by deletion, by chance, and last by concept score.
-
-    Args:
-      model: a trained model.
-      users: evaluation users; those who have not more than `num_removed` items in what the tower reads are
-        left out.
-      num_removed: how many items to remove, at least 1.
-      seed: of the chance.
+    that come first by concept score, by deletion, by chance (of the seed), and last by concept score. Users
+    who have no more items in what the tower reads are left out.
 
     Returns:
       For JSON: way -> `replaced@50`, the share of the top 50 that is replaced; `lost@50`, whether the first
       item leaves it; for `concept` and `deletion` also `replaced_more_than_random@50`, paired by user.
-
-    Raises:
-      InputError: `num_removed` is below 1, or no user has more items.
     """
     lengths = (users.history != 0).sum(axis=1)
     rows = np.flatnonzero(lengths > num_removed)

@@ -20,7 +20,7 @@ from causerec_tf.model import CauseRec
 
 
 def find_noise(sequences: UserSequences, item_ids: list[str], world: World) -> np.ndarray:
-    """Which events of a dataset are noise, joined to the world by user and time.
+    """Which events of a dataset are noise, bool [events], joined to the world by user and time.
 
     A dataset does not keep it; the same settings and seed generate the same world again, and within a user no
     two of its events have the same time.
@@ -29,9 +29,6 @@ def find_noise(sequences: UserSequences, item_ids: list[str], world: World) -> n
       sequences: of some users of the dataset, prepared from the world as it is.
       item_ids: the dataset's vocabulary.
       world: generated again.
-
-    Returns:
-      bool [events].
     """
     place = {
         event: number for number, event in enumerate(zip(world.users, world.times.tolist(), strict=True))
@@ -134,16 +131,9 @@ def users_between(
 ) -> EvaluationUsers:
     """Users with their histories in one of twin worlds and with what they went on to in the clean one.
 
-    Args:
-      history_of: dataset of the world that the histories are taken from, with noise or without.
-      clean: dataset of the world of the same settings and seed but `noise_rate=0`, where every event that is
-        not noise is the same.
-      known: dataset that the model was trained on, of either world.
-      split: whose users.
-      max_history: of the tower.
-
-    Returns:
-      The users, all their items in the numbers of the vocabulary of `known`.
+    Twins are of the same settings and seed, the clean one of `noise_rate=0`: every event that is not noise is
+    the same. All items are in the numbers of `known`, the dataset that the model was trained on, of either
+    world.
     """
     users = evaluation_users(history_of.read(split), max_history)
     others = evaluation_users(clean.read(split), max_history)

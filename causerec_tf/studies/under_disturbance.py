@@ -58,10 +58,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Robustness:
-    """What the disturbances did to one model.
+    """What the disturbances did to one model, and how it is without: metric -> float64 [users].
 
     Attributes:
-      clean: metric -> float64 [users], without a disturbance.
+      clean: without a disturbance.
       conditions: kind by kind, each at every rate.
       attacked: band -> the items that were pushed.
       digest: of all clicks and the targets: equal for systems that met the same.

@@ -126,10 +126,8 @@ class _Block(tf.keras.layers.Layer):
         attended_BHQD = tf.matmul(tf.nn.softmax(logits_BHQL), value_BHLD)
         attended_BQD = tf.reshape(tf.transpose(attended_BHQD, [0, 2, 1, 3]), tf.shape(asking_BQD))
         asking_BQD += attended_BQD
-        return asking_BQD + self._feed_forward(asking_BQD)
-
-    def _feed_forward(self, vectors_BQD: tf.Tensor) -> tf.Tensor:
-        return tf.cast(self._output(self._hidden(self._feed_forward_norm(vectors_BQD))), tf.float32)
+        fed_forward_BQD = self._output(self._hidden(self._feed_forward_norm(asking_BQD)))
+        return asking_BQD + tf.cast(fed_forward_BQD, tf.float32)
 
     def _split(self, vectors_BLD: tf.Tensor) -> tf.Tensor:
         """The heads' parts of each vector, float32 [B, H, L, d / H]."""

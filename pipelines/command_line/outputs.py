@@ -11,8 +11,7 @@ def check_place(place: str | Path, flag: str, bad_input: type[Exception], *, is_
       place: of a file or a directory.
       flag: that names it, such as `--output`.
       bad_input: what to raise where it cannot: preparation and retrieval share no errors.
-      is_filled: whether `place` is a directory in which things are made one by one. Otherwise all is made
-        beside it and renamed into place, which concerns the directory above it alone.
+      is_filled: whether things are made in `place` one by one; otherwise all is made beside it and renamed.
     """
     directory = Path(place).absolute()
     above = directory.parents if not is_filled else (directory, *directory.parents)

@@ -32,12 +32,12 @@ def by_beam(
     directory, patterns, *, filters=FILTERS[0], num_shards=8, range_bytes, told=lambda ids: None, **log
 ):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
-    from causerec_tf.data.distributed.beam_preparation import Request, prepare
+    from causerec_tf.data.distributed.beam_preparation import prepare
 
-    request = Request(
-        patterns=patterns,
-        log=LogSettings(**log),
-        output=str(directory),
+    return prepare(
+        patterns,
+        LogSettings(**log),
+        str(directory),
         filters=filters,
         split_seed=0,
         num_shards=num_shards,
@@ -45,8 +45,8 @@ def by_beam(
         overwrite=False,
         on_vocabulary=told,
         range_bytes=range_bytes,
+        runner="DirectRunner",
     )
-    return prepare(request, "DirectRunner")
 
 
 def locally(directory, patterns, *, filters=FILTERS[0], num_shards=8, **settings):

@@ -6,7 +6,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,76 +38,52 @@ _RANGE_BYTES = 64 << 20
 _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is to be prepared.
-
-    Attributes:
-      patterns: globs of the log's files.
-      log: how they are read.
-      output: directory of the dataset.
-      filters: which events are kept.
-      split_seed: of the split.
-      num_shards: of each split.
-      item_names: item id -> name, or None.
-      on_vocabulary: told the vocabulary before the dataset is in place; what it raises ends the preparation.
-      overwrite: replace the dataset at `output`.
-      range_bytes: what a worker reads of a text file at once, and about what a bucket of users holds.
-    """
-
-    patterns: Sequence[str]
-    log: LogSettings
-    output: str
-    filters: Filters
-    split_seed: int
-    num_shards: int
-    item_names: Mapping[str, str] | None
-    overwrite: bool
-    on_vocabulary: Callable[[Sequence[str]], None] = lambda vocabulary: None
-    range_bytes: int = _RANGE_BYTES
-
-
 def prepare(
-    request: Request, runner: str, options: str = "", say: Callable[[str], None] = lambda line: None
+    patterns: Sequence[str],
+    log: LogSettings,
+    output: str,
+    *,
+    filters: Filters,
+    split_seed: int,
+    num_shards: int,
+    item_names: Mapping[str, str] | None,
+    overwrite: bool,
+    runner: str,
+    options: str = "",
+    on_vocabulary: Callable[[Sequence[str]], None] = lambda vocabulary: None,
+    say: Callable[[str], None] = lambda line: None,
+    range_bytes: int = _RANGE_BYTES,
 ) -> dict:
-    """Prepares a dataset.
+    """Prepares a dataset as `preparation.prepare` does, from globs, and gives what `dataset.json` holds.
 
-    Args:
-      request: what to prepare.
-      runner: of Beam: `DirectRunner`, `FlinkRunner`, `SparkRunner`, `DataflowRunner`.
-      options: Beam's own, as on a command line.
-      say: told how it goes on.
-
-    Returns:
-      What `dataset.json` holds.
+    `runner` is one of Beam's: `DirectRunner`, `FlinkRunner`, `SparkRunner` or `DataflowRunner`; `options` are
+    Beam's own, as on a command line. `on_vocabulary` is told the vocabulary before the dataset is in place;
+    what it raises ends the preparation. `say` is told how it goes on. `range_bytes` is what a worker reads of
+    a text file at once, and about what a bucket of users holds.
 
     Raises:
       InputError: the log cannot be used or the output not be written, as with the local way.
     """
-    request.filters.check()
-    request.log.roles()  # what is wrong with them is said before a file is missed
-    ranges = _ranges(request)
+    filters.check()
+    log.roles()  # what is wrong with them is said before a file is missed
+    ranges = _ranges(patterns, log, range_bytes)
     size = sum(storage.size(path) for path in {part.path for part in ranges})
-    parts = max(1, round(0.8 * size / request.range_bytes / request.num_shards))
-    with _place(request.output, request.overwrite) as place:
+    parts = max(1, round(0.8 * size / range_bytes / num_shards))
+    with _place(output, overwrite) as place:
         work = f"{place}/work"
         FileSystems.mkdirs(work)
-        plan = PreparationPlan(work, request.log, request.split_seed, request.num_shards, parts)
+        plan = PreparationPlan(work, log, split_seed, num_shards, parts)
         name = _LOCAL_RUNNER if runner == "DirectRunner" else runner
         run = partial(_run, PipelineOptions(shlex.split(options), runner=name))
-        say(f"{len(ranges)} ranges of the log, {len(SPLITS) * request.num_shards * parts} buckets of users")
+        say(f"{len(ranges)} ranges of the log, {len(SPLITS) * num_shards * parts} buckets of users")
         pieces, unit = _survey(run, plan, ranges)
         buckets, source = _read(run, plan, pieces)
         say(f"{source['rows_read']:,} rows read")
-        buckets = _filter(run, plan, buckets, request.filters, source, say)
+        buckets = _filter(run, plan, buckets, filters, source, say)
         vocabulary, in_split, shards = _write(run, plan, buckets)
-        about = {
-            "time_unit": unit,
-            "filters": request.filters.description(),
-            "split_seed": request.split_seed,
-            "source": source,
-        }
-        return _complete(place, request, vocabulary, in_split, shards, about)
+        about = {"time_unit": unit, "filters": filters.description(), "split_seed": split_seed}
+        described = {"about": about | {"source": source}, "item_names": item_names}
+        return _complete(place, vocabulary, in_split, shards, on_vocabulary, **described)
 
 
 def _run(options: PipelineOptions, step: Callable[..., None], *arguments) -> None:
@@ -117,14 +92,13 @@ def _run(options: PipelineOptions, step: Callable[..., None], *arguments) -> Non
         step(root, *arguments)
 
 
-def _ranges(request: Request) -> list[Range]:
-    header = request.log.header
+def _ranges(patterns: Sequence[str], log: LogSettings, range_bytes: int) -> list[Range]:
     ranges = []
-    for number, path in enumerate(storage.find(list(request.patterns))):
-        file_format = check_format(path, request.log.file_format, header)
-        whole = Range(number, path, file_format, header, 0, None)
+    for number, path in enumerate(storage.find(patterns)):
+        file_format = check_format(path, log.file_format, log.header)
+        whole = Range(number, path, file_format, log.header, 0, None)
         with storage.open_file(path) as file:
-            ranges += split_file(whole, file, storage.size(path), request.range_bytes)
+            ranges += split_file(whole, file, storage.size(path), range_bytes)
     return ranges
 
 
@@ -265,7 +239,12 @@ def _write(
 
 
 def _complete(
-    place: str, request: Request, vocabulary: str, in_split: dict[str, int], merged: list[dict], about: dict
+    place: str,
+    vocabulary: str,
+    in_split: dict[str, int],
+    merged: list[dict],
+    on_vocabulary: Callable[[Sequence[str]], None],
+    **described,
 ) -> dict:
     """Moves the shards to their place and writes what tells of them; `dataset.json` comes last."""
     from causerec_tf.data.sequence_writer import shard_file, write_descriptions
@@ -275,7 +254,7 @@ def _complete(
     for one in merged:
         split = SPLITS[one["split"]]
         tallies[split].append(one["tally"])
-        name = shard_file(split, one["shard"], request.num_shards)
+        name = shard_file(split, one["shard"], len(merged) // len(SPLITS))
         FileSystems.rename([one["path"]], [f"{place}/{name}"])
         entry = {"file": name, "bytes": one["bytes"], "sha256": one["sha256"], "records": one["tally"].users}
         shards[split].append(entry)
@@ -283,7 +262,7 @@ def _complete(
         local = Path(folder)
         (local / ITEMS_FILE).write_bytes(storage.read(vocabulary))
         item_ids = read_lines(local / ITEMS_FILE)
-        request.on_vocabulary(item_ids)
+        on_vocabulary(item_ids)
         names = {shard["file"] for split in SPLITS for shard in shards[split]}
         for name in names:
             (local / name).touch()  # TensorFlow Datasets looks for their names
@@ -292,12 +271,11 @@ def _complete(
             vocabulary=item_ids,
             counted=describe_counts({split: add_up(tallies[split]) for split in SPLITS}, in_split),
             shards=shards,
-            about=about,
-            item_names=request.item_names,
+            **described,
         )
         storage.remove_folder(f"{place}/work")
-        described = [path for path in local.iterdir() if path.name not in names]
-        for path in sorted(described, key=lambda path: (path.name == INFO_FILE, path.name)):
+        written = [path for path in local.iterdir() if path.name not in names]
+        for path in sorted(written, key=lambda path: (path.name == INFO_FILE, path.name)):
             storage.write(f"{place}/{path.name}", path.read_bytes())
     return info
 

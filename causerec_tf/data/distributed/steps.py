@@ -41,12 +41,7 @@ Bucket = tuple[int, str]  # its number and the file of its events
 class PreparationPlan:
     """What all workers have to know.
 
-    Attributes:
-      work: folder for what lies between two pipelines.
-      log: how the log is read.
-      split_seed: of the split.
-      num_shards: of each split.
-      parts: buckets of a shard.
+    `work` is the folder for what lies between two pipelines, `parts` the number of buckets of a shard.
     """
 
     work: str

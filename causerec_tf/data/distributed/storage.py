@@ -4,6 +4,7 @@ import io
 import pickle
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -22,7 +23,7 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def find(patterns: list[str]) -> list[str]:
+def find(patterns: Sequence[str]) -> list[str]:
     """The files that match, in the order of `interactions.find_files`.
 
     Raises:

@@ -23,10 +23,6 @@ def read_movielens(name: str, data_dir: str | Path | None = None) -> tuple[Log, 
     Returns:
       The log, its times in seconds, its rows in the order in which TensorFlow Datasets keeps them
       (which is not that of MovieLens); and movie id -> title.
-
-    Raises:
-      InputError: there is no such dataset, it has not the features of ratings, or it is neither here nor
-        can be fetched.
     """
     import tensorflow_datasets as tfds  # takes a second, and only this needs it
 
