@@ -139,8 +139,8 @@ class ObjectiveSettings:
     )
     nearest_of: int = _setting(
         1,
-        "The substitute of an item is the nearest of so many items drawn from the memory (ours); 1: any, as in"
-        " the paper.",
+        "The substitute of an item is the nearest of so many items drawn from the memory (ours); 1: any, as"
+        " in the paper.",
         bound=_AT_LEAST_1,
         acts=_OF_ITEMS,
     )
