@@ -1,4 +1,4 @@
-"""JsonLog lines as JSON objects, one a line, on the standard output.
+"""Log lines as JSON objects, one a line, on the standard output.
 
 The standard error is not ours alone: TensorFlow writes its own lines there. Whoever reads the standard output
 may be slow, or have stopped: a thread writes it, and lines for which it has no place are dropped and counted.
@@ -18,7 +18,7 @@ from prometheus_client import Counter
 
 LOGGER = logging.getLogger("causerec.service")
 DROPPED_LINES = Counter(
-    "causerec_dropped_log_lines", "JsonLog lines that nobody read in time.", registry=None
+    "causerec_dropped_log_lines", "Log lines that nobody read in time.", registry=None
 )  # of the process, as the log is
 _MOST_WAITING = 10_000
 _TOGETHER_SECONDS = 0.02
