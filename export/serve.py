@@ -119,8 +119,8 @@ def main() -> None:
         ) from error
 
     # CPython gives a waiting thread its turn only after an interval in which the event loop has not let go of
-    # the interpreter. Beside a client that never pauses the loop lets go every .2 ms, so that with Python's 5 ms
-    # the thread that encodes and searches hardly ever gets it.
+    # the interpreter. Beside a client that never pauses the loop lets go every .2 ms: with Python's interval of
+    # 5 ms the thread that encodes and searches hardly ever gets its turn.
     sys.setswitchinterval(_SWITCH_SECONDS)
     log = JsonLog()
     named = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Options)}
