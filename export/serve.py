@@ -118,9 +118,9 @@ def main() -> None:
             f"The service needs more packages ({error}): pip install -e '.[service,serving]' in the checkout."
         ) from error
 
-    # CPython gives a waiting thread its turn only after an interval in which the event loop has not let go of
-    # the interpreter. Beside a client that never pauses the loop lets go every .2 ms: with Python's interval of
-    # 5 ms the thread that encodes and searches hardly ever gets its turn.
+    # CPython gives a waiting thread its turn only after an interval in which the event loop has kept the
+    # interpreter. Beside a client that never pauses the loop lets go every .2 ms: with an interval of 5 ms,
+    # as Python has it, the thread that encodes and searches hardly ever gets its turn.
     sys.setswitchinterval(_SWITCH_SECONDS)
     log = JsonLog()
     named = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Options)}
