@@ -70,7 +70,8 @@ def test_the_command_goes_the_road_from_another_folder(wheel, tmp_path):
 def test_the_whole_wheel_in_an_environment_of_its_own(wheel, tmp_path):
     run(sys.executable, "-m", "venv", str(tmp_path / "venv"), cwd=tmp_path)
     python = str(tmp_path / "venv" / "bin" / "python")
-    run(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", str(wheel), cwd=tmp_path)
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    run(*pip, f"{wheel}[serving]", cwd=tmp_path)  # publishing writes warm-up requests
     command = str(tmp_path / "venv" / "bin" / "causerec")
     for arguments in (
         "prepare --output=datasets/quickstart",
