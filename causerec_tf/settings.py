@@ -84,6 +84,12 @@ class ModelSettings:
         "How users and items are matched: by inner product, or by the cosine: of vectors of length one.",
         choices=SIMILARITIES,
     )
+    item_init_std: float = _setting(
+        0.0,
+        "Standard deviation of initial item vectors; 0: 1 / sqrt(embedding_dim), a length of one on average.",
+        bound=_AT_LEAST_0,
+        acts=(lambda s: not s.warm_start, "no --warm_start"),
+    )
     num_interests: int = _setting(
         4, "K: vectors per user, for towers with several.", bound=_AT_LEAST_1, acts=_OF_SEVERAL
     )

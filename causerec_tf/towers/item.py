@@ -16,7 +16,14 @@ class ItemTower(tf.keras.layers.Layer):
     """
 
     def __init__(
-        self, num_items: int, embedding_dim: int, *, similarity: str = "dot", seed: int = 0, **kwargs
+        self,
+        num_items: int,
+        embedding_dim: int,
+        *,
+        similarity: str = "dot",
+        initial_std: float | None = None,
+        seed: int = 0,
+        **kwargs,
     ):
         """Sets the table's size.
 
@@ -25,8 +32,9 @@ class ItemTower(tf.keras.layers.Layer):
           embedding_dim: d.
           similarity: how users are matched with items: `dot`, by the inner product, or `cosine`, for which
             candidates have length one.
-          seed: of the initial vectors, which are normal with standard deviation 1 / sqrt(d), so that
+          initial_std: standard deviation of the initial vectors, which are normal; None: 1 / sqrt(d), so that
             they have length one on average.
+          seed: of the initial vectors.
           **kwargs: of the Keras layer.
         """
         super().__init__(**kwargs)
@@ -35,6 +43,7 @@ class ItemTower(tf.keras.layers.Layer):
         self.has_unit_length = similarity == "cosine"
         self.num_items = num_items
         self.embedding_dim = embedding_dim
+        self._initial_std = embedding_dim**-0.5 if initial_std is None else initial_std
         self._seed = seed
 
     def build(self, input_shape) -> None:
@@ -46,7 +55,10 @@ class ItemTower(tf.keras.layers.Layer):
             num_padding = 1 if first == 0 else 0
             # The second number is that of a step elsewhere; no step has a negative one.
             rows = tf.random.stateless_normal(
-                [num_rows - num_padding, width], [self._seed, -1 - first], stddev=width**-0.5, dtype=dtype
+                [num_rows - num_padding, width],
+                [self._seed, -1 - first],
+                stddev=self._initial_std,
+                dtype=dtype,
             )
             return tf.concat([tf.zeros([num_padding, width], dtype), rows], axis=0)
 

@@ -1,8 +1,12 @@
 """Mean pooling tower and item table: the twin, masking by deletion, padding without gradient."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from causerec_tf import recipes
+from causerec_tf.errors import InputError
+from causerec_tf.settings import Settings
 from causerec_tf.towers.item import ItemTower
 from causerec_tf.towers.pooling import MeanPoolingTower
 from tests import reference
@@ -91,3 +95,20 @@ def test_looking_up_once_is_looking_up_each():
     assert vectors.shape == [4, 3]  # 3, 0, 9 and 1
     for one, place in zip(ids, places, strict=True):
         np.testing.assert_array_equal(tf.gather(vectors, place), items(one))
+
+
+@pytest.mark.parametrize(("asked", "deviation"), [({}, 16**-0.5), ({"item_init_std": 0.007}, 0.007)])
+def test_initial_vectors_are_normal_with_the_deviation_asked_for(asked, deviation):
+    table = recipes.compose(Settings(embedding_dim=16, seed=3, **asked), 2000).item_embeddings()
+    drawn = tf.random.stateless_normal([2000, 16], [3, -1]).numpy() * np.float32(deviation)
+    np.testing.assert_allclose(table[1:], drawn, rtol=1e-6)
+    np.testing.assert_array_equal(table[0], 0.0)
+
+
+def test_a_warm_start_brings_vectors_and_takes_no_deviation():
+    settings = Settings(item_init_std=0.007, warm_start="runs/yesterday")
+    with pytest.raises(InputError, match="--item_init_std=0.007 has no effect here: it acts with no --warm"):
+        settings.check_acting(["item_init_std"])
+    # New items without a place are made as long as the vectors kept, from a length of one.
+    lengths = np.linalg.norm(recipes.compose(settings, 500).item_embeddings()[1:], axis=1)
+    assert abs(lengths.mean() - 1) < 0.05
