@@ -45,6 +45,12 @@ CONCEPT_SCORES = {
     "target": "causerec_tf.counterfactual.concepts:scores_by_target",
     "random": "causerec_tf.counterfactual.concepts:random_scores",
 }
+# What ComiRec-DR's maps start from, as arguments of its tower.
+ROUTING_INITS: dict[str, dict[str, Any]] = {
+    "random": {},
+    "identity": {"near_identity": True, "map_std": 0.02},
+    "published": {"map_std": 1.0},
+}
 # The weight of each is the setting `lambda_<name>`.
 LOSSES = {
     "co": "causerec_tf.losses:contrast_with_observation",
@@ -121,6 +127,7 @@ def user_tower(settings: "Settings") -> "UserTower":
         max_history=settings.num_concepts if settings.reads_interests else settings.max_history,
         num_interests=settings.num_interests,
         seed=settings.seed,
+        **ROUTING_INITS[settings.routing_init],
     )
     tower = UnitLengthTower(encoder) if settings.similarity == "cosine" else encoder
     if settings.reads_interests:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from causerec_tf.errors import InputError
-from causerec_tf.recipes import CONCEPT_SCORES, LOSSES, METHODS, SAMPLERS, USER_TOWERS
+from causerec_tf.recipes import CONCEPT_SCORES, LOSSES, METHODS, ROUTING_INITS, SAMPLERS, USER_TOWERS
 
 TOWERS = tuple(USER_TOWERS)
 SEVERAL_VECTORS = ("mind", "comirec_sa", "comirec_dr")
@@ -26,6 +26,10 @@ _AT_LEAST_1 = (lambda value: value >= 1, "1 or more")
 _ABOVE_0 = (lambda value: value > 0, "more than 0")
 
 _OF_SEVERAL: _Acts = (lambda s: s.tower in SEVERAL_VECTORS, f"--tower={'|'.join(SEVERAL_VECTORS)}")
+_OF_ROUTING_MAPS: _Acts = (
+    lambda s: s.tower == "comirec_dr" and not s.warm_start,
+    "--tower=comirec_dr and no --warm_start",
+)
 _OF_MIND: _Acts = (lambda s: s.tower == "mind", "--tower=mind")
 _OF_INTERESTS: _Acts = (lambda s: s.reads_interests, "--method=interest or hierarchical")
 _OF_SAMPLES: _Acts = (lambda s: s.sampler != "full", "--sampler=uniform or log_uniform")
@@ -92,6 +96,14 @@ class ModelSettings:
     )
     num_interests: int = _setting(
         4, "K: vectors per user, for towers with several.", bound=_AT_LEAST_1, acts=_OF_SEVERAL
+    )
+    routing_init: str = _setting(
+        "random",
+        "What ComiRec-DR's maps, one for each interest and position, start from. identity: the identity and"
+        " normal noise of deviation .02; random: normal, a vote as long as its item; published: normal with"
+        " deviation 1, as in the authors' code.",
+        choices=tuple(ROUTING_INITS),
+        acts=_OF_ROUTING_MAPS,
     )
     num_concepts: int = _setting(
         20, "K: interest concepts per history.", bound=_AT_LEAST_1, acts=_OF_INTERESTS

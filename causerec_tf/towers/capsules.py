@@ -102,17 +102,33 @@ class ComiRecDRTower(UserTower):
         v_kl = W_kl x_l,   user vectors = c_k
 
     The logits start from 0, since the transformations tell the interests apart. Positions are counted from
-    the oldest item, as in the published code. Initial weights keep a vote as long as its item (ours: the
-    published deviation of 1 makes votes sqrt(d) times longer, where `squash` is flat).
+    the oldest item, as in the published code.
+
+    That code draws W from a normal distribution of deviation 1, which makes votes sqrt(d) times longer than
+    their items. By default here a vote is as long as its item. Either way a vote starts as an unrelated
+    direction at every position, and the model has to learn what an item is once for each. Maps that start
+    near the identity spare it that: a vote starts as its item.
     """
 
-    def __init__(self, embedding_dim: int, *, num_interests: int, max_history: int, seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        embedding_dim: int,
+        *,
+        num_interests: int,
+        max_history: int,
+        map_std: float | None = None,
+        near_identity: bool = False,
+        seed: int = 0,
+        **kwargs,
+    ):
         """Sets the sizes.
 
         Args:
           embedding_dim: d, of the concepts and of the user vectors.
           num_interests: K.
           max_history: how many positions have a transformation; later ones are not read.
+          map_std: standard deviation of the initial weights, which are normal; None: 1 / sqrt(d).
+          near_identity: whether their mean is the identity and not 0.
           seed: of the initial weights.
           **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the transformations.
         """
@@ -120,16 +136,22 @@ class ComiRecDRTower(UserTower):
         self.embedding_dim = embedding_dim
         self.num_interests = num_interests
         self.max_history = max_history
+        self._map_std = embedding_dim**-0.5 if map_std is None else map_std
+        self._near_identity = near_identity
         self._seed = seed
 
     def build(self, input_shape) -> None:
         """Makes every weight, so that a checkpoint finds them before the first call."""
+        normal = tf.keras.initializers.RandomNormal(stddev=self._map_std, seed=seed_of(self._seed, 0))
+
+        def initial(shape, dtype=None, **_):
+            mean = tf.tile(tf.eye(self.embedding_dim, dtype=dtype), [1, self.num_interests])
+            return normal(shape, dtype) + mean if self._near_identity else normal(shape, dtype)
+
         self._transformations = self.add_weight(
             name="transformations",
             shape=[self.max_history, self.embedding_dim, self.num_interests * self.embedding_dim],
-            initializer=tf.keras.initializers.RandomNormal(
-                stddev=self.embedding_dim**-0.5, seed=seed_of(self._seed, 0)
-            ),
+            initializer=initial,
         )
         super().build(input_shape)
 

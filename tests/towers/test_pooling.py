@@ -107,7 +107,7 @@ def test_initial_vectors_are_normal_with_the_deviation_asked_for(asked, deviatio
 
 def test_a_warm_start_brings_vectors_and_takes_no_deviation():
     settings = Settings(item_init_std=0.007, warm_start="runs/yesterday")
-    with pytest.raises(InputError, match="--item_init_std=0.007 has no effect here: it acts with no --warm"):
+    with pytest.raises(InputError, match=r"--item_init_std=0.007 has no effect here: it acts with no --"):
         settings.check_acting(["item_init_std"])
     # New items without a place are made as long as the vectors kept, from a length of one.
     lengths = np.linalg.norm(recipes.compose(settings, 500).item_embeddings()[1:], axis=1)

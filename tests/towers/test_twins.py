@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from causerec_tf.errors import InputError
+from causerec_tf.recipes import user_tower
+from causerec_tf.settings import Settings
 from causerec_tf.towers import positions
 from causerec_tf.towers.capsules import ComiRecDRTower, MINDTower
 from causerec_tf.towers.gru import GRU4RecTower
@@ -96,6 +99,33 @@ def test_comirec_dr():
         return reference.routing(votes, np.zeros([K, len(concepts)]))
 
     assert_equal_to(twin, tower)
+
+
+def test_comirec_dr_starts_where_its_setting_says():
+    """The mean and deviation of 972 numbers: a fifth off is far beyond chance."""
+    identity = np.tile(np.eye(D), [1, K])
+    for name, mean, deviation in [
+        ("random", 0.0, D**-0.5), ("identity", identity, 0.02), ("published", 0.0, 1.0)
+    ]:  # fmt: skip
+        settings = Settings(
+            tower="comirec_dr", embedding_dim=D, num_interests=K, max_history=9, routing_init=name
+        )
+        (maps,) = user_tower(settings).get_weights()
+        noise = (maps - mean) / deviation
+        assert abs(noise.mean()) < 0.2 and 0.8 < noise.std() < 1.2, name
+        assert noise.std(axis=0).min() > 0.1 and noise.std(axis=(1, 2)).min() > 0.5, name
+    # A setting of the maps is refused where there are none.
+    with pytest.raises(InputError, match="it acts with --tower=comirec_dr and no --warm_start"):
+        Settings(tower="mind", routing_init="identity").check_acting(["routing_init"])
+
+
+def test_maps_near_the_identity_leave_a_repeated_item_as_it_is():
+    """Without noise every vote is the item: K interests alike, along it."""
+    tower = ComiRecDRTower(D, num_interests=K, max_history=9, map_std=0.0, near_identity=True)
+    tower.build(None)
+    item = CONCEPTS[0, 0]
+    capsules = tower(tf.constant(np.tile(item, [1, 4, 1])), tf.ones([1, 4], tf.bool))[0]
+    np.testing.assert_allclose(capsules, np.tile(reference.squash(4 / K * item), [K, 1]), rtol=1e-5)
 
 
 def test_comirec_sa():
