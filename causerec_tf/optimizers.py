@@ -16,6 +16,10 @@ class SparseAdam(tf.keras.optimizers.Adam):
     occur several times are summed and the same is done to the touched rows only: the others keep their
     vectors and moments. Keras decays the moments of every row at each step, so that its cost grows with
     the table.
+
+    Weight decay therefore reaches a row only when a step looks it up, and is weaker than the same number in
+    PyTorch's dense Adam, where a row without a gradient goes on by its moments and shrinks by its decay.
+    `every_row` does that, at its cost.
     """
 
     def __init__(
@@ -26,6 +30,7 @@ class SparseAdam(tf.keras.optimizers.Adam):
         beta_2: float = 0.99,
         epsilon: float = 1e-8,
         l2: float = 0.0,
+        every_row: bool = False,
         distinct_rows: bool = False,
         name: str = "SparseAdam",
     ):
@@ -37,6 +42,8 @@ class SparseAdam(tf.keras.optimizers.Adam):
           beta_2: decay of the second moment.
           epsilon: added to the root of the second moment.
           l2: coupled weight decay. (Keras's own `weight_decay` is decoupled and touches every row.)
+          every_row: whether rows of a table without a gradient are taken for rows whose gradient is 0. The
+            step's cost then grows with the table.
           distinct_rows: whether no row stands twice in a gradient of slices, as where each item is looked
             up once; its rows are then not searched for repeats. A promise: with repeats all but one of
             their gradients would be lost. It does not hold for gradients gathered from several devices.
@@ -46,6 +53,7 @@ class SparseAdam(tf.keras.optimizers.Adam):
             learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, jit_compile=False, name=name
         )
         self.l2 = l2
+        self.every_row = every_row
         self.distinct_rows = distinct_rows
 
     def _deduplicate_sparse_grad(self, grads):
@@ -53,6 +61,8 @@ class SparseAdam(tf.keras.optimizers.Adam):
 
     def update_step(self, gradient, variable) -> None:
         """Applies one gradient; the rows of `tf.IndexedSlices` are distinct by now."""
+        if self.every_row and isinstance(gradient, tf.IndexedSlices):
+            gradient = tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
         if not isinstance(gradient, tf.IndexedSlices):
             super().update_step(gradient + self.l2 * variable, variable)
             return
@@ -77,4 +87,6 @@ class SparseAdam(tf.keras.optimizers.Adam):
         """The constructor's arguments."""
         names = ("learning_rate", "beta_1", "beta_2", "epsilon", "name")
         config = super().get_config()
-        return {name: config[name] for name in names} | {"l2": self.l2, "distinct_rows": self.distinct_rows}
+        return {name: config[name] for name in names} | {
+            name: getattr(self, name) for name in ("l2", "every_row", "distinct_rows")
+        }

@@ -126,6 +126,7 @@ def user_tower(settings: "Settings") -> "UserTower":
         embedding_dim=settings.embedding_dim,
         max_history=settings.num_concepts if settings.reads_interests else settings.max_history,
         num_interests=settings.num_interests,
+        use_bias=settings.biases == "code",
         seed=settings.seed,
         **ROUTING_INITS[settings.routing_init],
     )
@@ -144,11 +145,11 @@ def user_tower(settings: "Settings") -> "UserTower":
 
 
 def retrieval(settings: "Settings") -> "SampledSoftmax":
-    """L_matching. MIND trains on its label-aware attention, other towers on the nearest of their vectors."""
+    """L_matching; of several vectors it trains the nearest to the target, or MIND's attention over them."""
     from causerec_tf import matching
 
     choose_interest = None
-    if settings.tower == "mind":
+    if settings.tower == "mind" and settings.readout == "attention":
         choose_interest = functools.partial(matching.label_aware_attention, power=settings.attention_power)
     return matching.SampledSoftmax(
         _made(pkgutil.resolve_name(SAMPLERS[settings.sampler]), num_sampled=settings.num_sampled),

@@ -30,7 +30,6 @@ _OF_ROUTING_MAPS: _Acts = (
     lambda s: s.tower == "comirec_dr" and not s.warm_start,
     "--tower=comirec_dr and no --warm_start",
 )
-_OF_MIND: _Acts = (lambda s: s.tower == "mind", "--tower=mind")
 _OF_INTERESTS: _Acts = (lambda s: s.reads_interests, "--method=interest or hierarchical")
 _OF_SAMPLES: _Acts = (lambda s: s.sampler != "full", "--sampler=uniform or log_uniform")
 _OF_METHODS: _Acts = (lambda s: s.method != "base", "--method=item, interest or hierarchical")
@@ -105,6 +104,12 @@ class ModelSettings:
         choices=tuple(ROUTING_INITS),
         acts=_OF_ROUTING_MAPS,
     )
+    biases: str = _setting(
+        "paper",
+        "Of ComiRec-SA's attention and MIND's bilinear map. paper: none; code: as in ComiRec's code.",
+        choices=("paper", "code"),
+        acts=(lambda s: s.tower in ("comirec_sa", "mind"), "--tower=comirec_sa or mind"),
+    )
     num_concepts: int = _setting(
         20, "K: interest concepts per history.", bound=_AT_LEAST_1, acts=_OF_INTERESTS
     )
@@ -137,11 +142,21 @@ class ObjectiveSettings:
         choices=tuple(SAMPLERS),
     )
     num_sampled: int = _setting(4096, "Negatives per step.", bound=_AT_LEAST_1, acts=_OF_SAMPLES)
+    readout: str = _setting(
+        "attention",
+        "Which of MIND's vectors are trained. attention: all, by the label-aware attention of its paper;"
+        " nearest: the one that fits the target best, its limit and what ComiRec's code does.",
+        choices=("attention", "nearest"),
+        acts=(lambda s: s.tower == "mind", "--tower=mind"),
+    )
     attention_power: float = _setting(
         1.0,
-        "p of MIND's label-aware attention; the larger, the nearer to taking the best interest alone.",
+        "p of the label-aware attention; the larger, the nearer to taking the best interest alone.",
         bound=_AT_LEAST_0,
-        acts=_OF_MIND,
+        acts=(
+            lambda s: s.tower == "mind" and s.readout == "attention",
+            "--tower=mind and --readout=attention",
+        ),
     )
     num_positives: int = _setting(
         1, "M: counterfactual positives per example.", bound=_AT_LEAST_0, acts=_OF_METHODS
@@ -199,7 +214,18 @@ class OptimisationSettings:
         "linear: it falls to 0 over all --epochs, also where patience ends the run before.",
         choices=SCHEDULES,
     )
-    weight_decay: float = _setting(1e-5, "L2 in the gradient, on touched rows.", bound=_AT_LEAST_0)
+    weight_decay: float = _setting(
+        1e-5,
+        "L2 in the gradient of the rows that --update_rows names. On touched rows alone it is weaker than the"
+        " same number in PyTorch.",
+        bound=_AT_LEAST_0,
+    )
+    update_rows: str = _setting(
+        "touched",
+        "Rows of the item table that a step changes. touched: those it looks up, at a cost that does not grow"
+        " with the catalogue; all: the others too, by their moments and weight decay, as PyTorch's Adam.",
+        choices=("touched", "all"),
+    )
     precision: str = _setting(
         "float32",
         "Of the user tower's products. mixed_bfloat16 is for hardware that has it: variables, losses and"

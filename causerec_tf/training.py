@@ -187,6 +187,7 @@ def _compile(model: CauseRec, settings: Settings, distribution: Distribution, nu
     optimizer = SparseAdam(
         rate,
         l2=settings.weight_decay,
+        every_row=settings.update_rows == "all",
         # Each item is looked up once, but by each replica.
         distinct_rows=distribution.num_replicas == 1,
     )

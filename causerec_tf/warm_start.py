@@ -26,7 +26,14 @@ from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
 
 # They decide what the variables are, or what a vector means.
-_MUST_AGREE: tuple[str, ...] = ("tower", "embedding_dim", "similarity", "max_history", "num_interests")
+_MUST_AGREE: tuple[str, ...] = (
+    "tower",
+    "embedding_dim",
+    "similarity",
+    "max_history",
+    "num_interests",
+    "biases",
+)
 _MUST_AGREE_ON_INTERESTS = ("num_concepts", "attention_dim")
 
 

@@ -181,9 +181,9 @@ def routing(votes, logits):
     return np.array(capsules)
 
 
-def self_attentive_interests(concepts, positions, w_1, w_2):
+def self_attentive_interests(concepts, positions, w_1, w_2, b_1=0.0, b_2=0.0):
     """ComiRec-SA for one history: `A = softmax(W_2 tanh(W_1 (X + P)))` over the items, `A X`."""
-    logits = np.tanh((concepts + positions[: len(concepts)]) @ w_1) @ w_2
+    logits = np.tanh((concepts + positions[: len(concepts)]) @ w_1 + b_1) @ w_2 + b_2
     return np.array([softmax(column) @ concepts for column in logits.T])
 
 

@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from causerec_tf import matching
+from causerec_tf import matching, recipes
 from causerec_tf.errors import InputError
 from causerec_tf.negatives import Negatives
+from causerec_tf.settings import Settings
 from tests import reference
 
 rng = np.random.default_rng(0)
@@ -136,6 +137,19 @@ def test_a_large_power_of_attention_takes_the_best_interest():
     interests = tf.constant([[[1.0, 0.0], [0.0, 4.0], [-9.0, -9.0]]])
     made = matching.label_aware_attention(interests, tf.constant([[1.0, 1.0]]), 10.0)
     np.testing.assert_allclose(made, [[0.0, 4.0]], atol=1e-6)
+
+
+def test_mind_is_trained_as_its_readout_says():
+    interests, target = rng.normal(size=[6, 4, 5]), rng.normal(size=[6, 5])
+    given = tf.constant(interests), tf.constant(target)
+    soft = recipes.retrieval(Settings(tower="mind", attention_power=2.0)).choose_interest(*given)
+    hard = recipes.retrieval(Settings(tower="mind", readout="nearest")).choose_interest(*given)
+    for b in range(6):
+        want = reference.label_aware_attention(interests[b], target[b], 2.0)
+        np.testing.assert_allclose(soft[b], want, rtol=1e-6)
+        np.testing.assert_allclose(hard[b], interests[b, np.argmax(interests[b] @ target[b])], rtol=1e-6)
+    with pytest.raises(InputError, match="it acts with --tower=mind and --readout=attention"):
+        Settings(tower="mind", readout="nearest", attention_power=2.0).check_acting(["attention_power"])
 
 
 def test_the_nearest_interest_alone_gets_the_gradient():

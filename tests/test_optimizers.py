@@ -35,6 +35,36 @@ def test_a_dense_gradient_equals_the_twin_that_touches_every_row():
     np.testing.assert_allclose(kernel, twin.table, rtol=1e-4, atol=1e-6)
 
 
+def test_every_row_equals_the_twin_that_gives_a_gradient_of_zero_to_the_untouched():
+    start = rng.normal(size=[9, 3]).astype(np.float32)
+    table, twin = tf.Variable(start), reference.Adam(start, **CONSTANTS)
+    optimizer = SparseAdam(**CONSTANTS, every_row=True)
+    for _ in range(6):
+        rows = rng.integers(0, 7, size=5)  # with repeats; rows 7 and 8 have decay alone
+        gradients = rng.normal(size=[5, 3]).astype(np.float32)
+        slices = tf.IndexedSlices(tf.constant(gradients), tf.constant(rows), tf.constant([9, 3]))
+        optimizer.apply_gradients([(slices, table)])
+        zeros = np.zeros([9, 3], np.float32)
+        twin.update([*rows.tolist(), *range(9)], np.concatenate([gradients, zeros]))
+    np.testing.assert_allclose(table, twin.table, rtol=1e-4, atol=1e-6)
+    assert (np.abs(table[7:]) < np.abs(start[7:])).all()
+
+
+def test_every_row_is_keras_adam_without_weight_decay():
+    """Which moves untouched rows by their moments, as TensorFlow 1's does."""
+    start = rng.normal(size=[4, 3]).astype(np.float32)
+    ours, theirs = tf.Variable(start), tf.Variable(start)
+    every = SparseAdam(0.05, beta_2=0.99, every_row=True)
+    keras = tf.keras.optimizers.Adam(0.05, beta_1=0.9, beta_2=0.99, epsilon=1e-8)
+    for rows in ([0, 1, 3], [1, 3], [3, 0]):
+        gradient = tf.constant(rng.normal(size=[len(rows), 3]), tf.float32)
+        for optimizer, table in ((every, ours), (keras, theirs)):
+            slices = tf.IndexedSlices(gradient, tf.constant(rows), tf.constant([4, 3]))
+            optimizer.apply_gradients([(slices, table)])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(ours[2], start[2])  # it has no moments yet
+
+
 def test_without_weight_decay_it_is_keras_adam_when_every_row_is_touched():
     start = rng.normal(size=[4, 3]).astype(np.float32)
     ours, theirs = tf.Variable(start), tf.Variable(start)

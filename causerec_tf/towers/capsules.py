@@ -50,18 +50,28 @@ class MINDTower(UserTower):
 
     Since the interests share S, their logits start apart: from a Gaussian that is drawn once, by the seed,
     for every interest and position. It is part of the checkpoint, so that training, evaluation and serving
-    route alike, where the published code draws it anew for each batch. All K interests are always kept; the
-    paper's rule that short histories have fewer is not in the published code either. The label-aware
-    attention, which exists in training only, is in the losses.
+    route alike, where ComiRec's code draws it anew for each batch. All K interests are always kept; the
+    paper's rule that short histories have fewer is not in that code either. The label-aware attention, which
+    exists in training only, is in `matching`.
     """
 
-    def __init__(self, embedding_dim: int, *, num_interests: int, max_history: int, seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        embedding_dim: int,
+        *,
+        num_interests: int,
+        max_history: int,
+        use_bias: bool = False,
+        seed: int = 0,
+        **kwargs,
+    ):
         """Makes the layers.
 
         Args:
           embedding_dim: d, of the concepts and of the user vectors.
           num_interests: K.
           max_history: how many positions have initial logits; 0 beyond.
+          use_bias: whether S has a bias, as in ComiRec's code and not in MIND's paper.
           seed: of the initial weights and logits.
           **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the products with S and W.
         """
@@ -70,7 +80,14 @@ class MINDTower(UserTower):
         self.num_interests = num_interests
         self.max_history = max_history
         self._seed = seed
-        self._shared = dense(embedding_dim, seed_of(seed, 0), "shared", self.dtype_policy, use_bias=False)
+        self._shared = dense(
+            embedding_dim,
+            seed_of(seed, 0),
+            "shared",
+            self.dtype_policy,
+            use_bias=use_bias,
+            bias_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, 3)),
+        )
         self._project = dense(
             embedding_dim, seed_of(seed, 1), "project", self.dtype_policy, activation="relu"
         )

@@ -19,13 +19,23 @@ class SelfAttentiveMultiInterestTower(UserTower):
     code, take part in the weights and not in what is weighted. d_a is 4 d, as there.
     """
 
-    def __init__(self, embedding_dim: int, *, num_interests: int, max_history: int, seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        embedding_dim: int,
+        *,
+        num_interests: int,
+        max_history: int,
+        use_bias: bool = False,
+        seed: int = 0,
+        **kwargs,
+    ):
         """Makes the attention.
 
         Args:
           embedding_dim: d, of the concepts and of the user vectors.
           num_interests: K.
           max_history: how many positions have a vector.
+          use_bias: whether both products have a bias, as in the published code and not in its paper.
           seed: of the initial weights.
           **kwargs: of the Keras layer; a `dtype` of mixed precision holds for the products with W_1 and W_2.
         """
@@ -40,9 +50,9 @@ class SelfAttentiveMultiInterestTower(UserTower):
             "hidden",
             self.dtype_policy,
             activation="tanh",
-            use_bias=False,
+            use_bias=use_bias,
         )
-        self._logits = dense(num_interests, seed_of(seed, 1), "logits", self.dtype_policy, use_bias=False)
+        self._logits = dense(num_interests, seed_of(seed, 1), "logits", self.dtype_policy, use_bias=use_bias)
 
     def build(self, input_shape) -> None:
         """Makes every weight, so that a checkpoint finds them before the first call."""

@@ -76,12 +76,13 @@ def test_sasrec(num_blocks, num_heads):
     assert_equal_to(twin, tower)
 
 
-def test_mind():
-    tower, weights = made(MINDTower(D, num_interests=K, max_history=9))
-    shared, kernel, bias, logits = weights
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_mind(use_bias):
+    tower, weights = made(MINDTower(D, num_interests=K, max_history=9, use_bias=use_bias))
+    shared, *shared_bias, kernel, bias, logits = weights
 
     def twin(concepts):
-        votes = np.repeat((concepts @ shared)[np.newaxis], K, axis=0)
+        votes = np.repeat((concepts @ shared + sum(shared_bias))[np.newaxis], K, axis=0)
         capsules = reference.routing(votes, logits[: len(concepts)].T)
         return np.maximum(capsules @ kernel + bias, 0.0)
 
@@ -128,10 +129,18 @@ def test_maps_near_the_identity_leave_a_repeated_item_as_it_is():
     np.testing.assert_allclose(capsules, np.tile(reference.squash(4 / K * item), [K, 1]), rtol=1e-5)
 
 
-def test_comirec_sa():
-    tower, (table, w_1, w_2) = made(SelfAttentiveMultiInterestTower(D, num_interests=K, max_history=9))
-    assert w_1.shape == (D, 4 * D)
-    assert_equal_to(lambda concepts: reference.self_attentive_interests(concepts, table, w_1, w_2), tower)
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_comirec_sa(use_bias):
+    made_with = {"num_interests": K, "max_history": 9, "use_bias": use_bias}
+    tower, weights = made(SelfAttentiveMultiInterestTower(D, **made_with))
+    table, *weights = weights
+    parts = weights[: 1 + use_bias], weights[1 + use_bias :]
+    w_1, w_2 = parts[0][0], parts[1][0]
+    assert w_1.shape == (D, 4 * D) and w_2.shape == (4 * D, K)
+    biases = [part[1] for part in parts] if use_bias else []
+    assert_equal_to(
+        lambda concepts: reference.self_attentive_interests(concepts, table, w_1, w_2, *biases), tower
+    )
 
 
 def test_no_gradient_passes_through_the_routing_logits():
