@@ -31,6 +31,12 @@ USER_TOWERS = {
     "comirec_sa": "causerec_tf.towers.multi_interest:SelfAttentiveMultiInterestTower",
     "comirec_dr": "causerec_tf.towers.capsules:ComiRecDRTower",
 }
+# What SASRec is made of.
+BLOCKS = {
+    "paper": "causerec_tf.towers.attention_blocks:PaperBlock",
+    "ligr": "causerec_tf.towers.attention_blocks:LiGRBlock",
+    "bsarec": "causerec_tf.towers.frequency_block:BSARecBlock",
+}
 METHODS = {
     "item": "causerec_tf.counterfactual.methods:CounterfactualItems",
     "interest": "causerec_tf.counterfactual.methods:CounterfactualInterests",
@@ -101,6 +107,8 @@ def compose(settings: "Settings", num_items: int) -> "CauseRec":
         losses=terms,
         max_history=settings.max_history,
         seed=settings.seed,
+        whole_sequences=settings.whole_sequences,
+        counterfactual_positions=settings.counterfactual_positions,
     )
 
 
@@ -114,6 +122,11 @@ def user_tower(settings: "Settings") -> "UserTower":
         embedding_dim=settings.embedding_dim,
         max_history=settings.num_concepts if settings.reads_interests else settings.max_history,
         num_interests=settings.num_interests,
+        num_blocks=settings.num_blocks,
+        num_heads=settings.num_heads,
+        feedforward_dim=settings.feedforward_dim,
+        dropout=settings.dropout,
+        block=_block(settings) if settings.tower == "sasrec" else None,
         seed=settings.seed,
     )
     tower = UnitLengthTower(encoder) if settings.similarity == "cosine" else encoder
@@ -128,6 +141,14 @@ def user_tower(settings: "Settings") -> "UserTower":
         tower = InterestTower(attention, tower)
     tower.build(None)
     return tower
+
+
+def _block(settings: "Settings"):
+    """What makes a block of SASRec."""
+    block = pkgutil.resolve_name(BLOCKS[settings.block])
+    if settings.block == "bsarec":
+        return functools.partial(block, alpha=settings.filter_share, c=settings.filter_frequencies)
+    return block
 
 
 def retrieval(settings: "Settings") -> "SampledSoftmax":
