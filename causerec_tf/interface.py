@@ -18,13 +18,13 @@ from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.preparation import generated
 from causerec_tf.data.preparation import prepare as prepare_log
 from causerec_tf.data.sequences import Dataset, open_dataset
-from causerec_tf.data.windows import num_batches
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.progress_bar import ProgressBar
 from causerec_tf.settings import ModelSettings, ObjectiveSettings, Settings
 from causerec_tf.train_run import train_run
 from causerec_tf.trained_run import Run, load_run
+from causerec_tf.training import steps_per_epoch
 
 # In a notebook it would tell of every file that it writes.
 logging.getLogger("tensorflow").setLevel(logging.WARNING)
@@ -147,7 +147,8 @@ def train(
         settings = {"max_history": model.max_history, "seed": model.seed} | settings
     asked = dataclasses.replace(read_recipe(recipe) if recipe else Settings(), **places, **settings)
     asked.check_acting(list(settings))
-    bar = ProgressBar(num_batches(opened, asked.batch_size), asked.epochs) if progress else None
+    steps = steps_per_epoch(asked, opened, model)
+    bar = ProgressBar(steps, asked.epochs) if progress else None
     try:
         train_run(
             asked,

@@ -1,7 +1,8 @@
 """The retriever, composed of its parts: item tower, user tower, retrieval and, in training, counterfactuals.
 
 Shapes: B examples, L history positions, d vector size, V items, S sampled negatives, U distinct items of a
-step, M counterfactual positives, N counterfactual negatives, I vectors a user.
+step, M counterfactual positives, N counterfactual negatives, I vectors a user. Of whole sequences: R of them,
+P predictions at all of their positions, and B windows drawn from them.
 """
 
 import enum
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from causerec_tf import every_position
 from causerec_tf.counterfactual.methods import (
     CounterfactualHierarchy,
     CounterfactualInterests,
@@ -21,7 +23,9 @@ from causerec_tf.counterfactual.methods import (
 from causerec_tf.errors import InputError
 from causerec_tf.losses import Counterfactuals, LossInputs, WeightedLoss
 from causerec_tf.matching import Candidates, SampledSoftmax, TaskMatching, nearest_interest
+from causerec_tf.negatives import Negatives
 from causerec_tf.towers.base import KerasTower, UserTower
+from causerec_tf.towers.dropout import drawn_by
 from causerec_tf.towers.item import PADDING, ItemTower
 
 MATCHING = "matching"
@@ -32,6 +36,11 @@ class _Draw(enum.IntEnum):
 
     NEGATIVES = 0
     SYNTHESIS = 1
+
+
+# What the stream of the synthesis is folded with for other purposes. (One more in `_Draw` would give each of
+# them other numbers.)
+_DROPOUT, _WINDOWS = 101, 102
 
 
 class CauseRec(tfrs.Model):
@@ -53,6 +62,8 @@ class CauseRec(tfrs.Model):
         losses: Sequence[WeightedLoss] = (),
         max_history: int = 20,
         seed: int = 0,
+        whole_sequences: bool = False,
+        counterfactual_positions: int = 1,
     ):
         """Composes the parts and makes their variables.
 
@@ -63,7 +74,11 @@ class CauseRec(tfrs.Model):
           counterfactual: synthesises the counterfactual histories that losses need; None: none.
           losses: what is added to L_matching.
           max_history: how many of the last items of a history are read.
-          seed: of negatives and synthesis.
+          seed: of negatives, synthesis and dropout.
+          whole_sequences: whether it trains on whole sequences, with a target at every position, and not on
+            windows; of a causal tower.
+          counterfactual_positions: at how many positions, drawn of each whole sequence, counterfactuals are
+            made and losses added.
 
         Raises:
           InputError: the parts do not go together.
@@ -85,6 +100,11 @@ class CauseRec(tfrs.Model):
                 f" has_unit_length={lengths[0]} of the item tower and {lengths[1]} of the user tower. For the"
                 ' cosine give ItemTower(..., similarity="cosine") and UnitLengthTower(user_tower).'
             )
+        if whole_sequences and not user_tower.is_causal:
+            raise InputError(
+                f"{type(user_tower).__name__} does not read causally, and whole_sequences wants a tower that"
+                " does, such as SASRecTower or GRU4RecTower: train on windows, or take one of these."
+            )
         if counterfactual is not None:
             counterfactual.check(user_tower)
         names = [MATCHING, *(loss.name for loss in losses)]
@@ -97,6 +117,8 @@ class CauseRec(tfrs.Model):
         self.losses_added = tuple(losses)
         self.max_history = max_history
         self.seed = seed
+        self.whole_sequences = whole_sequences
+        self.counterfactual_positions = counterfactual_positions
         self._means = {name: tf.keras.metrics.Mean(name) for name in names}
         # Built now, so that a checkpoint can be restored before the first call.
         for tower in (self.item_tower, self.user_tower):
@@ -152,18 +174,18 @@ class CauseRec(tfrs.Model):
         """The training loss of a batch.
 
         Args:
-          inputs: `history` int32 [B, L] and `target` int32 [B]; where steps overlap, asynchronously, also
-            `step` int64 [], the number that its draws go by.
+          inputs: `history` int32 [B, L] and `target` int32 [B], or of whole sequences `history` and
+            `targets`, both int32 [R, L]; where steps overlap, asynchronously, also `step` int64 [], the
+            number that its draws go by.
           training: not used: the loss exists only in training.
 
         Returns:
-          float [], the mean over the batch; of synchronous replicas the share of this one in it.
+          float [], the mean over the batch; of synchronous replicas the share of this one in it. Of whole
+          sequences L_matching is a mean over all predictions, and the other losses over the windows drawn.
 
         Raises:
           tf.errors.InvalidArgumentError: the loss is not finite; see `training.explain_non_finite`.
         """
-        history_BL, target_B = inputs["history"], inputs["target"]
-        mask_BL = history_BL != PADDING
         step = inputs.get("step", self.optimizer.iterations)
         # Replicas share the negatives, as the examples of a batch do: a step is that of one device.
         drawn = self.retrieval.draw(self.num_items, self._seed(_Draw.NEGATIVES, step))
@@ -171,13 +193,40 @@ class CauseRec(tfrs.Model):
         replica = tf.distribute.get_replica_context()
         if replica.num_replicas_in_sync > 1:
             seed = tf.random.fold_in(seed, replica.replica_id_in_sync_group)
-        needed = [history_BL, target_B, drawn.ids_S]
+        with drawn_by(tf.random.fold_in(seed, _DROPOUT)):
+            return self._total(*_means_and_shares(self._parts(inputs, drawn, seed)))
+
+    def _parts(self, inputs: dict[str, tf.Tensor], drawn: Negatives, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The losses by their names, each float [examples that it is a mean over]."""
+        sequences = [inputs["history"], inputs["targets"]] if self.whole_sequences else []
+        if not self.whole_sequences:
+            history_BL, target_B = inputs["history"], inputs["target"]
+        else:
+            count = self.counterfactual_positions if self.losses_added else 0
+            history_BL, target_B = every_position.draw_windows(
+                *sequences, count, tf.random.fold_in(seed, _WINDOWS)
+            )
+        mask_BL = history_BL != PADDING
+        candidates_P = tf.zeros([0], tf.int32)
         if self.counterfactual is not None:
             candidates_P = self.counterfactual.draw_candidates(seed)
-            needed.append(candidates_P)
         # Where the items of each stand among the distinct vectors.
-        vectors_UD, (places_BL, places_B, places_S, *places) = self.item_tower.look_up_once(*needed)
-        target_BD, negative_SD = tf.gather(vectors_UD, places_B), tf.gather(vectors_UD, places_S)
+        vectors_UD, (places_BL, places_B, places_S, candidate_places_P, *places) = (
+            self.item_tower.look_up_once(history_BL, target_B, drawn.ids_S, candidates_P, *sequences)
+        )
+        negative_SD = self.item_tower.as_candidates(tf.gather(vectors_UD, places_S))
+
+        def candidates(target_ids, target_places) -> Candidates:
+            vectors = self.item_tower.as_candidates(tf.gather(vectors_UD, target_places))
+            return Candidates(target_ids, vectors, drawn, negative_SD, self.num_items)
+
+        parts: dict[str, tf.Tensor] = {}
+        if self.whole_sequences:
+            users_PD, numbers_P = every_position.encode(self.user_tower, vectors_UD, places[0], sequences[1])
+            targets = (tf.gather(tf.reshape(one, [-1]), numbers_P) for one in (sequences[1], places[1]))
+            parts[MATCHING] = self.retrieval(users_PD, candidates(*targets))
+            if not self.losses_added:
+                return parts
         if self.counterfactual is None:
             encoded = Encoded(self.user_tower(tf.gather(vectors_UD, places_BL), mask_BL))
         else:
@@ -187,32 +236,31 @@ class CauseRec(tfrs.Model):
                     history_BL=history_BL,
                     mask_BL=mask_BL,
                     target_B=target_B,
-                    target_BD=target_BD,
+                    target_BD=tf.gather(vectors_UD, places_B),
                     vectors_UD=vectors_UD,
                     places_BL=places_BL,
                     candidates_P=candidates_P,
-                    candidate_places_P=places[0],
+                    candidate_places_P=candidate_places_P,
                     seed=seed,
                 ),
             )
-        target_BD, negative_SD = map(self.item_tower.as_candidates, (target_BD, negative_SD))
-        candidates = Candidates(target_B, target_BD, drawn, negative_SD, self.num_items)
-        parts_B: dict[str, tf.Tensor] = {}
+        of_windows = candidates(target_B, places_B)
         if self.losses_added:
             loss_inputs = LossInputs(
                 history_BL=history_BL,
                 mask_BL=mask_BL,
                 history_BLD=tf.gather(vectors_UD, places_BL),
                 target_B=target_B,
-                target_BD=target_BD,
+                target_BD=of_windows.target_BD,
                 negative_ids_S=drawn.ids_S,
                 negative_SD=negative_SD,
-                user_BD=_nearest(encoded.users, target_BD),
-                synthesised=self._counterfactuals(encoded, candidates),
+                user_BD=_nearest(encoded.users, of_windows.target_BD),
+                synthesised=self._counterfactuals(encoded, of_windows),
             )
-            parts_B = {name: loss(loss_inputs) for name, _, loss in self.losses_added}
-        parts_B[MATCHING] = self.retrieval(encoded.users, candidates)
-        return self._total(*_means_and_shares(parts_B))
+            parts |= {name: loss(loss_inputs) for name, _, loss in self.losses_added}
+        if not self.whole_sequences:
+            parts[MATCHING] = self.retrieval(encoded.users, of_windows)
+        return parts
 
     def train_step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step; answers with the means of the loss parts over the epoch so far."""
@@ -275,19 +323,20 @@ def _nearest(users: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return users if users.shape.rank == target.shape.rank else nearest_interest(users, target)
 
 
-def _means_and_shares(parts_B: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+def _means_and_shares(parts: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """The means of the loss parts over the examples of all replicas, and this replica's share of each.
 
     The shares of all replicas sum to the mean, and so do their gradients; no gradient passes the means of
     several replicas. A replica may have no example of an epoch's last batch: its share is 0.
     """
+    sums = {name: tf.reduce_sum(part) for name, part in parts.items()}
+    counts = {name: tf.cast(tf.size(part), tf.float32) for name, part in parts.items()}
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:
-        means = {name: tf.reduce_mean(part_B) for name, part_B in parts_B.items()}
+        means = {name: tf.reduce_mean(part) for name, part in parts.items()}
         return means, means
-    sums = {name: tf.reduce_sum(part_B) for name, part_B in parts_B.items()}
-    count = tf.cast(tf.size(parts_B[MATCHING]), tf.float32)
-    own = tf.stop_gradient(tf.stack([count, *sums.values()]))
-    count, *totals = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, own))
-    means = {name: total / count for name, total in zip(sums, totals, strict=True)}
-    return means, {name: one / count for name, one in sums.items()}
+    own = tf.stop_gradient(tf.stack([*sums.values(), *counts.values()]))
+    totals = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, own))
+    counts = dict(zip(parts, totals[len(parts) :], strict=True))
+    means = {name: total / counts[name] for name, total in zip(parts, totals[: len(parts)], strict=True)}
+    return means, {name: one / counts[name] for name, one in sums.items()}

@@ -31,6 +31,12 @@ USER_TOWERS = {
     "comirec_sa": "causerec_tf.towers.multi_interest:SelfAttentiveMultiInterestTower",
     "comirec_dr": "causerec_tf.towers.capsules:ComiRecDRTower",
 }
+# What SASRec is made of.
+BLOCKS = {
+    "paper": "causerec_tf.towers.attention_blocks:PaperBlock",
+    "ligr": "causerec_tf.towers.attention_blocks:LiGRBlock",
+    "bsarec": "causerec_tf.towers.frequency_block:BSARecBlock",
+}
 METHODS = {
     "item": "causerec_tf.counterfactual.methods:CounterfactualItems",
     "interest": "causerec_tf.counterfactual.methods:CounterfactualInterests",
@@ -113,6 +119,8 @@ def compose(settings: "Settings", num_items: int) -> "CauseRec":
         losses=terms,
         max_history=settings.max_history,
         seed=settings.seed,
+        whole_sequences=settings.whole_sequences,
+        counterfactual_positions=settings.counterfactual_positions,
     )
 
 
@@ -127,6 +135,11 @@ def user_tower(settings: "Settings") -> "UserTower":
         max_history=settings.num_concepts if settings.reads_interests else settings.max_history,
         num_interests=settings.num_interests,
         use_bias=settings.biases == "code",
+        num_blocks=settings.num_blocks,
+        num_heads=settings.num_heads,
+        feedforward_dim=settings.feedforward_dim,
+        dropout=settings.dropout,
+        block=_block(settings) if settings.tower == "sasrec" else None,
         seed=settings.seed,
         **ROUTING_INITS[settings.routing_init],
     )
@@ -142,6 +155,14 @@ def user_tower(settings: "Settings") -> "UserTower":
         tower = InterestTower(attention, tower)
     tower.build(None)
     return tower
+
+
+def _block(settings: "Settings"):
+    """What makes a block of SASRec."""
+    block = pkgutil.resolve_name(BLOCKS[settings.block])
+    if settings.block == "bsarec":
+        return functools.partial(block, alpha=settings.filter_share, c=settings.filter_frequencies)
+    return block
 
 
 def retrieval(settings: "Settings") -> "SampledSoftmax":

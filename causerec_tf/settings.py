@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from causerec_tf.errors import InputError
-from causerec_tf.recipes import CONCEPT_SCORES, LOSSES, METHODS, ROUTING_INITS, SAMPLERS, USER_TOWERS
+from causerec_tf.recipes import (
+    BLOCKS,
+    CONCEPT_SCORES,
+    LOSSES,
+    METHODS,
+    ROUTING_INITS,
+    SAMPLERS,
+    USER_TOWERS,
+)
 
 TOWERS = tuple(USER_TOWERS)
 SEVERAL_VECTORS = ("mind", "comirec_sa", "comirec_dr")
+CAUSAL = ("sasrec", "gru4rec")
+TRAINING_ROWS = ("windows", "sequences")
 SIMILARITIES = ("dot", "cosine")
 SCHEDULES = ("constant", "linear")
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -42,6 +52,19 @@ _OF_PAIRS: _Acts = (
     "--method=item, interest or hierarchical and --num_positives and --num_negatives of 1 or more",
 )
 _OF_ITEMS: _Acts = (lambda s: s.method in ("item", "hierarchical"), "--method=item or hierarchical")
+_OF_FILTER: _Acts = (
+    lambda s: s.tower == "sasrec" and s.block == "bsarec",
+    "--tower=sasrec and --block=bsarec",
+)
+_OF_CAUSAL: _Acts = (
+    lambda s: s.tower in CAUSAL and not s.reads_interests and not _OF_FILTER[0](s),
+    f"--tower={'|'.join(CAUSAL)} and --method=base or item, without --block=bsarec, which sees what follows",
+)
+_OF_SEQUENCES: _Acts = (
+    lambda s: s.whole_sequences and s.method == "item",
+    "--training_rows=sequences and --method=item",
+)
+_OF_SASREC: _Acts = (lambda s: s.tower == "sasrec", "--tower=sasrec")
 
 
 def _setting(
@@ -67,6 +90,13 @@ class DataSettings:
         1,
         "The target is drawn from so many items that follow the history; 1: the next item.",
         bound=_AT_LEAST_1,
+    )
+    training_rows: str = _setting(
+        "windows",
+        "What a row of a batch is. windows: a history and its target; sequences: a whole sequence with a"
+        " target at every position. --batch_size counts rows.",
+        choices=TRAINING_ROWS,
+        acts=_OF_CAUSAL,
     )
 
 
@@ -115,6 +145,42 @@ class ModelSettings:
     )
     attention_dim: int = _setting(
         64, "d_a: width of the attention that extracts them.", bound=_AT_LEAST_1, acts=_OF_INTERESTS
+    )
+
+    block: str = _setting(
+        "paper",
+        "What SASRec is made of. paper: its own block; ligr: LiGR's gated one; bsarec: BSARec's, with a"
+        " filter of frequencies beside the attention.",
+        choices=tuple(BLOCKS),
+        acts=_OF_SASREC,
+    )
+    num_blocks: int = _setting(2, "Blocks of SASRec.", bound=_AT_LEAST_1, acts=_OF_SASREC)
+    num_heads: int = _setting(
+        1,
+        "Heads of each block's attention; a divisor of --embedding_dim.",
+        bound=_AT_LEAST_1,
+        acts=_OF_SASREC,
+    )
+    feedforward_dim: int = _setting(
+        0,
+        "Hidden width of each block's feed-forward network. 0: the block's own.",
+        bound=_AT_LEAST_0,
+        acts=_OF_SASREC,
+    )
+    dropout: float = _setting(
+        0.0,
+        "Share of SASRec's values that are dropped in training.",
+        bound=(lambda value: 0 <= value < 1, "0 or more, less than 1"),
+        acts=_OF_SASREC,
+    )
+    filter_share: float = _setting(
+        0.7,
+        "alpha of BSARec: the filter's share, the attention has the rest.",
+        bound=(lambda value: 0 <= value <= 1, "0 to 1"),
+        acts=_OF_FILTER,
+    )
+    filter_frequencies: int = _setting(
+        5, "c of BSARec: the lowest c // 2 + 1 frequencies pass.", bound=_AT_LEAST_1, acts=_OF_FILTER
     )
 
     @property
@@ -186,6 +252,12 @@ class ObjectiveSettings:
         " which makes the synthesis a plain augmentation, to compare with.",
         choices=tuple(CONCEPT_SCORES),
         acts=_OF_METHODS,
+    )
+    counterfactual_positions: int = _setting(
+        1,
+        "At how many positions of a whole sequence, drawn anew in each step, counterfactuals are made.",
+        bound=_AT_LEAST_1,
+        acts=_OF_SEQUENCES,
     )
     lambda_co: float = _setting(1.0, "Weight of L_co (equation 9).", bound=_AT_LEAST_0, acts=_OF_PAIRS)
     lambda_ii: float = _setting(1.0, "Weight of L_ii (equation 10).", bound=_AT_LEAST_0, acts=_OF_METHODS)
@@ -290,6 +362,10 @@ class Settings(RuntimeSettings, OptimisationSettings, ObjectiveSettings, ModelSe
                 raise InputError(f"--{field.name}={value}: wanted one of {', '.join(choices)}.")
             if bound is not None and not bound[0](value):
                 raise InputError(f"--{field.name}={value}: wanted {bound[1]}.")
+        if self.tower == "sasrec" and self.embedding_dim % self.num_heads:
+            raise InputError(
+                f"--num_heads={self.num_heads}: wanted a divisor of --embedding_dim={self.embedding_dim}."
+            )
         if self.method == "base":
             return
         if self.num_positives + self.num_negatives == 0:
@@ -301,6 +377,11 @@ class Settings(RuntimeSettings, OptimisationSettings, ObjectiveSettings, ModelSe
             raise InputError(
                 f"--nearest_of={self.nearest_of} with --method=interest: any interest replaces one, wanted 1."
             )
+
+    @property
+    def whole_sequences(self) -> bool:
+        """Whether a row of a batch is a whole sequence."""
+        return self.training_rows == "sequences" and _OF_CAUSAL[0](self)
 
     def acting(self) -> dict[str, Any]:
         """The settings that have an effect beside the others, name -> value, in the order of the groups."""

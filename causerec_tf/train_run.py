@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from causerec_tf import evaluation, files, records, runs, training, warm_start
 from causerec_tf.data.sequences import Dataset
-from causerec_tf.data.windows import num_batches
 from causerec_tf.distributed import strategies
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
@@ -86,7 +85,7 @@ def train_run(
         say(
             f"{records.system_of(settings, model)} on {dataset.name}: {dataset.num_items:,} items,"
             f" {dataset.num_training_windows:,} training examples,"
-            f" {num_batches(dataset, settings.batch_size):,} steps per epoch"
+            f" {training.steps_per_epoch(settings, dataset, model):,} steps per epoch"
         )
         if not distribution.is_chief:
             say("training with the others; the chief reports")

@@ -47,6 +47,13 @@ def check_users(dataset: Dataset) -> None:
             )
 
 
+def steps_per_epoch(settings: Settings, dataset: Dataset, model: CauseRec | None = None) -> int:
+    """The number of steps of one epoch, of a model composed by hand or of the one that the settings make."""
+    whole = settings.whole_sequences if model is None else model.whole_sequences
+    longest = settings.max_history if whole else 0
+    return num_batches(dataset, settings.batch_size, longest_sequence=longest)
+
+
 def train(
     settings: Settings,
     dataset: Dataset,
@@ -97,7 +104,7 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
     check_users(dataset)
     distribution.check_agreement(dataset.fingerprint + settings.to_flagfile())
     validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
-    steps = num_batches(dataset, settings.batch_size)
+    steps = steps_per_epoch(settings, dataset, model)
     num_steps = settings.epochs * steps
     if model is None:
         model = compiled_model(settings, dataset.num_items, distribution, num_steps=num_steps)
@@ -136,9 +143,11 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
     else:
         writer = tf.summary.create_noop_writer()
     keeper = _Keeper(manager, progress, model.optimizer, writer, settings.checkpoint_steps, steps)
-    fit = _fitter(model, settings, dataset, distribution)
+    fit = _fitter(model, settings, steps, distribution)
     while not progress.is_finished(settings):
-        epoch = _train_epoch(fit, settings, dataset, progress, [keeper, *callbacks], distribution)
+        epoch = _train_epoch(
+            fit, settings, dataset, progress, [keeper, *callbacks], distribution, model.whole_sequences, steps
+        )
         epoch.validation = _validate(model, validation_users, distribution)
         score, best_so_far = epoch.validation[CHOSEN_BY], progress.best
         epoch.is_best = best_so_far is None or score > best_so_far.validation[CHOSEN_BY]
@@ -223,9 +232,8 @@ def _validate(model: CauseRec, users: EvaluationUsers, distribution: Distributio
     return evaluation.figures(distribution.in_shares(ranked, len(users)), users)
 
 
-def _fitter(model: CauseRec, settings: Settings, dataset: Dataset, distribution: Distribution):
-    """What trains on what is left of an epoch, calls callbacks and gives the means of the loss parts."""
-    steps = num_batches(dataset, settings.batch_size)
+def _fitter(model: CauseRec, settings: Settings, steps: int, distribution: Distribution):
+    """What trains on what is left of an epoch of so many steps, and gives the means of the loss parts."""
     if distribution.coordinator is not None:
         trainer = AsynchronousTrainer(
             model, distribution, steps_a_round=min(settings.checkpoint_steps, STEPS_BETWEEN_SUMMARIES)
@@ -246,11 +254,22 @@ def _fitter(model: CauseRec, settings: Settings, dataset: Dataset, distribution:
     return fit
 
 
-def _train_epoch(fit, settings, dataset: Dataset, progress: Progress, callbacks, distribution) -> Epoch:
-    """Trains what is left of the next epoch."""
-    batches = distribution.batches(dataset, settings, epoch=progress.epoch, skip_batches=progress.batch)
+def _train_epoch(
+    fit, settings, dataset: Dataset, progress: Progress, callbacks, distribution, whole_sequences, steps
+) -> Epoch:
+    """Trains what is left of the next epoch, of so many steps."""
+    batches = distribution.batches(
+        dataset,
+        settings,
+        epoch=progress.epoch,
+        skip_batches=progress.batch,
+        whole_sequences=whole_sequences,
+    )
     examples = dataset.num_training_windows - progress.batch * settings.batch_size
-    before, steps = progress.losses, num_batches(dataset, settings.batch_size) - progress.batch
+    if whole_sequences:
+        # How many predictions the steps before had, nobody has counted.
+        examples = dataset.num_training_windows * (steps - progress.batch) // steps
+    before, steps = progress.losses, steps - progress.batch
     started = time.monotonic()
     try:
         losses = fit(batches, progress, callbacks)

@@ -40,11 +40,11 @@ def main() -> None:
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
     from causerec_tf.data.sequences import open_dataset
-    from causerec_tf.data.windows import num_batches
     from causerec_tf.distributed import servers, strategies
     from causerec_tf.progress_bar import ProgressBar
     from causerec_tf.runs import RunDirectory
     from causerec_tf.train_run import train_run
+    from causerec_tf.training import steps_per_epoch
     from pipelines.command_line.profiling import StepProfile
 
     command.keep_freed_memory()
@@ -66,7 +66,7 @@ def main() -> None:
             f"note: --num_positives={settings.num_positives} and --num_negatives={settings.num_negatives} are"
             " halved between items and interests, and one of one goes to the items; the paper has 2 and 16"
         )
-    bar = ProgressBar(num_batches(dataset, settings.batch_size), settings.epochs)
+    bar = ProgressBar(steps_per_epoch(settings, dataset), settings.epochs)
     profiles = [StepProfile(run.events)] if FLAGS.profile else []
     try:
         with command.stop_explained(lambda: _what_is_kept(run, settings.epochs)):

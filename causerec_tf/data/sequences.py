@@ -135,6 +135,14 @@ class Dataset:
             raise _damaged(str(self.directory), f"item indices of {split} outside the vocabulary")
         return sequences
 
+    def read_lengths(self, split: str) -> np.ndarray:
+        """The number of events of each user, int64 [users], without keeping their events in memory."""
+        records = tf.data.TFRecordDataset(self.shards(split)).batch(_USERS_PER_PARSE)
+        lengths = records.map(
+            lambda batch: tf.io.parse_example(batch, {"items": ITEMS_FEATURE})["items"].row_lengths()
+        )
+        return np.concatenate([np.zeros(0, np.int64), *lengths.as_numpy_iterator()])
+
     def verify(self) -> None:
         """Raises `InputError` where a file is not what was written, by its checksum.
 

@@ -1,7 +1,12 @@
 """tf.data: the training sequences on disk -> batches of (history, target). No model.
 
-Every prefix of a training user's sequence predicts its next item. All work is done in vectors, a
-chunk of users at a time; Python runs once per epoch.
+Every prefix of a training user's sequence predicts its next item. A row of a batch is one of these windows
+or, for towers that read causally, a whole sequence with a target at every position. All work is done in
+vectors, a chunk of users at a time; Python runs once per epoch.
+
+Whole sequences. A row holds at most `max_history` items and as many targets. A longer sequence is cut from
+its end into consecutive rows of `max_history` targets, of which only the first may have fewer. So every event
+but the first of a sequence is the target of exactly one row, and only that row's items stand before it.
 
 How well it shuffles. The order of an epoch is a pure function of (seed, epoch), whatever the global
 seed of TensorFlow: the shards are taken in a random order and interleaved, the users are permuted
@@ -9,15 +14,18 @@ within a buffer of 16 chunks (32,768 users where sequences are of usual length; 
 that many users is permuted as a whole), and the windows are permuted within a chunk of up to 2,048
 users. So the windows of one user are spread evenly over the batches of one chunk (about a hundred
 batches of 1,024 with 50 events a user) and over no others: within an epoch a batch holds windows of
-2,048 users at most, and which users share a chunk changes from epoch to epoch.
+2,048 users at most, and which users share a chunk changes from epoch to epoch. Rows of whole sequences
+are permuted in the same way.
 """
 
+import functools
 import math
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data.sequences import ITEMS_FEATURE, Dataset
+from causerec_tf.data.sequences import ITEMS_FEATURE, Dataset, open_dataset
 from causerec_tf.errors import InputError
 
 _MOST_USERS_PER_CHUNK = 2048
@@ -41,33 +49,36 @@ def training_batches(
     epoch: int,
     skip_batches: int = 0,
     targets_ahead: int = 1,
+    whole_sequences: bool = False,
     num_pipelines: int = 1,
     pipeline: int = 0,
 ) -> tf.data.Dataset:
     """The batches of one epoch, or one pipeline's share of each of them.
 
-    Of the windows of an epoch, in their order, a pipeline takes every `num_pipelines`-th. So each window is
+    Of the rows of an epoch, in their order, a pipeline takes every `num_pipelines`-th. So each row is
     in one pipeline, and what the pipelines have of a batch is together the batch that a single one would
     have. Every pipeline reads all records, since the order is that of all of them; it makes only its own
-    windows.
+    rows.
 
     Args:
       dataset: an opened dataset.
-      batch_size: windows a batch.
+      batch_size: rows a batch.
       max_history: number of items of the history that is kept: the last ones before the target.
       seed: any integer; with `epoch` it decides the order.
       epoch: number of the epoch, from 0.
       skip_batches: leave out so many batches at the start: those a resumed run has had.
       targets_ahead: the target is one of so many items that follow the history, or of fewer at the sequence's
         end, drawn uniformly and anew in each epoch; 1: the next.
+      whole_sequences: whether a row is a sequence with a target at every position, and not a window.
       num_pipelines: how many share the batches; a divisor of `batch_size`.
-      pipeline: which of them this is, from 0. The last batch may be missing where it has fewer windows than
+      pipeline: which of them this is, from 0. The last batch may be missing where it has fewer rows than
         there are pipelines.
 
     Returns:
-      `{"history": int32 [B, max_history], "target": int32 [B]}`, of B / num_pipelines windows where batches
-      are shared. Histories are oldest first and
-      padded with 0 on the right; none is empty.
+      `{"history": int32 [B, max_history], "target": int32 [B]}`, of B / num_pipelines rows where batches
+      are shared; of whole sequences `{"history": int32 [B, max_history], "targets": int32 [B, max_history]}`,
+      where the target of each item is 0 only for padding. Histories are oldest first and padded with 0 on the
+      right; none is empty.
 
     Raises:
       InputError: a setting is out of range, or no training user has two events.
@@ -96,51 +107,61 @@ def training_batches(
     def permute_users(number: tf.Tensor, records: tf.Tensor) -> tf.Tensor:
         return _shuffle(records, _seed(seed, epoch, _PURPOSE_USERS), number)
 
-    def chunk_of_windows(number: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
+    def chunk_of_rows(number: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
         items = tf.io.parse_example(records, {"items": ITEMS_FEATURE})["items"]
-        positions = _shuffle(_target_positions(items), _seed(seed, epoch, _PURPOSE_WINDOWS), number)
+        positions = _target_positions(items)
+        if whole_sequences:
+            positions = _row_ends(items, positions, max_history)
+        positions = _shuffle(positions, _seed(seed, epoch, _PURPOSE_WINDOWS), number)
+        # Of whole sequences every event may be drawn for, and those of a row are looked up in it.
+        drawn_for = tf.range(tf.size(items.flat_values)) if whole_sequences else positions
         return {
             "items": tf.cast(items.flat_values, tf.int32),
             # int32 indices are enough for a chunk, and half the memory traffic
             "row_starts": tf.cast(tf.gather(items.row_starts(), _rows(items)), tf.int32),
             "positions": positions,
             "targets": _draw_ahead(
-                items, positions, targets_ahead, _folded(_seed(seed, epoch, _PURPOSE_TARGETS), number)
+                items, drawn_for, targets_ahead, _folded(_seed(seed, epoch, _PURPOSE_TARGETS), number)
             ),
         }
 
     def take_share(before: tf.Tensor, chunk: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Leaves a chunk this pipeline's windows; `before` it there were so many of all pipelines."""
+        """Leaves a chunk this pipeline's rows; `before` it there were so many of all pipelines."""
         first = (pipeline - before) % num_pipelines
-        share = {name: chunk[name][first::num_pipelines] for name in ("positions", "targets")}
+        of_rows = ("positions",) if whole_sequences else ("positions", "targets")
+        share = {name: chunk[name][first::num_pipelines] for name in of_rows}
         return before + tf.size(chunk["positions"], out_type=tf.int64), chunk | share
 
     def blocks(chunk: dict[str, tf.Tensor]) -> tf.data.Dataset:
         size = tf.size(chunk["positions"], out_type=tf.int64)
         starts = tf.data.Dataset.range(0, size, _WINDOWS_PER_BLOCK)
-        return starts.map(
-            lambda start: _gather_windows(
-                chunk["items"],
-                chunk["row_starts"],
-                chunk["positions"][start : start + _WINDOWS_PER_BLOCK],
-                chunk["targets"][start : start + _WINDOWS_PER_BLOCK],
-                max_history,
-            )
-        )
+
+        def block(start: tf.Tensor) -> dict[str, tf.Tensor]:
+            of_block = slice(start, start + _WINDOWS_PER_BLOCK)
+            items, positions, targets = chunk["items"], chunk["positions"][of_block], chunk["targets"]
+            index, is_history = _history_places(chunk["row_starts"], positions, max_history)
+            batch = {"history": _gather_real(items, index, is_history)}
+            if whole_sequences:
+                # The target of an item is drawn for the event behind it.
+                behind = tf.gather(targets, tf.where(is_history, index + 1, 0))
+                return batch | {"targets": _gather_real(items, behind, is_history)}
+            return batch | {"target": tf.gather(items, targets[of_block])}
+
+        return starts.map(block)
 
     records = _records(dataset, np.random.default_rng(_seed(seed, epoch, _PURPOSE_SHARDS)))
     users = records.batch(users_per_chunk * _CHUNKS_PER_BUFFER).enumerate().map(permute_users)
     chunks = users.rebatch(users_per_chunk).enumerate()
-    chunks = chunks.map(chunk_of_windows, num_parallel_calls=2, deterministic=True)
-    num_windows = dataset.num_training_windows
+    chunks = chunks.map(chunk_of_rows, num_parallel_calls=2, deterministic=True)
+    rows = _num_rows(dataset, max_history if whole_sequences else 0)
     if num_pipelines > 1:
         chunks = chunks.scan(tf.constant(0, tf.int64), take_share)
-        num_windows = len(range(pipeline, num_windows, num_pipelines))
+        rows = len(range(pipeline, rows, num_pipelines))
         batch_size //= num_pipelines
-    windows = chunks.flat_map(blocks).rebatch(batch_size)
-    left = max(0, math.ceil(num_windows / batch_size) - skip_batches)
+    batches = chunks.flat_map(blocks).rebatch(batch_size)
+    left = max(0, math.ceil(rows / batch_size) - skip_batches)
     # Keras asks for the length; a dataset that does not hold what it says it does is found out here.
-    counted = windows.skip(skip_batches).apply(tf.data.experimental.assert_cardinality(left))
+    counted = batches.skip(skip_batches).apply(tf.data.experimental.assert_cardinality(left))
     # Autotuning has nothing here to tune, and an iterator that was read to its end does not close before the
     # autotuner's thread wakes up, which it does every minute at the latest (TensorFlow 2.20).
     options = tf.data.Options()
@@ -148,9 +169,29 @@ def training_batches(
     return counted.prefetch(_BATCHES_AHEAD).with_options(options)
 
 
-def num_batches(dataset: Dataset, batch_size: int) -> int:
-    """The number of batches of one epoch."""
-    return math.ceil(dataset.num_training_windows / batch_size)
+def num_batches(dataset: Dataset, batch_size: int, *, longest_sequence: int = 0) -> int:
+    """The number of batches of one epoch.
+
+    Args:
+      dataset: an opened dataset.
+      batch_size: rows a batch.
+      longest_sequence: `max_history` where rows are whole sequences; 0: rows are windows.
+    """
+    return math.ceil(_num_rows(dataset, longest_sequence) / batch_size)
+
+
+def _num_rows(dataset: Dataset, longest_sequence: int) -> int:
+    if longest_sequence == 0:
+        return dataset.num_training_windows
+    return _num_whole_sequences(dataset.directory, dataset.fingerprint, longest_sequence)
+
+
+@functools.lru_cache(maxsize=16)
+def _num_whole_sequences(directory: Path, fingerprint: str, max_history: int) -> int:
+    """Counts the rows of whole sequences, once for a dataset: the fingerprint says that it is the same."""
+    del fingerprint
+    lengths = open_dataset(directory).read_lengths("train")
+    return int(np.sum(-(-np.maximum(lengths - 1, 0) // max_history)))
 
 
 def _users_per_chunk(dataset: Dataset) -> int:
@@ -200,23 +241,31 @@ def _draw_ahead(items: tf.RaggedTensor, positions: tf.Tensor, ahead: int, seed: 
     return positions + tf.minimum(offset, choices - 1)
 
 
-def _gather_windows(
-    items: tf.Tensor, row_starts: tf.Tensor, positions: tf.Tensor, targets: tf.Tensor, max_history: int
-) -> dict[str, tf.Tensor]:
-    """Builds windows, `history` int32 [W, L] and `target` int32 [W], with one gather.
+def _row_ends(items: tf.RaggedTensor, positions: tf.Tensor, max_history: int) -> tf.Tensor:
+    """Those of the targets' positions, int32 [W], at which a row of a whole sequence ends, int32 [R]."""
+    row_limits = tf.cast(tf.gather(items.row_limits(), _rows(items)), tf.int32)
+    to_the_end = tf.gather(row_limits, positions) - 1 - positions
+    return tf.boolean_mask(positions, to_the_end % max_history == 0)
+
+
+def _history_places(
+    row_starts: tf.Tensor, positions: tf.Tensor, max_history: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where the histories' items stand, int32 [W, L], and which of these are real, bool [W, L].
 
     Args:
-      items: int32 [events], the items of a chunk's users, one user after the other.
       row_starts: int32 [events], where the user of each event starts.
       positions: int32 [W], of the first event behind each history; never the start of a user.
-      targets: int32 [W], where the targets stand.
       max_history: L.
     """
     oldest = tf.maximum(tf.gather(row_starts, positions), positions - max_history)
     index = oldest[:, tf.newaxis] + tf.range(max_history)
-    is_history = index < positions[:, tf.newaxis]
-    history = tf.gather(items, tf.where(is_history, index, 0)) * tf.cast(is_history, tf.int32)
-    return {"history": tf.ensure_shape(history, [None, max_history]), "target": tf.gather(items, targets)}
+    return tf.ensure_shape(index, [None, max_history]), index < positions[:, tf.newaxis]
+
+
+def _gather_real(items: tf.Tensor, index: tf.Tensor, is_real: tf.Tensor) -> tf.Tensor:
+    """The items at the places that are real, and 0 elsewhere, int32 [W, L]."""
+    return tf.gather(items, tf.where(is_real, index, 0)) * tf.cast(is_real, tf.int32)
 
 
 def _seed(seed: int, epoch: int, purpose: int) -> np.ndarray:

@@ -127,7 +127,15 @@ class Distribution:
         """Whether training is Keras's own on one device."""
         return not self.about
 
-    def batches(self, dataset: Dataset, settings: Settings, *, epoch: int, skip_batches: int):
+    def batches(
+        self,
+        dataset: Dataset,
+        settings: Settings,
+        *,
+        epoch: int,
+        skip_batches: int,
+        whole_sequences: bool = False,
+    ):
         """What is left of an epoch: a `tf.data.Dataset`, or TensorFlow's distributed kind of it."""
 
         def of_pipeline(num_pipelines: int = 1, pipeline: int = 0) -> tf.data.Dataset:
@@ -139,6 +147,7 @@ class Distribution:
                 epoch=epoch,
                 skip_batches=skip_batches,
                 targets_ahead=settings.targets_ahead,
+                whole_sequences=whole_sequences,
                 num_pipelines=num_pipelines,
                 pipeline=pipeline,
             )

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from causerec_tf.errors import InputError
+
 
 class Changes(Protocol):
     """What counterfactual histories change in the originals; `counterfactual.replacements` makes them."""
@@ -38,12 +40,14 @@ class UserTower(tf.keras.layers.Layer):
       max_history: how many of the last concepts it can read; None: any number.
       has_unit_length: whether its vectors have length one.
       reads_interests: whether it extracts interests and encodes these.
+      is_causal: whether it reads causally, and offers `encode_every_position`.
     """
 
     num_interests: int = 1
     max_history: int | None = None
     has_unit_length: bool = False
     reads_interests: bool = False
+    is_causal: bool = False
 
     def __init__(self, **kwargs):
         """Sets Keras's options.
@@ -65,6 +69,28 @@ class UserTower(tf.keras.layers.Layer):
           float32 [B, d], or [B, I, d] of a tower with several vectors.
         """
         raise NotImplementedError
+
+    def encode_every_position(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+        """Encodes the prefix of each history that ends at each of its positions, in one pass.
+
+        Of a causal tower alone: what stands behind a position must not change its vector. The vector of the
+        last real position is that of `call`. Where a tower counts positions from the newest concept, the
+        newest is that of the whole history for each of its prefixes, as where SASRec is trained.
+
+        Args:
+          concepts_BLD: float32 [B, L, d].
+          mask_BL: bool [B, L], which concepts are real.
+
+        Returns:
+          float32 [B, L, d]; anything finite where no concept is.
+
+        Raises:
+          InputError: the tower is not causal.
+        """
+        raise InputError(
+            f"{type(self).__name__} does not read causally, so it cannot be trained on whole sequences: train"
+            " it on windows, or take a causal tower such as SASRecTower or GRU4RecTower."
+        )
 
     def encode_counterfactuals(
         self, history_BL: tf.Tensor, mask_BL: tf.Tensor, changes: Changes, vectors_UD: tf.Tensor | None = None

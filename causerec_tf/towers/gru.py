@@ -19,6 +19,8 @@ class GRU4RecTower(UserTower):
     loss.
     """
 
+    is_causal = True
+
     def __init__(self, embedding_dim: int, *, seed: int = 0, **kwargs):
         """Makes the layers.
 
@@ -31,6 +33,8 @@ class GRU4RecTower(UserTower):
         self.embedding_dim = embedding_dim
         self._recurrent = tf.keras.layers.GRU(
             embedding_dim,
+            return_sequences=True,
+            return_state=True,
             kernel_initializer=tf.keras.initializers.GlorotUniform(seed_of(seed, 0)),
             recurrent_initializer=tf.keras.initializers.Orthogonal(seed=seed_of(seed, 1)),
             name="gru",
@@ -46,5 +50,10 @@ class GRU4RecTower(UserTower):
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
         """As in `UserTower`; the linear layer of the zero state where no concept is real."""
-        state_BD = self._recurrent(concepts_BLD, mask=mask_BL)
+        _, state_BD = self._recurrent(concepts_BLD, mask=mask_BL)
         return tf.cast(self._project(state_BD), tf.float32)
+
+    def encode_every_position(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+        """As in `UserTower`: the state after each item."""
+        states_BLD, _ = self._recurrent(concepts_BLD, mask=mask_BL)
+        return tf.cast(self._project(states_BLD), tf.float32)

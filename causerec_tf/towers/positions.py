@@ -28,3 +28,20 @@ def from_newest(table_PD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
     rows_BL = tf.range(tf.shape(mask_BL)[1]) + num_rows - length_B[:, tf.newaxis]
     rows_BL = tf.where(mask_BL, rows_BL, -1)
     return tf.matmul(tf.one_hot(rows_BL, num_rows, dtype=table_PD.dtype), table_PD)
+
+
+def padded_on_the_left(
+    concepts_BLD: tf.Tensor, mask_BL: tf.Tensor, num_places: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same histories with their newest items last, float [B, P, d], and which are real, bool [B, P].
+
+    Args:
+      concepts_BLD: float [B, L, d], padded on the right.
+      mask_BL: bool [B, L], which positions are real, at most P of each.
+      num_places: P. Zeros stand before the oldest item.
+    """
+    length_B1 = tf.reduce_sum(tf.cast(mask_BL, tf.int32), axis=1, keepdims=True)
+    place_BP = tf.range(num_places) - num_places + length_B1
+    real_BP = place_BP >= 0
+    moved_BPD = tf.gather(concepts_BLD, tf.maximum(place_BP, 0), batch_dims=1)
+    return tf.where(real_BP[..., tf.newaxis], moved_BPD, 0.0), real_BP

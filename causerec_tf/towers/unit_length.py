@@ -21,6 +21,7 @@ class UnitLengthTower(UserTower):
         self.tower = tower
         self.num_interests = tower.num_interests
         self.max_history = tower.max_history
+        self.is_causal = tower.is_causal
 
     def build(self, input_shape) -> None:
         """Makes every weight."""
@@ -30,6 +31,10 @@ class UnitLengthTower(UserTower):
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
         """As in `UserTower`; the vectors have length one along the last axis."""
         return _unit(self.tower(concepts_BLD, mask_BL))
+
+    def encode_every_position(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+        """As in `UserTower`, of a wrapped tower that is causal."""
+        return _unit(self.tower.encode_every_position(concepts_BLD, mask_BL))
 
     def encode_counterfactuals(
         self, history_BL: tf.Tensor, mask_BL: tf.Tensor, changes: Changes, vectors_UD: tf.Tensor | None = None
