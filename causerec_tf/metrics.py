@@ -1,12 +1,13 @@
-"""Recall, NDCG in its three definitions, hit rate, and the overlap of two lists, over ranked items. No model.
+"""Figures of ranked items: how good a user's list is, and what all lists recommend. No model.
 
-All of it is vectorised NumPy over users; one value a user comes out, so that systems can be compared
-user by user.
+Recall, NDCG in its three definitions, hit rate and MRR have one value a user, so that systems can be compared
+user by user. Coverage, novelty and popularity look at the lists alone. All of it is vectorised NumPy.
 """
 
 import numpy as np
 
-NAMES = ("recall", "ndcg", "ndcg_hits", "ndcg_target_order", "hr")
+NAMES = ("recall", "ndcg", "ndcg_hits", "ndcg_target_order", "hr", "mrr")
+CUTOFFS = (10, 20, 50)
 
 
 def per_user(
@@ -18,6 +19,7 @@ def per_user(
 
     - `recall`: hits / number of targets.
     - `hr`: 1 if there is any hit.
+    - `mrr`: 1 / rank of the first hit, rank from 1; 0 if there is none.
     - `ndcg`: each hit counts 1 / log2(rank + 1), rank from 1; divided by the same sum for the best
       possible list, min(k, number of targets) hits at the top.
     - `ndcg_hits`: the same sum divided by that of as many hits at the top as were found.
@@ -68,6 +70,36 @@ def per_user(
         "ndcg_hits": by_rank / ideal_of_hits,
         "ndcg_target_order": by_place / ideal_of_hits,
         "hr": (hits > 0).astype(np.float64),
+        "mrr": np.where(hits > 0, 1.0 / (1 + is_hit.argmax(axis=1)), 0.0),
+    }
+
+
+def of_lists(ranked: np.ndarray, counts: np.ndarray, k: int) -> dict[str, float]:
+    """What the lists recommend, whether it is right or wrong.
+
+    - `coverage`: the share of the catalogue that is in at least one list.
+    - `popularity`: the mean over a list's items of their number of training events, the mean over users.
+    - `novelty`: likewise the mean of their self-information `-log2 p` in bits, p being the item's share of all
+      training events (Zhou et al., PNAS 2010, take its share of the users). An item without an event counts
+      as if it had one.
+
+    Args:
+      ranked: int [users, at least k], items 1..V, best first; 0 is no item.
+      counts: int [V], how many training events each item has.
+      k: cut-off.
+
+    Returns:
+      name -> value. A list without an item has popularity and novelty 0.
+    """
+    top = ranked[:, :k]
+    events = np.concatenate([[0], counts])
+    information = np.zeros(len(events))
+    information[1:] = np.log2(max(counts.sum(), 1)) - np.log2(np.maximum(counts, 1))
+    lengths = np.maximum((top != 0).sum(axis=1), 1)
+    return {
+        "coverage": np.count_nonzero(np.bincount(top.ravel(), minlength=len(events))[1:]) / len(counts),
+        "popularity": float((events[top].sum(axis=1) / lengths).mean()),
+        "novelty": float((information[top].sum(axis=1) / lengths).mean()),
     }
 
 

@@ -7,13 +7,15 @@ the setting of its weight. What is composed by hand needs neither.
 import functools
 import inspect
 import pkgutil
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causerec_tf.errors import InputError
 
 if TYPE_CHECKING:
+    from causerec_tf.baselines.base import Baseline
     from causerec_tf.losses import WeightedLoss
     from causerec_tf.matching import SampledSoftmax
     from causerec_tf.model import CauseRec
@@ -63,6 +65,18 @@ LOSSES = {
     "ii": "causerec_tf.losses:contrast_with_items",
     "cm": "causerec_tf.losses:match_positives",
 }
+
+# What is laid beside a model; of `pop` and `ease` also with a number, such as pop_30d and ease_200.
+BASELINES = {
+    "pop": "causerec_tf.baselines.popularity:Popular",
+    "pop_7d": "causerec_tf.baselines.popularity:PopularOfLastDays",
+    "own_past": "causerec_tf.baselines.own_past:OwnPast",
+    "item_knn": "causerec_tf.baselines.item_neighbours:ItemNeighbours",
+    "item_knn_recent": "causerec_tf.baselines.item_neighbours:ItemNeighbours",
+    "ease": "causerec_tf.baselines.ease:Ease",
+}
+CHEAP_BASELINES = ("pop", "own_past")  # beside every trained model
+_HALF_LIFE = 10.0  # of item_knn_recent
 
 # The recipes by name, in the package so that a wheel has them.
 FLAGFILES = Path(__file__).parent / "recipe_flagfiles"
@@ -206,6 +220,36 @@ def weighted_losses(settings: "Settings") -> list["WeightedLoss"]:
         for name, place in LOSSES.items()
         if weights[name] > 0
     ]
+
+
+def baselines(names: Sequence[str], **settings: Any) -> dict[str, "Baseline"]:
+    """Baselines by name, none fitted.
+
+    Args:
+      names: of `BASELINES`, or `pop_<days>d` or `ease_<l2>`.
+      **settings: of those baselines that have them: `most_memory`.
+
+    Raises:
+      InputError: there is no baseline of a name.
+    """
+    return {name: _baseline(name, settings) for name in names}
+
+
+def _baseline(name: str, settings: dict[str, Any]) -> "Baseline":
+    days, l2 = re.fullmatch(r"pop_([1-9]\d{0,4})d", name), re.fullmatch(r"ease_(\d+(?:\.\d+)?)", name)
+    known = "pop_7d" if days else "ease" if l2 else name
+    if known not in BASELINES or (l2 and float(l2[1]) == 0):
+        raise InputError(
+            f"there is no baseline {name!r}: wanted some of {', '.join(BASELINES)}, or another number of days"
+            " as in pop_30d, or an l2 as in ease_200."
+        )
+    if days:
+        settings = settings | {"days": int(days[1])}
+    if l2:
+        settings = settings | {"l2": float(l2[1])}
+    if name == "item_knn_recent":
+        settings = settings | {"half_life": _HALF_LIFE}
+    return _made(pkgutil.resolve_name(BASELINES[known]), **settings)
 
 
 def _made(make: Callable[..., Any], **settings: Any) -> Any:

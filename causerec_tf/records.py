@@ -1,6 +1,7 @@
 """Result records: every figure of a run with its protocol, so that it can be checked and compared."""
 
 import dataclasses
+from collections.abc import Mapping
 from importlib import metadata
 
 from causerec_tf import flagfiles
@@ -9,7 +10,7 @@ from causerec_tf.errors import InputError
 from causerec_tf.evaluation import Measured
 from causerec_tf.model import CauseRec
 from causerec_tf.progress import Progress, examples_per_second
-from causerec_tf.settings import CHOSEN_BY, Settings
+from causerec_tf.settings import WITHOUT_SEEN, Settings
 
 # Where a run lies and where its data lay is no part of what was measured.
 _PLACES = ("run", "dataset")
@@ -20,9 +21,8 @@ def run_record(
     settings: Settings,
     dataset: Dataset,
     progress: Progress,
-    test: Measured | None,
+    test: Mapping[bool, Measured] | None,
     *,
-    exclude_seen: bool,
     command: str,
     distribution: dict | None = None,
     model: CauseRec | None = None,
@@ -33,24 +33,21 @@ def run_record(
       settings: of the run.
       dataset: it was trained on.
       progress: what the epochs gave.
-      test: what the test users gave, who are looked at once; None for a trial whose settings are still
-        being chosen, and that must not look at them.
-      exclude_seen: whether seen items are left out of the test users' lists.
+      test: what the test users gave, who are looked at once, by `evaluation.measure`; None for a trial whose
+        settings are still being chosen, and that must not look at them.
       command: that made the run.
       distribution: `Distribution.about`, of the process that ended the run; none for one device.
       model: one that was composed by hand; None for one that the settings make.
     """
-    best = progress.best
+    best, chosen_by = progress.best, settings.choose_by
     assert best is not None
     if test is None:
         users = {"validation_users": dataset.info["counts"]["evaluation_users"]["validation"]}
-        measured = {}
     else:
-        users = {"test_users": test.num_users}
-        measured = {"test": test.model, "pop": test.pop}
+        users = users_measured("test", test)
     start = {"warm_start": progress.warm_start} if progress.warm_start else {}
     return (
-        head(settings, dataset, exclude_seen=exclude_seen, users=users)
+        head(settings, dataset, exclude_seen=False, users=users)
         | ({"system": system_of(settings, model), "parts": model.describe().splitlines()} if model else {})
         | start
         | ({"distribution": distribution} if distribution else {})
@@ -63,16 +60,51 @@ def run_record(
             "train_examples_per_second": round(examples_per_second(progress.epochs), 1),
             "validation": best.validation,
         }
-        | measured
+        | (what_was_measured("test", test) if test else {})
         | {
             "by_epoch": [
-                {"losses": epoch.losses, f"validation_{CHOSEN_BY}": epoch.validation[CHOSEN_BY]}
+                {"losses": epoch.losses, f"validation_{chosen_by}": epoch.validation[chosen_by]}
                 for epoch in progress.epochs
             ],
             "command": command,
             "versions": versions(),
         }
     )
+
+
+def users_measured(split: str, measured: Mapping[bool, Measured]) -> dict[str, int]:
+    """How many users a record's figures are of, for `head`; see `what_was_measured`."""
+    return {f"{key}_users": one.num_users for key, one in _by_key(split, measured).items()}
+
+
+def what_was_measured(split: str, measured: Mapping[bool, Measured]) -> dict:
+    """The figures of a record.
+
+    Args:
+      split: what they are called: `test`, `validation` or `targets`.
+      measured: by `evaluation.measure`. The first policy is called by the split alone.
+
+    Returns:
+      The model's under `<split>`, and under `<split>_without_seen` where seen items are left out beside that;
+      `pop`, of the first policy; `baselines`, name -> the same keys as the model's; and if there are
+      `groups`, the same keys -> group.
+    """
+    by_key = _by_key(split, measured)
+    names = dict.fromkeys(name for one in by_key.values() for name in one.baselines)
+    baselines = {
+        name: {key: one.baselines[name] for key, one in by_key.items() if name in one.baselines}
+        for name in names
+    }
+    groups = {key: one.groups for key, one in by_key.items() if one.groups}
+    return (
+        {key: one.model for key, one in by_key.items()}
+        | {"pop": by_key[split].pop, "baselines": baselines}
+        | ({"groups": groups} if groups else {})
+    )
+
+
+def _by_key(split: str, measured: Mapping[bool, Measured]) -> dict[str, Measured]:
+    return dict(zip((split, f"{split}{WITHOUT_SEEN}"), measured.values(), strict=False))
 
 
 def system_of(settings: Settings, model: CauseRec | None) -> str:
@@ -110,7 +142,9 @@ def head(settings: Settings, dataset: Dataset, *, exclude_seen: bool, users: dic
             "candidates": "the whole catalogue",
             "max_history": settings.max_history,
             "exclude_seen": exclude_seen,
-            "epoch_chosen_by": f"validation {CHOSEN_BY}",
+            "epoch_chosen_by": f"validation {settings.choose_by}".replace(
+                WITHOUT_SEEN, ", seen items left out"
+            ),
         }
         | users,
     }

@@ -8,6 +8,9 @@ Shapes: B users, K vectors a user, d vector size, V items, N exclusions of all u
 block of items has G groups of J items.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -62,28 +65,40 @@ def top_k(
     Raises:
       ValueError: k is below 1 or above V.
     """
+    return top_k_of_each(users, blocks, k, [excluded_N2])[0]
+
+
+def top_k_of_each(
+    users: tf.Tensor, blocks: list[tf.Tensor], k: int, exclusions: Sequence[tf.Tensor | None]
+) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """What `top_k` gives with each of several exclusions, from one pass over the catalogue."""
     users = tf.convert_to_tensor(users)
     num_items = sum(int(block.shape[0] * block.shape[1]) for block in blocks)
     if not 1 <= k <= num_items:
         raise ValueError(f"k={k}: wanted 1 to {num_items}, the number of items.")
-    best_scores_BK = best_items_BK = None
+    best: list[Any] = [None] * len(exclusions)
     first = 1
     for block_JGD in blocks:
         scores_BJG = _scores(users, block_JGD)
-        if excluded_N2 is not None:
-            scores_BJG = _exclude(scores_BJG, tf.convert_to_tensor(excluded_N2) - [0, first])
-        scores_BK, places_BK = _top_k_of_groups(scores_BJG, k)
-        items_BK = places_BK + first
-        if best_scores_BK is not None:
-            # Earlier blocks come first, so that top_k gives ties to the lower index.
-            scores_BK = tf.concat([best_scores_BK, scores_BK], axis=1)
-            items_BK = tf.concat([best_items_BK, items_BK], axis=1)
-            scores_BK, places_BK = tf.math.top_k(scores_BK, k=min(k, scores_BK.shape[1]))
-            items_BK = tf.gather(items_BK, places_BK, batch_dims=1)
-        best_scores_BK, best_items_BK = scores_BK, items_BK
+        for place, excluded_N2 in enumerate(exclusions):
+            left_BJG = scores_BJG
+            if excluded_N2 is not None:
+                left_BJG = _exclude(scores_BJG, tf.convert_to_tensor(excluded_N2) - [0, first])
+            scores_BK, places_BK = _top_k_of_groups(left_BJG, k)
+            found = scores_BK, places_BK + first
+            best[place] = found if best[place] is None else _merged(best[place], found, k)
         first += int(block_JGD.shape[0] * block_JGD.shape[1])
-    best_items_BK = tf.where(best_scores_BK == float("-inf"), 0, best_items_BK)
-    return best_scores_BK, best_items_BK
+    return [(scores, tf.where(scores == float("-inf"), 0, items)) for scores, items in best]
+
+
+def _merged(
+    best: tuple[tf.Tensor, tf.Tensor], found: tuple[tf.Tensor, tf.Tensor], k: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The best scores of earlier blocks and of the next, and their items."""
+    # Earlier blocks come first, so that top_k gives ties to the lower index.
+    scores_BK, items_BK = (tf.concat(both, axis=1) for both in zip(best, found, strict=True))
+    scores_BK, places_BK = tf.math.top_k(scores_BK, k=min(k, scores_BK.shape[1]))
+    return scores_BK, tf.gather(items_BK, places_BK, batch_dims=1)
 
 
 def _scores(users: tf.Tensor, block_JGD: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from causerec_tf.errors import InputError
+from causerec_tf.metrics import CUTOFFS
 from causerec_tf.recipes import (
     BLOCKS,
     CONCEPT_SCORES,
@@ -26,7 +27,8 @@ SCHEDULES = ("constant", "linear")
 PRECISIONS = ("float32", "mixed_bfloat16")
 RECIPE_LABELS = ("paper", "tuned")
 STRATEGIES = ("one_device", "mirrored", "multi_worker", "parameter_server")
-CHOSEN_BY = "recall@50"  # of the validation users: picks the epoch, stops early, picks among tuned settings
+WITHOUT_SEEN = "_without_seen"  # behind a metric whose lists and targets leave seen items out
+_CHOOSES = re.compile(rf"(recall|ndcg|hr|mrr)@({'|'.join(map(str, CUTOFFS))})({WITHOUT_SEEN})?")
 
 # When a setting acts: a test of the other settings, and its words.
 _Acts = tuple[Callable[["Settings"], bool], str]
@@ -304,6 +306,15 @@ class OptimisationSettings:
         " item vectors stay float32.",
         choices=PRECISIONS,
     )
+    choose_by: str = _setting(
+        "recall@50",
+        "The figure of the validation users that picks the epoch and stops early, such as ndcg@10;"
+        " ndcg@10_without_seen: with seen items left out of lists and targets.",
+        bound=(
+            lambda value: _CHOOSES.fullmatch(value) is not None,
+            "recall, ndcg, hr or mrr at 10, 20 or 50, such as ndcg@10, or ndcg@10_without_seen",
+        ),
+    )
     warm_start: str = _setting("", "Directory of an earlier run whose towers this one starts from.")
 
 
@@ -313,7 +324,7 @@ class RuntimeSettings:
 
     run: str = _setting("", "Directory of the run; an unfinished run found there is resumed.")
     patience: int = _setting(
-        3, "Epochs without a better validation Recall@50 before stopping.", bound=_AT_LEAST_1
+        3, "Epochs without a better validation score before stopping.", bound=_AT_LEAST_1
     )
     steps_per_execution: int = _setting(
         1, "Steps between two returns to Python; more for tiny steps.", bound=_AT_LEAST_1

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from causerec_tf import evaluation, files, records, runs, training, warm_start
+from causerec_tf import evaluation, files, recipes, records, runs, training, warm_start
 from causerec_tf.data.sequences import Dataset
+from causerec_tf.data.training_events import TrainingEvents
 from causerec_tf.distributed import strategies
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
@@ -103,16 +104,22 @@ def train_run(
         if not distribution.is_chief:
             return None
         measured = None
-        exclude_seen = False  # as the paper; evaluation of a run measures the other policy
         if test:
-            measured = evaluation.evaluate(trained, dataset, "test", exclude_seen=exclude_seen)
-            files.write_arrays(run.test_users, measured.per_user)
+            measured = evaluation.measure(
+                trained,
+                evaluation.users_of(dataset, "test", trained.max_history),
+                TrainingEvents(dataset),
+                baselines=recipes.baselines(recipes.CHEAP_BASELINES),
+            )
+            for exclude_seen, of_policy in measured.items():
+                files.write_arrays(
+                    run.test_users_without_seen if exclude_seen else run.test_users, of_policy.per_user
+                )
         record = records.run_record(
             settings,
             dataset,
             progress,
             measured,
-            exclude_seen=exclude_seen,
             command=command,
             distribution=distribution.about,
             model=model,

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from causerec_tf import evaluation, runs
+from causerec_tf import evaluation, recipes, runs
+from causerec_tf.baselines.base import Baseline
 from causerec_tf.data import frames
 from causerec_tf.data.holdout import EvaluationUsers, last_items
 from causerec_tf.data.ragged import ItemLists, row_splits
 from causerec_tf.data.sequences import Dataset
+from causerec_tf.data.training_events import TrainingEvents
 from causerec_tf.errors import InputError
+from causerec_tf.metrics import CUTOFFS
 from causerec_tf.model import CauseRec
 
 _NO_ITEMS = np.zeros(0, np.int64)
@@ -60,22 +63,49 @@ class Run:
         names = self.dataset.item_names()
         self._names = np.array(names, dtype=object) if names != list(self._item_ids) else None
 
-    def evaluate(self, split: str = "test", *, exclude_seen: bool = False) -> pl.DataFrame:
-        """Measures the model, and POP beside it.
+    def evaluate(
+        self,
+        split: str = "test",
+        *,
+        exclude_seen: bool | None = False,
+        cutoffs: Sequence[int] = CUTOFFS,
+        baselines: Sequence[str] | Mapping[str, Baseline] = ("pop",),
+    ) -> pl.DataFrame:
+        """Measures the model, and baselines beside it.
 
         Args:
           split: `test` or `validation`.
-          exclude_seen: leave out what is in a user's history, of lists and targets.
+          exclude_seen: leave out what is in a user's history, of lists and targets; None: both, in one pass.
+          cutoffs: of every metric, such as 10.
+          baselines: names of `recipes.BASELINES`, such as `own_past`, or name -> a baseline of one's own.
 
         Returns:
-          A row for the model and one for POP: `system`, `split`, `seen_items`, `users`, and the metrics.
+          A row for each of them: `system`, `split`, `seen_items`, `users`, and the metrics.
+
+        Raises:
+          InputError: there is nobody to measure, or a baseline does not go with the dataset.
         """
-        measured = evaluation.evaluate(self.model, self.dataset, split, exclude_seen=exclude_seen)
-        seen = "left out" if exclude_seen else "kept"
-        about = {"split": split, "seen_items": seen, "users": measured.num_users}
+        policies = evaluation.POLICIES if exclude_seen is None else (exclude_seen,)
+        measured = evaluation.measure(
+            self.model,
+            evaluation.users_of(
+                self.dataset, split, self.model.max_history, exclude_seen=bool(exclude_seen)
+            ),
+            TrainingEvents(self.dataset),
+            policies=policies,
+            cutoffs=cutoffs,
+            baselines=baselines if isinstance(baselines, Mapping) else recipes.baselines(baselines),
+        )
         system = self.settings.system if not runs.RunDirectory(self.directory).parts.exists() else "composed"
-        rows = ((system, measured.model), ("pop", measured.pop))
-        return pl.DataFrame([{"system": name} | about | figures for name, figures in rows])
+        return pl.DataFrame(
+            [
+                {"system": name, "split": split, "seen_items": "left out" if left_out else "kept"}
+                | {"users": one.num_users}
+                | figures
+                for left_out, one in measured.items()
+                for name, figures in {system: one.model, **one.baselines}.items()
+            ]
+        )
 
     def recommend(self, histories: Histories, k: int = 10, *, exclude_seen: bool = True) -> pl.DataFrame:
         """The k best items of the catalogue for each history, by exact search.

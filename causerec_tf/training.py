@@ -15,10 +15,11 @@ from causerec_tf.distributed import strategies
 from causerec_tf.distributed.asynchronous import AsynchronousTrainer
 from causerec_tf.distributed.strategies import Distribution
 from causerec_tf.errors import InputError
+from causerec_tf.metrics import CUTOFFS
 from causerec_tf.model import CauseRec
 from causerec_tf.optimizers import SparseAdam
 from causerec_tf.progress import Epoch, LossSums, Progress
-from causerec_tf.settings import CHOSEN_BY, Settings
+from causerec_tf.settings import WITHOUT_SEEN, Settings
 from causerec_tf.warm_start import WarmStart
 
 STEPS_BETWEEN_SUMMARIES = 100
@@ -104,6 +105,7 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
     check_users(dataset)
     distribution.check_agreement(dataset.fingerprint + settings.to_flagfile())
     validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
+    _check_choice(settings, dataset, validation_users)
     steps = steps_per_epoch(settings, dataset, model)
     num_steps = settings.epochs * steps
     if model is None:
@@ -127,7 +129,7 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
         assert warm_start is not None, "settings.warm_start wants warm_start.read()"
         warm_start.put_into(model)
         progress.warm_start = warm_start.about | {
-            "validation": _validate(model, validation_users, distribution)
+            "validation": _validate(model, validation_users, distribution, settings.choose_by)
         }
         manager.save()  # from here on the run needs no other one
     if distribution.is_chief and progress.best is not None:
@@ -148,9 +150,9 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
         epoch = _train_epoch(
             fit, settings, dataset, progress, [keeper, *callbacks], distribution, model.whole_sequences, steps
         )
-        epoch.validation = _validate(model, validation_users, distribution)
-        score, best_so_far = epoch.validation[CHOSEN_BY], progress.best
-        epoch.is_best = best_so_far is None or score > best_so_far.validation[CHOSEN_BY]
+        epoch.validation = _validate(model, validation_users, distribution, settings.choose_by)
+        score, best_so_far = epoch.validation[settings.choose_by], progress.best
+        epoch.is_best = best_so_far is None or score > best_so_far.validation[settings.choose_by]
         if epoch.is_best and distribution.is_chief:
             # Before the checkpoint that calls it the best: killed between the two, the run trains the
             # epoch's end again and writes the same towers again.
@@ -223,13 +225,32 @@ def _check_composed(model: CauseRec, settings: Settings, dataset: Dataset) -> No
         )
 
 
-def _validate(model: CauseRec, users: EvaluationUsers, distribution: Distribution) -> dict[str, float]:
-    def ranked(share: slice) -> np.ndarray:
-        return evaluation.rank_users(
-            model, users.part(share.start, share.stop), max(evaluation.CUTOFFS), exclude_seen=False
+def _check_choice(settings: Settings, dataset: Dataset, users: EvaluationUsers) -> None:
+    """Raises `InputError` where no validation user can choose the epoch as asked."""
+    if settings.choose_by.endswith(WITHOUT_SEEN) and not users.are_targets_unseen().any():
+        raise InputError(
+            f"--choose_by={settings.choose_by}: every target of the validation users of {dataset.directory} is"
+            f" in the history. Choose by {settings.choose_by.removesuffix(WITHOUT_SEEN)}."
         )
 
-    return evaluation.figures(distribution.in_shares(ranked, len(users)), users)
+
+def _validate(
+    model: CauseRec, users: EvaluationUsers, distribution: Distribution, choose_by: str
+) -> dict[str, float]:
+    """The figures of the validation users; also those without seen items where they choose the epoch."""
+    policies = evaluation.POLICIES if choose_by.endswith(WITHOUT_SEEN) else (False,)
+
+    def ranked(share: slice) -> np.ndarray:
+        part = users.part(share.start, share.stop)
+        return np.stack(evaluation.rank_by_policies(model, part, max(CUTOFFS), policies), axis=1)
+
+    lists = distribution.in_shares(ranked, len(users))
+    validation = evaluation.figures(lists[:, 0], users)
+    if len(policies) > 1:
+        part, places = users.only_targets(users.are_targets_unseen())
+        of_part = evaluation.figures(lists[places, 1], part)
+        validation |= {f"{name}{WITHOUT_SEEN}": value for name, value in of_part.items()}
+    return validation
 
 
 def _fitter(model: CauseRec, settings: Settings, steps: int, distribution: Distribution):

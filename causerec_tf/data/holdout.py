@@ -45,17 +45,26 @@ class EvaluationUsers:
         Where lists leave seen items out, such a target cannot be found: counting it would measure how often
         users come back to an item, not how good the lists are.
         """
+        return self.only_targets(self.are_targets_unseen())[0]
+
+    def are_targets_unseen(self) -> np.ndarray:
+        """Of each of the targets, whether it is not in its user's history: bool [targets]."""
         seen_rows, _ = self.seen.rows_and_positions()
         target_rows, _ = self.targets.rows_and_positions()
-        is_unseen = ~np.isin(_pairs(target_rows, self.targets.items), _pairs(seen_rows, self.seen.items))
-        counts = np.bincount(target_rows[is_unseen], minlength=len(self))
-        stays = counts > 0
-        return EvaluationUsers(
-            self.user_ids[stays],
-            self.history[stays],
-            ItemLists(self.seen.items[stays[seen_rows]], row_splits(np.diff(self.seen.row_splits)[stays])),
-            ItemLists(self.targets.items[is_unseen], row_splits(counts[stays])),
+        return ~np.isin(_pairs(target_rows, self.targets.items), _pairs(seen_rows, self.seen.items))
+
+    def only_targets(self, is_kept: np.ndarray) -> tuple["EvaluationUsers", np.ndarray]:
+        """With some of the targets, bool [targets], and the users who have one of them: also their places."""
+        target_rows, _ = self.targets.rows_and_positions()
+        counts = np.bincount(target_rows[is_kept], minlength=len(self))
+        places = np.flatnonzero(counts)
+        users = EvaluationUsers(
+            self.user_ids[places],
+            self.history[places],
+            self.seen.take(places),
+            ItemLists(self.targets.items[is_kept], row_splits(counts[places])),
         )
+        return users, places
 
 
 def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUsers:

@@ -13,7 +13,7 @@ from causerec_tf.data.frames import Frame
 from causerec_tf.data.json_lines import JsonLinesFile
 from causerec_tf.data.log_files import LogFile
 from causerec_tf.data.log_records import Record
-from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.log_settings import ROLES, LogSettings
 from causerec_tf.errors import InputError
 
 # Why a row is left out, in the order in which it is looked for.
@@ -138,10 +138,10 @@ def read_table(file: LogSource, roles: dict[str, str], skip_bad: bool) -> tuple[
         # The first line may lack a key that the others have, and one part what another part has.
         missing = [name for name in missing if len(table) and table[name].null_count() == len(table)]
         if missing and not file.is_part:
-            raise missing_column(file.path, missing[0], found)
+            raise missing_column(file.path, missing[0], found, tuple(roles))
         return file.without(bad), table, len(bad)
     if missing:
-        raise missing_column(file.path, missing[0], found)
+        raise missing_column(file.path, missing[0], found, tuple(roles))
     if isinstance(file, Frame):
         return file, file.table(names), 0
     try:
@@ -170,8 +170,10 @@ def _refuse_control_characters(file: LogSource, ids: pl.DataFrame, roles: dict[s
             )
 
 
-def missing_column(path: Path | str, name: str, found: list[str]) -> InputError:
-    """The error of a file that lacks a column."""
+def missing_column(
+    path: Path | str, name: str, found: list[str], roles: tuple[str, ...] = ROLES
+) -> InputError:
+    """The error of a file that lacks a column of those for the roles."""
     names = ", ".join(map(repr, found)) or "none"
     separated = len(found) == 1 and next((mark for mark in ";|" if mark in found[0]), None)
     if separated:
@@ -179,10 +181,12 @@ def missing_column(path: Path | str, name: str, found: list[str]) -> InputError:
             f"{path} seems to be separated by {separated!r}; csv files are read by commas, tsv files by tabs."
             " Write it in one of these."
         )
+    flags = [f"--{role}_column" for role in roles]
     return InputError(
         f"{path} has no column {name!r}. Columns found: {names}."
-        " Name yours with --user_column, --item_column and --time_column; for a csv or tsv file"
-        " without a header say --columns=user,item,time; for a log without times, --order=file."
+        f" Name yours with {', '.join(flags[:-1])} and {flags[-1]}; for a csv or tsv file"
+        f" without a header say --columns={','.join(roles)}"
+        + ("; for a log without times, --order=file." if "time" in roles else ".")
     )
 
 

@@ -53,6 +53,12 @@ class ItemLists:
         splits = self.row_splits[start : stop + 1]
         return ItemLists(self.items[splits[0] : splits[-1]], splits - splits[0])
 
+    def take(self, users: np.ndarray) -> "ItemLists":
+        """The lists of some users, int [any number], in that order."""
+        lengths = np.diff(self.row_splits)[users]
+        rows, positions = rows_and_positions(lengths)
+        return ItemLists(self.items[self.row_splits[users][rows] + positions], row_splits(lengths))
+
     def rows_and_positions(self) -> tuple[np.ndarray, np.ndarray]:
         """The user of each entry and its position in the user's list, int64 [entries] each."""
         return rows_and_positions(np.diff(self.row_splits))

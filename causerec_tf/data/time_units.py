@@ -104,13 +104,28 @@ def describe_span(first: int, last: int, time_unit: str) -> str:
     """
     if time_unit == times.ORDER:
         return f"{first} to {last}, {time_unit}"
+    unit = unit_of(last, time_unit)
+    if unit is None:
+        return f"{first} to {last}, as given"
+    dates = f"{_date(first, _PER_SECOND[unit])} to {_date(last, _PER_SECOND[unit])} UTC"
+    return dates if time_unit == times.MICROSECONDS else f"{first} to {last}, which as {unit} is {dates}"
+
+
+def unit_of(last: int, time_unit: str) -> str | None:
+    """The unit of a log's times; of numbers of no stated unit that in which the last is a date, if any is."""
     if time_unit == times.MICROSECONDS:
-        return f"{_date(first, _MICROSECONDS_A_SECOND)} to {_date(last, _MICROSECONDS_A_SECOND)} UTC"
-    for unit, per_second in _PER_SECOND.items():
-        if _EARLIEST * per_second <= last < _LATEST * per_second:
-            dates = f"{_date(first, per_second)} to {_date(last, per_second)}"
-            return f"{first} to {last}, which as {unit} is {dates} UTC"
-    return f"{first} to {last}, as given"
+        return "microseconds"
+    dated = (unit for unit, per_second in _PER_SECOND.items() if _is_date(last, per_second))
+    return None if time_unit == times.ORDER else next(dated, None)
+
+
+def per_day(unit: str) -> int:
+    """The length of a day in a unit that `unit_of` gives."""
+    return 86_400 * _PER_SECOND[unit]
+
+
+def _is_date(moment: int, per_second: int) -> bool:
+    return _EARLIEST * per_second <= moment < _LATEST * per_second
 
 
 def _date(moment: int, per_second: int) -> str:

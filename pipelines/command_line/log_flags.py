@@ -1,7 +1,7 @@
 """The flags that name a log and say how to read it, of the scripts that read one; and reading it."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -38,22 +38,12 @@ def define(without_input: str | None) -> None:
         + ("" if is_required else f" None: {without_input}."),
         required=is_required,
     )
-    flags.DEFINE_enum(
-        "format",
-        _DEFAULTS.file_format,
-        [*_FORMATS_WITH_COLUMNS, *LAYOUTS],
-        "The files' format; auto: by extension. item_lists: lines `user item item ...` (Yelp2018, Gowalla);"
-        " amazon_reviews: reviews in JSON lines; comirec: its Amazon Books.",
+    define_files(
+        LAYOUTS,
+        " item_lists: lines `user item item ...` (Yelp2018, Gowalla); amazon_reviews: reviews in JSON lines;"
+        " comirec: its Amazon Books.",
     )
     flags.DEFINE_string("tfds_dir", None, "Where TensorFlow Datasets keeps its datasets, for tfds:NAME.")
-    flags.DEFINE_list(
-        "columns",
-        _DEFAULTS.columns,
-        "For csv and tsv files without a header: the name of each column, such as user,item,time;"
-        " any other name is a column to ignore.",
-    )
-    flags.DEFINE_string("user_column", _DEFAULTS.user_column, "Name of the column of user ids.")
-    flags.DEFINE_string("item_column", _DEFAULTS.item_column, "Name of the column of item ids.")
     flags.DEFINE_string("time_column", _DEFAULTS.time_column, "Name of the column of times.")
     flags.DEFINE_string(
         "time_format",
@@ -73,6 +63,29 @@ def define(without_input: str | None) -> None:
     flags.DEFINE_string(
         "original_item_ids", None, "The same for item ids (item_list.txt, book_item_map.txt)."
     )
+
+
+def define_files(layouts: Sequence[str] = (), about_layouts: str = "") -> None:
+    """Defines what is said of files without times, too: format, columns of ids, bad rows.
+
+    Args:
+      layouts: published formats that are read beside those with columns.
+      about_layouts: what they are, for --help.
+    """
+    flags.DEFINE_enum(
+        "format",
+        _DEFAULTS.file_format,
+        [*_FORMATS_WITH_COLUMNS, *layouts],
+        "The files' format; auto: by extension." + about_layouts,
+    )
+    flags.DEFINE_list(
+        "columns",
+        _DEFAULTS.columns,
+        "For csv and tsv files without a header: the name of each column, such as user,item,time;"
+        " any other name is a column to ignore.",
+    )
+    flags.DEFINE_string("user_column", _DEFAULTS.user_column, "Name of the column of user ids.")
+    flags.DEFINE_string("item_column", _DEFAULTS.item_column, "Name of the column of item ids.")
     flags.DEFINE_enum(
         "on_bad_row", _DEFAULTS.on_bad_row, ["error", "skip"], "What to do with a row that cannot be read."
     )

@@ -1,0 +1,1 @@
+"""Rules and linear models without training steps, to be laid beside a model."""
