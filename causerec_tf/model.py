@@ -97,6 +97,8 @@ class CauseRec(tfrs.Model):
         self.losses_added = tuple(losses)
         self.max_history = max_history
         self.seed = seed
+        self.num_trained_items = item_tower.num_items
+        self.trained_items: np.ndarray | None = None
         self._means = {name: tf.keras.metrics.Mean(name) for name in names}
         # Built now, so that a checkpoint can be restored before the first call.
         for tower in (self.item_tower, self.user_tower):
@@ -123,6 +125,16 @@ class CauseRec(tfrs.Model):
     def num_items(self) -> int:
         """V, the catalogue's size without padding."""
         return self.item_tower.num_items
+
+    def know_items_of(self, num_trained_items: int, trained_items: np.ndarray | None) -> None:
+        """Says which items training may know; without it, all. To be called before training.
+
+        Args:
+          num_trained_items: negatives are drawn from so many items, the first.
+          trained_items: int, ascending: only these are ranked, for nothing trains the vectors of the others;
+            None: all.
+        """
+        self.num_trained_items, self.trained_items = num_trained_items, trained_items
 
     @tf.function(reduce_retracing=True)
     def encode(self, history_BL: tf.Tensor) -> tf.Tensor:
@@ -166,7 +178,7 @@ class CauseRec(tfrs.Model):
         mask_BL = history_BL != PADDING
         step = inputs.get("step", self.optimizer.iterations)
         # Replicas share the negatives, as the examples of a batch do: a step is that of one device.
-        drawn = self.retrieval.draw(self.num_items, self._seed(_Draw.NEGATIVES, step))
+        drawn = self.retrieval.draw(self.num_trained_items, self._seed(_Draw.NEGATIVES, step))
         seed = self._seed(_Draw.SYNTHESIS, step)
         replica = tf.distribute.get_replica_context()
         if replica.num_replicas_in_sync > 1:
@@ -196,7 +208,7 @@ class CauseRec(tfrs.Model):
                 ),
             )
         target_BD, negative_SD = map(self.item_tower.as_candidates, (target_BD, negative_SD))
-        candidates = Candidates(target_B, target_BD, drawn, negative_SD, self.num_items)
+        candidates = Candidates(target_B, target_BD, drawn, negative_SD, self.num_trained_items)
         parts_B: dict[str, tf.Tensor] = {}
         if self.losses_added:
             loss_inputs = LossInputs(
