@@ -22,6 +22,7 @@ class _Ranker:
     """A PyTorch model as `evaluation.rank_users` asks for it."""
 
     user_tower = SimpleNamespace(num_interests=1)
+    trained_items = None  # all
 
     def __init__(self, model: torch.nn.Module, num_items: int):
         self.num_items = num_items

@@ -51,7 +51,9 @@ class Measured(NamedTuple):
         return self.baselines["pop"]
 
 
-def users_of(dataset: Dataset, split: str, max_history: int, *, exclude_seen: bool = False) -> EvaluationUsers:
+def users_of(
+    dataset: Dataset, split: str, max_history: int, *, exclude_seen: bool = False
+) -> EvaluationUsers:
     """The evaluation users of a split.
 
     Args:
@@ -191,7 +193,7 @@ def user_vectors(model: CauseRec, history: np.ndarray) -> np.ndarray:
 
 
 def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
-    """The model's k best items of the whole catalogue for each user.
+    """The model's k best items of all that training knew for each user.
 
     Args:
       model: the model.
@@ -215,14 +217,18 @@ def rank_by_policies(
     first = 0
     # Of a table in parts, as one that lies on parameter servers, only a part is here at a time.
     for part_ID in model.item_vectors_in_parts():
-        catalogue = retrieval.in_blocks(part_ID)
-        for block in _blocks(len(users), users_per_block):
-            vectors = model.encode(tf.constant(users.history[block]))
-            seen = _rows_and_items(users.seen, block) - [0, first] if any(policies) else None
-            exclusions = [seen if exclude_seen else None for exclude_seen in policies]
-            found = _ranked(vectors, catalogue, min(k, len(part_ID)), exclusions)
-            for best, ranks, (new_scores, items) in zip(scores, ranked, found, strict=True):
-                _merge(best[block], ranks[block], new_scores.numpy(), items.numpy(), first)
+        # place_of: of each item of the part among those that are ranked, from 1; 0: it is not
+        ids, place_of = _ranked_of(model.trained_items, first, len(part_ID))
+        if len(ids):
+            catalogue = retrieval.in_blocks(part_ID if len(ids) == len(part_ID) else part_ID[ids - first - 1])
+            for block in _blocks(len(users), users_per_block):
+                vectors = model.encode(tf.constant(users.history[block]))
+                seen = _excluded(users.seen, block, place_of, first) if any(policies) else None
+                exclusions = [seen if exclude_seen else None for exclude_seen in policies]
+                found = _ranked(vectors, catalogue, min(k, len(ids)), exclusions)
+                for best, ranks, (new_scores, places) in zip(scores, ranked, found, strict=True):
+                    items = np.append(ids, 0)[places.numpy() - 1]  # place 0, of no item, is the 0 at the end
+                    _merge(best[block], ranks[block], new_scores.numpy(), items)
         first += len(part_ID)
     return ranked
 
@@ -287,9 +293,7 @@ def means(values: dict[str, np.ndarray]) -> dict[str, float]:
     return {name: float(one.mean()) for name, one in values.items()}
 
 
-def figures(
-    ranked: np.ndarray, users: EvaluationUsers, cutoffs: Sequence[int] = CUTOFFS
-) -> dict[str, float]:
+def figures(ranked: np.ndarray, users: EvaluationUsers, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
     """What `per_user` gives, the mean over users."""
     return means(per_user(ranked, users, cutoffs))
 
@@ -319,12 +323,35 @@ def _blocks(num_users: int, users_per_block: int) -> list[slice]:
     return [slice(start, min(start + users_per_block, num_users)) for start in starts]
 
 
+def _ranked_of(trained: np.ndarray | None, first: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The trained items among the `size` items behind the `first` ones; and each item's place among them.
+
+    Returns:
+      int32 [C], ascending, and int32 [size + 1]: of the item `first + i` the place from 1, or 0.
+    """
+    if trained is None:
+        ids = np.arange(first + 1, first + size + 1, dtype=np.int32)
+    else:
+        ids = trained[(trained > first) & (trained <= first + size)]
+    place_of = np.zeros(size + 1, np.int32)
+    place_of[ids - first] = np.arange(1, len(ids) + 1)
+    return ids, place_of
+
+
+def _excluded(lists: ItemLists, block: slice, place_of: np.ndarray, first: int) -> tf.Tensor:
+    """What the users of a block have of a part: int32 [N, 2], the row in the block and the item's place."""
+    pairs = _rows_and_items(lists, block).numpy()
+    inside = (pairs[:, 1] > first) & (pairs[:, 1] < first + len(place_of))
+    rows, places = pairs[inside, 0], place_of[pairs[inside, 1] - first]
+    return tf.constant(np.stack([rows, places], axis=1)[places > 0])
+
+
 def _merge(
-    best_scores_BK: np.ndarray, best_BK: np.ndarray, scores_BJ: np.ndarray, items_BJ: np.ndarray, first: int
+    best_scores_BK: np.ndarray, best_BK: np.ndarray, scores_BJ: np.ndarray, items_BJ: np.ndarray
 ) -> None:
-    """Puts the best items of a part, which lies behind `first` items, among the best so far, in place."""
+    """Puts the best items of a part among the best so far, in place."""
     all_scores = np.concatenate([best_scores_BK, scores_BJ], axis=1)
-    all_items = np.concatenate([best_BK, np.where(items_BJ == 0, 0, items_BJ + first)], axis=1)
+    all_items = np.concatenate([best_BK, items_BJ], axis=1)
     # Stable, and earlier parts stand first: ties go to the lower index.
     order = np.argsort(-all_scores, axis=1, kind="stable")[:, : best_BK.shape[1]]
     best_scores_BK[:] = np.take_along_axis(all_scores, order, axis=1)

@@ -17,6 +17,7 @@ from causerec_tf.data.interactions import read_frame, read_log
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.preparation import generated
 from causerec_tf.data.preparation import prepare as prepare_log
+from causerec_tf.data.protocols import named
 from causerec_tf.data.sequences import Dataset, open_dataset
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
@@ -44,6 +45,7 @@ def prepare(
     min_user_count: int = 1,
     min_item_count: int = 1,
     max_user_count: int | None = None,
+    protocol: str = "users",
     split_seed: int = 0,
     num_shards: int = 8,
     on_bad_row: str = "error",
@@ -63,6 +65,7 @@ def prepare(
       min_user_count: least number of events of a user.
       min_item_count: least number of events of an item.
       max_user_count: so many events of a user, the last; None: all.
+      protocol: `users` or `leave_one_out`; see docs/protocols.md.
       split_seed: decides which users are train, validation and test.
       num_shards: TFRecord files of each split.
       on_bad_row: `error`, or `skip`: leave such rows out and count them.
@@ -103,6 +106,7 @@ def prepare(
         log,
         directory,
         filters=Filters(min_user_count, min_item_count, max_user_count),
+        protocol=named(protocol),
         split_seed=split_seed,
         num_shards=num_shards,
         item_names=names,

@@ -119,6 +119,8 @@ class CauseRec(tfrs.Model):
         self.seed = seed
         self.whole_sequences = whole_sequences
         self.counterfactual_positions = counterfactual_positions
+        self.num_trained_items = item_tower.num_items
+        self.trained_items: np.ndarray | None = None
         self._means = {name: tf.keras.metrics.Mean(name) for name in names}
         # Built now, so that a checkpoint can be restored before the first call.
         for tower in (self.item_tower, self.user_tower):
@@ -145,6 +147,16 @@ class CauseRec(tfrs.Model):
     def num_items(self) -> int:
         """V, the catalogue's size without padding."""
         return self.item_tower.num_items
+
+    def know_items_of(self, num_trained_items: int, trained_items: np.ndarray | None) -> None:
+        """Says which items training may know; without it, all. To be called before training.
+
+        Args:
+          num_trained_items: negatives are drawn from so many items, the first.
+          trained_items: int, ascending: only these are ranked, for nothing trains the vectors of the others;
+            None: all.
+        """
+        self.num_trained_items, self.trained_items = num_trained_items, trained_items
 
     @tf.function(reduce_retracing=True)
     def encode(self, history_BL: tf.Tensor) -> tf.Tensor:
@@ -188,7 +200,7 @@ class CauseRec(tfrs.Model):
         """
         step = inputs.get("step", self.optimizer.iterations)
         # Replicas share the negatives, as the examples of a batch do: a step is that of one device.
-        drawn = self.retrieval.draw(self.num_items, self._seed(_Draw.NEGATIVES, step))
+        drawn = self.retrieval.draw(self.num_trained_items, self._seed(_Draw.NEGATIVES, step))
         seed = self._seed(_Draw.SYNTHESIS, step)
         replica = tf.distribute.get_replica_context()
         if replica.num_replicas_in_sync > 1:
@@ -218,7 +230,7 @@ class CauseRec(tfrs.Model):
 
         def candidates(target_ids, target_places) -> Candidates:
             vectors = self.item_tower.as_candidates(tf.gather(vectors_UD, target_places))
-            return Candidates(target_ids, vectors, drawn, negative_SD, self.num_items)
+            return Candidates(target_ids, vectors, drawn, negative_SD, self.num_trained_items)
 
         parts: dict[str, tf.Tensor] = {}
         if self.whole_sequences:

@@ -237,7 +237,7 @@ def load_trained(
     run = RunDirectory(Path(directory))
     settings = flagfiles.read(run.flags)
     try:
-        opened = open_dataset(dataset or settings.dataset)
+        opened = open_dataset(dataset or settings.dataset).for_training(settings.train_on)
         run.check_dataset(opened)
     except InputError as error:
         if dataset:
@@ -249,6 +249,7 @@ def load_trained(
         ) from error
     run.check_parts(model)
     model = model or recipes.compose(settings, opened.num_items)
+    model.know_items_of(opened.num_trained_items, opened.trained_items())
     restore_best(model, run)
     return TrainedRun(model, settings, opened, run.metrics.exists())
 

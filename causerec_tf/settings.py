@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from causerec_tf.data.protocols import TRAIN_ON
 from causerec_tf.errors import InputError
 from causerec_tf.metrics import CUTOFFS
 from causerec_tf.recipes import (
@@ -88,6 +89,12 @@ class DataSettings:
 
     dataset: str = _setting("", "Directory made by pipelines/prepare.py.")
     max_history: int = _setting(20, "How many of the last items the tower reads.", bound=_AT_LEAST_1)
+    train_on: str = _setting(
+        "train",
+        "before_test: train on every event before the targets of the test split, as after settings and epochs"
+        " were chosen; for a dataset whose protocol is not users.",
+        choices=TRAIN_ON,
+    )
     targets_ahead: int = _setting(
         1,
         "The target is drawn from so many items that follow the history; 1: the next item.",

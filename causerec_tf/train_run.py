@@ -51,6 +51,7 @@ def train_run(
       training.NonFiniteLossError: the loss is not finite.
       LostTaskError: another process of the distribution was lost.
     """
+    dataset = dataset.for_training(settings.train_on)
     is_chief = task is None or task.is_chief
     run = runs.RunDirectory(Path(settings.run))
     if is_chief:  # the others may look while it is being made

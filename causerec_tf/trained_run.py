@@ -88,9 +88,7 @@ class Run:
         policies = evaluation.POLICIES if exclude_seen is None else (exclude_seen,)
         measured = evaluation.measure(
             self.model,
-            evaluation.users_of(
-                self.dataset, split, self.model.max_history, exclude_seen=bool(exclude_seen)
-            ),
+            evaluation.users_of(self.dataset, split, self.model.max_history, exclude_seen=bool(exclude_seen)),
             TrainingEvents(self.dataset),
             policies=policies,
             cutoffs=cutoffs,
@@ -127,9 +125,10 @@ class Run:
             seen=known,
             targets=ItemLists(_NO_ITEMS, np.zeros(len(user_ids) + 1, np.int64)),
         )
-        k = min(k, self.dataset.num_items)
+        num_items = self.dataset.num_trained_items
+        k = min(k, num_items)
         best = evaluation.rank_users(self.model, users, k, exclude_seen=exclude_seen)
-        popular = evaluation.rank_by_popularity(self.dataset.num_items, users, k, exclude_seen=exclude_seen)
+        popular = evaluation.rank_by_popularity(num_items, users, k, exclude_seen=exclude_seen)
         best = np.where(users.history[:, :1] > 0, best, popular)
         frame = self._item_frame(user_ids, best - 1, self._scores(users.history, best), "user_id")
         return frame.filter(pl.Series(best.ravel() > 0))

@@ -102,6 +102,7 @@ def train(
 
 
 def _train(settings, dataset, run, model, warm_start, distribution, callbacks, on_start, on_epoch):
+    dataset = dataset.for_training(settings.train_on)
     check_users(dataset)
     distribution.check_agreement(dataset.fingerprint + settings.to_flagfile())
     validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
@@ -115,6 +116,7 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
         if model.optimizer is None:
             _compile(model, settings, distribution, num_steps)
         model.optimizer.build(model.trainable_variables)
+    model.know_items_of(dataset.num_trained_items, dataset.trained_items())
 
     progress = Progress()
     checkpoints.check_list(run.checkpoints)

@@ -105,7 +105,11 @@ def main() -> None:
 def _cutoffs() -> list[int]:
     """The cut-offs, ascending."""
     given = FLAGS.cutoffs
-    if not given or not all(one.isdecimal() and int(one) > 0 for one in given) or len(set(given)) < len(given):
+    if (
+        not given
+        or not all(one.isdecimal() and int(one) > 0 for one in given)
+        or len(set(given)) < len(given)
+    ):
         raise InputError(f"--cutoffs={','.join(given)}: wanted different whole numbers above 0.")
     return sorted(int(one) for one in given)
 

@@ -17,6 +17,7 @@ from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import Log
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.data.preparation import generated, prepare
+from causerec_tf.data.protocols import NAMES, named
 from causerec_tf.data.suspicious_ids import Suspicion
 from causerec_tf.data.time_units import describe_span
 from causerec_tf.data.user_split import SPLITS
@@ -50,6 +51,13 @@ flags.DEFINE_float(
     "Keep only this share of the training users, above 0 and at most 1; validation and test stay whole.",
     lower_bound=0.0,
     upper_bound=1.0,
+)
+flags.DEFINE_enum(
+    "protocol",
+    NAMES[0],
+    NAMES,
+    "Who is trained on and who is measured on. users: 8:1:1; leave_one_out: the last item of each user is the"
+    " target.",
 )
 flags.DEFINE_integer(
     "split_seed",
@@ -91,6 +99,7 @@ def main() -> None:
             log,
             output,
             filters=filters,
+            protocol=named(FLAGS.protocol),
             split_seed=FLAGS.split_seed,
             num_shards=FLAGS.num_shards,
             item_names=names,
@@ -131,6 +140,7 @@ def _prepare_by_beam(steps: Steps) -> None:
         log_settings,
         FLAGS.output,
         filters=_filters(),
+        protocol=named(FLAGS.protocol),
         split_seed=FLAGS.split_seed,
         num_shards=FLAGS.num_shards,
         item_names=names,
@@ -173,7 +183,10 @@ def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], sec
     for split in SPLITS:
         numbers = counts["users"][split], counts["items"][split], counts["interactions"][split]
         print(f"{split:14}{numbers[0]:>12,}{numbers[1]:>12,}{numbers[2]:>14,}")
-    total = sum(counts["users"].values()), info["num_items"], sum(counts["interactions"].values())
+    # A user of another protocol than `users` may be in several splits.
+    names = "users", "interactions", "repeats"
+    of_all = counts.get("log") or {name: sum(counts[name].values()) for name in names}
+    total = of_all["users"], info["num_items"], of_all["interactions"]
     print(f"{'all':14}{total[0]:>12,}{total[1]:>12,}{total[2]:>14,}\n")
     evaluated = counts["evaluation_users"]
     for name, value in (
@@ -181,7 +194,7 @@ def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], sec
         ("filters", ", ".join(f"{key}={value}" for key, value in info["filters"].items())),
         ("training pairs", f"{counts['training_windows']:,}"),
         ("evaluated", f"{evaluated['validation']:,} validation, {evaluated['test']:,} test users"),
-        ("repeats", f"{sum(counts['repeats'].values()):,} with user, item and time of an earlier one, kept"),
+        ("repeats", f"{of_all['repeats']:,} with user, item and time of an earlier one, kept"),
         ("times", describe_span(info["first_time"], info["last_time"], info["time_unit"])),
         ("fingerprint", info["fingerprint"][:16]),
         ("dataset", FLAGS.output),

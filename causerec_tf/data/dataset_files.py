@@ -4,3 +4,5 @@ FORMAT_VERSION = 1
 INFO_FILE = "dataset.json"
 ITEMS_FILE = "items.txt"
 ITEM_NAMES_FILE = "item_names.txt"
+# What a record has beside its events where the protocol is not `users`; see `protocols.SplitRecords`.
+CUTS = ("num_history", "num_before_test")

@@ -1,4 +1,4 @@
-"""Evaluation users: the first 80 % of a sequence is the history, the rest are the targets."""
+"""Evaluation users: their sequences cut in history and targets, as the records say or after 80 %."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from causerec_tf.errors import InputError
 
 @dataclass(frozen=True)
 class EvaluationUsers:
-    """Users with two events or more, their sequences cut in history and targets.
+    """Users with a history and a target, their sequences cut in the two.
 
     Attributes:
       user_ids: [U] object (str).
@@ -68,10 +68,13 @@ class EvaluationUsers:
 
 
 def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUsers:
-    """Cuts each sequence of n >= 2 events after its first `int(0.8 n)`, but at least one.
+    """Cuts each sequence in history and targets.
+
+    The history is as many of the first events as the records say; where they do not (protocol `users`), the
+    first `int(0.8 n)` of n events, but at least one.
 
     Args:
-      sequences: the users of an evaluation split; those with a single event are left out.
+      sequences: the users of an evaluation split; those without a history or a target are left out.
       max_history: number of items of the history that the tower sees.
 
     Raises:
@@ -80,11 +83,11 @@ def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUs
     if max_history < 1:
         raise InputError(f"max_history is {max_history}; it must be at least 1.")
     lengths = np.diff(sequences.row_splits)
-    users = np.flatnonzero(lengths >= 2)
-    lengths = lengths[users]
-    starts = sequences.row_splits[users]
     # In integers: 0.8 * n in floating point falls below the whole number for some n.
-    cuts = np.maximum(1, 8 * lengths // 10)
+    cuts = np.maximum(1, 8 * lengths // 10) if sequences.num_history is None else sequences.num_history
+    users = np.flatnonzero((cuts >= 1) & (cuts < lengths))
+    lengths, cuts = lengths[users], cuts[users]
+    starts = sequences.row_splits[users]
 
     seen_rows, positions = rows_and_positions(cuts)
     seen = ItemLists(sequences.items[starts[seen_rows] + positions], row_splits(cuts))

@@ -7,7 +7,7 @@ an integer id is its decimal text.
 import dataclasses
 import glob
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path, PurePath
@@ -22,6 +22,7 @@ from causerec_tf.data.json_lines import JsonLinesFile
 from causerec_tf.data.log_files import LogFile, open_log_file
 from causerec_tf.data.log_rows import read_rows
 from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.protocols import HeldOutUsers, Protocol, SplitRecords, UserEvents
 from causerec_tf.data.text_codes import text_codes
 from causerec_tf.data.time_units import UnitCounts, check_one_unit, count_units
 from causerec_tf.data.user_split import place_users
@@ -54,7 +55,7 @@ class Log:
 
 @dataclass(frozen=True)
 class SplitSequences:
-    """All users' sequences, each user with its split and shard.
+    """All users' sequences, each user with its shard, and the records that each split has of them.
 
     Users are in the order of their ids' UTF-8 bytes. A user's events are in the order of time; ties
     keep the order of the log.
@@ -66,8 +67,8 @@ class SplitSequences:
       times: int64 [events].
       row_splits: int64 [users + 1]; user `u` owns the events from `row_splits[u]` on, up to but
         without `row_splits[u + 1]`.
-      split: int64 [users], position in `SPLITS`.
       shard: int64 [users].
+      records: split -> its records.
     """
 
     vocabulary: list[str]
@@ -75,8 +76,14 @@ class SplitSequences:
     items: np.ndarray
     times: np.ndarray
     row_splits: np.ndarray
-    split: np.ndarray
     shard: np.ndarray
+    records: Mapping[str, SplitRecords]
+
+    def in_records(self, split: str) -> np.ndarray:
+        """Where the events of a split's records stand among all events, int64 [events of the split]."""
+        records = self.records[split]
+        rows, positions = ragged.rows_and_positions(records.lengths)
+        return self.row_splits[records.users[rows]] + positions
 
 
 def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
@@ -183,25 +190,41 @@ def with_data(matches: Sequence[PathT], pattern: str) -> list[PathT]:
     return left
 
 
-def build_sequences(events: pl.DataFrame, *, split_seed: int, num_shards: int) -> SplitSequences:
-    """Orders the events user by user, splits the users and numbers the items.
+def build_sequences(
+    events: pl.DataFrame, *, split_seed: int, num_shards: int, protocol: Protocol | None = None
+) -> SplitSequences:
+    """Orders the events user by user, splits them and numbers the items.
 
     Args:
       events: columns `user`, `item` and `time`.
-      split_seed: any integer; another one gives another split.
+      split_seed: any integer; another one puts users elsewhere.
       num_shards: number of shards of each split.
+      protocol: how to split; None: by users.
     """
-    user_ids, users = text_codes(events["user"])
     item_ids, items = text_codes(events["item"])
-    users, moments, items = in_order(users, events["time"].to_numpy(), items)
-    row_splits = ragged.row_splits(np.bincount(users, minlength=len(user_ids)))
-    split, shard = place_users(user_ids, split_seed, num_shards)
-    in_training = np.repeat(split == 0, np.diff(row_splits))
-    ranking = rank_items(np.bincount(items[in_training], minlength=len(item_ids)))
+    sequences = ordered_sequences(events.select("user", "time"), items, split_seed, num_shards, protocol)
+    in_training = sequences.items[sequences.in_records("train")]
+    ranking = rank_items(np.bincount(in_training, minlength=len(item_ids)))
     index = np.empty(len(item_ids), np.int32)
     index[ranking] = np.arange(1, len(item_ids) + 1, dtype=np.int32)
     vocabulary = [item_ids[position] for position in ranking]
-    return SplitSequences(vocabulary, user_ids, index[items], moments, row_splits, split, shard)
+    return dataclasses.replace(sequences, vocabulary=vocabulary, items=index[sequences.items])
+
+
+def ordered_sequences(
+    events: pl.DataFrame,
+    items: np.ndarray,
+    split_seed: int,
+    num_shards: int,
+    protocol: Protocol | None,
+) -> SplitSequences:
+    """`build_sequences` with the items as they are numbered already, [events], and no vocabulary."""
+    user_ids, users = text_codes(events["user"])
+    users, moments, items = in_order(users, events["time"].to_numpy(), items)
+    row_splits = ragged.row_splits(np.bincount(users, minlength=len(user_ids)))
+    place, shard = place_users(user_ids, split_seed, num_shards)
+    records = (protocol or HeldOutUsers()).records(UserEvents(moments, row_splits, place))
+    return SplitSequences([], user_ids, items, moments, row_splits, shard, records)
 
 
 def in_order(

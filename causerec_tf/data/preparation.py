@@ -8,6 +8,7 @@ from causerec_tf.data import times
 from causerec_tf.data.dataset_files import INFO_FILE
 from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.interactions import Log, build_sequences
+from causerec_tf.data.protocols import Protocol
 from causerec_tf.data.suspicious_ids import as_recorded, suspicions_of
 from causerec_tf.files import check_output
 
@@ -20,6 +21,7 @@ def prepare(
     directory: str | Path,
     *,
     filters: Filters | None = None,
+    protocol: Protocol | None = None,
     split_seed: int = 0,
     num_shards: int = 8,
     item_names: Mapping[str, str] | None = None,
@@ -33,6 +35,7 @@ def prepare(
       log: what was read.
       directory: where the dataset shall be.
       filters: which events go into it; None: all.
+      protocol: who is trained and measured on; None: by users.
       split_seed: decides which users are train, validation and test.
       num_shards: TFRecord files of each split.
       item_names: item id -> readable name.
@@ -43,7 +46,7 @@ def prepare(
     check_output(directory, marker=INFO_FILE, overwrite=overwrite)
     filters = filters or Filters()
     events = apply_filters(log.events, filters, split_seed)
-    sequences = build_sequences(events, split_seed=split_seed, num_shards=num_shards)
+    sequences = build_sequences(events, split_seed=split_seed, num_shards=num_shards, protocol=protocol)
     on_ordered(len(events), sequences.user_ids, sequences.vocabulary)
     # TensorFlow takes seconds to import: only when the log has proved good.
     from causerec_tf.data.sequence_writer import write_dataset
@@ -58,6 +61,7 @@ def prepare(
             "split_seed": split_seed,
             "source": source_of(log),
         },
+        protocol=protocol,
         item_names=item_names,
         overwrite=overwrite,
         progress=on_written,

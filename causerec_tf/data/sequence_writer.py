@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data.dataset_files import FORMAT_VERSION, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
+from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSION, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
 from causerec_tf.data.interactions import SplitSequences
-from causerec_tf.data.sequence_counts import describe_counts, tally_by_split
+from causerec_tf.data.protocols import HeldOutUsers, Protocol
+from causerec_tf.data.sequence_counts import describe_counts, items_of, tally_by_split
 from causerec_tf.data.sequences import Dataset, file_sha256, open_dataset
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.files import directory_written_beside
@@ -27,6 +28,7 @@ def write_dataset(
     *,
     num_shards: int,
     about: Mapping[str, object],
+    protocol: Protocol | None = None,
     item_names: Mapping[str, str] | None = None,
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda users: None,
@@ -38,6 +40,7 @@ def write_dataset(
       directory: where the dataset shall be.
       num_shards: number of shards of each split.
       about: how the sequences were made (filters, split seed, source, ...), for `dataset.json`.
+      protocol: that split them; None: by users.
       item_names: item id -> readable name; an item without one is named by its id.
       overwrite: replace the dataset that is there, once the new one is whole.
       progress: called with a number of users whenever so many more have been written.
@@ -46,7 +49,9 @@ def write_dataset(
       InputError: `directory` exists and may not be replaced.
     """
     with directory_written_beside(directory, marker=INFO_FILE, overwrite=overwrite) as beside:
-        _write_files(sequences, beside, num_shards, dict(about), item_names, progress)
+        _write_files(
+            sequences, beside, num_shards, dict(about), protocol or HeldOutUsers(), item_names, progress
+        )
     return open_dataset(directory)
 
 
@@ -55,23 +60,25 @@ def _write_files(
     directory: Path,
     num_shards: int,
     about: dict,
+    protocol: Protocol,
     item_names: Mapping[str, str] | None,
     progress: Callable[[int], None],
 ) -> None:
     _write_lines(directory / ITEMS_FILE, sequences.vocabulary)
     shards: dict[str, list[dict]] = {}
-    for split_index, split in enumerate(SPLITS):
+    for split in SPLITS:
         shards[split] = []
+        shard_of_record = sequences.shard[sequences.records[split].users]
         for shard in range(num_shards):
-            members = np.flatnonzero((sequences.split == split_index) & (sequences.shard == shard))
+            members = np.flatnonzero(shard_of_record == shard)
             path = directory / shard_file(split, shard, num_shards)
-            write_records(sequences, members, path)
+            write_records(sequences, split, members, path)
             progress(len(members))
             shards[split].append(describe_file(path) | {"records": len(members)})
     write_descriptions(
         directory,
         vocabulary=sequences.vocabulary,
-        counted=describe_counts(tally_by_split(sequences), _items_by_split(sequences)),
+        counted=describe_counts(tally_by_split(sequences), items_of(sequences), protocol),
         shards=shards,
         about=about,
         item_names=item_names,
@@ -102,7 +109,7 @@ def write_descriptions(
         names = [re.sub(r"\r\n|\n|\r", " ", item_names.get(item_id) or item_id) for item_id in vocabulary]
         _write_lines(directory / ITEM_NAMES_FILE, names)
         text_files.append(ITEM_NAMES_FILE)
-    _write_tfds_metadata(directory, shards)
+    _write_tfds_metadata(directory, shards, CUTS if "protocol" in counted else ())
     info = {
         "format_version": FORMAT_VERSION,
         "num_items": len(vocabulary),
@@ -128,20 +135,27 @@ def describe_file(path: Path) -> dict:
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
-def write_records(sequences: SplitSequences, members: np.ndarray, path: Path) -> None:
-    """Writes a TFRecord file of the users at some ascending positions in `sequences`, int64 [members]."""
+def write_records(sequences: SplitSequences, split: str, members: np.ndarray, path: Path) -> None:
+    """Writes a TFRecord file of some records of a split, by their ascending positions, int64 [members]."""
+    records = sequences.records[split]
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for user in members:
-            start, end = sequences.row_splits[user], sequences.row_splits[user + 1]
+        for number in members:
+            user = records.users[number]
+            start = sequences.row_splits[user]
+            end = start + records.lengths[number]
             example = tf.train.Example()
             features = example.features.feature
             features["user_id"].bytes_list.value.append(sequences.user_ids[user].encode("utf-8"))
             features["items"].int64_list.value.extend(sequences.items[start:end].tolist())
             features["timestamps"].int64_list.value.extend(sequences.times[start:end].tolist())
+            for name in CUTS:
+                cuts = getattr(records, name)
+                if cuts is not None:
+                    features[name].int64_list.value.append(int(cuts[number]))
             writer.write(example.SerializeToString(deterministic=True))
 
 
-def _write_tfds_metadata(directory: Path, shards: dict[str, list[dict]]) -> None:
+def _write_tfds_metadata(directory: Path, shards: dict[str, list[dict]], cuts: Sequence[str]) -> None:
     """Adds the two files by which TensorFlow Datasets knows the records."""
     import tensorflow_datasets as tfds  # here, because reading a dataset does without it
 
@@ -157,6 +171,7 @@ def _write_tfds_metadata(directory: Path, shards: dict[str, list[dict]]) -> None
                 "items": tfds.features.Sequence(np.int64),
                 "timestamps": tfds.features.Sequence(np.int64),
             }
+            | {name: tfds.features.Scalar(np.int64) for name in cuts}
         ),
         split_infos=[
             tfds.core.SplitInfo(
@@ -171,14 +186,6 @@ def _write_tfds_metadata(directory: Path, shards: dict[str, list[dict]]) -> None
         check_data=False,  # it wants a first example, and a split may be empty
         description="Users' sequences of items, oldest first; item 0 is padding and never occurs.",
     )
-
-
-def _items_by_split(sequences: SplitSequences) -> dict[str, int]:
-    event_split = np.repeat(sequences.split, np.diff(sequences.row_splits))
-    return {
-        split: int(np.count_nonzero(np.bincount(sequences.items[event_split == index])))
-        for index, split in enumerate(SPLITS)
-    }
 
 
 def _fingerprint(vocabulary_sha256: str, shards: dict[str, list[dict]]) -> str:

@@ -1,11 +1,13 @@
 """The dataset on disk: what lies in its directory, and opening and reading it.
 
 A dataset is a directory that `tfds.builder_from_directory` opens. One record is one user, a
-`tf.train.Example` with `user_id` (bytes), `items` and `timestamps` (int64 lists, oldest first). An
-item is its place in the vocabulary `items.txt`, counted from 1: index 0 is padding and is in no
-record. `sequence_writer` writes such a directory.
+`tf.train.Example` with `user_id` (bytes), `items` and `timestamps` (int64 lists, oldest first), and, where
+the protocol is not `users`, `num_history` and `num_before_test` (int64; see `protocols.SplitRecords`). An
+item is its place in the vocabulary `items.txt`, counted from 1: index 0 is padding and is in no record.
+`sequence_writer` writes such a directory.
 """
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -14,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data.dataset_files import FORMAT_VERSION, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
+from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSION, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
+from causerec_tf.data.protocols import TRAIN_ON, USERS
 from causerec_tf.data.ragged import ItemLists, row_splits
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
@@ -40,12 +43,17 @@ class UserSequences:
       timestamps: int64 [events].
       row_splits: int64 [users + 1]; user `u` owns the events from `row_splits[u]` on, up to but
         without `row_splits[u + 1]`.
+      num_history: int64 [users], how many of the first events of each user are history, the rest being
+        targets; None where the reader cuts.
+      num_before_test: int64 [users], see `protocols.SplitRecords`; None as above.
     """
 
     user_ids: np.ndarray
     items: np.ndarray
     timestamps: np.ndarray
     row_splits: np.ndarray
+    num_history: np.ndarray | None = None
+    num_before_test: np.ndarray | None = None
 
     def __len__(self) -> int:
         """The number of users."""
@@ -63,10 +71,27 @@ class Dataset:
     Attributes:
       directory: where it is.
       info: what `dataset.json` holds.
+      train_on: `train`, the records of that split, or `before_test`, every event before the targets of the
+        test split.
     """
 
     directory: Path
     info: dict
+    train_on: str = TRAIN_ON[0]
+
+    def for_training(self, train_on: str) -> "Dataset":
+        """The same dataset, trained on as one of `TRAIN_ON` says.
+
+        Raises:
+          InputError: its records do not say what lies before the targets of the test split.
+        """
+        if train_on != TRAIN_ON[0] and not self.info["counts"].get("windows_before_test"):
+            raise InputError(
+                f"train_on={train_on}: {self.directory} has the protocol {self.protocol['name']}, with"
+                " nothing of a test user to train on. Leave it out, or prepare the dataset with another"
+                " --protocol."
+            )
+        return dataclasses.replace(self, train_on=train_on)
 
     @property
     def name(self) -> str:
@@ -84,9 +109,20 @@ class Dataset:
         return self.info["num_items"]
 
     @property
+    def num_trained_items(self) -> int:
+        """How many of the first items of the vocabulary training may know; where users are held out, all."""
+        return self.info.get("num_trained_items", self.num_items)
+
+    @property
+    def protocol(self) -> dict:
+        """What `dataset.json` says of the protocol; `name` is always there."""
+        return self.info.get("protocol", {"name": USERS})
+
+    @property
     def num_training_windows(self) -> int:
         """The number of (history, target) pairs of one epoch."""
-        return self.info["counts"]["training_windows"]
+        counts = self.info["counts"]
+        return counts["training_windows"] if self.train_on == TRAIN_ON[0] else counts["windows_before_test"]
 
     def shards(self, split: str) -> list[str]:
         """The paths of the TFRecord files of a split."""
@@ -108,9 +144,13 @@ class Dataset:
           InputError: a shard is damaged, or its records are not those of this dataset.
         """
         user_ids, items, timestamps, lengths = [], [], [], []
+        features, cuts = dict(_FEATURES), {}
+        if self.protocol["name"] != USERS:
+            features |= {name: tf.io.FixedLenFeature([], tf.int64) for name in CUTS}
+            cuts = {name: [np.zeros(0, np.int64)] for name in CUTS}
         for shard, path in zip(self._shard_infos(split), self.shards(split), strict=True):
             records = tf.data.TFRecordDataset(path).batch(_USERS_PER_PARSE)
-            parsed = records.map(lambda batch: tf.io.parse_example(batch, _FEATURES))
+            parsed = records.map(lambda batch: tf.io.parse_example(batch, features))
             found = 0
             try:
                 for users in parsed:
@@ -119,6 +159,8 @@ class Dataset:
                     items.append(users["items"].flat_values.numpy())
                     timestamps.append(users["timestamps"].flat_values.numpy())
                     lengths.append(users["items"].row_lengths().numpy())
+                    for name in cuts:
+                        cuts[name].append(users[name].numpy())
             except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
                 raise _damaged(path, error.message.split("\n")[0]) from error
             if found != shard["records"]:
@@ -128,6 +170,7 @@ class Dataset:
             items=np.concatenate([[], *items]).astype(np.int32),
             timestamps=np.concatenate([np.zeros(0, np.int64), *timestamps]),
             row_splits=row_splits(np.concatenate([np.zeros(0, np.int64), *lengths])),
+            **{name: np.concatenate(values) for name, values in cuts.items()},
         )
         if len(sequences.items) and not (
             sequences.items.min() >= 1 and sequences.items.max() <= self.num_items
@@ -135,13 +178,33 @@ class Dataset:
             raise _damaged(str(self.directory), f"item indices of {split} outside the vocabulary")
         return sequences
 
-    def read_lengths(self, split: str) -> np.ndarray:
-        """The number of events of each user, int64 [users], without keeping their events in memory."""
-        records = tf.data.TFRecordDataset(self.shards(split)).batch(_USERS_PER_PARSE)
-        lengths = records.map(
-            lambda batch: tf.io.parse_example(batch, {"items": ITEMS_FEATURE})["items"].row_lengths()
-        )
-        return np.concatenate([np.zeros(0, np.int64), *lengths.as_numpy_iterator()])
+    def training_lengths(self) -> np.ndarray:
+        """The number of events of each record that are trained on, int64 [records]."""
+        if self.train_on == TRAIN_ON[0]:
+            splits, wanted = SPLITS[:1], {"items": ITEMS_FEATURE}
+        else:
+            splits, wanted = SPLITS, {"num_before_test": tf.io.FixedLenFeature([], tf.int64)}
+
+        def lengths(batch: tf.Tensor) -> tf.Tensor:
+            parsed = tf.io.parse_example(batch, wanted)
+            return parsed["items"].row_lengths() if "items" in parsed else parsed["num_before_test"]
+
+        files = [path for split in splits for path in self.shards(split)]
+        records = tf.data.TFRecordDataset(files).batch(_USERS_PER_PARSE).map(lengths)
+        return np.concatenate([np.zeros(0, np.int64), *records.as_numpy_iterator()])
+
+    def trained_items(self) -> np.ndarray | None:
+        """The items that training may know, int32 ascending; None: all of the vocabulary."""
+        if self.num_trained_items == self.num_items:
+            return None
+        known = np.zeros(self.num_items + 1, bool)
+        known[1 : self.num_trained_items + 1] = True
+        if self.train_on != TRAIN_ON[0]:
+            for split in SPLITS[1:]:
+                sequences = self.read(split)
+                rows, positions = sequences.rows().rows_and_positions()
+                known[sequences.items[positions < sequences.num_before_test[rows]]] = True
+        return np.flatnonzero(known).astype(np.int32)
 
     def verify(self) -> None:
         """Raises `InputError` where a file is not what was written, by its checksum.

@@ -15,6 +15,7 @@ from causerec_tf.data import interactions
 from causerec_tf.data.distributed import blocks, ranges
 from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.protocols import HeldOutUsers, LeaveOneOut
 from causerec_tf.data.sequence_writer import write_dataset
 from causerec_tf.data.sequences import SPLITS, open_dataset
 from causerec_tf.data.suspicious_ids import as_recorded, suspicions_of
@@ -309,11 +310,12 @@ def test_a_file_under_several_names_is_found_once(tmp_path, monkeypatch):
 
 def test_a_bucket_holds_whole_users_of_one_shard():
     users = [f"user{number}" for number in range(500)]
-    buckets = blocks.bucket_of(users, 5, 3, 4)
-    for user, bucket in zip(users, buckets, strict=True):
-        split, shard, part = blocks.split_of_bucket(int(bucket), 3, 4)
-        assert (split, shard) == reference_data.split_and_shard(user, 5, 3)
-        assert part < 4
+    buckets = blocks.bucket_of(users, 5, 3, 4, HeldOutUsers())
+    places = {user: reference_data.split_and_shard(user, 5, 3) for user in users}
+    for user, bucket in zip(users, buckets.tolist(), strict=True):
+        assert divmod(bucket // 4, 3) == places[user]
+    of_all_splits = blocks.bucket_of(users, 5, 3, 4, LeaveOneOut()).tolist()
+    assert [bucket // 4 for bucket in of_all_splits] == [shard for _, shard in places.values()]
     assert len(set(buckets.tolist())) > len(SPLITS) * 3 * 2
 
 

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from causerec_tf.data import interactions
+from causerec_tf.data.user_split import SPLITS
 from tests import reference_data
 from tests.reference_data import frame
 
@@ -22,6 +23,8 @@ def test_sequences_equal_the_slow_twin(seed):
         items = [vocabulary[index - 1] for index in built.items[start:end]]
         assert list(zip(items, built.times[start:end], strict=True)) == wanted[user]
         place_of = reference_data.split_and_shard(user, seed, 3)
-        assert (built.split[place], built.shard[place]) == place_of
+        splits = [name for name, records in built.records.items() if place in records.users]
+        assert splits == [SPLITS[place_of[0]]]
+        assert built.shard[place] == place_of[1]
     assert built.items.min() == 1
     assert built.row_splits[-1] == len(rows)

@@ -24,7 +24,8 @@ from causerec_tf.data.interactions import no_usable_rows
 from causerec_tf.data.log_files import check_format
 from causerec_tf.data.log_rows import REASONS, missing_column
 from causerec_tf.data.log_settings import LogSettings
-from causerec_tf.data.sequence_counts import Tally, add_up, describe_counts
+from causerec_tf.data.protocols import HeldOutUsers, Protocol
+from causerec_tf.data.sequence_counts import LOG, ItemCounts, Tally, add_up, describe_counts
 from causerec_tf.data.sequences import read_lines
 from causerec_tf.data.suspicious_ids import add_up as add_up_suspicions
 from causerec_tf.data.suspicious_ids import as_recorded
@@ -44,6 +45,7 @@ def prepare(
     output: str,
     *,
     filters: Filters,
+    protocol: Protocol | None = None,
     split_seed: int,
     num_shards: int,
     item_names: Mapping[str, str] | None,
@@ -72,7 +74,7 @@ def prepare(
     with _place(output, overwrite) as place:
         work = f"{place}/work"
         FileSystems.mkdirs(work)
-        plan = PreparationPlan(work, log, split_seed, num_shards, parts)
+        plan = PreparationPlan(work, log, protocol or HeldOutUsers(), split_seed, num_shards, parts)
         name = _LOCAL_RUNNER if runner == "DirectRunner" else runner
         run = partial(_run, PipelineOptions(shlex.split(options), runner=name))
         say(f"{len(ranges)} ranges of the log, {len(SPLITS) * num_shards * parts} buckets of users")
@@ -80,10 +82,12 @@ def prepare(
         buckets, source = _read(run, plan, pieces)
         say(f"{source['rows_read']:,} rows read")
         buckets = _filter(run, plan, buckets, filters, source, say)
-        vocabulary, in_split, shards = _write(run, plan, buckets)
+        vocabulary, items, everybody, shards = _write(run, plan, buckets)
         about = {"time_unit": unit, "filters": filters.description(), "split_seed": split_seed}
         described = {"about": about | {"source": source}, "item_names": item_names}
-        return _complete(place, vocabulary, in_split, shards, on_vocabulary, **described)
+        return _complete(
+            place, plan.protocol, vocabulary, items, everybody, shards, on_vocabulary, **described
+        )
 
 
 def _run(options: PipelineOptions, step: Callable[..., None], *arguments) -> None:
@@ -229,19 +233,21 @@ def _filter(
 
 def _write(
     run: Callable[..., None], plan: PreparationPlan, buckets: list[Bucket]
-) -> tuple[str, dict[str, int], list[dict]]:
-    """The path of the vocabulary, the items of each split, and the shards in order, in the work folder."""
-    outputs = f"{plan.work}/vocabulary", f"{plan.work}/shards"
+) -> tuple[str, ItemCounts, Tally, list[dict]]:
+    """The path of the vocabulary, what is counted of items and of all users, and the shards in order."""
+    outputs = f"{plan.work}/vocabulary", f"{plan.work}/shards", f"{plan.work}/tallies"
     run(steps.number_and_write, plan, buckets, outputs)
-    ((vocabulary, in_split),) = storage.load(outputs[0])
+    ((vocabulary, items),) = storage.load(outputs[0])
     shards = sorted(storage.load(outputs[1]), key=lambda shard: (shard["split"], shard["shard"]))
-    return vocabulary, in_split, shards
+    return vocabulary, items, add_up(storage.load(outputs[2])), shards
 
 
 def _complete(
     place: str,
+    protocol: Protocol,
     vocabulary: str,
-    in_split: dict[str, int],
+    items: ItemCounts,
+    everybody: Tally,
     merged: list[dict],
     on_vocabulary: Callable[[Sequence[str]], None],
     **described,
@@ -269,7 +275,9 @@ def _complete(
         info = write_descriptions(
             local,
             vocabulary=item_ids,
-            counted=describe_counts({split: add_up(tallies[split]) for split in SPLITS}, in_split),
+            counted=describe_counts(
+                {split: add_up(tallies[split]) for split in SPLITS} | {LOG: everybody}, items, protocol
+            ),
             shards=shards,
             **described,
         )

@@ -1,10 +1,10 @@
 """The steps of the preparation between two shuffles, on tables of many rows. No Beam here.
 
-Users are spread over buckets: a bucket belongs to one shard of one split, and holds whole users. Items are
-spread over parts by a hash of their ids. A table that goes to another worker has been summed up before, so
-that a popular item is one row of a bucket's table, however often it occurs. `num_shards` is that of each
-split, `parts` the number of buckets of a shard; `counts` are buckets, each with its `item_counts`, of one
-part of the items.
+Users are spread over buckets: a bucket belongs to one shard, of the protocol `users` that of one split, and
+holds whole users. Items are spread over parts by a hash of their ids. A table that goes to another worker has
+been summed up before, so that a popular item is one row of a bucket's table, however often it occurs.
+`num_shards` is that of each split, `parts` the number of buckets of a shard; `counts` are buckets, each with
+its `item_counts`, of one part of the items.
 """
 
 import hashlib
@@ -13,35 +13,35 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import polars as pl
 
-from causerec_tf.data import ragged
 from causerec_tf.data.filters import Filters, drop_unshared_users, keep_last
-from causerec_tf.data.interactions import SplitSequences, in_order, rank_items
+from causerec_tf.data.interactions import SplitSequences, ordered_sequences, rank_items
+from causerec_tf.data.protocols import HeldOutUsers, Protocol
+from causerec_tf.data.sequence_counts import ItemCounts, are_targets, count_items
 from causerec_tf.data.suspicious_ids import count_ids
 from causerec_tf.data.text_codes import text_codes
 from causerec_tf.data.user_split import SPLITS, hash_user, place_users
 
-
-def split_of_bucket(bucket: int, num_shards: int, parts: int) -> tuple[int, int, int]:
-    """Split, shard and part of a bucket; `bucket_of` is the other way round."""
-    shard, part = divmod(bucket, parts)
-    split, shard = divmod(shard, num_shards)
-    return split, shard, part
+_TARGETS = {split: f"{split}_targets" for split in SPLITS[1:]}
 
 
-def bucket_of(user_ids: list[str], split_seed: int, num_shards: int, parts: int) -> np.ndarray:
+def bucket_of(
+    user_ids: list[str], split_seed: int, num_shards: int, parts: int, protocol: Protocol
+) -> np.ndarray:
     """The bucket of each user, int64 [users]."""
     split, shard = place_users(user_ids, split_seed, num_shards)
+    if not isinstance(protocol, HeldOutUsers):  # each user may have a record in every split
+        split = np.zeros_like(split)
     # What the second number of a user says beyond its shard.
     rest = [hash_user(user_id, split_seed)[1] // num_shards % parts for user_id in user_ids]
     return (split * num_shards + shard) * parts + np.array(rest, np.int64)
 
 
 def by_bucket(
-    events: pl.DataFrame, split_seed: int, num_shards: int, parts: int
+    events: pl.DataFrame, split_seed: int, num_shards: int, parts: int, protocol: Protocol
 ) -> Iterator[tuple[int, pl.DataFrame]]:
     """Takes events apart by the buckets of their users; within a bucket the order stays."""
     user_ids, users = text_codes(events["user"])
-    buckets = bucket_of(user_ids, split_seed, num_shards, parts)[users]
+    buckets = bucket_of(user_ids, split_seed, num_shards, parts, protocol)[users]
     yield from _apart(events, buckets)
 
 
@@ -73,23 +73,41 @@ def rare_items(
         yield bucket, items.select("item")
 
 
-def split_counts(counts: Iterable[tuple[int, pl.DataFrame]], num_shards: int, parts: int) -> pl.DataFrame:
-    """Sums counts up: `item`, and its number of events in each of `SPLITS`."""
-    split = pl.col("bucket") // (num_shards * parts)
-    columns = [
-        pl.when(split == place).then("count").otherwise(0).sum().alias(name)
-        for place, name in enumerate(SPLITS)
-    ]
-    return _together(counts).group_by("item").agg(columns)
+def split_counts(
+    events: pl.DataFrame, num_parts: int, split_seed: int, num_shards: int, protocol: Protocol
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """How often each item of a bucket occurs, apart by the items' parts.
+
+    The columns are `item`, its number of events in each of `SPLITS`, and of targets, under the names of
+    `_TARGETS`.
+    """
+    item_ids, items = text_codes(events["item"])
+    sequences = ordered_sequences(events, items, split_seed, num_shards, protocol)
+    columns: dict[str, list[str] | np.ndarray] = {"item": item_ids}
+    for split in SPLITS:
+        found = sequences.items[sequences.in_records(split)]
+        columns[split] = np.bincount(found, minlength=len(item_ids))
+        if split in _TARGETS:
+            targets = found[are_targets(sequences.records[split])]
+            columns[_TARGETS[split]] = np.bincount(targets, minlength=len(item_ids))
+    yield from part_of_items(pl.DataFrame(columns), num_parts)
 
 
-def number_items(totals: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The vocabulary: items in its order (`item` and `index`, from 1), and how many each split has."""
+def add_up_counts(counts: Iterable[tuple[int, pl.DataFrame]]) -> pl.DataFrame:
+    """What `split_counts` gave, of all buckets together."""
+    return _together(counts).group_by("item").agg(pl.col(*SPLITS, *_TARGETS.values()).sum())
+
+
+def number_items(totals: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, ItemCounts]:
+    """The vocabulary: items in its order (`item` and `index`, from 1), and what is counted of them."""
     items = pl.concat(totals).sort("item")
     ranking = rank_items(items["train"].to_numpy())
     vocabulary = items.select("item")[ranking].with_row_index("index", offset=1)
-    in_split = {split: int((items[split] > 0).sum()) for split in SPLITS}
-    return vocabulary.select("item", pl.col("index").cast(pl.Int32)), in_split
+    counted = count_items(
+        {split: items[split].to_numpy() for split in SPLITS},
+        {split: items[column].to_numpy() for split, column in _TARGETS.items()},
+    )
+    return vocabulary.select("item", pl.col("index").cast(pl.Int32)), counted
 
 
 def index_of_buckets(
@@ -117,15 +135,11 @@ def add_up_ids(counts: Iterable[pl.DataFrame]) -> pl.DataFrame:
 
 
 def sequences_of(
-    events: pl.DataFrame, vocabulary: pl.DataFrame, split_seed: int, num_shards: int
+    events: pl.DataFrame, vocabulary: pl.DataFrame, split_seed: int, num_shards: int, protocol: Protocol
 ) -> SplitSequences:
     """A bucket's users as `interactions.build_sequences` has them, but for the ids of the vocabulary."""
     numbered = events.join(vocabulary, on="item", how="left", maintain_order="left")
-    user_ids, users = text_codes(numbered["user"])
-    users, moments, items = in_order(users, numbered["time"].to_numpy(), numbered["index"].to_numpy())
-    row_splits = ragged.row_splits(np.bincount(users, minlength=len(user_ids)))
-    split, shard = place_users(user_ids, split_seed, num_shards)
-    return SplitSequences([], user_ids, items, moments, row_splits, split, shard)
+    return ordered_sequences(numbered, numbered["index"].to_numpy(), split_seed, num_shards, protocol)
 
 
 def _together(counts: Iterable[tuple[int, pl.DataFrame]]) -> pl.DataFrame:

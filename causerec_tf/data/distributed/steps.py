@@ -22,9 +22,10 @@ import polars as pl
 from causerec_tf.data.distributed import blocks, storage
 from causerec_tf.data.distributed.ranges import Range, Survey, read_range, survey_range
 from causerec_tf.data.filters import Filters
-from causerec_tf.data.interactions import in_microseconds
+from causerec_tf.data.interactions import SplitSequences, in_microseconds
 from causerec_tf.data.log_settings import LogSettings
-from causerec_tf.data.sequence_counts import add_up, tally_by_split
+from causerec_tf.data.protocols import Protocol
+from causerec_tf.data.sequence_counts import LOG, add_up, tally_by_split
 from causerec_tf.data.suspicious_ids import Suspicion, find_suspicions
 from causerec_tf.data.time_units import count_units
 from causerec_tf.data.user_split import SPLITS
@@ -46,6 +47,7 @@ class PreparationPlan:
 
     work: str
     log: LogSettings
+    protocol: Protocol
     split_seed: int
     num_shards: int
     parts: int
@@ -89,7 +91,8 @@ def read(
             return
         yield beam.pvalue.TaggedOutput("report", (part, (rows.rows_read, rows.skipped, units)))
         if len(events):
-            for bucket, table in blocks.by_bucket(events, plan.split_seed, plan.num_shards, plan.parts):
+            place = plan.split_seed, plan.num_shards, plan.parts, plan.protocol
+            for bucket, table in blocks.by_bucket(events, *place):
                 yield bucket, (part.file, part.start, storage.pack(table))
 
     def gather(keyed: tuple[int, Iterable[tuple[int, int, bytes]]]) -> Iterator[Any]:
@@ -168,26 +171,27 @@ def shorten(
 
 
 def number_and_write(
-    root: beam.Pipeline, plan: PreparationPlan, buckets: list[Bucket], outputs: tuple[str, str]
+    root: beam.Pipeline, plan: PreparationPlan, buckets: list[Bucket], outputs: tuple[str, str, str]
 ) -> None:
     """Numbers the items, and writes the vocabulary and the shards into the work folder.
 
-    The outputs are of one pair, the path of the vocabulary and the items of each split; and of what `merge`
-    gives.
+    The outputs are of one pair, the path of the vocabulary and what is counted of the items; and of what
+    `merge` gives.
     """
+    how = plan.split_seed, plan.num_shards, plan.protocol
 
     def count(bucket: Bucket) -> Iterator[tuple[int, tuple[int, bytes]]]:
-        for part, counts in blocks.item_counts(storage.read_frame(bucket[1]), _ITEM_PARTS):
+        for part, counts in blocks.split_counts(storage.read_frame(bucket[1]), _ITEM_PARTS, *how):
             yield part, (bucket[0], storage.pack(counts))
 
     def sum_up(keyed: tuple[int, Iterable[tuple[int, bytes]]]) -> tuple[int, bytes]:
-        return 0, storage.pack(blocks.split_counts(_unpacked(keyed[1]), plan.num_shards, plan.parts))
+        return 0, storage.pack(blocks.add_up_counts(_unpacked(keyed[1])))
 
     def number(keyed: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
-        vocabulary, in_split = blocks.number_items(map(storage.unpack, keyed[1]))
+        vocabulary, counted = blocks.number_items(map(storage.unpack, keyed[1]))
         path = storage.attempt(plan.work, "items")
         storage.write(path, "".join(item + "\n" for item in vocabulary["item"]).encode("utf-8"))
-        yield beam.pvalue.TaggedOutput("vocabulary", (path, in_split))
+        yield beam.pvalue.TaggedOutput("vocabulary", (path, counted))
         for part, items in blocks.part_of_items(vocabulary, _ITEM_PARTS):
             yield part, storage.pack(items)
 
@@ -197,12 +201,18 @@ def number_and_write(
         for bucket, index in blocks.index_of_buckets(_unpacked(found["counts"]), storage.unpack(items)):
             yield bucket, storage.pack(index)
 
-    def serialise(keyed: tuple[int, dict]) -> tuple[tuple[int, int], dict]:
+    def serialise(keyed: tuple[int, dict]) -> Iterator[Any]:
         bucket, found = keyed
         (path,) = found["path"]
         index = pl.concat(storage.unpack(table) for table in found["index"])
-        split, shard, _ = blocks.split_of_bucket(bucket, plan.num_shards, plan.parts)
-        return (split, shard), _serialise(plan, bucket, storage.read_frame(path), index)
+        sequences = blocks.sequences_of(storage.read_frame(path), index, *how)
+        tallies = tally_by_split(sequences)
+        yield beam.pvalue.TaggedOutput("tallies", tallies[LOG])
+        shard = int(sequences.shard[0])  # of all users of a bucket
+        for place, split in enumerate(SPLITS):
+            if tallies[split].users:
+                run = _write_run(plan, f"run-{split}-{bucket}", sequences, split)
+                yield (place, shard), {"path": run, "tally": tallies[split]}
 
     created = _create(root, buckets)
     counts = created | "count" >> beam.FlatMap(count)
@@ -221,11 +231,12 @@ def number_and_write(
     runs = (
         {"path": created, "index": index}
         | "by bucket" >> beam.CoGroupByKey()
-        | "serialise" >> beam.Map(serialise)
+        | "serialise" >> beam.FlatMap(serialise).with_outputs("tallies", main="runs")
     )
+    _collect(runs.tallies, outputs[2])
     shards = [((split, shard), None) for split in range(len(SPLITS)) for shard in range(plan.num_shards)]
     merged = (
-        {"all": root | "shards" >> beam.Create(shards), "runs": runs}
+        {"all": root | "shards" >> beam.Create(shards), "runs": runs.runs}
         | "by shard" >> beam.CoGroupByKey()
         | "merge" >> beam.Map(lambda keyed: merge(plan, keyed[0], list(keyed[1]["runs"])))
     )
@@ -252,18 +263,16 @@ def merge(plan: PreparationPlan, shard: tuple[int, int], runs: list[dict]) -> di
     }
 
 
-def _serialise(plan: PreparationPlan, bucket: int, events: pl.DataFrame, index: pl.DataFrame) -> dict:
-    """Writes the records of a bucket, sorted by user."""
+def _write_run(plan: PreparationPlan, name: str, sequences: SplitSequences, split: str) -> str:
+    """Writes the records that a split has of a bucket, sorted by user, and gives the path."""
     from causerec_tf.data.sequence_writer import write_records  # TensorFlow: only where it is needed
 
-    sequences = blocks.sequences_of(events, index, plan.split_seed, plan.num_shards)
-    path = storage.attempt(plan.work, f"run-{bucket}")
+    path = storage.attempt(plan.work, name)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "run"
-        write_records(sequences, np.arange(len(sequences.user_ids)), local)
+        write_records(sequences, split, np.arange(len(sequences.records[split].users)), local)
         storage.write(path, local.read_bytes())
-    # All users of a bucket are of one split.
-    return {"path": path, "tally": add_up(tally_by_split(sequences).values())}
+    return path
 
 
 def _frames(path: str) -> Iterator[tuple[bytes, bytes]]:
