@@ -20,7 +20,6 @@ from export.index.catalogue_cache import CatalogueCache
 from export.index.description import read_description
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
-from export.index.recall_curve import PICTURE, draw_curve
 from export.publishing.publication import Model, Publication, fingerprint_of
 from export.store import checksums
 from export.store.bundle_errors import BundleError
@@ -200,7 +199,6 @@ def _publish_index(
         item_vectors=model.item_vectors,
         queries=measuring_queries(queries),
     )
-    draw_curve(index.description, made / PICTURE)
     if place.is_dir():
         place.rename(beside(place, "damaged"))
     commit(made, place)

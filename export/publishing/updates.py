@@ -15,7 +15,6 @@ from export.index.description import read_description
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
 from export.index.recall import kth_best_scores
-from export.index.recall_curve import PICTURE, draw_curve
 from export.index.updated_catalogue import Update, UpdatedCatalogue
 from export.publishing.publication import Publication
 from export.store.bundle_errors import BundleError
@@ -24,7 +23,6 @@ from export.store.layout import (
     beside,
     commit,
     index_directory,
-    link_or_copy,
     resolve_number,
     tower_directory,
 )
@@ -135,8 +133,6 @@ def _make_changed(
         item_names=catalogue.names,
         unchanged_in=source,
     )
-    if not (made / PICTURE).is_file() and (source / PICTURE).is_file():  # an earlier release did not list it
-        link_or_copy(source / PICTURE, made / PICTURE)
     return description
 
 
@@ -176,7 +172,6 @@ def _make_rebuilt(
         item_vectors=vectors,
         queries=catalogue.queries,
     )
-    draw_curve(index.description, made / PICTURE)
     return index.description
 
 
