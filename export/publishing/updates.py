@@ -11,7 +11,7 @@ from typing import Any
 from export.index.building import build_index, measured
 from export.index.catalogue_cache import CatalogueCache
 from export.index.changes import IndexChanges
-from export.index.description import read_description
+from export.index.description import read_index
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
 from export.index.recall import kth_best_scores
@@ -75,7 +75,7 @@ def _update(bundle: Path, update: Update, keep: int, dry_run: bool) -> Publicati
     if before is None:
         raise BundleError(f"{tower_directory(bundle, latest)} was not made by export/bundle.py.")
     source, digest = index_directory(bundle, before), update.digest()
-    last = read_description(source)
+    last = read_index(source)
     if last.get("update", {}).get("digest") == digest:
         LocalTower.load(bundle, latest, CatalogueCache(bundle))  # it says so of a whole version only
         return Publication(latest, before, "unchanged", last, True)
@@ -148,7 +148,7 @@ def _make_rebuilt(
     options = IndexOptions(
         target_recall=old["target_recall"],
         k=old["k"],
-        method=old.get("requested_method", IndexOptions.method),
+        method=old["requested_method"],
         memory=old["memory"],
     )
     index = build_index(vectors, queries=catalogue.queries, options=options)

@@ -15,9 +15,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from export.store import checksums
 from export.store.bundle_errors import BundleError
-from export.store.descriptions import read_description, record, text, whole
+from export.store.descriptions import FINGERPRINT, POSITIVE, read_description, whole
 
 TOWERS_FOLDER = "user_tower"
 INDEXES_FOLDER = "item_index"
@@ -32,18 +31,14 @@ TOWER_VOCABULARY = "assets/item_ids.txt"
 # one for each signature.
 MOST_WARM_UP_HISTORIES = 1_000 // 3
 WARM_UP_HISTORIES = 20  # unless the caller says otherwise
-FINGERPRINT = text(64, lambda value: value.isalnum() and value.isascii(), "letters and digits")
-_POSITIVE = whole(1, (1 << 31) - 1)
-_TOWER = record(
-    {
-        "version": FINGERPRINT,
-        "items": _POSITIVE,
-        "dimension": whole(1, 1 << 16),
-        "vectors_per_user": whole(1, 1 << 12),
-        "max_history": whole(1, 1_000_000),
-    },
-    {"origin": whole(0, (1 << 63) - 1)},
-)
+_TOWER = {
+    "version": FINGERPRINT,
+    "items": POSITIVE,
+    "dimension": whole(1, 1 << 16),
+    "vectors_per_user": whole(1, 1 << 12),
+    "max_history": whole(1, 1_000_000),
+}
+_OF_A_COPY = {"origin": whole(0, (1 << 63) - 1)}
 # Why a directory of ours stands beside its place, under a name that is never read.
 Aside = Literal["building", "copying", "damaged", "exporting", "relabelling", "removing", "updating"]
 
@@ -131,7 +126,7 @@ def read_tower(directory: Path) -> dict[str, Any]:
     Raises:
       BundleError: it is missing, has changed, or is none.
     """
-    return read_description(directory, f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}", _TOWER)
+    return read_description(directory, f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}", _TOWER, _OF_A_COPY)
 
 
 def beside(place: Path, aside: Aside) -> Path:
@@ -145,7 +140,7 @@ def left_aside(directory: Path) -> list[Path]:
 
 
 def commit(made: Path, place: Path) -> None:
-    """Makes a finished directory appear, whole, under its name, with the checksums of all its files.
+    """Makes a finished directory, with its checksums, appear whole under its name.
 
     Everything in it reaches the disk before the rename does, so that what is found after a power
     cut is complete.
@@ -154,7 +149,6 @@ def commit(made: Path, place: Path) -> None:
       made: the directory, on the same file system as `place`.
       place: its final path, which must not exist.
     """
-    checksums.write(made)
     for path in [*made.rglob("*"), made]:
         to_disk(path)
     made.rename(place)

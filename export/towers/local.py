@@ -10,6 +10,7 @@ import numpy as np
 
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
+from export.index.labels import lines_of
 from export.store import checksums
 from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
@@ -43,8 +44,7 @@ class LocalTower:
             )
         checksums.verify(directory)
         item_ids = catalogue.vocabulary
-        lines = "".join(f"{item_id}\n" for item_id in item_ids).encode()
-        if checksums.read(directory, TOWER_VOCABULARY) != lines:
+        if checksums.read(directory, TOWER_VOCABULARY) != lines_of(item_ids):
             raise BundleError(
                 f"The vocabulary of {directory} is not that of its index: they do not belong together."
                 " Publish the run again."
