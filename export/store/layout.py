@@ -12,8 +12,9 @@ else's.
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from export.store.bundle_errors import BundleError
 from export.store.descriptions import FINGERPRINT, POSITIVE, read_description, whole
@@ -39,6 +40,7 @@ _TOWER = {
     "max_history": whole(1, 1_000_000),
 }
 _OF_A_COPY = {"origin": whole(0, (1 << 63) - 1)}
+Read = TypeVar("Read")
 # Why a directory of ours stands beside its place, under a name that is never read.
 Aside = Literal["building", "copying", "damaged", "exporting", "relabelling", "removing", "updating"]
 
@@ -118,6 +120,17 @@ def resolve_number(bundle: Path, number: int | None) -> int:
     if number is not None and number not in numbers:
         raise BundleError(f"{bundle} has no version {number}; it has {numbers}.")
     return numbers[-1] if number is None else number
+
+
+def newest(bundle: Path, read: Callable[[Path], Read]) -> Read:
+    """Reads the directory of the latest tower; of the one that came instead if it is removed meanwhile."""
+    while True:
+        directory = tower_directory(bundle, resolve_number(bundle, None))
+        try:
+            return read(directory)
+        except (OSError, BundleError):
+            if directory.is_dir():
+                raise
 
 
 def read_tower(directory: Path) -> dict[str, Any]:
