@@ -143,33 +143,27 @@ def only_one(lock_file: Path, busy: str) -> Iterator[None]:
 
     The lock file is made, with its directory, and may be removed by the process that has it.
     """
-    for _ in range(_ATTEMPTS):
-        with _opened(lock_file) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(busy) from error
-            if _is_there(lock_file, lock):
-                yield
-                return
-    raise InputError(busy)
-
-
-def _is_there(lock_file: Path, lock: IO[str]) -> bool:
-    """Whether the file that was locked is the one that others would lock, not one that was removed."""
     try:
-        return os.path.samestat(lock_file.stat(), os.fstat(lock.fileno()))
-    except FileNotFoundError:
-        return False
+        lock = _locked(lock_file)
+    except BlockingIOError as error:
+        raise InputError(busy) from error
+    with lock:
+        yield
 
 
-def _opened(lock_file: Path) -> IO[str]:
-    """Opens it, and makes its directory, which another process may be removing."""
-    for _ in range(_ATTEMPTS):
-        with suppress(FileNotFoundError, FileExistsError):
+def _locked(lock_file: Path) -> IO[str]:
+    """Locks a file until it is closed, or the process ends; `export.store.housekeeping` has the same."""
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
             lock_file.parent.mkdir(parents=True, exist_ok=True)
-            return lock_file.open("w")
-    return lock_file.open("w")
+            lock = lock_file.open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(lock_file.stat(), os.fstat(lock.fileno())):  # or it was taken away
+                return lock
+        except (FileNotFoundError, FileExistsError):  # another process is taking it away
+            if not attempts_left:
+                raise
+    raise BlockingIOError
 
 
 @contextmanager

@@ -30,38 +30,15 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("bundle", None, "Directory of the bundle.", required=True)
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0: all addresses of this machine.")
 flags.DEFINE_integer("port", 8080, "Port to listen on; 0 takes a free one, which the log names.", 0, 65535)
-flags.DEFINE_string(
-    "tower_address",
-    Options.tower_address,
-    "host:port of TensorFlow Serving's gRPC port. None: the tower runs here.",
-)
-flags.DEFINE_string("tower_name", Options.tower_name, "The tower's model name on TensorFlow Serving.")
-flags.DEFINE_integer("max_k", Options.max_k, "Largest k of a request.", 1)
-flags.DEFINE_integer("max_batch", Options.max_batch, "Most histories of a request.", 1)
-flags.DEFINE_integer("max_history_ids", Options.max_history_ids, "Most item ids of a history.", 1)
-flags.DEFINE_integer(
-    "max_waiting", Options.max_waiting, "Most waiting histories; more are refused with status 429.", 1
-)
-flags.DEFINE_integer(
-    "max_together", Options.max_together, "Most histories that are answered as one batch.", 1
-)
-flags.DEFINE_integer(
-    "threads", Options.threads, "Threads that answer; more than one pays off with --tower_address.", 1
-)
-flags.DEFINE_integer("timeout_ms", Options.timeout_ms, "Milliseconds for a request that names no limit.", 1)
-flags.DEFINE_integer(
-    "max_timeout_ms", Options.max_timeout_ms, "Longest limit that a request may name, in milliseconds.", 1
-)
-flags.DEFINE_integer("max_body_bytes", Options.max_body_bytes, "Most bytes of a request's body.", 1)
-flags.DEFINE_integer(
-    "max_body_values",
-    Options.max_body_values,
-    "Most values of a body, counted by its commas and brackets.",
-    1,
-)
-flags.DEFINE_float(
-    "max_body_seconds", Options.max_body_seconds, "Seconds in which the body of a request must arrive.", 0.05
-)
+for _option in dataclasses.fields(Options):
+    if _option.metadata:
+        _meaning, _least = _option.metadata["meaning"], _option.metadata["least"]
+        if isinstance(_option.default, float):
+            flags.DEFINE_float(_option.name, _option.default, _meaning, _least)
+        elif isinstance(_option.default, int):
+            flags.DEFINE_integer(_option.name, _option.default, _meaning, _least)
+        else:
+            flags.DEFINE_string(_option.name, _option.default, _meaning)
 flags.DEFINE_integer(
     "max_head_bytes", 16_384, "Most bytes of a request's head; more is refused with status 431.", 256
 )
@@ -82,9 +59,6 @@ flags.DEFINE_list(
     None,
     "Allowed values of the header Host, *.example.com too. None: any; if --host is a loopback address, that"
     " address and localhost.",
-)
-flags.DEFINE_float(
-    "poll_seconds", Options.poll_seconds, "Seconds between two looks for a newer version.", 0.05
 )
 flags.DEFINE_integer(
     "drain_seconds", 30, "Seconds for which a stopping service waits for requests under way.", 1

@@ -6,6 +6,7 @@ string as in CSV. Ids may be strings or integers; a history may be empty, or nul
 A file without rows holds no history, whatever its columns: it may be one of many.
 """
 
+import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -53,11 +54,9 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     named: dict[Path, Path] = {}  # by what it is, since one file may have several names
     for pattern in patterns:
         path = Path(pattern)
-        try:
-            found = [path] if path.is_file() else sorted(p for p in _matches(path) if p.is_file())
-        except ValueError as error:
-            raise BundleError(f"{pattern!r} is no pattern of files: {error}.") from error
-        if not found and Path(pattern).is_dir():
+        names = [pattern] if path.is_file() else glob.glob(pattern, recursive=True)  # noqa: PTH207
+        found = sorted(one for one in map(Path, names) if one.is_file())
+        if not found and path.is_dir():
             raise BundleError(
                 f"{pattern!r} is a directory: name its files, such as '{pattern.rstrip('/')}/*.parquet'."
             )
@@ -66,8 +65,8 @@ def expand(patterns: Sequence[str]) -> list[Path]:
         with_data = [one for one in found if not _is_no_data(one, path)]
         if not with_data:
             raise BundleError(
-                f"{pattern!r} matches nothing but names that begin with '_' or '.', such as"
-                f" {str(found[0])!r}, which are no data. If they are, begin the pattern's name so."
+                f"{pattern!r} matches nothing but names that begin with '_', such as {str(found[0])!r}, which"
+                " are no data. If they are, begin the pattern's name so."
             )
         for path in with_data:
             named.setdefault(path.resolve(), path)
@@ -92,13 +91,12 @@ def read_histories(
     on_bad_row: Callable[[BundleError], None] | None = None,
     on_progress: Callable[[int], None] = lambda _bytes: None,
 ) -> Iterator[HistoryRow]:
-    """Reads the rows of all files in turn.
+    """Reads the rows of all files, from `expand`, in turn.
 
     Args:
-      paths: from `expand`.
+      paths: of the files.
       columns: names of the columns.
-      on_bad_row: called with the error of a row that cannot be read, which is then left out; when
-        None, the error is raised.
+      on_bad_row: called with the error of a row, which is then left out; None: the error is raised.
       on_progress: called with the number of bytes of the files that were read since the last call.
 
     Raises:
@@ -126,14 +124,9 @@ def read_histories(
 _Raw = tuple[str, tuple[Any, Any] | BundleError]
 
 
-def _matches(pattern: Path) -> Iterator[Path]:
-    below = pattern.relative_to(pattern.anchor)
-    return Path(pattern.anchor).glob(str(below)) if below.parts else iter(())
-
-
 def _is_no_data(path: Path, pattern: Path) -> bool:
     return any(
-        name.startswith(("_", ".")) and not asked.startswith(("_", "."))
+        name.startswith("_") and not asked.startswith("_")
         for name, asked in zip_longest(path.parts, pattern.parts, fillvalue="")
     )
 

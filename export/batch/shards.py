@@ -19,16 +19,7 @@ from export.batch.history_files import stem
 from export.store.bundle_errors import BundleError
 from export.store.disk import full_disk_named
 from export.store.housekeeping import only_one, remove_locked
-from export.store.layout import (
-    check_name,
-    index_directory,
-    link_or_copy,
-    read_tower,
-    resolve_number,
-    to_disk,
-    tower_directory,
-    tower_numbers,
-)
+from export.store.layout import check_name, index_directory, link_or_copy, newest, read_tower, to_disk
 
 _OWN = ".retrieval"
 
@@ -73,11 +64,6 @@ class Job:
 
 def place_shards(inputs: Sequence[Path], directory: Path, extension: str) -> list[Shard]:
     """Names the shard of each input, by its path below the directory that all of them share.
-
-    Args:
-      inputs: files of histories; one that is given twice counts once.
-      directory: of the shards.
-      extension: of their files, `.parquet` or `.jsonl`.
 
     Raises:
       BundleError: two inputs would have the same shard, or a shard is itself an input.
@@ -129,7 +115,7 @@ def opened_job(
         raise BundleError(f"{directory} is a file; give the name of a directory.")
     if directory.is_dir() and not own.is_dir() and any(directory.iterdir()):
         raise BundleError(f"{directory} holds files of something else; give a new or an empty directory.")
-    newest = _newest_version(bundle)
+    now_newest = newest(bundle, read_tower)["version"]
     with only_one(own / "lock", f"at work in {directory}"):
         wanted = {"settings": dict(settings), "inputs": _inputs(directory, shards)}
         manifest = _read_manifest(own)
@@ -144,45 +130,35 @@ def opened_job(
                 )
         if manifest is None:
             try:
-                version = _hold(bundle, own, None)
+                version = _hold(bundle, own)
             except BaseException:
                 _forget(directory, shards)
                 raise
-            _write_manifest(own, {"version": version} | wanted)
         else:
             _check_same(directory, manifest, wanted)
-            version = manifest["version"]
-            is_finished = all(shard.is_finished for shard in shards)
-            if is_finished and version != newest:
+            version = held = manifest["version"]
+            if all(shard.is_finished for shard in shards):
+                held = now_newest
+            elif not (own / "bundle").is_dir():  # it was finished before
+                held = _hold(bundle, own)
+            if held != version:
+                shutil.rmtree(own / "bundle", ignore_errors=True)
                 raise BundleError(
-                    f"{directory} is finished, by version {version}, and the newest version of {bundle} is"
-                    f" {newest}. Give another directory, or --overwrite to replace it."
+                    f"{directory} is of version {version}, and the newest version of {bundle} is {held}. Give"
+                    " another directory, or --overwrite to replace it."
                 )
-            if not is_finished and not (own / "bundle").is_dir():
-                _hold(bundle, own, version)
-            _write_manifest(own, {"version": version} | wanted)
+        _write_manifest(own, {"version": version} | wanted)
         unfinished = own / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         try:
-            yield Job(shards, version, newest, own / "bundle", unfinished)
+            yield Job(shards, version, now_newest, own / "bundle", unfinished)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
             if all(shard.is_finished for shard in shards):
                 shutil.rmtree(own / "bundle", ignore_errors=True)
             elif not any(shard.is_finished for shard in shards):
                 _forget(directory, shards)
-
-
-def _newest_version(bundle: Path) -> str:
-    while True:
-        directory = tower_directory(bundle, resolve_number(bundle, None))
-        try:
-            return read_tower(directory)["version"]
-        except BundleError:
-            if directory.is_dir():
-                raise
-            # It was removed meanwhile: there must be a newer one.
 
 
 def _inputs(directory: Path, shards: Sequence[Shard]) -> dict[str, dict[str, Any]]:
@@ -231,16 +207,12 @@ def _check_same(directory: Path, manifest: Mapping[str, Any], wanted: Mapping[st
                 f"{directory} was begun with {name} {was.get(name)!r}, and now it is {now.get(name)!r}."
                 f" {remedy}"
             )
-    now_at = {source["path"]: name for name, source in wanted["inputs"].items()}
     for name, source in manifest["inputs"].items():
         if (directory / name).is_file() and wanted["inputs"].get(name) != source:
-            at = now_at.get(source["path"])
-            what = "has changed since"
-            if at is None:
-                what = "is not among the inputs any more:"
-            elif at != name:
-                what = f"would become {directory / at}, since the inputs are of other directories now:"
-            raise BundleError(f"{source['path']} {what} {directory / name} was made of it. {remedy}")
+            raise BundleError(
+                f"{directory / name} was made of {source['path']}, which has changed since, or is not among"
+                f" the inputs any more, or would have another place beside the others. {remedy}"
+            )
 
 
 def _forget(directory: Path, shards: Sequence[Shard]) -> None:
@@ -260,54 +232,30 @@ def _remove(directory: Path, manifest: Mapping[str, Any]) -> None:
     (directory / _OWN / "manifest.json").unlink()
 
 
-def _hold(bundle: Path, own: Path, version: str | None) -> str:
-    """Takes hold of a version, the newest one when `version` is None, and gives its fingerprint."""
-    made, place = own / "bundle.made", own / "bundle"
+def _hold(bundle: Path, own: Path) -> str:
+    """Takes hold of the newest version, and gives its fingerprint."""
+    made = own / "bundle.made"
+
+    def copied(tower: Path) -> str:
+        shutil.rmtree(made, ignore_errors=True)
+        version = read_tower(tower)["version"]
+        index = index_directory(bundle, version)
+        if not index.is_dir():
+            raise BundleError(
+                f"{tower} answers version {version}, and {index} is missing. Publish the run again: the index"
+                " is built in its place."
+            )
+        for part in (tower, index):
+            shutil.copytree(part, made / part.relative_to(bundle), copy_function=link_or_copy)
+        # What is removed is renamed before: still there, it was whole all the time.
+        if not (tower.is_dir() and index.is_dir()):
+            raise BundleError(f"{tower} was removed.")
+        return version
+
     try:
-        fingerprint = _copy_version(bundle, made, version, own.parent)
-        shutil.rmtree(place, ignore_errors=True)
-        made.rename(place)
+        version = newest(bundle, copied)
+        shutil.rmtree(own / "bundle", ignore_errors=True)
+        made.rename(own / "bundle")
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return fingerprint
-
-
-def _copy_version(bundle: Path, made: Path, version: str | None, directory: Path) -> str:
-    """Makes a bundle of one version, and gives its fingerprint."""
-    while True:
-        number = resolve_number(bundle, None) if version is None else _number_of(bundle, version, directory)
-        source = tower_directory(bundle, number)
-        shutil.rmtree(made, ignore_errors=True)
-        try:
-            fingerprint = read_tower(source)["version"]
-            index = index_directory(bundle, fingerprint)
-            if not index.is_dir():
-                raise BundleError(
-                    f"{source} answers version {fingerprint}, and {index} is missing. Publish the run again:"
-                    " the index is built in its place."
-                )
-            for part, place in (
-                (source, tower_directory(made, number)),
-                (index, index_directory(made, fingerprint)),
-            ):
-                shutil.copytree(part, place, copy_function=link_or_copy)
-        except (OSError, BundleError):
-            if source.is_dir():
-                raise
-            continue  # it was removed meanwhile: there must be a newer one
-        # What is removed is renamed before: still there, it was whole all the time.
-        if source.is_dir() and index.is_dir():
-            return fingerprint
-
-
-def _number_of(bundle: Path, version: str, directory: Path) -> int:
-    for number in reversed(tower_numbers(bundle)):
-        try:
-            if read_tower(tower_directory(bundle, number))["version"] == version:
-                return number
-        except BundleError:
-            continue  # another one may be it
-    raise BundleError(
-        f"{directory} was made by version {version}, which {bundle} does not keep any more, and some of its"
-        " shards are missing. Give another directory, or --overwrite to begin anew by the newest version."
-    )
+    return version

@@ -85,6 +85,7 @@ def build_index(
         )
     chosen.description |= {
         "metric": "dot_product",
+        "similarity": "dot",
         "requested_method": method,
         "recall": point["recall"],
         "recall_low": point["recall_low"],

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from export.index.changes import CHANGES, IndexChanges
-from export.index.description import DESCRIPTION, file_digests, read_description, verify
+from export.index.description import DESCRIPTION, read_index
 from export.index.labels import IDS_FILE, NAMES_FILE, write_labels
 from export.index.scann_files import read_assets
 from export.store import checksums
@@ -185,9 +185,9 @@ class ItemIndex:
             if values is not None and len(values) != self.num_rows:
                 raise BundleError(f"{name} has {len(values)} lines for {self.num_rows} rows.")
         directory.mkdir(parents=True)
-        known: dict[str, str | None] = {}
+        known: dict[str, str] = {}
         if unchanged_in is not None:
-            of_source = file_digests(unchanged_in, read_description(unchanged_in))
+            of_source = checksums.recorded(unchanged_in)
             known = {name: digest for name, digest in of_source.items() if name not in _OF_UPDATE}
             for name in known:
                 link_or_copy(unchanged_in / name, directory / name)
@@ -200,8 +200,6 @@ class ItemIndex:
         write_labels(directory, item_ids, item_names)
         if self.changes is not None:
             self.changes.save(directory / CHANGES)
-        for name in ("ids_sha256", "bytes", "sha256"):  # of an earlier release: there are checksums now
-            self.description.pop(name, None)
         searched = (file.stat().st_size for file in directory.iterdir() if file.name not in _OURS)
         self.description |= {
             "format": 1 if self.changes is None else 2,
@@ -221,7 +219,8 @@ class ItemIndex:
         Raises:
           BundleError: it is missing, incomplete, damaged, or of a later format.
         """
-        description = verify(directory)
+        description = read_index(directory)
+        checksums.verify(directory)
         assets = read_assets(directory, description)
         with loading(directory):
             native = scann.scann_pybind.ScannNumpy(str(directory), assets)
@@ -253,7 +252,7 @@ def check_k(k: int, num_items: int) -> None:
 
 def read_vectors(directory: Path, changes: IndexChanges) -> np.ndarray:
     """Reads the exact vectors of an index: float32 [R, d]; a withdrawn item's may be zero."""
-    description = read_description(directory)
+    description = read_index(directory)
     path = directory / (_SCANN_VECTORS if description["memory"] == "full" else VECTORS)
     vectors = np.zeros((changes.num_rows, description["dimension"]), np.float32)
     with loading(path):
@@ -269,7 +268,7 @@ def read_queries(directory: Path) -> np.ndarray | None:
         return None
     with loading(path):
         queries = np.array(np.load(path, mmap_mode="r"))
-    dimension = read_description(directory)["dimension"]
+    dimension = read_index(directory)["dimension"]
     if queries.dtype != np.float32 or queries.ndim not in (2, 3) or queries.shape[-1] != dimension:
         raise BundleError(f"{path} holds {queries.dtype} {list(queries.shape)}; publish again.")
     return queries

@@ -1,10 +1,8 @@
 """The ids of an index's rows, and names for people: text files, a line for each row."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.index.description import file_digests, read_description
 from export.store import checksums
 from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
@@ -28,9 +26,14 @@ def check_ids(item_ids: Sequence[str]) -> None:
 
 def write_labels(directory: Path, item_ids: Sequence[str], item_names: Sequence[str] | None) -> None:
     """Writes ids that `check_ids` takes, and names, in which a newline becomes a space."""
-    (directory / IDS_FILE).write_bytes(_lines(item_ids))
+    (directory / IDS_FILE).write_bytes(lines_of(item_ids))
     if item_names is not None:
-        (directory / NAMES_FILE).write_bytes(_lines([name.replace("\n", " ") for name in item_names]))
+        (directory / NAMES_FILE).write_bytes(lines_of([name.replace("\n", " ") for name in item_names]))
+
+
+def lines_of(values: Sequence[str]) -> bytes:
+    """A line for each value."""
+    return "".join(f"{value}\n" for value in values).encode()
 
 
 def read_labels(directory: Path, num_rows: int) -> tuple[list[str], list[str] | None]:
@@ -43,33 +46,16 @@ def read_labels(directory: Path, num_rows: int) -> tuple[list[str], list[str] | 
 
 
 def read_ids(directory: Path) -> list[str]:
-    """Reads the R ids of an index.
-
-    Raises:
-      BundleError: they cannot be read, or are not those it was published with.
-    """
-    data = checksums.read(directory, IDS_FILE)
-    digest = read_description(directory).get("ids_sha256")
-    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise BundleError(f"{directory / IDS_FILE} has changed since it was published; publish again.")
-    return _read_lines(directory / IDS_FILE, data)
+    """Reads the R ids of an index; raises BundleError unless they are as they were published."""
+    return _read_lines(directory, IDS_FILE)
 
 
 def read_names(directory: Path) -> list[str] | None:
-    """Reads the R names of an index, or None when it was saved without.
-
-    Raises:
-      BundleError: they cannot be read, or are not those it was published with.
-    """
-    if NAMES_FILE not in file_digests(directory, read_description(directory)):
-        return None
-    return _read_lines(directory / NAMES_FILE, checksums.read(directory, NAMES_FILE))
+    """Reads the R names of an index as `read_ids` does, or None when it was saved without."""
+    return _read_lines(directory, NAMES_FILE) if NAMES_FILE in checksums.recorded(directory) else None
 
 
-def _read_lines(path: Path, data: bytes) -> list[str]:
-    with loading(path):
+def _read_lines(directory: Path, name: str) -> list[str]:
+    data = checksums.read(directory, name)
+    with loading(directory / name):
         return data.decode().split("\n")[:-1]
-
-
-def _lines(values: Sequence[str]) -> bytes:
-    return "".join(f"{value}\n" for value in values).encode()

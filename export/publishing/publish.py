@@ -17,10 +17,9 @@ import numpy as np
 from export.index.building import build_index, measuring_queries
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
-from export.index.description import read_description
+from export.index.description import read_index
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
-from export.index.recall_curve import PICTURE, draw_curve
 from export.publishing.publication import Model, Publication, fingerprint_of
 from export.store import checksums
 from export.store.bundle_errors import BundleError
@@ -53,8 +52,8 @@ def publish(
 ) -> Publication:
     """Publishes a model under the next version number, unless the latest version is this model.
 
-    A latest version that is this model is mended where it is damaged, or has no checksums since an earlier
-    release published it: its index is built again in its place, its tower published under the next number.
+    A latest version that is this model is mended where it is damaged: its index is built again in its place,
+    its tower published under the next number.
 
     Args:
       bundle: the bundle's directory, made when it does not exist.
@@ -120,14 +119,16 @@ def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
         description = read_tower(directory)
         fingerprint = description["version"]
         LocalTower.load(bundle, source, CatalogueCache(bundle))
-        index = read_description(index_directory(bundle, fingerprint))
+        index = read_index(index_directory(bundle, fingerprint))
         if not dry_run:
             made = beside(tower_directory(bundle, number), "copying")
             shutil.copytree(directory, made)
             description = {"origin": source} | description
             name = f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}"
             (made / name).write_text(json.dumps(description, indent=2) + "\n")
-            checksums.write(made, (checksums.recorded(directory) or {}) | {name: None})
+            sums = checksums.recorded(directory)
+            del sums[name]
+            checksums.write(made, sums)
             commit(made, tower_directory(bundle, number))
     return Publication(number, fingerprint, "rolled back", index, True)
 
@@ -149,16 +150,16 @@ def _answers(tower: Path, fingerprint: str, model: Model) -> bool:
     catalogue = Catalogue(ItemIndex(None, {"fingerprint": fingerprint} | items), model.item_ids)
     try:
         LocalTower(tower, catalogue)
-        return checksums.recorded(tower) is not None
+        return True
     except BundleError:
         return False
 
 
 def _whole_index(place: Path) -> dict[str, Any] | None:
-    """The description of an index; None: it is missing, damaged, another's, or has no checksums."""
+    """The description of an index; None: it is missing, damaged or another's."""
     try:
         Catalogue.load(place)
-        return None if checksums.recorded(place) is None else read_description(place)
+        return read_index(place)
     except BundleError:
         return None
 
@@ -200,7 +201,6 @@ def _publish_index(
         item_vectors=model.item_vectors,
         queries=measuring_queries(queries),
     )
-    draw_curve(index.description, made / PICTURE)
     if place.is_dir():
         place.rename(beside(place, "damaged"))
     commit(made, place)
@@ -225,4 +225,5 @@ def _publish_tower(
         version=fingerprint,
         warm_up_histories=warm_up_histories,
     )
+    checksums.write(made, {})
     commit(made, place)

@@ -11,11 +11,10 @@ from typing import Any
 from export.index.building import build_index, measured
 from export.index.catalogue_cache import CatalogueCache
 from export.index.changes import IndexChanges
-from export.index.description import read_description
+from export.index.description import read_index
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
 from export.index.recall import kth_best_scores
-from export.index.recall_curve import PICTURE, draw_curve
 from export.index.updated_catalogue import Update, UpdatedCatalogue
 from export.publishing.publication import Publication
 from export.store.bundle_errors import BundleError
@@ -24,7 +23,6 @@ from export.store.layout import (
     beside,
     commit,
     index_directory,
-    link_or_copy,
     resolve_number,
     tower_directory,
 )
@@ -77,7 +75,7 @@ def _update(bundle: Path, update: Update, keep: int, dry_run: bool) -> Publicati
     if before is None:
         raise BundleError(f"{tower_directory(bundle, latest)} was not made by export/bundle.py.")
     source, digest = index_directory(bundle, before), update.digest()
-    last = read_description(source)
+    last = read_index(source)
     if last.get("update", {}).get("digest") == digest:
         LocalTower.load(bundle, latest, CatalogueCache(bundle))  # it says so of a whole version only
         return Publication(latest, before, "unchanged", last, True)
@@ -135,8 +133,6 @@ def _make_changed(
         item_names=catalogue.names,
         unchanged_in=source,
     )
-    if not (made / PICTURE).is_file() and (source / PICTURE).is_file():  # an earlier release did not list it
-        link_or_copy(source / PICTURE, made / PICTURE)
     return description
 
 
@@ -152,7 +148,7 @@ def _make_rebuilt(
     options = IndexOptions(
         target_recall=old["target_recall"],
         k=old["k"],
-        method=old.get("requested_method", IndexOptions.method),
+        method=old["requested_method"],
         memory=old["memory"],
     )
     index = build_index(vectors, queries=catalogue.queries, options=options)
@@ -176,7 +172,6 @@ def _make_rebuilt(
         item_vectors=vectors,
         queries=catalogue.queries,
     )
-    draw_curve(index.description, made / PICTURE)
     return index.description
 
 

@@ -1,47 +1,42 @@
-"""The settings of a service with their defaults; nothing is loaded for them, so that flags can read them."""
+"""The settings of a service with their defaults; flags are made of them, so that nothing is loaded here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from export.store.layout import MODEL_NAME
 
 
+def _option(default: Any, meaning: str, *, least: float | None = None) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "least": least})
+
+
 @dataclass(frozen=True)
 class Options:
-    """What a service serves, and how much of it.
+    """What a service serves, and how much of it; those with a meaning are flags of `export/serve.py`.
 
     Attributes:
       bundle: its directory.
-      tower_address: host:port of TensorFlow Serving's gRPC port; None: the tower runs in this process.
-      tower_name: the model's name there.
-      max_k: the largest k that is answered.
-      max_batch: histories in one request.
-      max_history_ids: item ids in one history.
-      max_waiting: histories that may wait for a thread; more are refused.
-      max_together: histories that are answered in one go.
-      threads: that answer at the same time; with a tower elsewhere they mostly wait for it.
-      timeout_ms: of a request that names none.
-      max_timeout_ms: the longest that a request may name.
-      max_body_bytes: of a request.
-      max_body_values: item ids, histories and whatever else, by the commas and brackets of a request.
-      max_body_seconds: from a request's head to the end of its body.
       allowed_hosts: what the header Host may name; `*` is anything.
-      poll_seconds: between two looks for a newer version.
     """
 
     bundle: Path
-    tower_address: str | None = None
-    tower_name: str = MODEL_NAME
-    max_k: int = 200
-    max_batch: int = 128
-    max_history_ids: int = 10_000
-    max_waiting: int = 512
-    max_together: int = 32
-    threads: int = 1
-    timeout_ms: int = 1_000
-    max_timeout_ms: int = 60_000
-    max_body_bytes: int = 2**20
-    max_body_values: int = 50_000
-    max_body_seconds: float = 10.0
     allowed_hosts: tuple[str, ...] = ("*",)
-    poll_seconds: float = 2.0
+    tower_address: str | None = _option(
+        None, "host:port of TensorFlow Serving's gRPC port. None: the tower runs here."
+    )
+    tower_name: str = _option(MODEL_NAME, "The tower's model name on TensorFlow Serving.")
+    max_k: int = _option(200, "Largest k of a request.", least=1)
+    max_batch: int = _option(128, "Most histories of a request.", least=1)
+    max_history_ids: int = _option(10_000, "Most item ids of a history.", least=1)
+    max_waiting: int = _option(512, "Most waiting histories; more are refused with status 429.", least=1)
+    max_together: int = _option(32, "Most histories that are answered as one batch.", least=1)
+    threads: int = _option(1, "Threads that answer; more than one pays off with --tower_address.", least=1)
+    timeout_ms: int = _option(1_000, "Milliseconds for a request that names no limit.", least=1)
+    max_timeout_ms: int = _option(60_000, "Longest limit that a request may name, in milliseconds.", least=1)
+    max_body_bytes: int = _option(2**20, "Most bytes of a request's body.", least=1)
+    max_body_values: int = _option(
+        50_000, "Most values of a body, counted by its commas and brackets.", least=1
+    )
+    max_body_seconds: float = _option(10.0, "Seconds in which the body of a request must arrive.", least=0.05)
+    poll_seconds: float = _option(2.0, "Seconds between two looks for a newer version.", least=0.05)

@@ -10,14 +10,15 @@ import numpy as np
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
 from export.retriever import Retriever
+from export.service.follower import Follower
 from export.service.logs import LOGGER
-from export.service.newest_tower import Follower, IndexAhead, NewestTower
 from export.service.options import Options
 from export.service.prometheus import Metrics
 from export.service.work_queue import WorkQueue
 from export.store.bundle_errors import TowerError
-from export.store.layout import TOWER_WARM_UP, resolve_number, tower_directory
+from export.store.layout import TOWER_WARM_UP, read_tower, resolve_number, tower_directory
 from export.towers.answers import Influence, Recommendation, TowerAnswer
+from export.towers.local import LocalTower
 from export.towers.remote import RemoteTower
 from export.towers.requests import read_warm_up
 
@@ -79,16 +80,16 @@ class Service:
         self.metrics = Metrics()
         self.examples: tuple[tuple[str, ...], ...] = ()  # histories of real users
         self._after_loading = after_loading
-        catalogues = CatalogueCache(options.bundle)
-        self._tower: NewestTower | RemoteTower
+        self._catalogues = CatalogueCache(options.bundle)
+        self._tower: LocalTower | RemoteTower
+        number = None
         if options.tower_address is None:
-            self._tower = newest = NewestTower(options.bundle, catalogues)
-            refresh = newest.refresh
-            self.metrics.number.set(newest.number)
+            self._tower = LocalTower.load(options.bundle, None, self._catalogues)
+            number = self._tower.number
+            self.metrics.number.set(number)
         else:
             self._tower = RemoteTower(options.tower_address, options.tower_name)
-            refresh = IndexAhead(options.bundle, catalogues).refresh
-        self._retriever = Retriever(self._timed_tower, catalogues)
+        self._retriever = Retriever(self._timed_tower, self._catalogues)
         self._loaded()
         self._questions = WorkQueue(
             self._answer,
@@ -103,7 +104,9 @@ class Service:
             self._look_up, most_waiting=_LOOKUPS_WAITING, most_together=1, threads=1, what="lookups"
         )
         self.metrics.waiting.set_function(lambda: self.waiting)
-        self._follower = Follower(refresh, options.poll_seconds, self._changed, self._failed)
+        self._follower = Follower(
+            options.bundle, number, self._load, seconds=options.poll_seconds, on_failure=self._failed
+        )
         self._follower.start()
 
     @property
@@ -219,10 +222,18 @@ class Service:
             LOGGER.warning("the examples cannot be read; the ones in use stay", exc_info=error)
         self._after_loading()
 
-    def _changed(self, number: int) -> None:
+    def _load(self) -> int:
+        bundle = self.options.bundle
+        if isinstance(self._tower, LocalTower):
+            self._tower = LocalTower.load(bundle, None, self._catalogues)
+            number = self._tower.number
+        else:  # its index is open before the first answer that names it arrives
+            number = resolve_number(bundle, None)
+            self._catalogues.get(read_tower(tower_directory(bundle, number))["version"])
         self.metrics.number.set(number)
         self._loaded()
         LOGGER.info("a newer version is loaded", extra={"fields": {"number": number}})
+        return number
 
     def _failed(self, error: Exception) -> None:
         self.metrics.load_failures.inc()

@@ -1,11 +1,9 @@
 """SHA-256 of every file of a published directory, in a list that `sha256sum -c SHA256SUMS` reads.
 
 The list has each file but itself, and no other file may lie there: so a damaged list is noticed, too.
-Directories of earlier releases have none.
 """
 
 import hashlib
-import logging
 import os
 import re
 from collections.abc import Mapping
@@ -18,19 +16,13 @@ _MOST_BYTES = 1 << 20
 # No part starts with a dot, so that no name is absolute, leads upwards or is hidden.
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*"
 _LINE = re.compile(rf"([0-9a-f]{{64}})  ({_NAME})")
-_LOGGER = logging.getLogger("causerec.bundle")
-_noted: set[Path] = set()
 
 
 def inside(directory: Path, name: str) -> Path:
-    """Gives the path of a file that something in a bundle names.
-
-    Args:
-      directory: `<bundle>/user_tower/<number>` or `<bundle>/item_index/<fingerprint>`.
-      name: relative to it.
+    """Gives the path of a file that something in a published directory names, relative to it.
 
     Raises:
-      BundleError: the name, or a link on its way, leads elsewhere: out of the directory or out of the bundle.
+      BundleError: the name, or a link on its way, leads out of the directory or out of the bundle.
     """
     if not re.fullmatch(_NAME, name):
         raise BundleError(f"{directory} names the file {name!r:.100}; wanted one in it. Publish again.")
@@ -42,31 +34,21 @@ def inside(directory: Path, name: str) -> Path:
 def read(directory: Path, name: str, most_bytes: int | None = None) -> bytes:
     """Reads a file of a published directory as it was published.
 
-    Args:
-      directory: that was published.
-      name: of the file, relative to it.
-      most_bytes: a larger file is refused, and not read.
-
     Raises:
-      BundleError: it cannot be read, is too large, or has changed.
+      BundleError: it cannot be read, is larger than `most_bytes`, or has changed.
     """
     path = inside(directory, name)
     data = _read(path, most_bytes)
-    sums = recorded(directory)
-    if sums is not None and hashlib.sha256(data).hexdigest() != sums.get(name):
+    if hashlib.sha256(data).hexdigest() != recorded(directory).get(name):
         raise _changed(path)
     return data
 
 
-def recorded(directory: Path) -> dict[str, str] | None:
-    """Gives each file's SHA-256 when the directory was published; None where an earlier release did that.
-
-    Raises:
-      BundleError: the list is damaged.
-    """
+def recorded(directory: Path) -> dict[str, str]:
+    """Gives each file's SHA-256 when the directory was published; raises BundleError without a whole list."""
     path = inside(directory, CHECKSUMS)
     if not path.exists():
-        return None
+        raise BundleError(f"{directory} has no {CHECKSUMS}, as all that is published now has; publish again.")
     lines = _read(path, _MOST_BYTES).decode("ascii", "replace").split("\n")
     matches = [_LINE.fullmatch(line) for line in lines[:-1]]
     sums = {match[2]: match[1] for match in matches if match}
@@ -75,44 +57,27 @@ def recorded(directory: Path) -> dict[str, str] | None:
     return sums
 
 
-def verify(directory: Path) -> bool:
+def verify(directory: Path) -> None:
     """Compares every file of a published directory with its recorded SHA-256.
-
-    Returns:
-      Whether there are any; a directory of an earlier release is noted, once.
 
     Raises:
       BundleError: a file has changed, is missing, was not published, or is a link out of the bundle.
     """
     sums = recorded(directory)
-    there = _files(directory)
-    if sums is None:
-        if directory not in _noted:
-            _noted.add(directory)
-            _LOGGER.warning(
-                "note: %s was published by an earlier release, without checksums; damage to it may stay"
-                " unnoticed until the run is published again.",
-                directory,
-            )
-        return False
-    for name in sorted(there ^ sums.keys()):
+    for name in sorted(_files(directory) ^ sums.keys()):
         what = "cannot be read (it is missing)" if name in sums else "was not published with the others"
         raise BundleError(f"{directory / name} {what}; publish again.")
     for name, digest in sums.items():
         if sha256(directory / name) != digest:
             raise _changed(directory / name)
-    return True
 
 
-def write(directory: Path, known: Mapping[str, str | None] | None = None) -> None:
+def write(directory: Path, known: Mapping[str, str]) -> None:
     """Records the files of a directory that is about to be published.
 
-    Args:
-      directory: with its files.
-      known: SHA-256 of files that were taken over from another version, as they were published: what has been
-        damaged since must not be taken for whole here. None: what is recorded there already.
+    `known` has the SHA-256 of files that were taken over from another version, as they were published: what
+    has been damaged since must not be taken for whole here.
     """
-    known = known if known is not None else recorded(directory) or {}
     sums = {name: known.get(name) or sha256(directory / name) for name in sorted(_files(directory))}
     path = directory / CHECKSUMS
     path.unlink(missing_ok=True)  # it may be a link to that of another version

@@ -1,6 +1,6 @@
 """Descriptions in JSON are read only if they say what they may say.
 
-A check takes a value and its place in the file, and gives the value or raises BundleError.
+A check is what a value must be, in words, and whether one is that.
 """
 
 import json
@@ -14,16 +14,35 @@ from export.store.bundle_errors import BundleError
 
 _MOST_BYTES = 1 << 20
 
-Check = Callable[[Any, str], Any]
+Check = tuple[str, Callable[[Any], bool]]
 
 
-def read_description(directory: Path, name: str, check: Check) -> dict[str, Any]:
-    """Reads a description of a published directory.
+def whole(low: int, high: int) -> Check:
+    """A whole number within bounds."""
+    return f"a whole number from {low:,} to {high:,}", lambda one: type(one) is int and low <= one <= high
 
-    Args:
-      directory: that was published.
-      name: of the file, relative to it.
-      check: what the description must be.
+
+def share(one: Any) -> bool:
+    """Whether a value is a number from 0 to 1."""
+    return type(one) in (int, float) and 0 <= one <= 1
+
+
+def one_of(*values: str | int) -> Check:
+    """One of some values."""
+    return " or ".join(map(repr, values)), lambda one: type(one) is type(values[0]) and one in values
+
+
+POSITIVE = whole(1, (1 << 31) - 1)
+FINGERPRINT = (
+    "letters and digits, at most 64",
+    lambda one: isinstance(one, str) and len(one) <= 64 and one.isalnum() and one.isascii(),
+)
+
+
+def read_description(
+    directory: Path, name: str, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None
+) -> dict[str, Any]:
+    """Reads a file of a published directory; keys without a check may say anything.
 
     Raises:
       BundleError: it cannot be read, has changed, or says what it may not say; the message names the place,
@@ -31,92 +50,21 @@ def read_description(directory: Path, name: str, check: Check) -> dict[str, Any]
     """
     data = checksums.read(directory, name, _MOST_BYTES)
     try:
-        return check(json.loads(data), f"{directory / name}:")
+        description = json.loads(data)
     except (ValueError, RecursionError) as error:
-        if isinstance(error, BundleError):
-            raise
         raise BundleError(f"{directory / name} cannot be read ({error}); publish again.") from error
+    check(description, f"{directory / name}:", required, optional or {})
+    return description
 
 
-def whole(low: int, high: int) -> Check:
-    """A whole number within bounds."""
-    return _holds(
-        f"a whole number from {low:,} to {high:,}", lambda value: type(value) is int and low <= value <= high
-    )
-
-
-def number(low: float, high: float) -> Check:
-    """A number within bounds."""
-    return _holds(
-        f"a number from {low:,} to {high:,}",
-        lambda value: type(value) in (int, float) and low <= value <= high,
-    )
-
-
-def text(most: int, is_right: Callable[[str], bool] = lambda _: True, wanted: str = "a text") -> Check:
-    """A string of at most so many characters."""
-    return _holds(
-        f"{wanted} of at most {most} characters",
-        lambda value: isinstance(value, str) and len(value) <= most and is_right(value),
-    )
-
-
-def one_of(*values: str | int) -> Check:
-    """One of some values."""
-    return _holds(
-        " or ".join(map(repr, values)), lambda value: type(value) is type(values[0]) and value in values
-    )
-
-
-def or_null(check: Check) -> Check:
-    """What another check takes, or null."""
-    return lambda value, place: None if value is None else check(value, place)
-
-
-def list_of(check: Check, most: int) -> Check:
-    """A list of at most so many values."""
-    is_list = _holds(
-        f"a list of at most {most:,}", lambda value: isinstance(value, list) and len(value) <= most
-    )
-
-    def checked(value: Any, place: str) -> list:
-        return [check(one, f"{place}[{i}]") for i, one in enumerate(is_list(value, place))]
-
-    return checked
-
-
-def mapping(key: Check, check: Check) -> Check:
-    """An object with any keys."""
-
-    def checked(value: Any, place: str) -> dict[str, Any]:
-        entries = _is_object(value, place).items()
-        return {key(name, f"{place} key"): check(one, f"{place} {name!r:.50}") for name, one in entries}
-
-    return checked
-
-
-def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    """An object with these keys; what else is in it is left out."""
-    optional = optional or {}
-
-    def checked(value: Any, place: str) -> dict[str, Any]:
-        _is_object(value, place)
-        missing = [name for name in required if name not in value]
-        if missing:
-            raise BundleError(f"{place} {missing[0]!r} is missing; publish again.")
-        checks = {**required, **optional}
-        return {name: checks[name](one, f"{place} {name}") for name, one in value.items() if name in checks}
-
-    return checked
-
-
-def _holds(wanted: str, is_right: Callable[[Any], bool]) -> Check:
-    def checked(value: Any, place: str) -> Any:
-        if not is_right(value):
-            raise BundleError(f"{place} is {reprlib.repr(value)}; wanted {wanted}. Publish again.")
-        return value
-
-    return checked
-
-
-_is_object = _holds("an object", lambda value: isinstance(value, dict))
+def check(value: Any, place: str, required: Mapping[str, Check], optional: Mapping[str, Check]) -> None:
+    """Raises BundleError unless a value, at a place for the message, is an object that passes the checks."""
+    if not isinstance(value, dict):
+        raise BundleError(f"{place} is {reprlib.repr(value)}; wanted an object. Publish again.")
+    for name, (wanted, is_right) in {**required, **optional}.items():
+        if name not in value:
+            if name in required:
+                raise BundleError(f"{place} {name!r} is missing; publish again.")
+        elif not is_right(value[name]):
+            got = reprlib.repr(value[name])
+            raise BundleError(f"{place} {name} is {got}; wanted {wanted}. Publish again.")

@@ -38,16 +38,27 @@ def only_one(lock_file: Path, does: str) -> Iterator[None]:
     Raises:
       BundleError: another process is at it.
     """
-    for _ in range(_ATTEMPTS):
-        with _opened(lock_file) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, even if killed
-            except BlockingIOError as error:
-                raise BundleError(f"Another process is {does}; wait until it has ended.") from error
-            if _is_there(lock_file, lock):
-                yield
-                return
-    raise BundleError(f"Other processes are {does} by turns; wait until they have ended.")
+    try:
+        lock = _locked(lock_file)
+    except BlockingIOError as error:
+        raise BundleError(f"Another process is {does}; wait until it has ended.") from error
+    with lock:
+        yield
+
+
+def _locked(lock_file: Path) -> IO[str]:
+    """Locks a file until it is closed, or the process ends; `causerec_tf.files` has the same."""
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
+            lock = lock_file.open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(lock_file.stat(), os.fstat(lock.fileno())):  # or it was taken away
+                return lock
+        except (FileNotFoundError, FileExistsError):  # another process is taking it away
+            if not attempts_left:
+                raise
+    raise BlockingIOError
 
 
 def remove_locked(directory: Path, lock_file: Path) -> None:
@@ -63,23 +74,6 @@ def remove_locked(directory: Path, lock_file: Path) -> None:
     lock_file.unlink(missing_ok=True)
     with suppress(OSError):  # another process has begun in it
         directory.rmdir()
-
-
-def _is_there(lock_file: Path, lock: IO[str]) -> bool:
-    """Whether the file that was locked is the one that others would lock, not one that was taken away."""
-    try:
-        return os.path.samestat(lock_file.stat(), os.fstat(lock.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-def _opened(lock_file: Path) -> IO[str]:
-    """Opens it, and makes its directory, which another process may be removing."""
-    for _ in range(_ATTEMPTS):
-        with suppress(FileNotFoundError, FileExistsError):
-            lock_file.parent.mkdir(parents=True, exist_ok=True)
-            return lock_file.open("w")
-    return lock_file.open("w")
 
 
 @contextmanager

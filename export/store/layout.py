@@ -12,12 +12,12 @@ else's.
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from export.store import checksums
 from export.store.bundle_errors import BundleError
-from export.store.descriptions import read_description, record, text, whole
+from export.store.descriptions import FINGERPRINT, POSITIVE, read_description, whole
 
 TOWERS_FOLDER = "user_tower"
 INDEXES_FOLDER = "item_index"
@@ -32,18 +32,15 @@ TOWER_VOCABULARY = "assets/item_ids.txt"
 # one for each signature.
 MOST_WARM_UP_HISTORIES = 1_000 // 3
 WARM_UP_HISTORIES = 20  # unless the caller says otherwise
-FINGERPRINT = text(64, lambda value: value.isalnum() and value.isascii(), "letters and digits")
-_POSITIVE = whole(1, (1 << 31) - 1)
-_TOWER = record(
-    {
-        "version": FINGERPRINT,
-        "items": _POSITIVE,
-        "dimension": whole(1, 1 << 16),
-        "vectors_per_user": whole(1, 1 << 12),
-        "max_history": whole(1, 1_000_000),
-    },
-    {"origin": whole(0, (1 << 63) - 1)},
-)
+_TOWER = {
+    "version": FINGERPRINT,
+    "items": POSITIVE,
+    "dimension": whole(1, 1 << 16),
+    "vectors_per_user": whole(1, 1 << 12),
+    "max_history": whole(1, 1_000_000),
+}
+_OF_A_COPY = {"origin": whole(0, (1 << 63) - 1)}
+Read = TypeVar("Read")
 # Why a directory of ours stands beside its place, under a name that is never read.
 Aside = Literal["building", "copying", "damaged", "exporting", "relabelling", "removing", "updating"]
 
@@ -125,13 +122,24 @@ def resolve_number(bundle: Path, number: int | None) -> int:
     return numbers[-1] if number is None else number
 
 
+def newest(bundle: Path, read: Callable[[Path], Read]) -> Read:
+    """Reads the directory of the latest tower; of the one that came instead if it is removed meanwhile."""
+    while True:
+        directory = tower_directory(bundle, resolve_number(bundle, None))
+        try:
+            return read(directory)
+        except (OSError, BundleError):
+            if directory.is_dir():
+                raise
+
+
 def read_tower(directory: Path) -> dict[str, Any]:
     """Reads a tower's description: version, items, dimension, vectors_per_user, max_history.
 
     Raises:
       BundleError: it is missing, has changed, or is none.
     """
-    return read_description(directory, f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}", _TOWER)
+    return read_description(directory, f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}", _TOWER, _OF_A_COPY)
 
 
 def beside(place: Path, aside: Aside) -> Path:
@@ -145,7 +153,7 @@ def left_aside(directory: Path) -> list[Path]:
 
 
 def commit(made: Path, place: Path) -> None:
-    """Makes a finished directory appear, whole, under its name, with the checksums of all its files.
+    """Makes a finished directory, with its checksums, appear whole under its name.
 
     Everything in it reaches the disk before the rename does, so that what is found after a power
     cut is complete.
@@ -154,7 +162,6 @@ def commit(made: Path, place: Path) -> None:
       made: the directory, on the same file system as `place`.
       place: its final path, which must not exist.
     """
-    checksums.write(made)
     for path in [*made.rglob("*"), made]:
         to_disk(path)
     made.rename(place)

@@ -57,7 +57,7 @@ def copy_under(source: Path, made: Path, version: str) -> None:
     (made / TOWER_EXTRA / TOWER_DESCRIPTION).write_text(json.dumps(written, indent=2) + "\n")
     with loading(source):
         _check_equal(source, made, description["max_history"], version)
-    sums = checksums.recorded(source) or {}
+    sums = checksums.recorded(source)
     checksums.write(made, {name: digest for name, digest in sums.items() if name not in _WRITTEN_ANEW})
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
+from export.index.labels import lines_of
 from export.store import checksums
 from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
-from export.store.layout import TOWER_VOCABULARY, read_tower, resolve_number, tower_directory
+from export.store.layout import TOWER_VOCABULARY, newest, read_tower, resolve_number, tower_directory
 from export.store.runtime import tf
 from export.towers.answers import TowerAnswer
 from export.towers.identity import read_graph
@@ -43,12 +44,12 @@ class LocalTower:
             )
         checksums.verify(directory)
         item_ids = catalogue.vocabulary
-        lines = "".join(f"{item_id}\n" for item_id in item_ids).encode()
-        if checksums.read(directory, TOWER_VOCABULARY) != lines:
+        if checksums.read(directory, TOWER_VOCABULARY) != lines_of(item_ids):
             raise BundleError(
                 f"The vocabulary of {directory} is not that of its index: they do not belong together."
                 " Publish the run again."
             )
+        self.number = int(directory.name)
         self.max_history: int = description["max_history"]
         self._catalogue = catalogue
         with loading(directory):
@@ -76,24 +77,13 @@ class LocalTower:
     @classmethod
     def load(cls, bundle: Path, number: int | None, catalogues: CatalogueCache) -> "LocalTower":
         """Loads a published version, the latest when `number` is None; raises BundleError."""
+
+        def loaded(directory: Path) -> "LocalTower":
+            return cls(directory, catalogues.get(read_tower(directory)["version"]))
+
         if number is None:
-            return cls.load_newest(bundle, catalogues)[1]
-        directory = tower_directory(bundle, resolve_number(bundle, number))
-        return cls(directory, catalogues.get(read_tower(directory)["version"]))
-
-    @classmethod
-    def load_newest(cls, bundle: Path, catalogues: CatalogueCache) -> tuple[int, "LocalTower"]:
-        """Loads the latest version and gives its number, too; raises BundleError.
-
-        Where versions come so fast that it is removed while it is loaded, the one that is the latest then.
-        """
-        while True:
-            number = resolve_number(bundle, None)
-            try:
-                return number, cls.load(bundle, number, catalogues)
-            except BundleError:
-                if tower_directory(bundle, number).is_dir():
-                    raise
+            return newest(bundle, loaded)
+        return loaded(tower_directory(bundle, resolve_number(bundle, number)))
 
     def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
         """Encodes the last `max_history` known items of each history; it does not stop at the timeout."""

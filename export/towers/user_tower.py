@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from export.index.labels import check_ids
+from export.index.labels import check_ids, lines_of
 from export.store.bundle_errors import BundleError
 from export.store.disk import full_disk_named
 from export.store.layout import (
@@ -91,7 +91,7 @@ def export_user_tower(
         # graph, where 300,000 ids take half a minute to save.
         vocabulary = Path(scratch) / Path(TOWER_VOCABULARY).name
         with full_disk_named(vocabulary):
-            vocabulary.write_bytes("".join(f"{item_id}\n" for item_id in item_ids).encode())
+            vocabulary.write_bytes(lines_of(item_ids))
         served = _ServedTower(item_embeddings, user_tower, vocabulary, max_history, version)
         tf.saved_model.save(served, str(directory), signatures=served.signatures())
 

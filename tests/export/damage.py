@@ -30,23 +30,19 @@ def damaged_copy(source: Path, place: Path, seed: int) -> tuple[str, str]:
       seed: decides which file and how.
 
     Returns:
-      The kind of the bundle ("signed", of the release "before", or "signed again" after the damage, as an
-      attacker would), and in words what was done.
+      The kind of the bundle ("signed", or "signed again" after the damage, as an attacker would), and
+      what was done, in words.
     """
     chance = random.Random(seed)
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(source, place, copy_function=os.link)
-    kind = chance.choices(["signed", "before", "signed again"], [4, 3, 3])[0]
-    if kind == "before":
-        _unlinked(place)
-        toy.as_before(place)
+    kind = chance.choice(["signed", "signed again"])
     files = sorted(path for path in place.glob("*/*/**/*") if path.is_file())
     if kind == "signed again":
-        files = [path for path in files if path.suffix == ".json" or path.name == "scann_assets.pbtxt"]
+        names = ("scann_assets.pbtxt", "saved_model.pb")
+        files = [path for path in files if path.suffix == ".json" or path.name in names]
     elif chance.random() < 0.3:
         files = [path for path in files if path.suffix == ".json"]
-    elif kind == "before" and chance.random() < 0.5:  # a loader gets to see it
-        files = [path for path in files if path.name == "saved_model.pb"]
     path = chance.choice(files)
     old = path.read_bytes()
     kinds = [_flip, _flip, _cut, _empty, _append, _swap_lines, _swap_bytes, _wild_text, _remove, _link]
@@ -62,13 +58,6 @@ def damaged_copy(source: Path, place: Path, seed: int) -> tuple[str, str]:
         (version / "SHA256SUMS").unlink()
         toy.sign_again(version)
     return kind, f"seed {seed}: {how.__name__} {path.relative_to(place)}"
-
-
-def _unlinked(place: Path) -> None:
-    for path in place.rglob("*.json"):
-        data = path.read_bytes()
-        path.unlink()
-        path.write_bytes(data)
 
 
 def _flip(chance: random.Random, path: Path, old: bytes) -> None:

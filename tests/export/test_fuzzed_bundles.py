@@ -1,7 +1,6 @@
 """A damaged bundle gives the right answer or is refused: a file of it is damaged at random, over and over.
 
-Answers may be others only where nothing could tell: in a bundle of the release before, which has no checksums
-of its tower, and in one whose checksums were made again after the damage.
+Answers may be others only where nothing could tell: where the checksums were made again after the damage.
 """
 
 import collections

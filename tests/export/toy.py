@@ -76,16 +76,5 @@ def describe_again(path: Path, **changes) -> None:
     path.write_text(json.dumps({name: value for name, value in description.items() if value is not None}))
 
 
-def as_before(bundle: Path) -> None:
-    """Makes a bundle one of the release before: digests in `index.json` alone, and none of that itself."""
-    for sums in bundle.glob("*/*/SHA256SUMS"):
-        sums.unlink()
-    for index in bundle.glob("item_index/*/index.json"):
-        digests = digests_of(index.parent)
-        digests = {name: one for name, one in digests.items() if name.endswith((".npy", ".pb", "txt", "npz"))}
-        sizes = {name: (index.parent / name).stat().st_size for name in digests}
-        describe_again(index, bytes=sizes, sha256=digests, ids_sha256=digests["ids.txt"])
-
-
 def files_of(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in directory.rglob("*")}

@@ -115,7 +115,7 @@ def test_what_spark_writes_beside_its_data_is_left_out(tmp_path):
         assert expand([f"{folder}/{pattern}"]) == [folder / "part-0.csv"]
     for named in ("_p*", "_p.csv", "_temporary/*"):
         assert len(expand([f"{folder}/{named}"])) == 1
-    with pytest.raises(BundleError, match=r"matches nothing but names that begin with '_' or '\.'"):
+    with pytest.raises(BundleError, match="matches nothing but names that begin with '_'"):
         expand([f"{folder}/*/*"])
 
 

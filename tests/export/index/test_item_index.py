@@ -209,21 +209,6 @@ def test_damage_after_loading_is_not_taken_for_whole_in_a_copy_that_shares_the_f
         ItemIndex.load(tmp_path / "b")
 
 
-def test_an_index_of_an_earlier_release_has_no_digests_and_opens(tmp_path):
-    place = tmp_path / "item_index" / "a"
-    save_small(place)
-    toy.as_before(tmp_path)
-    assert ItemIndex.load(place).num_items == 50
-    flip(place / "names.txt")
-    with pytest.raises(BundleError, match=r"names\.txt has changed"):
-        ItemIndex.load(place)
-    toy.describe_again(place / "index.json", sha256=None)
-    assert ItemIndex.load(place).num_items == 50
-    toy.describe_again(place / "index.json", bytes=None)
-    with pytest.raises(BundleError, match="sizes of its files; publish again"):
-        ItemIndex.load(place)
-
-
 def test_what_is_cleared_away_while_it_is_opened_is_an_error_of_the_bundle(tmp_path, monkeypatch):
     save_small(tmp_path / "a")
     for name in ("ids.txt", "names.txt"):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.index.description import read_description
+from export.index.description import read_index
 from export.index.item_index import ItemIndex
 from export.publishing.publish import roll_back
 from export.publishing.updates import Update, update_index
@@ -102,33 +101,18 @@ def test_what_was_not_published_or_is_gone_is_noticed(bundle):
         Retriever.open(bundle)
 
 
-def test_a_bundle_of_the_release_before_is_read_with_a_note_until_it_is_published_again(
-    bundle, published, caplog
-):
+def test_a_bundle_without_checksums_is_refused_until_it_is_published_again(bundle):
     expected = Retriever.open(bundle).recommend([["é"]], 5)
-    toy.as_before(bundle)
-    with caplog.at_level(logging.WARNING):
-        assert Retriever.open(bundle).recommend([["é"]], 5) == expected
+    for sums in bundle.glob("*/*/SHA256SUMS"):
+        sums.unlink()
+    with pytest.raises(
+        BundleError, match="has no SHA256SUMS, as all that is published now has; publish again"
+    ):
         Retriever.open(bundle)
-    noted = [message for message in caplog.messages if "by an earlier release" in message]
-    assert sorted(message.split()[1] for message in noted) == [
-        str(index_of(bundle)),
-        str(bundle / "user_tower" / "1"),
-    ]
     again = put(bundle)
     assert (again.action, again.number, again.index_reused) == ("published", 2, False)
     assert Retriever.open(bundle).recommend([["é"]], 5) == expected
     assert put(bundle).action == "unchanged"
-
-
-def test_a_bundle_of_the_release_before_is_updated_and_rolled_back_to(bundle):
-    toy.as_before(bundle)
-    update = Update(upsert_ids=["new"], upsert_vectors=np.ones((1, 6), np.float32))
-    assert update_index(bundle, update).number == 2
-    assert "new" in Retriever.open(bundle).recommend([["é"]], 31)[0].items
-    assert roll_back(bundle).number == 3
-    assert (bundle / "user_tower" / "3" / "SHA256SUMS").is_file()
-    assert "new" not in Retriever.open(bundle).recommend([["é"]], 30)[0].items
 
 
 def test_an_update_is_not_unchanged_when_its_version_is_damaged(bundle):
@@ -150,15 +134,15 @@ def test_no_roll_back_to_a_damaged_version(bundle):
     assert not (bundle / "user_tower" / "3").exists()
 
 
-@pytest.mark.parametrize("is_before", [False, True])
-def test_two_swapped_ids_of_the_tower_are_noticed(bundle, is_before):
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_two_swapped_ids_of_the_tower_are_noticed(bundle, is_signed):
     """They change no answer of `serving_default`, which is what retrieval asks."""
     path = bundle / "user_tower" / "1" / "assets" / "item_ids.txt"
     first, second, *rest = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([second, first, *rest]))
-    if is_before:
-        toy.as_before(bundle)
-    message = "vocabulary of .* is not that of its index" if is_before else r"item_ids\.txt has changed"
+    if is_signed:
+        toy.sign_again(bundle / "user_tower" / "1")
+    message = "vocabulary of .* is not that of its index" if is_signed else r"item_ids\.txt has changed"
     with pytest.raises(BundleError, match=message):
         Retriever.open(bundle)
     assert put(bundle, dry_run=True).number == 2
@@ -171,7 +155,7 @@ NESTED = json.loads('{"a":' * 400 + "1" + "}" * 400)
     ("file", "key", "value", "message"),
     [
         (INDEX, "method", "exacu", "method is 'exacu'; wanted 'exact' or 'tree'"),
-        (INDEX, "method", "tree", "settings are {}; wanted those of a tree"),
+        (INDEX, "method", "tree", "settings 'num_leaves' is missing"),
         (INDEX, "memory", "int8", "lists .*'DATASET'.*; wanted .*'INT8_NORMS'"),
         (INDEX, "items", 0, "items is 0; wanted a whole number from 1"),
         (INDEX, "items", 1000, "tells 1000 items, its other files 30"),
@@ -181,11 +165,11 @@ NESTED = json.loads('{"a":' * 400 + "1" + "}" * 400)
         (INDEX, "dimension", 7, "cannot be loaded"),
         (INDEX, "dimension", "6", "dimension is '6'"),
         (INDEX, "k", 10**9 * 10**9, "k is 1000000000000000000; wanted a whole number"),
-        (INDEX, "curve", NESTED, "curve is .*; wanted a list"),
+        (INDEX, "settings", [NESTED], "settings is .*; wanted an object"),
         (INDEX, "target_recall", float("nan"), "target_recall is nan; wanted a number from 0 to 1"),
         (INDEX, "fingerprint", "../../x", "fingerprint is '../../x'; wanted letters and digits"),
         (INDEX, "format", 3, "format is 3; wanted 1 or 2"),
-        (INDEX, "format", 2, "no vocabulary_size"),
+        (INDEX, "format", 2, "'vocabulary_size' is missing"),
         (TOWER, "max_history", "a", "max_history is 'a'; wanted a whole number from 1 to 1,000,000"),
         (TOWER, "max_history", 10**9, "max_history is 1000000000; wanted"),
         (TOWER, "max_history", 100_000, r"reads \(None, 4\), and tells max_history 100000"),
@@ -218,18 +202,14 @@ def test_a_description_that_cannot_be_is_refused_even_with_checksums_of_its_own(
     ["[" * 100_000, '{"a":' * 100_000, "9" * 5_000, "[]", "1e999", "\x00", " " * (2 << 20), "{}", "null"],
 )
 def test_json_that_is_no_description_is_refused(bundle, published, text):
-    for sums in bundle.glob("*/*/SHA256SUMS"):
-        sums.unlink()
-    reads = {
-        TOWER: lambda path: read_tower(path.parents[1]),
-        INDEX.format(published[1]): lambda path: read_description(path.parent),
-    }
-    for name, read in reads.items():
+    for name, read, parent in ((TOWER, read_tower, 1), (INDEX.format(published[1]), read_index, 0)):
         path = bundle / name
-        read(path)
+        directory = path.parents[parent]
+        read(directory)
         path.write_text(text)
+        toy.sign_again(directory)
         with pytest.raises(BundleError, match=path.name):
-            read(path)
+            read(directory)
 
 
 @pytest.mark.parametrize("name", ["../x.npy", "{outside}", "a/../../x.npy", "", "no\\\\such", "link.npy"])
@@ -258,15 +238,6 @@ def test_files_that_end_the_process_in_scann_do_not_get_there(bundle):
             Retriever.open(bundle)
 
 
-def test_names_in_an_index_of_the_release_before_do_not_lead_out(bundle, tmp_path):
-    toy.as_before(bundle)
-    (tmp_path / "x").write_text("x")
-    index = index_of(bundle)
-    toy.describe_again(index / "index.json", bytes={"../../../x": 1})
-    with pytest.raises(BundleError, match=r"names the file '\.\./\.\./\.\./x'; wanted one in it"):
-        ItemIndex.load(index)
-
-
 @pytest.mark.parametrize("name", ["variables", "saved_model.pb", "assets/item_ids.txt", "SHA256SUMS"])
 def test_links_may_lead_elsewhere_in_the_bundle_but_not_out_of_it(bundle, tmp_path, name):
     expected = Retriever.open(bundle).recommend([["é"]], 5)
@@ -284,11 +255,11 @@ def test_links_may_lead_elsewhere_in_the_bundle_but_not_out_of_it(bundle, tmp_pa
 def test_an_asset_of_the_graph_does_not_lead_out(bundle):
     from tensorflow.core.protobuf import saved_model_pb2
 
-    toy.as_before(bundle)
     path = bundle / "user_tower" / "1" / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     saved.meta_graphs[0].asset_file_def[0].filename = "../../../../secret"
     path.write_bytes(saved.SerializeToString())
+    toy.sign_again(bundle / "user_tower" / "1")
     with pytest.raises(BundleError, match="wanted one in it"):
         Retriever.open(bundle)
 
