@@ -147,7 +147,8 @@ def train(
         settings = {"max_history": model.max_history, "seed": model.seed} | settings
     asked = dataclasses.replace(read_recipe(recipe) if recipe else Settings(), **places, **settings)
     asked.check_acting(list(settings))
-    bar = ProgressBar(num_batches(opened, asked.batch_size), asked.epochs) if progress else None
+    steps = num_batches(opened, asked.batch_size)
+    bar = ProgressBar(steps, asked.epochs, asked.choose_by) if progress else None
     try:
         train_run(
             asked,

@@ -88,9 +88,7 @@ class Run:
         policies = evaluation.POLICIES if exclude_seen is None else (exclude_seen,)
         measured = evaluation.measure(
             self.model,
-            evaluation.users_of(
-                self.dataset, split, self.model.max_history, exclude_seen=bool(exclude_seen)
-            ),
+            evaluation.users_of(self.dataset, split, self.model.max_history, exclude_seen=bool(exclude_seen)),
             TrainingEvents(self.dataset),
             policies=policies,
             cutoffs=cutoffs,

@@ -1,7 +1,8 @@
 r"""Measures a trained run on test or validation users, or on targets of your own, with baselines beside it.
 
     python pipelines/evaluate.py --run=runs/quickstart --split=test --cutoffs=10,20 --baselines
-    python pipelines/evaluate.py --run=runs/shop --targets=next_week.csv --user_column=customer --item_column=sku
+    python pipelines/evaluate.py --run=runs/shop --targets=next_week.csv --user_column=customer \
+        --item_column=sku
 
 Seen items are kept and left out in one pass; --exclude_seen measures the latter alone. docs/evaluation.md.
 """
@@ -105,7 +106,11 @@ def main() -> None:
 def _cutoffs() -> list[int]:
     """The cut-offs, ascending."""
     given = FLAGS.cutoffs
-    if not given or not all(one.isdecimal() and int(one) > 0 for one in given) or len(set(given)) < len(given):
+    if (
+        not given
+        or not all(one.isdecimal() and int(one) > 0 for one in given)
+        or len(set(given)) < len(given)
+    ):
         raise InputError(f"--cutoffs={','.join(given)}: wanted different whole numbers above 0.")
     return sorted(int(one) for one in given)
 

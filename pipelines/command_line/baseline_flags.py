@@ -32,9 +32,7 @@ def define() -> None:
             boolean=True,
         )
     )
-    flags.DEFINE_float(
-        "most_memory", 8.0, "GiB that the matrix of EASE may take.", lower_bound=0.0
-    )
+    flags.DEFINE_float("most_memory", 8.0, "GiB that the matrix of EASE may take.", lower_bound=0.0)
 
 
 def names() -> list[str]:
