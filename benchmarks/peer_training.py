@@ -14,8 +14,9 @@ from causerec_tf import evaluation
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.sequences import Dataset, open_dataset
 from causerec_tf.data.windows import training_batches
+from causerec_tf.metrics import CUTOFFS
 from causerec_tf.optimizers import SparseAdam
-from causerec_tf.settings import CHOSEN_BY, Settings
+from causerec_tf.settings import Settings
 
 
 class _Ranker:
@@ -52,16 +53,17 @@ def train(settings: Settings, *, is_default: bool, say: Callable[[str], None] = 
     dataset = open_dataset(settings.dataset)
     model, optimizer = compiled(settings, dataset.num_items, is_default=is_default)
     users = evaluation_users(dataset.read("validation"), settings.max_history)
-    best: dict = {"number": 0, CHOSEN_BY: -1.0}
+    choose_by = settings.choose_by
+    best: dict = {"number": 0, choose_by: -1.0}
     epochs: list[dict] = []
     while len(epochs) < settings.epochs and len(epochs) - best["number"] < settings.patience:
         started = time.monotonic()
         loss = _train_epoch(model, optimizer, settings, dataset, epoch=len(epochs))
         seconds = time.monotonic() - started
         validation = _measure(model, dataset, users)
-        epochs.append({"losses": {"matching": loss}, f"validation_{CHOSEN_BY}": validation[CHOSEN_BY]})
-        say(f"epoch {len(epochs)} ({seconds:.0f} s): loss {loss:.4f}, {validation[CHOSEN_BY]:.4f}")
-        if validation[CHOSEN_BY] > best[CHOSEN_BY]:
+        epochs.append({"losses": {"matching": loss}, f"validation_{choose_by}": validation[choose_by]})
+        say(f"epoch {len(epochs)} ({seconds:.0f} s): loss {loss:.4f}, {validation[choose_by]:.4f}")
+        if validation[choose_by] > best[choose_by]:
             state = copy.deepcopy(model.state_dict())
             best = {"number": len(epochs), "state": state, "validation": validation} | validation
     model.load_state_dict(best["state"])
@@ -145,5 +147,5 @@ def _train_epoch(model, optimizer, settings: Settings, dataset: Dataset, *, epoc
 
 def _measure(model: torch.nn.Module, dataset: Dataset, users: EvaluationUsers) -> dict[str, float]:
     ranker = _Ranker(model, dataset.num_items)
-    k = max(evaluation.CUTOFFS)
+    k = max(CUTOFFS)
     return evaluation.figures(evaluation.rank_users(ranker, users, k, exclude_seen=False), users)

@@ -9,29 +9,27 @@ that. The whole history counts.
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import scipy.sparse
 from absl import flags
 
 # This folder is no part of the installed packages, and its own place would hide that it is one.
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
-from benchmarks.linear_models import Ease, ItemNeighbours  # noqa: E402
+from causerec_tf.baselines.ease import Ease  # noqa: E402
+from causerec_tf.baselines.item_neighbours import ItemNeighbours  # noqa: E402
 from causerec_tf.errors import InputError  # noqa: E402
-from causerec_tf.settings import CHOSEN_BY  # noqa: E402
+from causerec_tf.settings import Settings  # noqa: E402
 from pipelines.command_line import command, report  # noqa: E402
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("dataset", None, "Directory made by pipelines/prepare.py.", required=True)
 flags.DEFINE_list("l2", ["50", "200", "500"], "Weights of EASE's squares to try.")
+flags.DEFINE_float("most_memory", 8.0, "GiB that the matrix of EASE may take.", lower_bound=0.0)
 flags.DEFINE_string("output", None, "Directory of the record. None: docs/results/yardstick.")
 
-_USERS_AT_ONCE = 256
 _SHOWN = ("recall@20", "recall@50", "ndcg@50", "hr@50")
 
 
@@ -45,26 +43,31 @@ def main() -> None:
         raise InputError(f"--l2={','.join(FLAGS.l2)}: wanted numbers above 0, with commas between them.")
     from causerec_tf import records
     from causerec_tf.data.sequences import open_dataset
+    from causerec_tf.data.training_events import TrainingEvents
     from causerec_tf.files import write_json
 
     dataset = open_dataset(FLAGS.dataset)
-    interactions_UV = _matrix(dataset.read("train").rows(), dataset.num_items)
-    neighbours = ItemNeighbours(interactions_UV)
-    rows = [{"model": "item_neighbours", "validation": _measure(neighbours.scores, dataset, "validation")}]
+    training = TrainingEvents(dataset)
+    neighbours = ItemNeighbours()
+    neighbours.fit(training)
+    rows = [{"model": "item_neighbours", "validation": _measure(neighbours, dataset, "validation")}]
     _show(rows[-1])
     best, best_row = None, None
     for l2 in weights:
         started = time.perf_counter()
-        model = Ease(interactions_UV, l2)
+        model = Ease(l2, most_memory=FLAGS.most_memory)
+        if reason := model.refusal(training):
+            raise InputError(reason)
+        model.fit(training)
         rows.append({"model": "ease", "l2": l2, "seconds_to_fit": time.perf_counter() - started})
-        rows[-1]["validation"] = _measure(model.scores, dataset, "validation")
+        rows[-1]["validation"] = _measure(model, dataset, "validation")
         _show(rows[-1])
         if best_row is None or _chosen_by(rows[-1]) > _chosen_by(best_row):
             best, best_row = model, rows[-1]
         del model
     assert best is not None and best_row is not None
     for model, row in ((neighbours, rows[0]), (best, best_row)):
-        row["test"] = _measure(model.scores, dataset, "test")
+        row["test"] = _measure(model, dataset, "test")
         _show(row, "test")
     output = Path(FLAGS.output) if FLAGS.output else ROOT / "docs" / "results" / "yardstick"
     output.mkdir(parents=True, exist_ok=True)
@@ -78,46 +81,25 @@ def main() -> None:
     print(f"stored {output / f'{dataset.name}.json'}")
 
 
-def _matrix(lists, num_items: int) -> scipy.sparse.csr_matrix:
-    """1 where a user has an item, float32 [users, items]."""
-    rows, _ = lists.rows_and_positions()
-    ones = np.ones(len(rows), np.float32)
-    matrix = scipy.sparse.csr_matrix((ones, (rows, lists.items - 1)), shape=(len(lists), num_items))
-    matrix.data[:] = 1  # an item taken twice counts once
-    return matrix
-
-
-def _measure(scores: Callable, dataset, split: str) -> dict[str, dict[str, float]]:
+def _measure(model, dataset, split: str) -> dict[str, dict[str, float]]:
     """Figures of a split, with seen items in the lists and without them."""
     from causerec_tf import evaluation
-    from causerec_tf.data.holdout import evaluation_users
+    from causerec_tf.metrics import CUTOFFS
 
-    users = evaluation_users(dataset.read(split), max_history=1)
-    unseen = users.with_unseen_targets()
-    k = max(evaluation.CUTOFFS)
+    def figures(users, *, exclude_seen: bool) -> dict[str, float]:
+        k = max(CUTOFFS)
+        [ranked] = evaluation.rank_by_scores(model.scores, dataset.num_items, users, k, [exclude_seen])
+        return evaluation.figures(ranked, users)
 
-    def ranked(users, *, exclude_seen: bool) -> np.ndarray:
-        histories_BV = _matrix(users.seen, dataset.num_items)
-        best = np.zeros([len(users), k], np.int32)
-        for first in range(0, len(users), _USERS_AT_ONCE):
-            block = histories_BV[first : first + _USERS_AT_ONCE]
-            scores_BV = scores(block)
-            if exclude_seen:
-                scores_BV[block.nonzero()] = -np.inf
-            order_BK = np.argsort(-scores_BV, axis=1, kind="stable")[:, :k]
-            is_left_out_BK = np.isneginf(np.take_along_axis(scores_BV, order_BK, axis=1))
-            rows = slice(first, first + len(scores_BV))
-            best[rows, : order_BK.shape[1]] = np.where(is_left_out_BK, 0, order_BK + 1)
-        return best
-
+    users = evaluation.users_of(dataset, split, max_history=1)
     return {
-        "seen_items_kept": evaluation.figures(ranked(users, exclude_seen=False), users),
-        "seen_items_left_out": evaluation.figures(ranked(unseen, exclude_seen=True), unseen),
+        "seen_items_kept": figures(users, exclude_seen=False),
+        "seen_items_left_out": figures(users.with_unseen_targets(), exclude_seen=True),
     }
 
 
 def _chosen_by(row: dict) -> float:
-    return row["validation"]["seen_items_kept"][CHOSEN_BY]
+    return row["validation"]["seen_items_kept"][Settings.choose_by]
 
 
 def _show(row: dict, split: str = "validation") -> None:

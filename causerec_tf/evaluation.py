@@ -32,7 +32,7 @@ class Measured(NamedTuple):
 
     Attributes:
       num_users: how many they are.
-      model: metric -> value of the model: those of `per_user`, the mean over users, and of `metrics.of_lists`.
+      model: metric -> value of the model: the means over users of `per_user`, and `metrics.of_lists`.
       baselines: name -> the same of each.
       per_user: metric -> float32 [users], the model's value of each, in the order of the dataset.
       groups: group -> `meaning`, `users`, `targets`, and `figures`, system -> metric -> mean over its users;
@@ -263,7 +263,7 @@ def rank_by_scores(
 
 
 def rank_by_popularity(num_items: int, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
-    """POP by the vocabulary alone, whose items are numbered by falling training frequency; see `rank_users`."""
+    """POP by the vocabulary, whose items are numbered by falling training frequency; see `rank_users`."""
 
     def scores(part: EvaluationUsers) -> np.ndarray:
         return np.tile(-np.arange(num_items, dtype=np.float32), (len(part), 1))

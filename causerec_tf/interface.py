@@ -152,7 +152,7 @@ def train(
     asked = dataclasses.replace(read_recipe(recipe) if recipe else Settings(), **places, **settings)
     asked.check_acting(list(settings))
     steps = steps_per_epoch(asked, opened, model)
-    bar = ProgressBar(steps, asked.epochs) if progress else None
+    bar = ProgressBar(steps, asked.epochs, asked.choose_by) if progress else None
     try:
         train_run(
             asked,

@@ -79,7 +79,7 @@ def of_lists(ranked: np.ndarray, counts: np.ndarray, k: int) -> dict[str, float]
 
     - `coverage`: the share of the catalogue that is in at least one list.
     - `popularity`: the mean over a list's items of their number of training events, the mean over users.
-    - `novelty`: likewise the mean of their self-information `-log2 p` in bits, p being the item's share of all
+    - `novelty`: likewise of their self-information `-log2 p` in bits, p being the item's share of all
       training events (Zhou et al., PNAS 2010, take its share of the users). An item without an event counts
       as if it had one.
 

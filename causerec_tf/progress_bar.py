@@ -8,6 +8,7 @@ import tensorflow as tf
 from tqdm import TqdmWarning
 
 from causerec_tf.progress import Epoch, Progress
+from causerec_tf.settings import Settings
 
 with warnings.catch_warnings():
     # Without ipywidgets a notebook gets a bar of text, and no advice.
@@ -18,12 +19,13 @@ with warnings.catch_warnings():
 class ProgressBar(tf.keras.callbacks.Callback):
     """One bar over all steps a run may take, with the time left; a line for each epoch above it."""
 
-    def __init__(self, steps_per_epoch: int, epochs: int):
-        """Sets the run's length: steps of one epoch, and epochs at most."""
+    def __init__(self, steps_per_epoch: int, epochs: int, choose_by: str = Settings.choose_by):
+        """Sets the run's length, steps of one epoch and epochs at most, and what chooses the epoch."""
         super().__init__()
         self._supports_tf_logs = True  # tensors stay tensors: no step waits for them
         self._steps_per_epoch = steps_per_epoch
         self._epochs = epochs
+        self._shown = dict.fromkeys((choose_by, "recall@50", "ndcg@50", "hr@50"))
         self._bar: Any = None
 
     def begin(self, progress: Progress) -> None:
@@ -53,9 +55,7 @@ class ProgressBar(tf.keras.callbacks.Callback):
     def print_epoch(self, epoch: Epoch) -> None:
         """Prints what an epoch gave."""
         losses = ", ".join(f"{name} {value:.4f}" for name, value in epoch.losses.items())
-        figures = ", ".join(
-            f"{name} {epoch.validation[name]:.4f}" for name in ("recall@50", "ndcg@50", "hr@50")
-        )
+        figures = ", ".join(f"{name} {epoch.validation[name]:.4f}" for name in self._shown)
         best = ", the best so far" if epoch.is_best else ""
         self._bar.write(
             f"epoch {epoch.number}/{self._epochs} ({epoch.seconds:.0f} s): loss {losses};"

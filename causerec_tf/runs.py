@@ -7,7 +7,7 @@ checkpoints/     model, optimiser, memory, position: what a resumed run goes on 
 best/            both towers as they were after the best epoch on validation users
 events/          TensorBoard
 test_users.npz   metric -> a value for each test user, in the dataset's order; without it if not measured
-test_users_without_seen.npz   the same of those who have a target that is not in the history, without seen items
+test_users_without_seen.npz   the same without seen items, of those who have another target
 metrics.json     the result record: written last, and so the sign of a finished run
 """
 

@@ -231,8 +231,8 @@ def _check_choice(settings: Settings, dataset: Dataset, users: EvaluationUsers) 
     """Raises `InputError` where no validation user can choose the epoch as asked."""
     if settings.choose_by.endswith(WITHOUT_SEEN) and not users.are_targets_unseen().any():
         raise InputError(
-            f"--choose_by={settings.choose_by}: every target of the validation users of {dataset.directory} is"
-            f" in the history. Choose by {settings.choose_by.removesuffix(WITHOUT_SEEN)}."
+            f"--choose_by={settings.choose_by}: every target of the validation users of {dataset.directory}"
+            f" is in the history. Choose by {settings.choose_by.removesuffix(WITHOUT_SEEN)}."
         )
 
 

@@ -1,7 +1,8 @@
 r"""Measures a trained run on test or validation users, or on targets of your own, with baselines beside it.
 
     python pipelines/evaluate.py --run=runs/quickstart --split=test --cutoffs=10,20 --baselines
-    python pipelines/evaluate.py --run=runs/shop --targets=next_week.csv --user_column=customer --item_column=sku
+    python pipelines/evaluate.py --run=runs/shop --targets=next_week.csv --user_column=customer \
+        --item_column=sku
 
 Seen items are kept and left out in one pass; --exclude_seen measures the latter alone. docs/evaluation.md.
 """

@@ -66,7 +66,7 @@ def main() -> None:
             f"note: --num_positives={settings.num_positives} and --num_negatives={settings.num_negatives} are"
             " halved between items and interests, and one of one goes to the items; the paper has 2 and 16"
         )
-    bar = ProgressBar(steps_per_epoch(settings, dataset), settings.epochs)
+    bar = ProgressBar(steps_per_epoch(settings, dataset), settings.epochs, settings.choose_by)
     profiles = [StepProfile(run.events)] if FLAGS.profile else []
     try:
         with command.stop_explained(lambda: _what_is_kept(run, settings.epochs)):

@@ -91,7 +91,7 @@ def top_k(users, items, k, excluded=None):
 
 
 def ranking_metrics(ranked, targets, k):
-    """Recall, the three NDCGs and hit rate at k of one user, from their definitions."""
+    """Recall, the three NDCGs, hit rate and reciprocal rank at k of one user, from their definitions."""
     top = list(ranked[:k])
     hits = [item for item in top if item in targets]
 
@@ -106,7 +106,49 @@ def ranking_metrics(ranked, targets, k):
         "ndcg_hits": by_rank / ideal(len(hits)) if hits else 0.0,
         "ndcg_target_order": by_place / ideal(len(hits)) if hits else 0.0,
         "hr": float(bool(hits)),
+        "mrr": 1 / (top.index(hits[0]) + 1) if hits else 0.0,
     }
+
+
+def list_metrics(lists, counts, k):
+    """Coverage, popularity and novelty of lists without padding, cut at k; the first count is item 1's."""
+    lists = [row[:k] for row in lists]
+    total = sum(counts)
+
+    def mean(values):
+        return sum(values) / len(values)
+
+    return {
+        "coverage": len({item for row in lists for item in row}) / len(counts),
+        "popularity": mean([mean([counts[item - 1] for item in row]) for row in lists]),
+        "novelty": mean([mean([-math.log2(max(counts[v - 1], 1) / total) for v in row]) for row in lists]),
+    }
+
+
+def own_past(history, by_popularity):
+    """A user's items by how often they were taken, then by how late; behind them the popular ones."""
+    last = {item: place for place, item in enumerate(history)}
+    own = sorted(last, key=lambda item: (-history.count(item), -last[item]))
+    return own + [item for item in by_popularity if item not in own]
+
+
+def cosines(interactions):
+    """Of the columns of a dense matrix, float [users, items]; 0 with a column of nothing."""
+    lengths = np.linalg.norm(interactions.astype(np.float64), axis=0)
+    lengths[lengths == 0] = 1
+    return interactions.T.astype(np.float64) @ interactions / np.outer(lengths, lengths)
+
+
+def ease_weights(interactions, l2):
+    """EASE's weights of a dense matrix: the minimum of |X - X B|^2 + l2 |B|^2, each column without itself."""
+    x = interactions.astype(np.float64)
+    num_items = x.shape[1]
+    weights = np.zeros([num_items, num_items])
+    for item in range(num_items):
+        others = [other for other in range(num_items) if other != item]
+        gram = x[:, others].T @ x[:, others] + l2 * np.eye(num_items - 1)
+        weights[others, item] = np.linalg.solve(gram, x[:, others].T @ x[:, item])
+    return weights
 
 
 def sigmoid(x):

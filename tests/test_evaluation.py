@@ -76,10 +76,10 @@ def test_what_is_excluded_is_as_long_as_the_distinct_items_and_traced_once(monke
     users = dataclasses.replace(users, seen=ItemLists(np.concatenate(histories).astype(np.int32), splits))
     shapes, traced = [], []
 
-    def top_k(users, blocks, k, excluded_N2):
-        traced.append(excluded_N2.shape)
-        tf.py_function(lambda excluded: shapes.append(tuple(excluded.shape)), [excluded_N2], [])
-        return retrieval.top_k(users, blocks, k, excluded_N2)
+    def top_k(users, blocks, k, exclusions):
+        traced.append(exclusions[0].shape)
+        tf.py_function(lambda excluded: shapes.append(tuple(excluded.shape)), exclusions, [])
+        return retrieval.top_k_of_each(users, blocks, k, exclusions)
 
     monkeypatch.setattr(evaluation, "_top_k", tf.function(top_k))
     model = compose(Settings(embedding_dim=8, max_history=5), 90)

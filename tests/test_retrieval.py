@@ -68,3 +68,17 @@ def test_too_many_exclusions_leave_places_empty():
 def test_k_is_checked(k):
     with pytest.raises(ValueError, match="wanted 1 to 53"):
         top_k(np.ones([1, 4], np.float32), ITEMS, k)
+
+
+@pytest.mark.parametrize("items_per_block", [5000, 500])
+def test_several_exclusions_are_answered_from_one_product(items_per_block, monkeypatch):
+    users = rng.integers(-2, 3, size=[5, 4]).astype(np.float32)
+    excluded = np.array(reference.top_k(users, MANY, 20))[:, ::2]
+    pairs = [(row, item) for row, items in enumerate(excluded.tolist()) for item in items]
+    blocks = retrieval.in_blocks(MANY, items_per_block=items_per_block)
+    products, scores = [], retrieval._scores
+    monkeypatch.setattr(retrieval, "_scores", lambda *both: products.append(1) or scores(*both))
+    kept, left_out = retrieval.top_k_of_each(users, blocks, 10, [None, pairs])
+    assert kept[1].numpy().tolist() == reference.top_k(users, MANY, 10)
+    assert left_out[1].numpy().tolist() == reference.top_k(users, MANY, 10, excluded)
+    assert len(products) == len(blocks)

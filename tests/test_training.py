@@ -5,6 +5,7 @@ import json
 import shutil
 
 import numpy as np
+import polars as pl
 import pytest
 import tensorflow as tf
 
@@ -13,7 +14,7 @@ from causerec_tf.data import sequences, windows
 from causerec_tf.errors import InputError
 from causerec_tf.progress import Progress
 from tests.trainings import FAST, Stop, StopAt, prepare, settings_of, train
-from tests.worlds import write_world
+from tests.worlds import write_events, write_world
 
 
 @pytest.fixture(name="dataset", scope="module")
@@ -46,7 +47,7 @@ def test_learns_the_generated_world(tmp_path, dataset, method):
     model, progress = train(tmp_path / "run", dataset, method=method, epochs=6)
     settings = settings_of("", dataset, method=method)
     test = evaluation.evaluate(model, dataset, "test", exclude_seen=False)
-    record = records.run_record(settings, dataset, progress, test, exclude_seen=False, command="")
+    record = records.run_record(settings, dataset, progress, {False: test}, command="")
     # 240 items, 12 interests: popularity finds a twelfth of what an oracle of interests finds.
     assert record["test"]["recall@20"] > 1.8 * record["pop"]["recall@20"]
     assert record["test"]["recall@20"] > 0.25
@@ -86,6 +87,49 @@ def test_a_run_starts_in_a_directory_that_is_empty_or_its_own(tmp_path, dataset)
     (run.path / "notes.txt").write_text("somebody's own")
     with pytest.raises(InputError, match=r"run is not empty and no run: it has notes\.txt but no flags\.txt"):
         run.start(settings, dataset)
+
+
+@pytest.mark.parametrize("choose_by", ["mrr@10", "hr@20_without_seen"])
+def test_the_epoch_is_chosen_by_the_figure_that_is_asked_for(tmp_path, dataset, choose_by, monkeypatch):
+    scores = iter([0.3, 0.5, 0.4, 0.1])
+    validate = training._validate
+
+    def scripted(*arguments):
+        return validate(*arguments) | {choose_by: next(scores)}
+
+    monkeypatch.setattr(training, "_validate", scripted)
+    changes = {"choose_by": choose_by, "epochs": 9, "patience": 2}
+    _, progress = train(tmp_path / "run", dataset, **changes)
+    assert progress.epoch == 4 and progress.best.number == 2
+    settings = settings_of(tmp_path / "run", dataset, **changes)
+    record = records.run_record(settings, dataset, progress, None, command="")
+    assert [one[f"validation_{choose_by}"] for one in record["by_epoch"]] == [0.3, 0.5, 0.4, 0.1]
+    name, _, left_out = choose_by.partition("_without_seen")
+    chosen = f"validation {name}" + (", seen items left out" if "without" in choose_by else "")
+    assert record["protocol"]["epoch_chosen_by"] == chosen
+    with pytest.raises(InputError, match=f"--choose_by={choose_by} there, --choose_by=ndcg@10 asked for"):
+        train(tmp_path / "run", dataset, **changes | {"choose_by": "ndcg@10"})
+
+
+def test_validation_without_seen_items_is_that_of_evaluation(tmp_path, dataset):
+    model, progress = train(tmp_path / "run", dataset, choose_by="ndcg@10_without_seen", epochs=1)
+    kept, left_out = (
+        evaluation.evaluate(model, dataset, "validation", exclude_seen=policy).model
+        for policy in (False, True)
+    )
+    measured = progress.best.validation
+    assert {name for name in measured if "_without_seen" not in name} < set(kept)
+    for name, value in measured.items():
+        of_policy = left_out if name.endswith("_without_seen") else kept
+        assert value == pytest.approx(of_policy[name.removesuffix("_without_seen")], abs=1e-6)
+    assert measured["ndcg@10_without_seen"] != measured["ndcg@10"]
+
+
+def test_who_has_no_new_target_cannot_choose_without_seen_items(tmp_path):
+    events = pl.DataFrame({"user": [f"u{n // 6}" for n in range(600)], "item": ["a", "b"] * 300, "time": 0})
+    dataset = write_events(events, tmp_path / "returns")
+    with pytest.raises(InputError, match="every target of the validation users .* Choose by hr@10"):
+        train(tmp_path / "run", dataset, choose_by="hr@10_without_seen")
 
 
 def test_several_steps_an_execution_are_the_same_steps(tmp_path, dataset):
@@ -164,6 +208,7 @@ def test_flags_file_makes_the_same_settings(tmp_path, dataset):
         ({"method": "item", "num_positives": 0, "num_negatives": 0}, "nothing to synthesise"),
         ({"method": "interest", "nearest_of": 2}, "nearest_of=2.*wanted 1"),
         ({"nearest_of": 0}, "nearest_of=0: wanted 1 or more"),
+        ({"choose_by": "ndcg@15"}, "choose_by=ndcg@15: wanted recall, ndcg, hr or mrr at 10, 20 or 50"),
     ],
 )
 def test_settings_out_of_bounds(changes, message):

@@ -18,14 +18,15 @@ class ItemNeighbours(Baseline):
     The cosine is that of the items' columns in the matrix of training users and items. With a half-life the
     history counts by recency: an event that so many later ones follow counts half.
 
-    The V x V cosines are never made: memory is that of the training events, and of B x T and B x V products.
+    The V x V cosines are never made: memory is that of the training events, twice, and of the products of a
+    block, B x T and B x V.
     """
 
     _units_TV: scipy.sparse.csr_matrix
     _units_VT: scipy.sparse.csr_matrix
 
     def __init__(self, half_life: float | None = None):
-        """Counts events by recency with `half_life` events, more than 0; None: each item of a history once."""
+        """Counts by recency with a half-life, in events, above 0; None: each item of a history once."""
         self._half_life = half_life
 
     def fit(self, training: TrainingEvents) -> None:

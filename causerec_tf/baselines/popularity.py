@@ -35,8 +35,8 @@ class PopularOfLastDays(Popular):
         if time_units.unit_of(last, training.time_unit) is not None:
             return ""
         return (
-            f"the dataset's times are no dates ({training.time_unit}, the last is {last}): it has no last days."
-            " Prepare it from a log with dates, or leave this baseline out."
+            f"the dataset's times are no dates ({training.time_unit}, the last is {last}): there are no last"
+            " days. Prepare it from a log with dates, or leave this baseline out."
         )
 
     def fit(self, training: TrainingEvents) -> None:

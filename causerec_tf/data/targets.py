@@ -66,10 +66,11 @@ def own_targets(
     found = found.drop_nulls("row").join(items, on="item", how="left", maintain_order="left")
     known = found.drop_nulls("index").unique(["row", "index"], keep="first", maintain_order=True)
     if known.is_empty():
+        num_users = targets["user"].n_unique()
         raise InputError(
-            f"nothing to measure: of {targets['user'].n_unique():,} users of the targets {without_history:,} have"
-            f" no history, and {len(found):,} targets of the others are no items of the dataset. Ids must be"
-            " spelt as in its log."
+            f"nothing to measure: of {num_users:,} users with targets {without_history:,} have no history,"
+            f" and all {len(found):,} targets of the others are no items of the dataset. Wanted ids as they"
+            " are spelt in its log."
         )
     known = known.sort("row", maintain_order=True)
     places, counts = np.unique(known["row"].to_numpy(), return_counts=True)

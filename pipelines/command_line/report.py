@@ -33,18 +33,21 @@ def print_record(record: dict) -> None:
 def print_groups(record: dict) -> None:
     """A table for each policy on seen items: Recall at the last cut-off of each group of users or targets."""
     for key, groups in record.get("groups", {}).items():
-        systems = [record["system"], *list(next(iter(groups.values()))["figures"])[1:]]
+        systems = [
+            record["system"],
+            *(name for name in record["baselines"] if key in record["baselines"][name]),
+        ]
         metric = f"recall@{max(_cutoffs(record[key]))}"
         print(f"\n{metric} by group, {_title(record, key)}")
-        width = max(len(f"{name}: {group['meaning']}") for name, group in groups.items()) + 1
+        width = max(map(len, groups))
         widths = [max(_WIDTH, len(name) + 2) for name in systems]
         heads = "".join(f"{name:>{size}}" for name, size in zip(systems, widths, strict=True))
         print(f"{'':{width}}{'users':>9}{'targets':>9}{heads}")
         for name, group in groups.items():
             values = [of_system[metric] for of_system in group["figures"].values()]
             cells = "".join(f"{value:{size}.4f}" for value, size in zip(values, widths, strict=True))
-            about = f"{name}: {group['meaning']}"
-            print(f"{about:{width}}{group['users']:9,}{group['targets']:9,}{cells}")
+            counts = f"{group['users']:9,}{group['targets']:9,}"
+            print(f"{name:{width}}{counts}{cells}  {group['meaning']}")
 
 
 def _print_figures(figures: dict[str, dict[str, float]]) -> None:

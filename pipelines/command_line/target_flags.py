@@ -25,8 +25,9 @@ def define() -> None:
     flags.DEFINE_string(
         "targets",
         None,
-        "Instead of a --split: a file of users and items (csv, tsv, JSON lines, Parquet; gzip too), such as the"
-        " log of the week after. A user's items in it are the targets, all events in the dataset the history.",
+        "Instead of a --split: a file of users and items (csv, tsv, JSON lines, Parquet; gzip too), such as"
+        " the log of the week after. A user's items in it are the targets, all events in the dataset the"
+        " history.",
     )
     flags.DEFINE_string(
         "histories", None, "For --targets: histories from this file, as pipelines/histories.py writes them."

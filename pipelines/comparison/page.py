@@ -14,7 +14,7 @@ METRICS = ("recall@20", "recall@50", "ndcg@20", "ndcg@50", "hr@20", "hr@50")
 _TITLES = {"recall": "Recall", "ndcg": "NDCG", "hr": "HR", "ndcg_target_order": "NDCG"}
 _MISSED = "▼"
 # Says whose users a record measured; the page says it itself.
-_COUNTS_OF_USERS = ("test_users", "validation_users")
+_COUNTS_OF_USERS = ("test_users", "test_without_seen_users", "validation_users")
 # What a model makes of the same histories: recipes may differ in it.
 _OF_THE_MODEL = ("max_history",)
 

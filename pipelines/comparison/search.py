@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from causerec_tf.errors import InputError
-from causerec_tf.settings import CHOSEN_BY, Settings
+from causerec_tf.settings import Settings
 from pipelines.comparison.search_plan import SearchPlan, System, start_of, suggest
 
 BEST = "best"  # what a study keeps of a trial's best epoch: the number and the validation figures
@@ -165,19 +165,21 @@ def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
 class Reporter:
     """Reports the epochs of a trial to its study, and ends a trial that falls behind the others."""
 
-    def __init__(self, trial: Trial):
+    def __init__(self, trial: Trial, choose_by: str = Settings.choose_by):
         """Takes up a trial where it is.
 
         Args:
           trial: that is trained.
+          choose_by: the validation figure that counts.
         """
         self._trial = trial
+        self._choose_by = choose_by
         self._reported = set(trial._get_latest_trial().intermediate_values)
 
     @property
     def best_score(self) -> float:
         """Of the epochs that were reported."""
-        return self._trial.user_attrs[BEST]["validation"][CHOSEN_BY]
+        return self._trial.user_attrs[BEST]["validation"][self._choose_by]
 
     def on_epoch(self, number: int, validation: Mapping[str, float]) -> None:
         """Reports an epoch, if it is not known from before a stop.
@@ -187,9 +189,9 @@ class Reporter:
         """
         if number in self._reported:
             return
-        if BEST not in self._trial.user_attrs or validation[CHOSEN_BY] > self.best_score:
+        if BEST not in self._trial.user_attrs or validation[self._choose_by] > self.best_score:
             self._trial.set_user_attr(BEST, {"epoch": number, "validation": dict(validation)})
-        self._trial.report(validation[CHOSEN_BY], step=number)
+        self._trial.report(validation[self._choose_by], step=number)
         self._reported.add(number)
         if self._trial.should_prune():
             raise optuna.TrialPruned

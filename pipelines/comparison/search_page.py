@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
 
-from causerec_tf.settings import CHOSEN_BY
 from pipelines.comparison.search import BEST, Search
 
 
@@ -52,5 +51,6 @@ def best_flagfile(search: Search) -> str:
     assert best is not None
     settings = dataclasses.replace(search.settings_of(best), dataset="", run="")
     lines = settings.to_flagfile().splitlines(keepends=True)
-    score = f"# {search.system.name}, trial {best.number}: validation {CHOSEN_BY} {best.value:.4f}\n"
-    return score + "".join(line for line in lines if not line.endswith("=\n"))
+    score = f"validation {settings.choose_by} {best.value:.4f}"
+    kept = [line for line in lines if not line.endswith("=\n")]
+    return f"# {search.system.name}, trial {best.number}: {score}\n" + "".join(kept)

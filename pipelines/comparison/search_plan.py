@@ -111,6 +111,10 @@ def _check_space(plan: SearchPlan, system: System, where: str) -> None:
             settings = plan.settings(system, changes, Path(where))
             changed |= set(changes)
             acting |= set(settings.acting())
+    if "choose_by" in changed:
+        raise InputError(
+            f"{where}: trials are compared by one figure: choose_by stands in flags, not in the space."
+        )
     if idle := sorted(changed - acting):
         raise InputError(f"{where}: {', '.join(idle)} has no effect with any of its options. Leave it out.")
 

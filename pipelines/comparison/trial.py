@@ -41,7 +41,7 @@ def train(file: Path, system: str, number: int, settings: Settings, jobs: int) -
     command.keep_freed_memory()
     study = search.open_study(file, system)
     trial = search.trial_of(study, number)
-    reporter = search.Reporter(trial)
+    reporter = search.Reporter(trial, settings.choose_by)
     dataset, run = open_dataset(settings.dataset), runs.RunDirectory(directory, flag="--output")
 
     def on_epoch(epoch: Epoch) -> None:

@@ -83,3 +83,15 @@ def test_targets_that_were_seen_and_users_with_no_other_leave_together():
 
 def test_all_targets_may_have_been_seen():
     assert len(evaluation_users(make([[6, 7, 6], [4, 4]]), 3).with_unseen_targets()) == 0
+
+
+def test_some_targets_alone_and_the_users_who_have_one():
+    rows = [[1, 2, 3, 4, 2, 5], [6, 7, 6], [1, 1, 2, 3, 9, 8, 4, 4, 3, 8, 7, 9], [5], [2, 3]]
+    users = evaluation_users(make(rows), 3)
+    assert [one.tolist() for one in users.targets] == [[2, 5], [6], [8, 7, 9], [3]]
+    assert users.are_targets_unseen().tolist() == [False, True, False, False, True, False, True]
+    some, places = users.only_targets(np.array([0, 1, 0, 1, 0, 1, 0], bool))
+    assert places.tolist() == [0, 2]
+    assert some.user_ids.tolist() == ["u0", "u2"] and some.history.tolist() == [[2, 3, 4], [4, 4, 3]]
+    assert [one.tolist() for one in some.targets] == [[5], [8, 9]]
+    assert [one.tolist() for one in some.seen] == [[1, 2, 3, 4], [1, 1, 2, 3, 9, 8, 4, 4, 3]]

@@ -40,3 +40,8 @@ def test_a_list_is_had_by_its_user():
 @pytest.mark.parametrize(("start", "stop"), [(0, 6), (1, 3), (2, 5), (3, 3)])
 def test_a_part_is_that_slice(start, stop):
     assert [row.tolist() for row in LISTS.part(start, stop)] == ROWS[start:stop]
+
+
+@pytest.mark.parametrize("users", [[], [4, 0, 4], [5, 1, 2, 3]])
+def test_lists_are_taken_in_the_order_asked_for(users):
+    assert [row.tolist() for row in LISTS.take(np.array(users, int))] == [ROWS[user] for user in users]

@@ -1,6 +1,6 @@
 """Units of times by their magnitude, on moments that the standard library works out."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -117,3 +117,23 @@ def test_files_of_several_units_are_named(tmp_path):
 )
 def test_the_first_and_the_last_time_are_dates_where_they_can_be(first, last, unit, wanted):
     assert time_units.describe_span(first, last, unit) == wanted
+
+
+@pytest.mark.parametrize(
+    ("last", "unit", "wanted"),
+    [
+        (SECOND, times.AS_GIVEN, "seconds"),
+        (SECOND * 10**3, times.AS_GIVEN, "milliseconds"),
+        (SECOND * 10**6, times.AS_GIVEN, "microseconds"),
+        (SECOND * 10**9, times.AS_GIVEN, "nanoseconds"),
+        (5, times.MICROSECONDS, "microseconds"),
+        (20240506, times.AS_GIVEN, None),
+        (SECOND, times.ORDER, None),
+    ],
+)
+def test_the_unit_of_times_and_the_length_of_its_day(last, unit, wanted):
+    assert time_units.unit_of(last, unit) == wanted
+    if wanted:
+        later = datetime.fromtimestamp(SECOND, UTC) + timedelta(days=1)
+        factor = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}[wanted]
+        assert time_units.per_day(wanted) == (int(later.timestamp()) - SECOND) * factor
