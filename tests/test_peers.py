@@ -13,6 +13,7 @@ from tests.pipelines import scripts
     ("script", "arguments", "got"),
     [
         ("benchmarks/parity.py", ["--port=nowhere.py"], "nowhere.py"),
+        ("benchmarks/parity_comirec.py", ["--source=nowhere.py"], "nowhere.py"),
         ("benchmarks/peer_quality.py", ["--dataset=nowhere", "--towers=caser"], "caser"),
         ("benchmarks/peer_quality.py", ["--dataset=nowhere", "--seeds=-1"], "-1"),
     ],

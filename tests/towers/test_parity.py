@@ -1,6 +1,7 @@
-"""Our towers beside other implementations' answers, kept in a file because those need PyTorch.
+"""Our towers beside other implementations' answers, kept in files because those need what is not here.
 
-benchmarks/parity.py makes it by --fixture; docs/parity.md has the command and says what the others are.
+benchmarks/parity.py and benchmarks/parity_comirec.py make them by --fixture; docs/parity.md has the commands
+and says what the others are.
 """
 
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import peer_weights
+from benchmarks import comirec_weights, peer_weights
 
 FIXTURE = Path(__file__).with_name("parity.npz")
+COMIREC_FIXTURE = Path(__file__).with_name("parity_comirec.npz")
 CASES = (
     *("gru4rec_recbole", "gru4rec_torch"),
     *("sasrec_torch", "sasrec_torch_two_heads", "sasrec_port", "sasrec_port_two_heads"),
@@ -39,6 +41,33 @@ def test_same_weights_give_the_vectors_that_others_give(stored, case):
             num_heads=int(stored[f"{case}/num_heads"]),
         )
         np.testing.assert_allclose(vectors, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+@pytest.mark.parametrize("case", ["comirec_sa", "comirec_dr", "mind"])
+def test_same_weights_give_the_interests_readouts_and_gradients_of_the_authors_code(case, padding):
+    """Also where the padding is longer than the positions that the towers have."""
+    with np.load(COMIREC_FIXTURE, allow_pickle=False) as file:
+        stored = dict(file)
+
+    def numbered(kind):
+        return [stored[name] for name in sorted(stored) if name.startswith(f"{case}/{kind}_")]
+
+    history = np.pad(stored["history"], [(0, 0), (0, padding)])
+    assert set((history != 0).sum(axis=1)) == set(range(1, history.shape[1] - padding + 1))
+    answer = comirec_weights.our_answer(
+        case,
+        numbered("weight"),
+        stored["items"],
+        history,
+        stored["targets"],
+        num_interests=stored[f"{case}/interests"].shape[1],
+    )
+    np.testing.assert_allclose(answer.interests_BKD, stored[f"{case}/interests"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(answer.readout_BD, stored[f"{case}/readout"], rtol=0, atol=1e-5)
+    # No gradient passes the choice of the interest, nor the logits of the routing.
+    for got, wanted in zip(answer.gradients, numbered("gradient"), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_every_case_of_the_file_is_compared(stored):
