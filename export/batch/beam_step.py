@@ -100,16 +100,10 @@ def recommend_files(
     runner: str,
     options: str = "",
 ) -> tuple[AnswerTally, str]:
-    """Recommends for the histories of some files into a directory.
+    """Recommends for the histories of some files into a directory that is there.
 
-    Args:
-      inputs: files of histories, which the workers must see under the same paths; each is read by one.
-      output: a directory that is there; Beam decides on its files, `part-00000-of-00003` and so on.
-      bundle: see `Recommend`.
-      settings: of the job.
-      file_format: `parquet` or `jsonl`.
-      runner: of Beam: `DirectRunner`, `FlinkRunner`, `SparkRunner`, `DataflowRunner`.
-      options: Beam's own, as on a command line.
+    The workers must see the files under the same paths; each is read by one. Beam decides on the files of the
+    output, `part-00000-of-00003` and so on. `file_format` is `parquet` or `jsonl`; `options` are Beam's own.
 
     Returns:
       What came of it, and the version that answered.
