@@ -103,16 +103,17 @@ def _note_catalogue(bundle: Path, item_ids: Sequence[str]) -> None:
     current = current_catalogue(bundle)
     if current is None:
         return
-    if current.is_updated:
+    number, catalogue = current
+    if catalogue.is_updated:
         print(
-            f"note: the items of version {current.number} were changed by export/update_index.py; the new"
+            f"note: the items of version {number} were changed by export/update_index.py; the new"
             " version has only the items of the run. Apply the changes that still hold again."
         )
-    before, now = current.item_ids, frozenset(item_ids)
+    before, now = frozenset(catalogue.answered_ids), frozenset(item_ids)
     kept = len(before & now)
     counts = (
         f"{len(now) - kept:,} of the run's {len(now):,} items are new, {len(before) - kept:,} of the"
-        f" {len(before):,} of version {current.number} are gone, {kept:,} are in both"
+        f" {len(before):,} of version {number} are gone, {kept:,} are in both"
     )
     if kept < _LEAST_SHARED * min(len(before), len(now)):
         print(

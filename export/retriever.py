@@ -30,11 +30,7 @@ class Retriever:
     """
 
     def __init__(self, tower: Tower, catalogues: CatalogueCache):
-        """Composes the parts, and asks the tower for its version.
-
-        Args:
-          tower: encodes histories.
-          catalogues: of the bundle that the tower belongs to.
+        """Composes a tower and the catalogues of its bundle, and asks the tower for its version.
 
         Raises:
           BundleError: the bundle does not have the version that the tower answers.

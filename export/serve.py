@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -32,13 +32,14 @@ flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0: all add
 flags.DEFINE_integer("port", 8080, "Port to listen on; 0 takes a free one, which the log names.", 0, 65535)
 for _option in dataclasses.fields(Options):
     if _option.metadata:
+        _default: Any = _option.default
         _meaning, _least = _option.metadata["meaning"], _option.metadata["least"]
-        if isinstance(_option.default, float):
-            flags.DEFINE_float(_option.name, _option.default, _meaning, _least)
-        elif isinstance(_option.default, int):
-            flags.DEFINE_integer(_option.name, _option.default, _meaning, _least)
+        if isinstance(_default, float):
+            flags.DEFINE_float(_option.name, _default, _meaning, _least)
+        elif isinstance(_default, int):
+            flags.DEFINE_integer(_option.name, _default, _meaning, _least)
         else:
-            flags.DEFINE_string(_option.name, _option.default, _meaning)
+            flags.DEFINE_string(_option.name, _default, _meaning)
 flags.DEFINE_integer(
     "max_head_bytes", 16_384, "Most bytes of a request's head; more is refused with status 431.", 256
 )

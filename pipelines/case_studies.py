@@ -3,7 +3,7 @@
 python pipelines/case_studies.py --runs=runs/ml100k_base,runs/ml100k_causerec_item --output=runs/case_studies
 
 The figures 3 and 4 of the paper. Users and items are drawn by `--seed` alone, not chosen by their looks. It
-writes `users.png`, `card.png`, `card.md` and the figures, `case_studies.json`.
+writes `users.png`, `card.md` and the figures, `case_studies.json`.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -44,8 +44,7 @@ def main() -> None:
     from causerec_tf import evaluation, records
     from causerec_tf.data.holdout import evaluation_users
     from causerec_tf.studies import cases
-    from pipelines.studies import case_study_card
-    from pipelines.studies import case_study_pictures as pictures
+    from pipelines.studies import case_study_card, case_study_picture
 
     trained = trained_runs.load(FLAGS.runs, FLAGS.dataset)
     first = trained[names[0]]
@@ -73,8 +72,7 @@ def main() -> None:
         "versions": records.versions() | {"scikit-learn": version("scikit-learn")},
     }
     with files.directory_written_beside(output, marker=_MARKER, overwrite=FLAGS.overwrite) as beside:
-        pictures.draw_maps(beside / "users.png", maps, shown_ids, own)
-        pictures.draw_card(beside / "card.png", card, item_names)
+        case_study_picture.draw_maps(beside / "users.png", maps, shown_ids, own)
         files.write_text(beside / "card.md", case_study_card.card_text(card, item_names))
         files.write_json(beside / _MARKER, record)
 

@@ -17,7 +17,7 @@ from absl import flags
 from export.batch.diversity import read_categories
 from export.batch.history_files import Columns, HistoryRow, expand
 from export.batch.job_settings import AnswerTally, JobSettings, describe
-from export.batch.processes import Step, answer_shards, cores
+from export.batch.processes import answer_shards, cores
 from export.batch.recommendation_files import RecommendationWriter
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
@@ -102,21 +102,23 @@ def main() -> None:
 def _sum_up(tally: AnswerTally, version: str, seconds: float) -> None:
     for error in tally.told:
         print(f"skipped: {error}")
+    counts = tally.counts
+    users, items = counts["users"], counts["items"]
     print(
-        f"{tally.users:,} users ({tally.users / seconds:,.0f} a second), {tally.items:,} recommended items"
-        f" ({tally.items / seconds:,.0f} a second), {tally.fallbacks:,} users answered with the most popular"
-        f" items, {tally.unknown_items:,} unknown items in their histories"
-        + (f", {tally.bad_rows:,} bad rows skipped" if tally.bad_rows else "")
+        f"{users:,} users ({users / seconds:,.0f} a second), {items:,} recommended items"
+        f" ({items / seconds:,.0f} a second), {counts['fallbacks']:,} users answered with the most popular"
+        f" items, {counts['unknown_items']:,} unknown items in their histories"
+        + (f", {counts['bad_rows']:,} bad rows skipped" if counts["bad_rows"] else "")
     )
-    if 10 * tally.fallbacks > tally.users or tally.unknown_items > tally.users:
+    if 10 * counts["fallbacks"] > users or counts["unknown_items"] > users:
         print(
             "note: many items of these histories are not in the catalogue. Are the ids those of the prepared"
             " log, and do --history_column and --history_separator fit the file?"
         )
-    if tally.short:
+    if counts["short"]:
         seen = " that are not in their histories (--noexclude_seen keeps those)" if FLAGS.exclude_seen else ""
         print(
-            f"note: {tally.short:,} of {tally.users:,} users got fewer than --k={FLAGS.k} items: the"
+            f"note: {counts['short']:,} of {users:,} users got fewer than --k={FLAGS.k} items: the"
             f" catalogue has no more{seen}"
         )
     print(f"{FLAGS.output}: version {version}")
@@ -152,13 +154,13 @@ def _to_file(
     shown: list[str] = []
     with writer, RetrievalProgress(sum(path.stat().st_size for path in paths)) as progress:
 
-        def on_batch(rows: list[HistoryRow], answers: list[Recommendation]) -> None:
+        def on_batch(num_bytes: int, rows: list[HistoryRow], answers: list[Recommendation]) -> None:
             for row, answer in zip(rows[: FLAGS.show - len(shown)], answers, strict=False):
                 shown.append(_describe(retriever, row, answer))
-            progress.answered(len(rows), sum(len(answer.items) for answer in answers))
+            progress.step(num_bytes, len(rows), sum(len(answer.items) for answer in answers))
 
-        tally = write_answers(answering, paths, writer, on_progress=progress.update, on_batch=on_batch)
-        if not tally.users:
+        tally = write_answers(answering, paths, writer, on_batch)
+        if not tally.counts["users"]:
             raise BundleError(f"{', '.join(FLAGS.input)} holds no history that can be read.")
     print("\n".join(shown), end="\n" if shown else "")
     _sum_up(tally, retriever.version, progress.seconds)
@@ -194,13 +196,9 @@ def _to_directory(
         if left:
             _check_categories(categories, job.bundle, job.version)
         jobs = FLAGS.jobs or cores()
+        threads = max(1, cores() // jobs)
         with RetrievalProgress(sum(shard.source.stat().st_size for shard in left)) as progress:
-
-            def on_step(step: Step) -> None:
-                progress.update(step.num_bytes)
-                progress.answered(step.users, step.items)
-
-            tally = answer_shards(job, settings, jobs=jobs, threads=max(1, cores() // jobs), on_step=on_step)
+            tally = answer_shards(job, settings, jobs=jobs, threads=threads, on_step=progress.step)
         print(f"{len(left):,} shards written")
     _sum_up(tally, job.version, progress.seconds)
 

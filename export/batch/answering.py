@@ -14,20 +14,15 @@ from export.towers.answers import Recommendation
 BATCH = 2048
 _CANDIDATES_FOR_DIVERSITY = 5  # times k, so that there is something to choose from
 
+# The bytes of the inputs that were read since the last call, some rows, and their answers.
+OnBatch = Callable[[int, list[HistoryRow], list[Recommendation]], None]
+
 
 class Answering:
     """A retriever with the settings of a job."""
 
     def __init__(self, retriever: Retriever, settings: JobSettings):
-        """Reads the categories.
-
-        Args:
-          retriever: what answers.
-          settings: of the job.
-
-        Raises:
-          BundleError: the categories cannot be read.
-        """
+        """Reads the categories; raises BundleError when they cannot be read."""
         self.retriever, self.settings = retriever, settings
         self._categories = None
         self._candidates = settings.k
@@ -45,36 +40,28 @@ class Answering:
 
 
 def write_answers(
-    answering: Answering,
-    inputs: Sequence[Path],
-    writer: RecommendationWriter,
-    *,
-    on_progress: Callable[[int], None] = lambda _bytes: None,
-    on_batch: Callable[[list[HistoryRow], list[Recommendation]], None] = lambda _rows, _answers: None,
+    answering: Answering, inputs: Sequence[Path], writer: RecommendationWriter, on_batch: OnBatch
 ) -> AnswerTally:
     """Answers the histories of some files into one, in batches, so that memory does not grow with them.
-
-    Args:
-      answering: what answers.
-      inputs: files of histories.
-      writer: of the output, entered already.
-      on_progress: called with the number of bytes that were read since the last call.
-      on_batch: called with the rows and their answers.
 
     Raises:
       BundleError: a file cannot be read, or a row when bad ones are not skipped.
     """
     tally = AnswerTally()
     settings = answering.settings
-    rows = read_histories(
-        inputs,
-        settings.columns,
-        on_bad_row=tally.skip if settings.skip_bad_rows else None,
-        on_progress=on_progress,
-    )
+    num_bytes = 0
+
+    def on_progress(more: int) -> None:
+        nonlocal num_bytes
+        num_bytes += more
+
+    on_bad_row = tally.skip if settings.skip_bad_rows else None
+    rows = read_histories(inputs, settings.columns, on_bad_row=on_bad_row, on_progress=on_progress)
     while batch := list(itertools.islice(rows, BATCH)):
         answers = answering([row.history for row in batch])
         writer.write([row.user_id for row in batch], answers)
         tally.count(answers, settings.k)
-        on_batch(batch, answers)
+        on_batch(num_bytes, batch, answers)
+        num_bytes = 0
+    on_batch(num_bytes, [], [])
     return tally

@@ -12,36 +12,27 @@ bundle under the same path.
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
+import polars as pl
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
 from export.batch.history_files import read_histories
 from export.batch.job_settings import BAD_ROWS_TOLD, AnswerTally, JobSettings
-from export.batch.recommendation_files import FIELDS, json_line
+from export.batch.recommendation_files import SCHEMA, json_line, row
 from export.store.bundle_errors import BundleError
 from export.store.layout import read_tower, resolve_number, tower_directory
 
 # Beam's own runner in Python. What is called DirectRunner tries to download another one first.
 _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
 _SMALLEST_BATCH, _LARGEST_BATCH = 32, 2048
-_COUNTED = ("users", "items", "short", "fallbacks", "unknown_items", "bad_rows")
-_SCHEMA = pa.schema(
-    [
-        ("user_id", pa.string()),
-        ("items", pa.list_(pa.string())),
-        ("scores", pa.list_(pa.float32())),
-        ("num_unknown", pa.int64()),
-        ("fallback", pa.bool_()),
-        ("version", pa.string()),
-    ]
-)
+_METRICS = "causerec"
 
 
 class Recommend(beam.PTransform):
@@ -52,15 +43,7 @@ class Recommend(beam.PTransform):
     """
 
     def __init__(self, bundle: Path | str, settings: JobSettings):
-        """Settles the version.
-
-        Args:
-          bundle: its directory, for the workers as well.
-          settings: of the job.
-
-        Raises:
-          BundleError: it is no bundle.
-        """
+        """Settles the version; raises BundleError without one."""
         super().__init__()
         self._bundle, self._settings = str(bundle), settings
         self._number = resolve_number(Path(bundle), None)
@@ -82,7 +65,6 @@ class _Answer(beam.DoFn):
         self._bundle, self._number, self._version = bundle, number, version
         self._settings = settings
         self._shared = Shared()  # between the threads of a worker process
-        self._counters = {name: Metrics.counter("causerec", name) for name in _COUNTED if name != "bad_rows"}
 
     def setup(self) -> None:
         self._answering = self._shared.acquire(self._load)
@@ -103,8 +85,7 @@ class _Answer(beam.DoFn):
         answers = self._answering([history for _, history in batch])
         tally = AnswerTally()
         tally.count(answers, self._settings.k)
-        for name, counter in self._counters.items():
-            counter.inc(getattr(tally, name))
+        _count(tally)
         for (user_id, _), answer in zip(batch, answers, strict=True):
             yield user_id, answer
 
@@ -119,16 +100,10 @@ def recommend_files(
     runner: str,
     options: str = "",
 ) -> tuple[AnswerTally, str]:
-    """Recommends for the histories of some files into a directory.
+    """Recommends for the histories of some files into a directory that is there.
 
-    Args:
-      inputs: files of histories, which the workers must see under the same paths; each is read by one.
-      output: a directory that is there; Beam decides on its files, `part-00000-of-00003` and so on.
-      bundle: see `Recommend`.
-      settings: of the job.
-      file_format: `parquet` or `jsonl`.
-      runner: of Beam: `DirectRunner`, `FlinkRunner`, `SparkRunner`, `DataflowRunner`.
-      options: Beam's own, as on a command line.
+    The workers must see the files under the same paths; each is read by one. Beam decides on the files of the
+    output, `part-00000-of-00003` and so on. `file_format` is `parquet` or `jsonl`; `options` are Beam's own.
 
     Returns:
       What came of it, and the version that answered.
@@ -151,8 +126,9 @@ def recommend_files(
     answered = read.histories | "spread the users" >> beam.Reshuffle() | "recommend" >> recommend
     prefix = str(output / "part")
     if file_format == "parquet":
-        rows = answered | "rows" >> beam.Map(_row)
-        _ = rows | "write" >> beam.io.WriteToParquet(prefix, _SCHEMA, file_name_suffix=".parquet")
+        schema = pl.DataFrame(schema=SCHEMA).to_arrow().schema
+        rows = answered | "rows" >> beam.MapTuple(row)
+        _ = rows | "write" >> beam.io.WriteToParquet(prefix, schema, file_name_suffix=".parquet")
     else:
         lines = answered | "lines" >> beam.MapTuple(json_line)
         _ = lines | "write" >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl")
@@ -162,12 +138,12 @@ def recommend_files(
     errors.unlink()
     if fatal := [message for is_fatal, message in reports if is_fatal]:
         raise BundleError(min(fatal))
-    counted = dict.fromkeys(_COUNTED, 0)
-    for counter in result.metrics().query()["counters"]:
-        if counter.key.metric.name in counted:
-            counted[counter.key.metric.name] += counter.result
+    counters = [one for one in result.metrics().query()["counters"] if one.key.metric.namespace == _METRICS]
+    counts: Counter[str] = Counter()
+    for one in counters:
+        counts[one.key.metric.name] += one.result
     told = sorted(message for _, message in reports)[:BAD_ROWS_TOLD]
-    return AnswerTally(**counted, told=told), recommend.version
+    return AnswerTally(counts, told), recommend.version
 
 
 class _Read(beam.DoFn):
@@ -176,22 +152,21 @@ class _Read(beam.DoFn):
     def __init__(self, settings: JobSettings):
         super().__init__()
         self._settings = settings
-        self._bad_rows = Metrics.counter("causerec", "bad_rows")
 
     def process(self, path: str) -> Iterator[Any]:
         bad = AnswerTally()
         skip = bad.skip if self._settings.skip_bad_rows else None
         reports = []
         try:
-            for row in read_histories([Path(path)], self._settings.columns, on_bad_row=skip):
-                yield row.user_id, row.history
+            for one in read_histories([Path(path)], self._settings.columns, on_bad_row=skip):
+                yield one.user_id, one.history
         except BundleError as error:
             reports.append([True, str(error)])
-        self._bad_rows.inc(bad.bad_rows)
+        _count(bad)
         reports += [[False, message] for message in bad.told]
         yield from (beam.pvalue.TaggedOutput("errors", json.dumps(report)) for report in reports)
 
 
-def _row(answered: tuple[str, Any]) -> dict[str, Any]:
-    user_id, answer = answered
-    return {"user_id": user_id} | {name: getattr(answer, name) for name in FIELDS}
+def _count(tally: AnswerTally) -> None:
+    for name, count in tally.counts.items():
+        Metrics.counter(_METRICS, name).inc(count)

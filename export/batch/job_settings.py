@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,43 +50,31 @@ class AnswerTally:
     """What came of some histories.
 
     Attributes:
-      users: histories that were answered.
-      items: that were recommended to them, altogether.
-      short: users who got fewer than k of them.
-      fallbacks: users of whom nothing was known.
-      unknown_items: places of histories with an unknown item.
-      bad_rows: rows that could not be read.
-      told: the first few of their errors.
+      counts: of `users` that were answered and `items` recommended to them, of users who got fewer than k
+        (`short`) or of whom nothing was known (`fallbacks`), of `unknown_items` in histories, of `bad_rows`.
+      told: the errors of the first few bad rows.
     """
 
-    users: int = 0
-    items: int = 0
-    short: int = 0
-    fallbacks: int = 0
-    unknown_items: int = 0
-    bad_rows: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
 
     def count(self, answers: Sequence[Recommendation], k: int) -> None:
         """Counts a batch of answers of at most k items."""
-        self.users += len(answers)
-        self.items += sum(len(answer.items) for answer in answers)
-        self.short += sum(len(answer.items) < k for answer in answers)
-        self.fallbacks += sum(answer.fallback for answer in answers)
-        self.unknown_items += sum(answer.num_unknown for answer in answers)
+        self.counts += Counter(
+            users=len(answers),
+            items=sum(len(answer.items) for answer in answers),
+            short=sum(len(answer.items) < k for answer in answers),
+            fallbacks=sum(answer.fallback for answer in answers),
+            unknown_items=sum(answer.num_unknown for answer in answers),
+        )
 
     def skip(self, error: BundleError) -> None:
         """Counts a row that could not be read."""
-        self.bad_rows += 1
+        self.counts["bad_rows"] += 1
         if len(self.told) < BAD_ROWS_TOLD:
             self.told.append(str(error))
 
     def add(self, other: "AnswerTally") -> None:
         """Adds what came of other histories."""
-        self.users += other.users
-        self.items += other.items
-        self.short += other.short
-        self.fallbacks += other.fallbacks
-        self.unknown_items += other.unknown_items
-        self.bad_rows += other.bad_rows
+        self.counts += other.counts
         self.told = (self.told + other.told)[:BAD_ROWS_TOLD]

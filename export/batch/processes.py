@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing.queues import SimpleQueue
 
 from export.batch.job_settings import AnswerTally, JobSettings
@@ -20,20 +19,8 @@ from export.batch.shards import Job, Shard
 
 _LOOK_SECONDS = 0.1  # between two looks at how the processes go on
 
-
-@dataclass(frozen=True)
-class Step:
-    """How a shard has gone on.
-
-    Attributes:
-      num_bytes: of its file that were read since the last step.
-      users: that were answered since then.
-      items: that were recommended to them.
-    """
-
-    num_bytes: int
-    users: int
-    items: int
+# How many bytes of the inputs were read since the last call, users answered, items recommended to them.
+OnStep = Callable[[int, int, int], object]
 
 
 def cores() -> int:
@@ -44,39 +31,33 @@ def cores() -> int:
 
 
 def answer_shards(
-    job: Job, settings: JobSettings, *, jobs: int, threads: int, on_step: Callable[[Step], None]
+    job: Job, settings: JobSettings, *, jobs: int, threads: int, on_step: OnStep
 ) -> AnswerTally:
-    """Answers all shards that are left.
+    """Answers all shards that are left, with so many threads of TensorFlow in each of so many processes.
 
-    Args:
-      job: the shards, and the bundle that answers.
-      settings: of the job.
-      jobs: processes; with one shard or one process the work is done in this process.
-      threads: of TensorFlow in each process.
-      on_step: told how it goes on.
+    With one shard or one process the work is done in this process.
 
     Raises:
       BundleError: an input, or the bundle, cannot be used. The finished shards stay.
       RuntimeError: a process was killed; also then.
     """
-    left = job.left
+    left, tally = job.left, AnswerTally()
     if not left:
-        return AnswerTally()
+        return tally
     if min(jobs, len(left)) == 1:
-        work, tally = _Work(job, settings, on_step), AnswerTally()
+        answer = _answering(job, settings, on_step)
         for shard in left:
-            tally.add(work.answer(shard))
+            tally.add(answer(shard))
         return tally
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     steps: SimpleQueue = context.SimpleQueue()
-    tally = AnswerTally()
     with ProcessPoolExecutor(min(jobs, len(left)), context, _begin, (job, settings, threads, steps)) as pool:
         try:
             pending = {pool.submit(_answer, shard) for shard in left}
             while pending:
                 done, pending = wait(pending, _LOOK_SECONDS, FIRST_COMPLETED)
                 while not steps.empty():
-                    on_step(steps.get())
+                    on_step(*steps.get())
                 for one in done:
                     tally.add(one.result())
         except BrokenProcessPool:
@@ -91,6 +72,26 @@ def answer_shards(
     return tally
 
 
+def _answering(job: Job, settings: JobSettings, on_step: OnStep) -> Callable[[Shard], AnswerTally]:
+    """Loads the bundle, and gives what answers a shard."""
+    from export.batch.answering import Answering, write_answers  # these load TensorFlow, in each process anew
+    from export.batch.recommendation_files import RecommendationWriter
+    from export.retriever import Retriever
+
+    answering = Answering(Retriever.open(job.bundle), settings)
+    assert answering.retriever.version == job.version
+
+    def on_batch(num_bytes: int, _rows: list, answers: list) -> None:
+        on_step(num_bytes, len(answers), sum(len(answer.items) for answer in answers))
+
+    def answer(shard: Shard) -> AnswerTally:
+        with RecommendationWriter(shard.path, overwrite=False, work=job.unfinished) as writer:
+            writer.write([], [])  # an empty input gives an empty shard
+            return write_answers(answering, [shard.source], writer, on_batch)
+
+    return answer
+
+
 def _begin(job: Job, settings: JobSettings, threads: int, steps: SimpleQueue) -> None:
     """Begins a process of the pool; its first shard loads the bundle, so that an error is that shard's."""
     global _load
@@ -98,21 +99,21 @@ def _begin(job: Job, settings: JobSettings, threads: int, steps: SimpleQueue) ->
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     @functools.cache
-    def load() -> "_Work":
+    def load() -> Callable[[Shard], AnswerTally]:
         from export.store.runtime import tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-        return _Work(job, settings, steps.put)
+        return _answering(job, settings, lambda *step: steps.put(step))
 
     _load = load
 
 
-_load: Callable[[], "_Work"]  # in a process of the pool
+_load: Callable[[], Callable[[Shard], AnswerTally]]  # in a process of the pool
 
 
 def _answer(shard: Shard) -> AnswerTally:
-    return _load().answer(shard)
+    return _load()(shard)
 
 
 def _end_with_parent() -> None:
@@ -120,38 +121,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-class _Work:
-    """A loaded bundle that answers shards."""
-
-    def __init__(self, job: Job, settings: JobSettings, on_step: Callable[[Step], None]):
-        from export.batch.answering import Answering  # these load TensorFlow, in each process anew
-        from export.retriever import Retriever
-
-        self._job, self._on_step = job, on_step
-        self._answering = Answering(Retriever.open(job.bundle), settings)
-        assert self._answering.retriever.version == job.version
-
-    def answer(self, shard: Shard) -> AnswerTally:
-        from export.batch.answering import write_answers
-        from export.batch.recommendation_files import RecommendationWriter
-
-        num_bytes = 0  # read since the last batch: of text, every line tells some
-
-        def progress(more: int) -> None:
-            nonlocal num_bytes
-            num_bytes += more
-
-        def batch(_rows: list, answers: list) -> None:
-            nonlocal num_bytes
-            self._on_step(Step(num_bytes, len(answers), sum(len(answer.items) for answer in answers)))
-            num_bytes = 0
-
-        with RecommendationWriter(shard.path, overwrite=False, work=self._job.unfinished) as writer:
-            writer.write([], [])  # an empty input gives an empty shard
-            tally = write_answers(
-                self._answering, [shard.source], writer, on_progress=progress, on_batch=batch
-            )
-        self._on_step(Step(num_bytes, 0, 0))
-        return tally

@@ -16,7 +16,7 @@ from export.store.disk import full_disk_named
 from export.store.layout import to_disk
 from export.towers.answers import Recommendation
 
-_SCHEMA: dict[str, Any] = {
+SCHEMA: dict[str, Any] = {
     "user_id": pl.String,
     "items": pl.List(pl.String),
     "scores": pl.List(pl.Float32),
@@ -24,15 +24,18 @@ _SCHEMA: dict[str, Any] = {
     "fallback": pl.Boolean,
     "version": pl.String,
 }
-FIELDS = [name for name in _SCHEMA if name != "user_id"]
 # Legal inside JSON, but some readers of lines, Python's splitlines among them, break a line here.
 _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 
 
+def row(user_id: str, recommendation: Recommendation) -> dict[str, Any]:
+    """A row of an output."""
+    return {"user_id": user_id} | vars(recommendation)
+
+
 def json_line(user_id: str, recommendation: Recommendation) -> str:
     """A row as one line of JSON, without its end."""
-    row = {"user_id": user_id} | {name: getattr(recommendation, name) for name in FIELDS}
-    return json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS)
+    return json.dumps(row(user_id, recommendation), ensure_ascii=False).translate(_LINE_ENDS)
 
 
 class RecommendationWriter:
@@ -87,16 +90,12 @@ class RecommendationWriter:
             raise BundleError(f"{self._path} exists; give another name, or --overwrite to replace it.")
 
     def write(self, user_ids: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
-        """Writes a batch.
-
-        Raises:
-          OSError: it cannot be written, as on a full disk.
-        """
+        """Writes a batch; raises OSError where that is not possible, as on a full disk."""
         with full_disk_named(self._path):
             if self._path.suffix == ".parquet":
                 # Parts, since a Parquet file cannot be appended to and must not be held in memory whole.
-                columns = {name: [getattr(one, name) for one in recommendations] for name in FIELDS}
-                frame = pl.DataFrame({"user_id": user_ids} | columns, schema=_SCHEMA)
+                columns = {name: [getattr(one, name) for one in recommendations] for name in [*SCHEMA][1:]}
+                frame = pl.DataFrame({"user_id": user_ids} | columns, schema=SCHEMA)
                 frame.write_parquet(self._beside / f"{self._parts:08d}.parquet")
                 self._parts += 1
                 return

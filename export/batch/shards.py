@@ -101,7 +101,7 @@ def opened_job(
     Args:
       directory: of the shards, made when it does not exist.
       shards: from `place_shards`.
-      bundle: the bundle whose newest version answers.
+      bundle: whose newest version answers.
       settings: what else decides the answers, as JSON.
       overwrite: begin anew where the directory holds another job; its shards are removed.
 

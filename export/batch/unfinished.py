@@ -16,9 +16,6 @@ def unfinished_beside(output: Path) -> Iterator[Path]:
     What a killed process left in it is removed by the next one for the same output. Whose work it is, the
     lock tells, and no number of a process: two containers may each have a process 1.
 
-    Args:
-      output: the place of the file or the directory that is to be written.
-
     Raises:
       BundleError: another process is at work on the same output.
     """

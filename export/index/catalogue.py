@@ -30,10 +30,8 @@ class Catalogue:
     def __init__(self, index: ItemIndex, item_ids: Sequence[str], item_names: Sequence[str] | None = None):
         """Composes the parts; `Catalogue.load` takes them from a directory.
 
-        Args:
-          index: what is searched.
-          item_ids: R ids in the order of the index's rows, most popular first; then what was added later.
-          item_names: R names for people, or None.
+        The R ids, and the names for people if there are any, stand in the order of the index's rows: the most
+        popular first, then what was added later.
         """
         self._index = index
         self._item_ids = np.array(item_ids, dtype=object)

@@ -18,12 +18,7 @@ class CatalogueCache:
     """Gives the catalogue of a version; safe to call from many threads."""
 
     def __init__(self, bundle: Path | str, keep: int = _KEPT):
-        """Opens nothing yet.
-
-        Args:
-          bundle: its directory.
-          keep: how many are held in memory; the one that was asked for longest ago is let go.
-        """
+        """Opens nothing yet; of what is opened, the `keep` that were asked for last stay in memory."""
         self._bundle = Path(bundle)
         self._keep = keep
         self._opened: OrderedDict[str, Catalogue] = OrderedDict()
@@ -35,8 +30,7 @@ class CatalogueCache:
         """Gives a version's catalogue, from memory or from the bundle.
 
         Raises:
-          MissingVersionError: the bundle has no index of that name.
-          BundleError: it has one that cannot be used.
+          BundleError: the bundle has no index of that name (MissingVersionError), or one that cannot be used.
         """
         catalogue = self._held(version)
         if catalogue is not None:

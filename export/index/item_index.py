@@ -211,10 +211,7 @@ class ItemIndex:
 
     @classmethod
     def load(cls, directory: Path) -> "ItemIndex":
-        """Opens what `save` wrote, wherever it lies now, and searches it once.
-
-        Every byte of its files is compared with what was published (`export.store.checksums`), and their
-        sizes with the description.
+        """Opens what `save` wrote, wherever it lies now, checks every byte of it, and searches it once.
 
         Raises:
           BundleError: it is missing, incomplete, damaged, or of a later format.

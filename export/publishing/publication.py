@@ -65,15 +65,9 @@ class Publication:
     added: int | None = None
 
     def outcome(self, bundle: Path, *, dry_run: bool, unchanged: str) -> str:
-        """What is printed at the end: a line for each thing removed, then where the version lies.
+        """The lines to print at the end: what is removed, then where the version lies.
 
-        Args:
-          bundle: its directory.
-          dry_run: whether nothing was done.
-          unchanged: why the latest version is this one already, where it is.
-
-        Returns:
-          The lines, without a newline at the end.
+        `unchanged` says why the latest version is this one already, where it is.
         """
         removes = "would remove" if dry_run else "removed"
         lines = [f"{removes} version {number}" for number in self.removed_towers]

@@ -23,7 +23,7 @@ from export.index.item_index import ItemIndex
 from export.publishing.publication import Model, Publication, fingerprint_of
 from export.store import checksums
 from export.store.bundle_errors import BundleError
-from export.store.housekeeping import VERSIONS_KEPT, collect, locked, unnamed_indexes, version_of
+from export.store.housekeeping import VERSIONS_KEPT, collect, locked, version_of
 from export.store.layout import (
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
@@ -78,17 +78,20 @@ def publish(
     check_place(bundle)
     options = options or IndexOptions()
     fingerprint = fingerprint_of(model, options)
-    if dry_run:
-        return _planned(bundle, fingerprint, model, keep)
-    with locked(bundle):
-        number = _next_number(bundle, fingerprint, model)
-        index, reused = _publish_index(bundle, fingerprint, model, queries, options)
-        if number is None:
-            latest = tower_numbers(bundle)[-1]
+    with nullcontext() if dry_run else locked(bundle):
+        numbers = tower_numbers(bundle)
+        latest = numbers[-1] if numbers else 0
+        is_latest = bool(numbers) and _is_whole(tower_directory(bundle, latest), fingerprint, model)
+        index = _whole_index(index_directory(bundle, fingerprint))
+        reused = index is not None
+        if not reused and not dry_run:
+            index = _publish_index(bundle, fingerprint, model, queries, options)
+        if is_latest:
             return Publication(latest, fingerprint, "unchanged", index, reused)
-        _publish_tower(bundle, number, fingerprint, model, warm_up_histories)
-        towers, indexes = collect(bundle, keep)
-        return Publication(number, fingerprint, "published", index, reused, towers, indexes)
+        if not dry_run:
+            _publish_tower(bundle, latest + 1, fingerprint, model, warm_up_histories)
+        removed = collect(bundle, keep, latest + 1, fingerprint, dry_run=dry_run)
+        return Publication(latest + 1, fingerprint, "published", index, reused, *removed)
 
 
 def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
@@ -133,26 +136,17 @@ def roll_back(bundle: Path, *, dry_run: bool = False) -> Publication:
     return Publication(number, fingerprint, "rolled back", index, True)
 
 
-def _next_number(bundle: Path, fingerprint: str, model: Model) -> int | None:
-    """Gives the number to publish under, or None when the latest version is this very model, and whole."""
-    numbers = tower_numbers(bundle)
-    if not numbers:
-        return 1
-    is_latest = version_of(bundle, numbers[-1]) == fingerprint
-    if is_latest and _answers(tower_directory(bundle, numbers[-1]), fingerprint, model):
-        return None
-    return numbers[-1] + 1
-
-
-def _answers(tower: Path, fingerprint: str, model: Model) -> bool:
-    """Tells whether a published tower is as it was published, whatever has become of its index."""
+def _is_whole(tower: Path, fingerprint: str, model: Model) -> bool:
+    """Tells whether a tower is this very model, as it was published, whatever has become of its index."""
     items = {"items": len(model.item_ids), "dimension": model.item_vectors.shape[1]}
     catalogue = Catalogue(ItemIndex(None, {"fingerprint": fingerprint} | items), model.item_ids)
     try:
-        LocalTower(tower, catalogue)
-        return True
+        if read_tower(tower)["version"] == fingerprint:
+            LocalTower(tower, catalogue)
+            return True
     except BundleError:
-        return False
+        pass
+    return False
 
 
 def _whole_index(place: Path) -> dict[str, Any] | None:
@@ -164,32 +158,10 @@ def _whole_index(place: Path) -> dict[str, Any] | None:
         return None
 
 
-def _planned(bundle: Path, fingerprint: str, model: Model, keep: int) -> Publication:
-    numbers = tower_numbers(bundle)
-    number = _next_number(bundle, fingerprint, model)
-    index = _whole_index(index_directory(bundle, fingerprint))
-    if number is None:
-        return Publication(numbers[-1], fingerprint, "unchanged", index, index is not None)
-    kept = [*numbers, number][-keep:]
-    named = {fingerprint} | {version_of(bundle, n) for n in kept if n != number}
-    return Publication(
-        number,
-        fingerprint,
-        "published",
-        index,
-        index is not None,
-        [n for n in numbers if n not in kept],
-        unnamed_indexes(bundle, named),
-    )
-
-
 def _publish_index(
     bundle: Path, fingerprint: str, model: Model, queries: np.ndarray, options: IndexOptions
-) -> tuple[dict[str, Any], bool]:
+) -> dict[str, Any]:
     place = index_directory(bundle, fingerprint)
-    whole = _whole_index(place)
-    if whole is not None:
-        return whole, True
     index = build_index(model.item_vectors, queries=queries, options=options)
     index.description["similarity"] = model.similarity
     made = beside(place, "building")
@@ -204,7 +176,7 @@ def _publish_index(
     if place.is_dir():
         place.rename(beside(place, "damaged"))
     commit(made, place)
-    return index.description, False
+    return index.description
 
 
 def _publish_tower(

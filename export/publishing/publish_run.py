@@ -34,17 +34,16 @@ def publish_run(
     Args:
       run: what `causerec_tf.train` or `causerec_tf.load_run` gives, or the directory of a run.
       directory: of the bundle, made when it does not exist.
-      target_recall: recall@50 that the index must reach against exact search, in (0, 1].
-      index_method: see `IndexOptions`.
-      index_memory: see `IndexOptions`.
+      target_recall: this one, `index_method` and `index_memory` are those of `IndexOptions`.
+      index_method: see there.
+      index_memory: see there.
       keep: how many versions stay, the new one included.
       warm_up_requests: real histories that a model server replays when it starts; other than 0 they need
         tensorflow-serving-api.
       dry_run: tells what would be done, and writes nothing.
 
     Raises:
-      BundleError: the directory is something else than a bundle, a value is out of bounds, or another
-        process is publishing into this bundle. Nothing new is visible then.
+      BundleError: as of `publish`.
       causerec_tf.InputError: no run is there, or it cannot be loaded.
     """
     from causerec_tf import evaluation, runs

@@ -5,6 +5,7 @@ tower that answers this fingerprint appears by one rename. The version before st
 """
 
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,7 @@ def update_index(
 
     The tower's vectors and its vocabulary stay: a new item can be recommended at once, and is an unknown
     one in histories until a model that knows it is published. The update that made the latest version
-    is not applied again, so that a command may be repeated.
-
-    Args:
-      bundle: the bundle's directory.
-      update: what is to change.
-      keep: how many towers stay, this one included, and with them the indexes that they name.
-      dry_run: checks the update and tells what would be done; writes nothing.
+    is not applied again, so that a command may be repeated. `keep` and `dry_run` are as in `publish`.
 
     Returns:
       What was done. Its `index` holds recall at the last build (`recall`) and now (`now`), with the
@@ -63,44 +58,38 @@ def update_index(
     if not (update.upsert_ids or update.delete_ids or update.rebuild):
         raise BundleError("The update is empty: give items to upsert, ids to delete, or rebuild.")
     resolve_number(bundle, None)  # nothing is made where there is no bundle
-    if dry_run:
-        return _update(bundle, update, keep, dry_run)
-    with locked(bundle):
-        return _update(bundle, update, keep, dry_run)
-
-
-def _update(bundle: Path, update: Update, keep: int, dry_run: bool) -> Publication:
-    latest = resolve_number(bundle, None)
-    before = version_of(bundle, latest)
-    if before is None:
-        raise BundleError(f"{tower_directory(bundle, latest)} was not made by export/bundle.py.")
-    source, digest = index_directory(bundle, before), update.digest()
-    last = read_index(source)
-    if last.get("update", {}).get("digest") == digest:
-        LocalTower.load(bundle, latest, CatalogueCache(bundle))  # it says so of a whole version only
-        return Publication(latest, before, "unchanged", last, True)
-    catalogue = UpdatedCatalogue(source)
-    rows_before = len(catalogue.ids)
-    catalogue.apply(update)
-    added = len(catalogue.ids) - rows_before
-    number = latest + 1
-    fingerprint = hashlib.sha256(f"{before} {digest}".encode()).hexdigest()[:16]
-    action = "rebuilt" if update.rebuild else "updated"
-    if dry_run:
-        return Publication(number, fingerprint, action, added=added)
-    place = index_directory(bundle, fingerprint)
-    description = _whole(place)
-    reused = description is not None
-    if description is None:
-        made = beside(place, "updating")
-        make = _make_rebuilt if update.rebuild else _make_changed
-        description = make(made, catalogue, source, fingerprint, {"of": before, "digest": digest})
-        commit(made, place)
-    made = beside(tower_directory(bundle, number), "relabelling")
-    copy_under(tower_directory(bundle, latest), made, fingerprint)
-    commit(made, tower_directory(bundle, number))
-    removed = collect(bundle, keep)
-    return Publication(number, fingerprint, action, description, reused, *removed, added=added)
+    with nullcontext() if dry_run else locked(bundle):
+        latest = resolve_number(bundle, None)
+        before = version_of(bundle, latest)
+        if before is None:
+            raise BundleError(f"{tower_directory(bundle, latest)} was not made by export/bundle.py.")
+        source, digest = index_directory(bundle, before), update.digest()
+        last = read_index(source)
+        if last.get("update", {}).get("digest") == digest:
+            LocalTower.load(bundle, latest, CatalogueCache(bundle))  # it says so of a whole version only
+            return Publication(latest, before, "unchanged", last, True)
+        catalogue = UpdatedCatalogue(source)
+        rows_before = len(catalogue.ids)
+        catalogue.apply(update)
+        added = len(catalogue.ids) - rows_before
+        number = latest + 1
+        fingerprint = hashlib.sha256(f"{before} {digest}".encode()).hexdigest()[:16]
+        action = "rebuilt" if update.rebuild else "updated"
+        if dry_run:
+            return Publication(number, fingerprint, action, added=added)
+        place = index_directory(bundle, fingerprint)
+        description = _whole(place)
+        reused = description is not None
+        if description is None:
+            made = beside(place, "updating")
+            make = _make_rebuilt if update.rebuild else _make_changed
+            description = make(made, catalogue, source, fingerprint, {"of": before, "digest": digest})
+            commit(made, place)
+        made = beside(tower_directory(bundle, number), "relabelling")
+        copy_under(tower_directory(bundle, latest), made, fingerprint)
+        commit(made, tower_directory(bundle, number))
+        removed = collect(bundle, keep, number, fingerprint, dry_run=False)
+        return Publication(number, fingerprint, action, description, reused, *removed, added=added)
 
 
 def _whole(place: Path) -> dict[str, Any] | None:

@@ -56,12 +56,10 @@ _STATUS: dict[type[Exception], int] = {
 
 
 def create_app(service: Service, *, log_requests: bool = True, page: bool = True) -> FastAPI:
-    """Makes the application.
+    """Makes the application, which closes the service when it ends.
 
-    Args:
-      service: what answers; closed when the application ends.
-      log_requests: write a line for every request.
-      page: serve the page at `/`, what it asks for, and the description of the interface.
+    `log_requests` writes a line for every request; `page` serves the page at `/`, what it asks for, and the
+    description of the interface.
     """
 
     @asynccontextmanager

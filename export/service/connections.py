@@ -44,13 +44,7 @@ class LimitedConnection(HttpToolsProtocol):
     """A connection within limits."""
 
     def __init__(self, *args, limits: ConnectionLimits, **kwargs):
-        """Takes what uvicorn gives to a protocol.
-
-        Args:
-          *args: uvicorn's.
-          limits: of this and all other connections.
-          **kwargs: uvicorn's.
-        """
+        """Takes what uvicorn gives to a protocol, and the limits of all connections."""
         super().__init__(*args, **kwargs)
         self._limits = limits
         self._ending: asyncio.TimerHandle | None = None

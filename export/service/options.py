@@ -15,9 +15,7 @@ def _option(default: Any, meaning: str, *, least: float | None = None) -> Any:
 class Options:
     """What a service serves, and how much of it; those with a meaning are flags of `export/serve.py`.
 
-    Attributes:
-      bundle: its directory.
-      allowed_hosts: what the header Host may name; `*` is anything.
+    Of `allowed_hosts`, what the header Host may name, `*` is anything.
     """
 
     bundle: Path

@@ -66,11 +66,7 @@ class Service:
     """Answers questions from the bundle's newest version."""
 
     def __init__(self, options: Options, after_loading: Callable[[], None] = lambda: None):
-        """Opens the bundle, and starts to follow it.
-
-        Args:
-          options: what is served.
-          after_loading: called whenever a version has been loaded.
+        """Opens the bundle, and starts to follow it; `after_loading` is called with every version.
 
         Raises:
           BundleError: the bundle cannot be used.
@@ -123,8 +119,7 @@ class Service:
         """Answers within `seconds`.
 
         Raises:
-          QueueFullError: too many questions are waiting.
-          DeadlineError: the time is over.
+          QueueFullError, DeadlineError: as `WorkQueue.ask` does.
           MissingVersionError: the bundle does not have the index that the tower's answer names.
           TowerError: the tower elsewhere is busy, slow or gone.
         """
@@ -156,22 +151,16 @@ class Service:
         return (await self._explanations.ask([question], seconds))[0]
 
     async def find(self, lookup: Lookup, seconds: float) -> Found:
-        """Finds items by a text within `seconds`.
+        """Finds items by a text; raises as `WorkQueue.ask` does.
 
         A search goes through the whole catalogue, so it has a queue of its own, too.
-
-        Raises:
-          QueueFullError: too many lookups are waiting.
-          DeadlineError: the time is over.
         """
         return (await self._lookups.ask([lookup], seconds))[0]
 
     def close(self, seconds: float = 1.0) -> bool:
         """Answers what is waiting, then ends the threads; more than one call does no harm.
 
-        Args:
-          seconds: how long that may take in all. A thread that still loads a version or waits for a tower
-            by then goes on by itself.
+        A thread that still loads a version or waits for a tower after these seconds goes on by itself.
 
         Returns:
           Whether all threads have ended.

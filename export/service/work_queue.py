@@ -97,14 +97,7 @@ class WorkQueue(Generic[Question, Answer]):
             raise DeadlineError(f"There was no answer within {1e3 * seconds:.0f} ms.") from error
 
     def close(self, seconds: float) -> bool:
-        """Answers what is waiting, then ends the threads.
-
-        Args:
-          seconds: how long that may take. A thread that is not done by then goes on by itself.
-
-        Returns:
-          Whether all threads have ended.
-        """
+        """Answers what is waiting, then ends the threads; tells whether they ended in so many seconds."""
         ends = time.monotonic() + seconds
         with self._changed:
             self._closed = True

@@ -12,16 +12,10 @@ _PROBE_BYTES = 1 << 20
 
 @contextmanager
 def full_disk_named(place: Path) -> Iterator[None]:
-    """Lets the error of a full disk, or of a quota, name what was being written.
+    """Lets the error of a full disk, or of a quota, name the file or directory that the block writes.
 
     The error of the system names a file that cannot be opened, but none that cannot be written on. Polars
     has the system's words in an error of its own; NumPy and ScaNN do not even say that the disk is full.
-
-    Args:
-      place: the file or the directory that the block writes.
-
-    Raises:
-      OSError: the disk is full; with `place` for its file, unless the error names one already.
     """
     try:
         yield

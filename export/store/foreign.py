@@ -1,4 +1,4 @@
-"""Other people's loaders: whatever they raise over a damaged file is damage of the bundle."""
+"""Other people's loaders: what they raise over a damaged file is damage of the bundle."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +9,9 @@ from export.store.bundle_errors import BundleError
 
 @contextmanager
 def loading(path: Path) -> Iterator[None]:
-    """Turns what a foreign loader raises into the error of a damaged bundle; keep the block narrow.
+    """Turns whatever a foreign loader raises into the error of a damaged bundle; keep the block narrow.
 
     TensorFlow, ScaNN, protobuf and NumPy may raise anything over a flipped bit, AttributeError for one.
-
-    Raises:
-      BundleError: in place of any other exception.
     """
     try:
         yield

@@ -28,12 +28,9 @@ _ATTEMPTS = 100  # of two processes that come and go, each meets the other's end
 
 @contextmanager
 def only_one(lock_file: Path, does: str) -> Iterator[None]:
-    """Lets one process at a time do something.
+    """Lets one process at a time do something, such as "publishing into bundles/shop".
 
-    Args:
-      lock_file: which all of them would lock; it is made with its directory, and stays unless
-        `remove_locked` takes it away.
-      does: what they do, for the message, such as "publishing into bundles/shop".
+    The lock file is made with its directory, and stays unless `remove_locked` takes it away.
 
     Raises:
       BundleError: another process is at it.
@@ -90,19 +87,25 @@ def locked(bundle: Path) -> Iterator[None]:
             _clear(bundle)
 
 
-def collect(bundle: Path, keep: int) -> tuple[list[int], list[str]]:
+def collect(
+    bundle: Path, keep: int, number: int, fingerprint: str, *, dry_run: bool
+) -> tuple[list[int], list[str]]:
     """Removes towers beyond the last `keep`, then the indexes that no tower names.
 
+    The newest tower is that of the number and the fingerprint, which a dry run has not published.
+
     Returns:
-      The numbers and the fingerprints that were removed.
+      The numbers and the fingerprints that were removed, or would be.
     """
-    old = tower_numbers(bundle)[:-keep]
-    for number in old:
-        _remove(tower_directory(bundle, number))
-    named = {version_of(bundle, number) for number in tower_numbers(bundle)}
-    unnamed = unnamed_indexes(bundle, named)
-    for name in unnamed:
-        _remove(index_directory(bundle, name))
+    numbers = sorted({*tower_numbers(bundle), number})
+    old = numbers[:-keep]
+    named = {fingerprint} | {version_of(bundle, one) for one in numbers[-keep:] if one != number}
+    unnamed = _unnamed_indexes(bundle, named)
+    if not dry_run:
+        for one in old:
+            _remove(tower_directory(bundle, one))
+        for name in unnamed:
+            _remove(index_directory(bundle, name))
     return old, unnamed
 
 
@@ -114,7 +117,7 @@ def version_of(bundle: Path, number: int) -> str | None:
         return None
 
 
-def unnamed_indexes(bundle: Path, named: set[str | None]) -> list[str]:
+def _unnamed_indexes(bundle: Path, named: set[str | None]) -> list[str]:
     """Lists the indexes that no tower names; none while a tower does not say which is its own."""
     indexes = bundle / INDEXES_FOLDER
     if None in named or not indexes.is_dir():

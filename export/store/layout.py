@@ -153,14 +153,10 @@ def left_aside(directory: Path) -> list[Path]:
 
 
 def commit(made: Path, place: Path) -> None:
-    """Makes a finished directory, with its checksums, appear whole under its name.
+    """Makes a finished directory, with its checksums, appear whole under its name, which must not exist.
 
     Everything in it reaches the disk before the rename does, so that what is found after a power
     cut is complete.
-
-    Args:
-      made: the directory, on the same file system as `place`.
-      place: its final path, which must not exist.
     """
     for path in [*made.rglob("*"), made]:
         to_disk(path)

@@ -43,11 +43,7 @@ def opened(path: Path) -> Iterator[tuple[Iterator[bytes], Callable[[], int]]]:
 
 
 def records(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, list[str], str | None]]:
-    """Reads CSV, or with tabs lines whose quotes are quotes.
-
-    Args:
-      lines: from `opened`.
-      delimiter: between the cells of a line.
+    """Reads the lines of a file of CSV, or with tabs as delimiter of lines whose quotes are quotes.
 
     Yields:
       Of each record the number of its first line, its cells, and what is wrong with it, or None.
@@ -86,11 +82,7 @@ def records(lines: Iterator[bytes], delimiter: str) -> Iterator[tuple[int, list[
 
 
 def json_rows(path: Path, lines: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
-    """Reads JSON lines.
-
-    Args:
-      path: for what is said of a line.
-      lines: from `opened`; blank ones are passed over.
+    """Reads the lines of a file of JSON lines; blank ones are passed over.
 
     Yields:
       Of each line its place, and its value or the BundleError that stands in its stead.

@@ -31,14 +31,9 @@ _WRITTEN_ANEW = (_GRAPH, _CHECKSUMS, f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}", check
 
 
 def copy_under(source: Path, made: Path, version: str) -> None:
-    """Copies a tower, lets it answer another version, and compares the two.
+    """Copies a published tower, lets the copy answer another version, and compares the two.
 
     Files that stay are shared by links.
-
-    Args:
-      source: a published tower.
-      made: the directory to make.
-      version: the fingerprint that the copy answers.
 
     Raises:
       BundleError: the tower is damaged or not one of ours, or the copy answers something else.

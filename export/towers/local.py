@@ -26,12 +26,7 @@ class LocalTower:
     def __init__(self, directory: Path, catalogue: Catalogue):
         """Loads a SavedModel, and encodes an item, which also spares the first request that wait.
 
-        Every byte of its files is compared with what was published (`export.store.checksums`), and its
-        vocabulary with the catalogue.
-
-        Args:
-          directory: `<bundle>/user_tower/<number>`.
-          catalogue: of the same version.
+        Every byte of its files is checked, and its vocabulary is compared with the catalogue of its version.
 
         Raises:
           BundleError: it is damaged, cannot be loaded, or does not belong to the catalogue.

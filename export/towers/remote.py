@@ -29,11 +29,7 @@ class RemoteTower:
     """
 
     def __init__(self, address: str, model_name: str = MODEL_NAME):
-        """Connects when the first question is asked.
-
-        Args:
-          address: host:port of the server's gRPC port.
-          model_name: under which the server knows the tower.
+        """Connects, to host:port of gRPC, when the first question is asked.
 
         Raises:
           BundleError: the address is not one, or tensorflow-serving-api is not installed.
@@ -57,9 +53,7 @@ class RemoteTower:
     def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
         """Asks the server, in as many requests as its limit makes necessary.
 
-        Args:
-          histories: B lists of item ids, oldest first.
-          timeout: seconds for all of that; None: 60 for each request.
+        The timeout is for all of them; None: 60 seconds for each.
 
         Raises:
           TowerBusyError: the server sheds load.

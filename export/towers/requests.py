@@ -16,11 +16,7 @@ def tower_requests(
 ) -> dict[str, dict[str, tf.Tensor]]:
     """Builds the input of every signature for the same histories.
 
-    Args:
-      histories: B histories of vocabulary indices in [1, V], oldest first, each at most
-        `max_history` long.
-      item_ids: the V ids.
-      max_history: L.
+    `histories` are B lists of vocabulary indices in [1, V], oldest first, each at most `max_history` long.
 
     Returns:
       Signature name -> input name -> tensor ([B, L] int64, [B, L] string or [B] string).
@@ -50,13 +46,9 @@ def padded_histories(histories: Sequence[Sequence[int]], max_history: int) -> np
 def write_warm_up(
     path: Path, histories: Sequence[Sequence[int]], item_ids: Sequence[str], max_history: int
 ) -> None:
-    """Writes one request a history and signature, as TensorFlow Serving replays them at its start.
+    """Writes a TFRecord file of PredictionLog messages, as TensorFlow Serving replays them at its start.
 
-    Args:
-      path: the TFRecord file of PredictionLog messages to write.
-      histories: vocabulary indices in [1, V], oldest first, at most `max_history` long.
-      item_ids: the V ids.
-      max_history: L.
+    There is one for each of the `tower_requests` of each history.
 
     Raises:
       BundleError: tensorflow-serving-api, an optional package, is not installed.

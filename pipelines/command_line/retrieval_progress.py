@@ -28,8 +28,8 @@ class RetrievalProgress(tqdm):
         """Since the bar was shown."""
         return time.perf_counter() - self._started
 
-    def answered(self, users: int, items: int) -> None:
-        """Counts users and the items that were recommended to them."""
+    def step(self, num_bytes: int, users: int, items: int) -> None:
+        """Counts bytes that were read, users, and the items that were recommended to them."""
         self._users += users
         self._items += items
         rates = {
@@ -38,3 +38,4 @@ class RetrievalProgress(tqdm):
             "items/s": f"{self._items / self.seconds:,.0f}",
         }
         self.set_postfix(rates, refresh=False)
+        self.update(num_bytes)

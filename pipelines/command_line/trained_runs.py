@@ -25,12 +25,7 @@ def names_of(runs: Sequence[str]) -> list[str]:
 
 
 def load_one(run: str, dataset: str | None = None) -> "TrainedRun":
-    """Loads the run in a directory, and says so if it is not finished.
-
-    Args:
-      run: its directory.
-      dataset: where its dataset is; None for the place in its flagfile.
-    """
+    """Loads a run, with its dataset where it is now, if it was moved; says so if it is not finished."""
     from causerec_tf.runs import load_trained
 
     trained = load_trained(run, dataset)

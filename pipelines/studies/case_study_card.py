@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from causerec_tf.studies.cases import Card
 
-HIT = "✓"  # beside a recommendation that did come next
+_HIT = "✓"  # beside a recommendation that did come next
 
 
 def card_text(card: Card, names: Sequence[str]) -> str:
@@ -20,7 +20,7 @@ def card_text(card: Card, names: Sequence[str]) -> str:
     def cell(items: Sequence[int], place: int) -> str:
         if place >= len(items):
             return ""
-        return f"**{HIT}** {name(items[place])}" if items[place] in card.hits else name(items[place])
+        return f"**{_HIT}** {name(items[place])}" if items[place] in card.hits else name(items[place])
 
     history, future = (" · ".join(map(name, items)) for items in (card.history, card.future))
     lines = [
@@ -28,7 +28,7 @@ def card_text(card: Card, names: Sequence[str]) -> str:
         "",
         f"History, the last {len(card.history)} of {card.num_history}, oldest first: {history}",
         "",
-        f"Recommended ({HIT}: it did come next, sooner or later):",
+        f"Recommended ({_HIT}: it did come next, sooner or later):",
         "",
         "| | " + " | ".join(card.recommended) + " |",
         "|---" * (len(card.recommended) + 1) + "|",

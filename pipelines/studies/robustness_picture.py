@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from pipelines.command_line import glyphs
 from pipelines.studies.robustness_page import title
 
 _MEASURES = {"recall@50": "Recall@50", "overlap@50": "overlap with the clean top 50"}
@@ -40,7 +39,7 @@ def draw(path: Path, record: dict) -> None:
             axes.spines[side].set_visible(False)
     for text in panels[0, 0].legend(fontsize=8).get_texts():
         text.set_parse_math(False)
-    glyphs.save(figure, path, dpi=100)
+    figure.savefig(path, dpi=100)
 
 
 def _curve(axes, name: str, system: dict, kind: str, measure: str) -> None:

@@ -16,13 +16,11 @@ from causerec_tf.data.ragged import ItemLists
 from causerec_tf.data.sequences import open_dataset
 from causerec_tf.errors import InputError
 from causerec_tf.studies import cases
-from pipelines.studies import case_study_pictures
 from pipelines.studies.case_study_card import card_text
-from pipelines.studies.case_study_pictures import draw_card
 from tests.pipelines import scripts
 
 SCRIPT = "pipelines/case_studies.py"
-FILES = ["card.md", "card.png", "case_studies.json", "users.png"]
+FILES = ["card.md", "case_studies.json", "users.png"]
 IDS = np.array(["a", "b", "c", "d", "e"], dtype=object)
 
 
@@ -110,32 +108,12 @@ def test_a_card_marks_what_came_next_also_beyond_what_is_shown():
     assert (card.future, card.num_future, card.hits) == ([5, 4], 3, {6})
 
 
-def test_names_are_shown_as_they_are(tmp_path, capsys):
-    """Signs that Markdown or the picture's formulas would take for their own."""
+def test_names_are_shown_as_they_are():
+    """Signs that Markdown would take for its own."""
     names = ["1", "2", "a|b_*", "4", "5", "$x_{$ and a very long name that nobody reads", "7", "8", "9"]
     text = card_text(made_card(), names)
     assert "the last 2 of 3, oldest first: 2 · a\\|b\\_\\*\n" in text
     assert "| 1 | 7 | 8 |\n| 2 | **✓** $x\\_{$ and a very long name that nobody reads |  |\n" in text
-    names[2] = "\ufdd0" + 17 * "日" + "\ufdd1"  # no font has either, and the last is cut off
-    draw_card(tmp_path / "card.png", made_card(), names)
-    note = capsys.readouterr().out
-    assert "\ufdd0" in note and "\ufdd1" not in note
-    assert (tmp_path / "card.png").stat().st_size > 0
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("", ""),
-        ("x" * 34, "x" * 34),
-        ("x" * 35, "x" * 33 + "…"),
-        ("日" * 17, "日" * 17),
-        ("日" * 18, "日" * 16 + "…"),
-        ("日" * 16 + "xyz", "日" * 16 + "x…"),
-    ],
-)
-def test_wide_characters_of_a_name_take_the_room_of_two(name, shown):
-    assert case_study_pictures._cut(name) == shown
 
 
 @pytest.mark.long

@@ -15,7 +15,7 @@ from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
 from export.index.labels import read_ids
 from export.publishing import updates
-from export.publishing.current import CurrentCatalogue, current_catalogue
+from export.publishing.current import current_catalogue
 from export.publishing.publication import Model
 from export.publishing.publish import publish, roll_back
 from export.publishing.updates import Update, update_index
@@ -177,12 +177,14 @@ def test_a_new_item_is_recommended_and_is_unknown_in_histories(exact_bundle):
 
 def test_the_current_catalogue_is_what_can_be_answered(exact_bundle, tmp_path):
     assert current_catalogue(tmp_path / "none") is None
-    assert current_catalogue(exact_bundle) == CurrentCatalogue(1, frozenset(IDS), False)
+    number, catalogue = current_catalogue(exact_bundle)
+    assert (number, catalogue.answered_ids, catalogue.is_updated) == (1, IDS, False)
     for delete_ids in ([IDS[0], IDS[7]], [NEW_IDS[1]]):
         new = {} if NEW_IDS[1] in delete_ids else {"upsert_ids": NEW_IDS[:2], "upsert_vectors": NEW[:2]}
         update_index(exact_bundle, Update(delete_ids=delete_ids, **new))
-    answered = frozenset(IDS) - {IDS[0], IDS[7]} | {NEW_IDS[0]}
-    assert current_catalogue(exact_bundle) == CurrentCatalogue(3, answered, True)
+    answered = set(IDS) - {IDS[0], IDS[7]} | {NEW_IDS[0]}
+    number, catalogue = current_catalogue(exact_bundle)
+    assert (number, set(catalogue.answered_ids), catalogue.is_updated) == (3, answered, True)
     version = read_tower(tower_directory(exact_bundle, 3))["version"]
     changes = exact_bundle / "item_index" / version / "changes.npz"
     for damaged in (changes.read_bytes()[:-100], b"", None):

@@ -429,7 +429,7 @@ def test_a_smaller_version_that_another_thread_meets_makes_no_k_too_large(bundle
         def overtaken(self, *arguments):
             """What another thread does while this one asks."""
             monkeypatch.setattr(Retriever, "recommend", recommend)
-            service._tower.refresh()
+            service._load()
             service._answer([Question([], 1, True)], PATIENCE)
             return recommend(self, *arguments)
 
