@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf import metrics, retrieval
-from causerec_tf.baselines.base import Baseline
+from causerec_tf.baselines.baseline import Baseline
 from causerec_tf.baselines.popularity import Popular
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.ragged import ItemLists

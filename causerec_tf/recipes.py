@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from causerec_tf.errors import InputError
 
 if TYPE_CHECKING:
-    from causerec_tf.baselines.base import Baseline
+    from causerec_tf.baselines.baseline import Baseline
     from causerec_tf.losses import WeightedLoss
     from causerec_tf.matching import SampledSoftmax
     from causerec_tf.model import CauseRec

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from causerec_tf import evaluation, recipes, runs
-from causerec_tf.baselines.base import Baseline
+from causerec_tf.baselines.baseline import Baseline
 from causerec_tf.data import frames
 from causerec_tf.data.holdout import EvaluationUsers, last_items
 from causerec_tf.data.ragged import ItemLists, row_splits

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from causerec_tf import evaluation, retrieval
-from causerec_tf.baselines.base import Baseline
+from causerec_tf.baselines.baseline import Baseline
 from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.errors import InputError

@@ -104,7 +104,7 @@ def test_the_epoch_is_chosen_by_the_figure_that_is_asked_for(tmp_path, dataset, 
     settings = settings_of(tmp_path / "run", dataset, **changes)
     record = records.run_record(settings, dataset, progress, None, command="")
     assert [one[f"validation_{choose_by}"] for one in record["by_epoch"]] == [0.3, 0.5, 0.4, 0.1]
-    name, _, left_out = choose_by.partition("_without_seen")
+    name = choose_by.removesuffix("_without_seen")
     chosen = f"validation {name}" + (", seen items left out" if "without" in choose_by else "")
     assert record["protocol"]["epoch_chosen_by"] == chosen
     with pytest.raises(InputError, match=f"--choose_by={choose_by} there, --choose_by=ndcg@10 asked for"):
@@ -128,7 +128,7 @@ def test_validation_without_seen_items_is_that_of_evaluation(tmp_path, dataset):
 def test_who_has_no_new_target_cannot_choose_without_seen_items(tmp_path):
     events = pl.DataFrame({"user": [f"u{n // 6}" for n in range(600)], "item": ["a", "b"] * 300, "time": 0})
     dataset = write_events(events, tmp_path / "returns")
-    with pytest.raises(InputError, match="every target of the validation users .* Choose by hr@10"):
+    with pytest.raises(InputError, match=r"every target of the validation users .* Choose by hr@10"):
         train(tmp_path / "run", dataset, choose_by="hr@10_without_seen")
 
 

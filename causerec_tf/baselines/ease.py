@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 
-from causerec_tf.baselines.base import Baseline
+from causerec_tf.baselines.baseline import Baseline
 from causerec_tf.baselines.user_item_matrix import user_item_matrix
 from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.training_events import TrainingEvents

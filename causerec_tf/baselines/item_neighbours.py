@@ -6,7 +6,7 @@ Shapes: T training users, V items, B users that are scored.
 import numpy as np
 import scipy.sparse
 
-from causerec_tf.baselines.base import Baseline
+from causerec_tf.baselines.baseline import Baseline
 from causerec_tf.baselines.user_item_matrix import user_item_matrix
 from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.training_events import TrainingEvents

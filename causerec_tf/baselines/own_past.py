@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from causerec_tf.baselines.base import Baseline
+from causerec_tf.baselines.baseline import Baseline
 from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.training_events import TrainingEvents
 

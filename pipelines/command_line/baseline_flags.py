@@ -8,7 +8,7 @@ from causerec_tf import recipes
 from causerec_tf.errors import InputError
 
 if TYPE_CHECKING:
-    from causerec_tf.baselines.base import Baseline
+    from causerec_tf.baselines.baseline import Baseline
     from causerec_tf.data.training_events import TrainingEvents
 
 FLAGS = flags.FLAGS
