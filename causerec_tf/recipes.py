@@ -100,7 +100,14 @@ def compose(settings: "Settings", num_items: int) -> "CauseRec":
     terms = weighted_losses(settings)
     _check_softmax(settings, num_items, matches_positives=any(term.name == "cm" for term in terms))
     return CauseRec(
-        ItemTower(num_items, settings.embedding_dim, similarity=settings.similarity, seed=settings.seed),
+        ItemTower(
+            num_items,
+            settings.embedding_dim,
+            similarity=settings.similarity,
+            init_std=settings.item_init_std,
+            dropout=settings.item_dropout,
+            seed=settings.seed,
+        ),
         user_tower(settings),
         retrieval(settings),
         counterfactual=counterfactual(settings) if terms else None,

@@ -195,6 +195,7 @@ def _compile(model: CauseRec, settings: Settings, distribution: Distribution, nu
         rate = tf.keras.optimizers.schedules.PolynomialDecay(rate, num_steps, end_learning_rate=0.0)
     optimizer = SparseAdam(
         rate,
+        beta_2=settings.adam_beta_2,
         l2=settings.weight_decay,
         # Each item is looked up once, but by each replica.
         distinct_rows=distribution.num_replicas == 1,

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from causerec_tf.towers.dropout import dropout
+
 PADDING = 0
 SIMILARITIES = ("dot", "cosine")
 
@@ -16,7 +18,15 @@ class ItemTower(tf.keras.layers.Layer):
     """
 
     def __init__(
-        self, num_items: int, embedding_dim: int, *, similarity: str = "dot", seed: int = 0, **kwargs
+        self,
+        num_items: int,
+        embedding_dim: int,
+        *,
+        similarity: str = "dot",
+        init_std: float = 0.0,
+        dropout: float = 0.0,
+        seed: int = 0,
+        **kwargs,
     ):
         """Sets the table's size.
 
@@ -25,8 +35,11 @@ class ItemTower(tf.keras.layers.Layer):
           embedding_dim: d.
           similarity: how users are matched with items: `dot`, by the inner product, or `cosine`, for which
             candidates have length one.
-          seed: of the initial vectors, which are normal with standard deviation 1 / sqrt(d), so that
-            they have length one on average.
+          init_std: standard deviation of the initial vectors, which are normal; 0: 1 / sqrt(d), so that they
+            have length one on average.
+          dropout: the share of each step's item vectors that is dropped in training, in [0, 1): one draw for
+            all that the step needs an item for, as history, target or negative.
+          seed: of the initial vectors.
           **kwargs: of the Keras layer.
         """
         super().__init__(**kwargs)
@@ -35,6 +48,8 @@ class ItemTower(tf.keras.layers.Layer):
         self.has_unit_length = similarity == "cosine"
         self.num_items = num_items
         self.embedding_dim = embedding_dim
+        self._init_std = init_std or embedding_dim**-0.5
+        self._rate = dropout
         self._seed = seed
 
     def build(self, input_shape) -> None:
@@ -46,7 +61,7 @@ class ItemTower(tf.keras.layers.Layer):
             num_padding = 1 if first == 0 else 0
             # The second number is that of a step elsewhere; no step has a negative one.
             rows = tf.random.stateless_normal(
-                [num_rows - num_padding, width], [self._seed, -1 - first], stddev=width**-0.5, dtype=dtype
+                [num_rows - num_padding, width], [self._seed, -1 - first], stddev=self._init_std, dtype=dtype
             )
             return tf.concat([tf.zeros([num_padding, width], dtype), rows], axis=0)
 
@@ -97,4 +112,4 @@ class ItemTower(tf.keras.layers.Layer):
         shaped = [tf.reshape(place, tf.shape(one)) for place, one in zip(split, ids, strict=True)]
         for place, one in zip(shaped, ids, strict=True):
             place.set_shape(one.shape)
-        return self(distinct_U), shaped
+        return dropout(self(distinct_U), self._rate), shaped
