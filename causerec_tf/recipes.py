@@ -125,6 +125,7 @@ def compose(settings: "Settings", num_items: int) -> "CauseRec":
             settings.embedding_dim,
             similarity=settings.similarity,
             initial_std=settings.acting().get("item_init_std") or None,
+            dropout=settings.item_dropout,
             seed=settings.seed,
         ),
         user_tower(settings),

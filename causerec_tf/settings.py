@@ -36,6 +36,7 @@ _Acts = tuple[Callable[["Settings"], bool], str]
 
 _AT_LEAST_0 = (lambda value: value >= 0, "0 or more")
 _AT_LEAST_1 = (lambda value: value >= 1, "1 or more")
+_A_SHARE = (lambda value: 0 <= value < 1, "0 or more, less than 1")
 _ABOVE_0 = (lambda value: value > 0, "more than 0")
 
 _OF_SEVERAL: _Acts = (lambda s: s.tower in SEVERAL_VECTORS, f"--tower={'|'.join(SEVERAL_VECTORS)}")
@@ -132,6 +133,9 @@ class ModelSettings:
         bound=_AT_LEAST_0,
         acts=(lambda s: not s.warm_start, "no --warm_start"),
     )
+    item_dropout: float = _setting(
+        0.0, "Share of the item vectors' values that is dropped in training.", bound=_A_SHARE
+    )
     num_interests: int = _setting(
         4, "K: vectors per user, for towers with several.", bound=_AT_LEAST_1, acts=_OF_SEVERAL
     )
@@ -178,8 +182,8 @@ class ModelSettings:
     )
     dropout: float = _setting(
         0.0,
-        "Share of SASRec's values that are dropped in training.",
-        bound=(lambda value: 0 <= value < 1, "0 or more, less than 1"),
+        "Share of SASRec's values that is dropped in training.",
+        bound=_A_SHARE,
         acts=_OF_SASREC,
     )
     filter_share: float = _setting(
@@ -294,6 +298,11 @@ class OptimisationSettings:
         "constant",
         "linear: it falls to 0 over all --epochs, also where patience ends the run before.",
         choices=SCHEDULES,
+    )
+    adam_beta_2: float = _setting(
+        0.99,
+        "Decay of Adam's second moment.",
+        bound=_A_SHARE,
     )
     weight_decay: float = _setting(
         1e-5,

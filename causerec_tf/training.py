@@ -199,6 +199,7 @@ def _compile(model: CauseRec, settings: Settings, distribution: Distribution, nu
         rate = tf.keras.optimizers.schedules.PolynomialDecay(rate, num_steps, end_learning_rate=0.0)
     optimizer = SparseAdam(
         rate,
+        beta_2=settings.adam_beta_2,
         l2=settings.weight_decay,
         every_row=settings.update_rows == "all",
         # Each item is looked up once, but by each replica.

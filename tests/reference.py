@@ -203,6 +203,57 @@ def sasrec_block(x, block, num_heads=1):
     return np.array(made)
 
 
+def attention(asking, keys, values, num_heads):
+    """The answer to one position that asks, [d], from what it may look at, [n, d]."""
+    parts = zip(*(np.split(one, num_heads, axis=-1) for one in (asking, keys, values)), strict=True)
+    return np.concatenate([softmax(k @ q / math.sqrt(len(q))) @ v for q, k, v in parts])
+
+
+def ligr_block(x, block, num_heads=1):
+    """RecTools' LiGRLayer: x [n, d], each position for itself; torch's normalisation has epsilon 1e-5."""
+    normed = np.array([layer_norm(one, *block["attention_norm"], epsilon=1e-5) for one in x])
+    query, key, value = (normed @ kernel + bias for kernel, bias in block["query_key_value"])
+    made = []
+    for place, before in enumerate(x):
+        kernel, bias = block["projection"]
+        attended = attention(query[place], key[: place + 1], value[: place + 1], num_heads) @ kernel + bias
+        kernel, bias = block["attention_gate"]
+        vector = before + sigmoid(before @ kernel + bias) * attended
+        normed_vector = layer_norm(vector, *block["feed_forward_norm"], epsilon=1e-5)
+        gated = normed_vector @ block["hidden"]
+        hidden = gated * sigmoid(gated) * (normed_vector @ block["hidden_gate"])
+        kernel, bias = block["feed_forward_gate"]
+        made.append(vector + sigmoid(vector @ kernel + bias) * (hidden @ block["output"]))
+    return np.array(made)
+
+
+def bsarec_block(x, num_padding, block, *, alpha, c, num_heads=1):
+    """BSARecBlock on x [L, d], of which the first `num_padding` positions are padding.
+
+    Its mask adds -10,000 to what may not be seen. Where that is everything, it changes nothing.
+    """
+
+    def norms(vectors, name):
+        return np.array([layer_norm(one, *block[name], epsilon=1e-12) for one in vectors])
+
+    terms = np.fft.rfft(x, axis=0, norm="ortho")
+    terms[c // 2 + 1 :] = 0
+    low = np.fft.irfft(terms, n=len(x), axis=0, norm="ortho")
+    filtered = norms(low + block["beta"] ** 2 * (x - low) + x, "filter_norm")
+    query, key, value = (x @ kernel + bias for kernel, bias in block["query_key_value"])
+    attended = []
+    for place in range(len(x)):
+        seen = slice(num_padding, place + 1) if place >= num_padding else slice(None)
+        attended.append(attention(query[place], key[seen], value[seen], num_heads))
+    kernel, bias = block["projection"]
+    attended = norms(np.array(attended) @ kernel + bias + x, "attention_norm")
+    mixed = alpha * filtered + (1 - alpha) * attended
+    (kernel_1, bias_1), (kernel_2, bias_2) = block["feed_forward"]
+    hidden = mixed @ kernel_1 + bias_1
+    hidden = hidden * 0.5 * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))
+    return norms(hidden @ kernel_2 + bias_2 + mixed, "feed_forward_norm")
+
+
 def squash(z):
     squared = z @ z
     return squared / (1 + squared) * z / math.sqrt(squared) if squared else z

@@ -22,6 +22,7 @@ def fixture_dataset(tmp_path_factory):
     [
         pytest.param({"method": "base"}, marks=pytest.mark.long),
         {"method": "item", "learning_rate_schedule": "linear"},
+        {"tower": "sasrec", "training_rows": "sequences", "dropout": 0.2, "batch_size": 24},
     ],
 )
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, changes):

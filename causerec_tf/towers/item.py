@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from causerec_tf.towers.dropout import dropout
+
 PADDING = 0
 SIMILARITIES = ("dot", "cosine")
 
@@ -22,6 +24,7 @@ class ItemTower(tf.keras.layers.Layer):
         *,
         similarity: str = "dot",
         initial_std: float | None = None,
+        dropout: float = 0.0,
         seed: int = 0,
         **kwargs,
     ):
@@ -34,6 +37,8 @@ class ItemTower(tf.keras.layers.Layer):
             candidates have length one.
           initial_std: standard deviation of the initial vectors, which are normal; None: 1 / sqrt(d), so that
             they have length one on average.
+          dropout: the share of each step's item vectors that is dropped in training, in [0, 1): one draw for
+            all that the step needs an item for, as history, target or negative.
           seed: of the initial vectors.
           **kwargs: of the Keras layer.
         """
@@ -44,6 +49,7 @@ class ItemTower(tf.keras.layers.Layer):
         self.num_items = num_items
         self.embedding_dim = embedding_dim
         self._initial_std = embedding_dim**-0.5 if initial_std is None else initial_std
+        self._rate = dropout
         self._seed = seed
 
     def build(self, input_shape) -> None:
@@ -109,4 +115,4 @@ class ItemTower(tf.keras.layers.Layer):
         shaped = [tf.reshape(place, tf.shape(one)) for place, one in zip(split, ids, strict=True)]
         for place, one in zip(shaped, ids, strict=True):
             place.set_shape(one.shape)
-        return self(distinct_U), shaped
+        return dropout(self(distinct_U), self._rate), shaped

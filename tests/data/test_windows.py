@@ -67,6 +67,83 @@ def test_windows_equal_the_slow_twin(dataset, max_history):
     assert sum(wanted.values()) == dataset.num_training_windows
 
 
+def sequence_batches(dataset, **options):
+    options = {"batch_size": 16, "max_history": 5, "seed": 0, "epoch": 0} | options
+    return [
+        (batch["history"].numpy(), batch["targets"].numpy())
+        for batch in windows.training_batches(dataset, whole_sequences=True, **options)
+    ]
+
+
+def slow_sequences(dataset, length):
+    """Rows of up to `length` targets, cut from the end of each sequence."""
+    rows = []
+    for items in dataset.read("train").rows():
+        items = items.tolist()
+        end = len(items) - 1
+        while end > 0:
+            start = max(0, end - length)
+            history, targets = items[start:end], items[start + 1 : end + 1]
+            padding = [0] * (length - len(history))
+            rows.append((tuple(history + padding), tuple(targets + padding)))
+            end = start
+    return rows
+
+
+def sequences_of(made):
+    return [
+        (tuple(history), tuple(targets))
+        for both in made
+        for history, targets in zip(*(one.tolist() for one in both), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("length", [1, 5, 29, 50])
+def test_whole_sequences_equal_the_slow_twin(dataset, length):
+    wanted = collections.Counter(slow_sequences(dataset, length))
+    made = sequence_batches(dataset, max_history=length)
+    assert collections.Counter(sequences_of(made)) == wanted
+    assert len(made) == windows.num_batches(dataset, 16, longest_sequence=length)
+    # Every event but the first of a sequence is a target once.
+    assert sum((targets > 0).sum() for _, targets in made) == dataset.num_training_windows
+    for histories, targets in made:
+        assert histories.dtype == targets.dtype == np.int32
+        assert histories.shape == targets.shape == (len(targets), length)
+        np.testing.assert_array_equal(histories > 0, targets > 0)
+        assert (histories[:, 0] > 0).all()
+
+
+def test_whole_sequences_are_in_an_order_of_seed_and_epoch_and_can_be_skipped(dataset):
+    made = sequence_batches(dataset)
+    assert same(made, sequence_batches(dataset))
+    assert same(made[3:], sequence_batches(dataset, skip_batches=3))
+    for other in (sequence_batches(dataset, seed=1), sequence_batches(dataset, epoch=1)):
+        assert not same(made, other)
+        assert collections.Counter(sequences_of(made)) == collections.Counter(sequences_of(other))
+
+
+def test_targets_ahead_of_whole_sequences_are_of_what_follows(dataset):
+    ahead, follow = 3, {}
+    for items in dataset.read("train").rows():
+        items = items.tolist()
+        for end in range(1, len(items)):
+            follow.setdefault(tuple(items[max(0, end - 5) : end]), set()).add(tuple(items[end : end + ahead]))
+    made = sequences_of(sequence_batches(dataset, targets_ahead=ahead))
+    assert [history for history, _ in made] == [
+        history for history, _ in sequences_of(sequence_batches(dataset))
+    ]
+    later = 0
+    for history, targets in made:
+        for place, target in enumerate(targets):
+            if target:
+                # A row may begin in the middle of a sequence, so its items are the end of a longer history.
+                own = history[: place + 1]
+                after = [one for key, some in follow.items() for one in some if key[-len(own) :] == own]
+                assert any(target in one for one in after)
+                later += all(target != one[0] for one in after)
+    assert later > 20
+
+
 def test_targets_ahead_are_drawn_uniformly_from_what_follows_the_history(dataset):
     ahead, follow = 3, collections.defaultdict(list)  # history -> what follows, one entry a window
     for items in dataset.read("train").rows():

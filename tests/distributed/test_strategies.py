@@ -171,6 +171,22 @@ def test_shares_of_pipelines_are_together_the_batches_of_one(dataset, num_pipeli
         assert together == windows_of(batch)
 
 
+@pytest.mark.parametrize("num_pipelines", [2, 3])
+def test_pipelines_share_whole_sequences(dataset, num_pipelines):
+    settings = {"batch_size": 12, "max_history": 5, "seed": 0, "epoch": 1, "whole_sequences": True}
+
+    def rows(**options):
+        batches = windows.training_batches(dataset, **settings, targets_ahead=2, **options)
+        return [row for batch in batches for row in np.hstack([batch["history"], batch["targets"]]).tolist()]
+
+    whole = rows()
+    shares = [rows(num_pipelines=num_pipelines, pipeline=number) for number in range(num_pipelines)]
+    assert [len(share) for share in shares] == [
+        len(range(number, len(whole), num_pipelines)) for number in range(num_pipelines)
+    ]
+    assert sorted(row for share in shares for row in share) == sorted(whole)
+
+
 CHIEF = {"cluster": {"chief": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}}
 
 
@@ -223,6 +239,17 @@ def test_two_mirrored_devices_train_as_one(tmp_path, dataset, one_device):
     assert record_of(run)["distribution"] == {"strategy": "mirrored", "replicas": 2}
     assert losses_of(run) == pytest.approx(losses_of(one_device("base")), rel=1e-4)
     assert_same_result(run, one_device("base"))
+
+
+@pytest.mark.long
+def test_whole_sequences_on_two_mirrored_devices_train_as_on_one(tmp_path, dataset):
+    """Replicas have different numbers of predictions; each counts as much as on one device."""
+    arguments = {"method": "base", "tower": "sasrec", "training_rows": "sequences", "batch_size": 38}
+    places = {"one_device": tmp_path / "one_device", "mirrored": tmp_path / "mirrored"}
+    for strategy, run in places.items():
+        train_alone([*flags(dataset, run, strategy=strategy), *scripts.flags(**arguments)], TWO_DEVICES="1")
+    assert losses_of(places["mirrored"]) == pytest.approx(losses_of(places["one_device"]), rel=1e-4)
+    assert_same_result(places["mirrored"], places["one_device"])
 
 
 @pytest.mark.long

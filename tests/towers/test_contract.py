@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from causerec_tf.errors import InputError
 from causerec_tf.recipes import compose, user_tower
 from causerec_tf.settings import TOWERS, Settings
 from export.towers.user_tower import export_user_tower
@@ -15,12 +16,19 @@ SETTINGS = Settings(embedding_dim=D, max_history=MAX_HISTORY, num_interests=K, s
 SEVERAL = {"mind", "comirec_sa", "comirec_dr"}
 LENGTHS = [1, 4, 6, 2]
 
-every_tower = pytest.mark.parametrize("name", [*TOWERS, "interest"])
+OTHERS = {  # towers that have no name of their own
+    "interest": {"method": "interest", "num_concepts": 4},  # as CauseRec-Interest encodes
+    "sasrec_ligr": {"tower": "sasrec", "block": "ligr", "num_heads": 2},
+    "sasrec_bsarec": {"tower": "sasrec", "block": "bsarec"},
+}
+CAUSAL = ("gru4rec", "sasrec", "sasrec_ligr")
+
+every_tower = pytest.mark.parametrize("name", [*TOWERS, *OTHERS])
 
 
 def make(name, **changes):
-    """A tower by its name; "interest": the mean of interest concepts, as CauseRec-Interest encodes."""
-    named = {"method": "interest", "num_concepts": 4} if name == "interest" else {"tower": name}
+    """A tower by its name."""
+    named = OTHERS.get(name, {"tower": name})
     return user_tower(dataclasses.replace(SETTINGS, **named, **changes))
 
 
@@ -155,10 +163,63 @@ def test_what_is_exported_answers_as_the_tower_does(tmp_path, name):
     np.testing.assert_array_equal(answer["user_vectors"][2], 0.0)
 
 
-@pytest.mark.parametrize("name", TOWERS)
+def with_equal_rows(tower):
+    """The tower, its position rows, if it has any, made alike: then a prefix is a history of its own."""
+    for variable in tower.variables:
+        if "positions" in variable.name:
+            variable.assign(tf.repeat(variable[:1], variable.shape[0], axis=0))
+    return tower
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_every_position_has_the_vector_of_the_history_that_ends_there(name, similarity):
+    tower = with_equal_rows(make(name, similarity=similarity))
+    assert tower.is_causal
+    concepts, mask = histories()
+    vectors = tower.encode_every_position(tf.constant(concepts), tf.constant(mask)).numpy()
+    assert vectors.shape == concepts.shape
+    for b, length in enumerate(LENGTHS):
+        for end in range(1, length + 1):
+            alone = tower(tf.constant(concepts[b : b + 1, :end]), tf.ones([1, end], tf.bool))[0]
+            np.testing.assert_allclose(vectors[b, end - 1], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_what_stands_behind_a_position_has_no_gradient_from_it(name):
+    tower = make(name)
+    concepts, mask = map(tf.constant, histories())
+    for place in (0, 2):
+        with tf.GradientTape() as tape:
+            tape.watch(concepts)
+            total = tf.reduce_sum(tf.sin(tower.encode_every_position(concepts, mask)[:, place]))
+        gradient = tape.gradient(total, concepts).numpy()
+        np.testing.assert_array_equal(gradient[:, place + 1 :], 0.0)
+        assert (np.abs(gradient[:, : place + 1][mask.numpy()[:, : place + 1]]) > 0).any()
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_the_last_position_has_the_vector_of_the_whole_history(name):
+    tower = make(name)
+    concepts, mask = map(tf.constant, histories())
+    vectors, users = tower.encode_every_position(concepts, mask), tower(concepts, mask)
+    for b, length in enumerate(LENGTHS):
+        np.testing.assert_allclose(vectors[b, length - 1], users[b], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted({*TOWERS, *OTHERS} - set(CAUSAL)))
+def test_other_towers_refuse_every_position(name):
+    tower = make(name)
+    assert not tower.is_causal
+    with pytest.raises(InputError, match="does not read causally, so it cannot be trained on whole sequen"):
+        tower.encode_every_position(*map(tf.constant, histories()))
+
+
+@pytest.mark.parametrize("name", [name for name in (*TOWERS, *OTHERS) if name != "interest"])
 def test_counterfactual_histories_are_encoded_as_if_one_by_one(name):
     """CauseRec-Item around the tower: the tower gives for each written-out history what it gives alone."""
-    settings = dataclasses.replace(SETTINGS, tower=name, method="item", num_positives=1, num_negatives=2)
+    named = OTHERS.get(name, {"tower": name})
+    settings = dataclasses.replace(SETTINGS, **named, method="item", num_positives=1, num_negatives=2)
     model = compose(settings, 40)
     synthesis = model.counterfactual.synthesis
     synthesis.memory.enqueue(tf.range(1, 41))

@@ -1,5 +1,7 @@
 """Each tower against its slow twin, one history at a time at its own length, with weights of any size."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +10,9 @@ from causerec_tf.errors import InputError
 from causerec_tf.recipes import user_tower
 from causerec_tf.settings import Settings
 from causerec_tf.towers import positions
+from causerec_tf.towers.attention_blocks import LiGRBlock
 from causerec_tf.towers.capsules import ComiRecDRTower, MINDTower
+from causerec_tf.towers.frequency_block import BSARecBlock
 from causerec_tf.towers.gru import GRU4RecTower
 from causerec_tf.towers.multi_interest import SelfAttentiveMultiInterestTower
 from causerec_tf.towers.self_attention import SASRecTower
@@ -72,6 +76,87 @@ def test_sasrec(num_blocks, num_heads):
         for block in blocks:
             x = reference.sasrec_block(x, block, num_heads)
         return reference.layer_norm(x[-1], gamma, beta)
+
+    assert_equal_to(twin, tower)
+
+
+def in_turn(weights):
+    """Takes so many of the weights at a time: a pair for a layer or a normalisation, one without bias."""
+    left = iter(weights)
+
+    def pair():
+        return next(left), next(left)
+
+    return pair, lambda: next(left)
+
+
+@pytest.mark.parametrize(("num_blocks", "num_heads", "hidden"), [(1, 1, 0), (2, 3, 5)])
+def test_ligr(num_blocks, num_heads, hidden):
+    """eSASRec: no scale of the items, and nothing normalised behind the last block."""
+    sizes = {"num_blocks": num_blocks, "num_heads": num_heads, "feedforward_dim": hidden}
+    tower, (table, *weights) = made(SASRecTower(D, max_history=9, block=LiGRBlock, **sizes))
+    pair, one = in_turn(weights)
+    blocks = [
+        {
+            "attention_norm": pair(),
+            "feed_forward_norm": pair(),
+            "query_key_value": [pair(), pair(), pair()],
+            "projection": pair(),
+            "attention_gate": pair(),
+            "hidden": one(),
+            "hidden_gate": one(),
+            "output": one(),
+            "feed_forward_gate": pair(),
+        }
+        for _ in range(num_blocks)
+    ]
+    assert blocks[0]["hidden"].shape == (D, hidden or 4 * D)
+
+    def twin(concepts):
+        x = concepts + table[-len(concepts) :]
+        for block in blocks:
+            x = reference.ligr_block(x, block, num_heads)
+        return x[-1]
+
+    assert_equal_to(twin, tower)
+
+
+@pytest.mark.parametrize(
+    ("num_blocks", "num_heads", "alpha", "c"), [(1, 1, 0.7, 5), (2, 3, 0.3, 2), (2, 1, 1.0, 9)]
+)
+def test_bsarec(num_blocks, num_heads, alpha, c):
+    """Padding on the left takes part: it holds the normalised rows of its positions."""
+    tower, (table, *weights) = made(
+        SASRecTower(
+            D,
+            max_history=9,
+            num_blocks=num_blocks,
+            num_heads=num_heads,
+            block=functools.partial(BSARecBlock, alpha=alpha, c=c),
+        )
+    )
+    pair, one = in_turn(weights)
+    blocks = [
+        {
+            "beta": one(),
+            "filter_norm": pair(),
+            "attention_norm": pair(),
+            "feed_forward_norm": pair(),
+            "query_key_value": [pair(), pair(), pair()],
+            "projection": pair(),
+            "feed_forward": [pair(), pair()],
+        }
+        for _ in range(num_blocks)
+    ]
+    first_norm = pair()
+
+    def twin(concepts):
+        num_padding = 9 - len(concepts)
+        x = np.concatenate([np.zeros([num_padding, D]), concepts]) + table
+        x = np.array([reference.layer_norm(row, *first_norm, epsilon=1e-12) for row in x])
+        for block in blocks:
+            x = reference.bsarec_block(x, num_padding, block, alpha=alpha, c=c, num_heads=num_heads)
+        return x[-1]
 
     assert_equal_to(twin, tower)
 
