@@ -1,9 +1,12 @@
 """Sparse Adam against a NumPy twin, against Keras's Adam, and for what it leaves alone."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from causerec_tf.optimizers import SparseAdam
+from causerec_tf.settings import Settings
+from causerec_tf.training import compiled_model
 from tests import reference
 
 CONSTANTS = {"learning_rate": 0.05, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8, "l2": 0.01}
@@ -63,6 +66,17 @@ def test_every_row_is_keras_adam_without_weight_decay():
             optimizer.apply_gradients([(slices, table)])
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(ours[2], start[2])  # it has no moments yet
+
+
+@pytest.mark.parametrize(("rows", "fewest", "most"), [("touched", 1, 8), ("all", 50, 50)])
+def test_a_step_changes_the_rows_that_the_setting_names(rows, fewest, most):
+    settings = Settings(update_rows=rows, weight_decay=0.1, num_sampled=4, embedding_dim=8, max_history=3)
+    model = compiled_model(settings, 50)
+    before = model.item_embeddings()
+    model.train_step({"history": tf.constant([[7, 8, 9]]), "target": tf.constant([10])})
+    changed = (model.item_embeddings() != before).any(axis=1)
+    assert fewest <= changed.sum() <= most  # 3 items, a target and 4 negatives; or all
+    assert not changed[0]  # padding
 
 
 def test_without_weight_decay_it_is_keras_adam_when_every_row_is_touched():
