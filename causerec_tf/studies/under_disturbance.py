@@ -73,14 +73,10 @@ class Robustness:
     digest: str
 
     def record(self, beside: "Robustness") -> dict:
-        """For JSON.
+        """For JSON, beside the system to compare with.
 
-        Args:
-          beside: of the system to compare with, which met the same; `change_minus_first` is the change of
-            this one less that of the other, paired by user: below 0 where this one loses more.
-
-        Raises:
-          ValueError: the other met other disturbances.
+        `change_minus_first` is the change of this one less that of the other, paired by user: below 0 where
+        this one loses more. ValueError: the other met other disturbances.
         """
         if self.digest != beside.digest:
             raise ValueError("the systems met other clicks: measure both on the same users, with one seed.")

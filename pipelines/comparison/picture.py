@@ -14,14 +14,7 @@ _COLOURS = {"paper": "#3b6ea5", "tuned": "#c1662f"}
 
 
 def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary]) -> None:
-    """Draws means with the spread over seeds, and each seed's value.
-
-    Args:
-      path: of the picture.
-      plan: that was run.
-      dataset: of the plan.
-      summaries: of the plan's rows; those without a result are left out.
-    """
+    """Draws means with the spread over seeds, and each seed's value, of the rows that have a result."""
     # Not pyplot: it keeps figures, and looks for a screen.
     from matplotlib.figure import Figure
 

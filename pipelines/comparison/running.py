@@ -45,13 +45,10 @@ def train_all(
     jobs: int,
     on_end: Callable[[PlannedRun, float], str],
 ) -> list[Failure]:
-    """Trains every run, in order; one that fails does not keep the others from running.
+    """Trains every run, in order, `jobs` of them side by side on shares of the cores.
 
-    Args:
-      pending: the runs.
-      test: whether they measure the test users.
-      jobs: processes side by side, which share the cores.
-      on_end: called with each run that ended well and the seconds it took; what it returns is printed.
+    One that fails does not keep the others from running. `on_end` is called with each that ended well and the
+    seconds it took; what it returns is printed.
 
     Returns:
       The runs that failed.
