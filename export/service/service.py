@@ -1,6 +1,5 @@
 """The service without its web framework: a bundle, a tower, three queues, and limits."""
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from export.towers.remote import RemoteTower
 from export.towers.requests import read_warm_up
 
 _EXPLANATIONS_WAITING = 8
-_EXPLANATION_ATTEMPTS = 2
 _LOOKUPS_WAITING = 8
 _EXAMPLES = 20
 
@@ -178,23 +176,17 @@ class Service:
 
     def _answer(self, questions: list[Question], seconds: float) -> list[Recommendation]:
         self.metrics.batch_size.observe(len(questions))
-        return _recommend(self._retriever, questions, seconds)
+        return self._retriever.recommend(
+            [one.history for one in questions],
+            [one.k for one in questions],
+            [one.exclude_seen for one in questions],
+            seconds,
+        )
 
     def _explain(self, questions: list[Question], seconds: float) -> list[Explanation]:
-        return [self._explain_one(question, seconds) for question in questions]
-
-    def _explain_one(self, question: Question, seconds: float) -> Explanation:
-        deadline = time.monotonic() + seconds
-        retriever = copy.copy(self._retriever)  # the version of its last answer is changed by no other thread
-        for _ in range(_EXPLANATION_ATTEMPTS):
-            recommendation = _recommend(retriever, [question], deadline - time.monotonic())[0]
-            influences = retriever.explain(
-                question.history, question.k, question.exclude_seen, deadline - time.monotonic()
-            )
-            # A newer version may have come between the two.
-            if retriever.version == recommendation.version:
-                return Explanation(recommendation, influences, retriever.catalogue)
-        raise TowerError("Several versions of the tower answer in turn; an explanation needs one. Ask again.")
+        [asked] = questions
+        explained = self._retriever.recommend_explained(asked.history, asked.k, asked.exclude_seen, seconds)
+        return [Explanation(*explained, self._catalogues.get(explained[0].version))]
 
     def _look_up(self, lookups: list[Lookup], _seconds: float) -> list[Found]:
         catalogue = self.catalogue
@@ -227,12 +219,3 @@ class Service:
     def _failed(self, error: Exception) -> None:
         self.metrics.load_failures.inc()
         LOGGER.error("the newest version cannot be loaded; the one in use stays", exc_info=error)
-
-
-def _recommend(retriever: Retriever, questions: Sequence[Question], seconds: float) -> list[Recommendation]:
-    return retriever.recommend(
-        [one.history for one in questions],
-        [one.k for one in questions],
-        [one.exclude_seen for one in questions],
-        seconds,
-    )

@@ -18,6 +18,7 @@ from export.store.layout import TOWER_VOCABULARY, newest, read_tower, resolve_nu
 from export.store.runtime import tf
 from export.towers.answers import TowerAnswer
 from export.towers.identity import read_graph
+from export.towers.requests import padded_histories
 
 
 class LocalTower:
@@ -82,10 +83,8 @@ class LocalTower:
 
     def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
         """Encodes the last `max_history` known items of each history; it does not stop at the timeout."""
-        padded_BL = np.zeros((len(histories), self.max_history), np.int64)
-        for padded, history in zip(padded_BL, histories, strict=True):
-            last = self._catalogue.known(self._catalogue.rows(history))[-self.max_history :]
-            padded[: len(last)] = last + 1
+        known = (self._catalogue.known(self._catalogue.rows(history)) + 1 for history in histories)
+        padded_BL = padded_histories([one[-self.max_history :] for one in known], self.max_history)
         # The signature is taken from the model each time: alone it would not keep its variables.
         outputs = self._model.signatures["serving_default"](item_ids=tf.constant(padded_BL))
         return TowerAnswer(*(outputs[name].numpy() for name in TowerAnswer._fields))
