@@ -32,8 +32,6 @@ def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary])
         axis.set_xlabel(metric)
         axis.locator_params(axis="x", nbins=5)
         axis.margins(y=0.3 / len(shown))
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
     axes[0].set_yticks(range(len(shown)), [one.name for one in shown])
     axes[0].invert_yaxis()
     figure.suptitle(
