@@ -99,8 +99,8 @@ def settings() -> LogSettings:
         return dataclasses.replace(_LOGS_OF_LAYOUT[FLAGS.format], on_bad_row=FLAGS.on_bad_row)
     if FLAGS.order == "file" and FLAGS["time_column"].present:
         raise InputError("--order=file reads no times. Leave it or --time_column out.")
-    given: dict[str, Any] = {name: FLAGS[name].value for name in (*_COLUMN_FLAGS, "on_bad_row")}
-    return LogSettings(file_format=FLAGS.format, **given)
+    asked: dict[str, Any] = {name: FLAGS[name].value for name in (*_COLUMN_FLAGS, "on_bad_row")}
+    return LogSettings(file_format=FLAGS.format, **asked)
 
 
 def read() -> tuple[interactions.Log, dict[str, str] | None]:
