@@ -33,11 +33,6 @@ class LocalTower:
           BundleError: it is damaged, cannot be loaded, or does not belong to the catalogue.
         """
         description = read_tower(directory)
-        if description["dimension"] != catalogue.dimension:
-            raise BundleError(
-                f"The tower {directory} gives {description['dimension']} dimensions, its index has"
-                f" {catalogue.dimension}: they do not belong together. Publish the run again."
-            )
         checksums.verify(directory)
         item_ids = catalogue.vocabulary
         if checksums.read(directory, TOWER_VOCABULARY) != lines_of(item_ids):
@@ -51,18 +46,12 @@ class LocalTower:
         with loading(directory):
             read_graph(directory)
             self._model = tf.saved_model.load(str(directory))
-            inputs = self._model.signatures["serving_default"].structured_input_signature[1]["item_ids"]
-            if inputs.shape.as_list() != [None, self.max_history]:
-                raise BundleError(
-                    f"{directory} reads {inputs.shape}, and tells max_history {self.max_history}; publish"
-                    " again."
-                )
             vectors, _, version = self([item_ids[:1]])
         size = description["vectors_per_user"] * catalogue.dimension
         if vectors.size != size or vectors.shape[-1] != catalogue.dimension or not np.isfinite(vectors).all():
             raise BundleError(
                 f"{directory} answers {list(vectors.shape)} vectors that are not finite, or not as its"
-                " description tells; publish again."
+                " description and its index tell; publish again."
             )
         if set(version.tolist()) != {catalogue.version.encode()}:
             raise BundleError(
