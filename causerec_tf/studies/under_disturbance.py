@@ -58,13 +58,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Robustness:
-    """What the disturbances did to one model, and how it is without: metric -> float64 [users].
+    """What the disturbances did to one model, kind by kind, each at every rate, and how it is without.
 
-    Attributes:
-      clean: without a disturbance.
-      conditions: kind by kind, each at every rate.
-      attacked: band -> the items that were pushed.
-      digest: of all clicks and the targets: equal for systems that met the same.
+    `clean` is metric -> float64 [users], `attacked` band -> the items that were pushed. The digest is of all
+    clicks and the targets: equal for systems that met the same.
     """
 
     clean: dict[str, np.ndarray]
