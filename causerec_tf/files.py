@@ -37,12 +37,9 @@ def check_free(file: str | Path, flag: str, *, overwrite: bool) -> None:
 
 
 def check_output(directory: str | Path, *, marker: str, overwrite: bool) -> None:
-    """Checks that no directory is replaced that may not be; a link stands for what it points to.
+    """Raises `InputError` where a directory may not be replaced; a link stands for what it points to.
 
     What has no `marker`, a file that is in every directory of its kind, is never replaced.
-
-    Raises:
-      InputError: something is there that may not be replaced.
     """
     directory = Path(directory)
     if not directory.exists():

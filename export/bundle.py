@@ -22,7 +22,7 @@ from export.store.layout import (
     resolve_number,
     written_in,
 )
-from pipelines.command_line import command, outputs
+from pipelines.command_line import command, outputs, trained_runs
 
 FLAGS = flags.FLAGS
 
@@ -85,12 +85,9 @@ def main() -> None:
 
 
 def _publish_run(bundle: Path) -> Any:
-    from causerec_tf.runs import load_trained
     from export.publishing.publish_run import publish_run
 
-    trained = load_trained(FLAGS.run, FLAGS.dataset)
-    if not trained.is_finished:
-        print(f"note: {FLAGS.run} is not finished; this is its best epoch so far")
+    trained = trained_runs.load_one(FLAGS.run, FLAGS.dataset)
     _note_catalogue(bundle, trained.dataset.item_ids())
     names = ("target_recall", "index_method", "index_memory", "keep", "warm_up_requests", "dry_run")
     return publish_run(trained, bundle, **{name: getattr(FLAGS, name) for name in names})

@@ -129,13 +129,8 @@ class Retriever:
             ]
             found = _top(catalogue, answer.user_vectors[group], known, seen, [ks[n] for n in group])
             for number, known_rows, (rows, scores) in zip(group, known, found, strict=True):
-                results[number] = Recommendation(
-                    items=catalogue.ids(rows),
-                    scores=scores.tolist(),
-                    num_unknown=len(texts[number]) - len(known_rows),
-                    fallback=not len(known_rows),
-                    version=version,
-                )
+                num_unknown = len(texts[number]) - len(known_rows)
+                results[number] = _recommendation(catalogue, rows, scores, num_unknown, not len(known_rows))
         return [result for result in results if result is not None]
 
     def explain(
@@ -157,21 +152,25 @@ class Retriever:
           BundleError, TowerError: as `recommend` does.
           TowerTimeoutError: the time is over.
         """
+        return self.recommend_explained(history, k, exclude_seen, timeout)[1]
+
+    def recommend_explained(
+        self, history: Sequence[ItemId], k: int, exclude_seen: bool = True, timeout: float | None = None
+    ) -> tuple[Recommendation, list[Influence]]:
+        """Recommends for one history and explains that, by one version of the tower; see `explain`."""
         _check_k(k)
         texts = _item_ids(0, history)
         left = _countdown(timeout)
         first = self._tower([texts], left())
         for _ in range(_EXPLANATION_ATTEMPTS):
             num_read = int(first.num_known[0])
-            if not num_read:
-                return []
             catalogue = self._open(_versions(first)[0])
             rows = catalogue.rows(texts)
             known = catalogue.known(rows)
-            left_out = np.unique(known[-num_read:])
+            left_out = np.unique(known[-num_read:]) if num_read else known
             # Of each history no more than the tower reads.
             read = [known[-num_read:], *(known[known != row][-num_read:] for row in left_out)]
-            answer = self._tower([catalogue.ids(one) for one in read], left())
+            answer = self._tower([catalogue.ids(one) for one in read], left()) if num_read else first
             if _versions(answer) == [catalogue.version]:
                 break
             first = self._tower([texts], left())  # a newer version has come between two questions
@@ -186,7 +185,7 @@ class Retriever:
             part = read[start : start + _SEARCHED_TOGETHER]
             of_part = vectors[start : start + len(part)]
             found += _top(catalogue, of_part, part, [seen] * len(part), [k] * len(part))
-        whole = found[0][0]
+        whole, scores = found[0]
         influences = [
             Influence(
                 item=item,
@@ -197,12 +196,19 @@ class Retriever:
                 catalogue.ids(left_out), found[1:], vectors[1:], strict=True
             )
         ]
-        return sorted(influences, key=lambda one: (-one.share, -one.vector_change, one.item))
+        influences.sort(key=lambda one: (-one.share, -one.vector_change, one.item))
+        return _recommendation(catalogue, whole, scores, len(texts) - len(known), not num_read), influences
 
     def _open(self, version: str) -> Catalogue:
         catalogue = self._catalogues.get(version)
         self._latest = catalogue
         return catalogue
+
+
+def _recommendation(
+    catalogue: Catalogue, rows: np.ndarray, scores: np.ndarray, num_unknown: int, fallback: bool
+) -> Recommendation:
+    return Recommendation(catalogue.ids(rows), scores.tolist(), num_unknown, fallback, catalogue.version)
 
 
 def _countdown(seconds: float | None) -> Callable[[], float | None]:

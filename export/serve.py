@@ -40,21 +40,6 @@ for _option in dataclasses.fields(Options):
             flags.DEFINE_integer(_option.name, _default, _meaning, _least)
         else:
             flags.DEFINE_string(_option.name, _default, _meaning)
-flags.DEFINE_integer(
-    "max_head_bytes", 16_384, "Most bytes of a request's head; more is refused with status 431.", 256
-)
-flags.DEFINE_float(
-    "max_head_seconds",
-    10.0,
-    "Seconds in which the head of a connection's next request must arrive, and an answer be taken.",
-    0.05,
-)
-flags.DEFINE_integer(
-    "max_connections",
-    1_000,
-    "Most open connections; for one more, the one that has waited longest for its client is closed.",
-    1,
-)
 flags.DEFINE_list(
     "allowed_hosts",
     None,
@@ -101,8 +86,8 @@ def main() -> None:
     named = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(Options)}
     named |= {"bundle": Path(FLAGS.bundle), "allowed_hosts": _allowed_hosts(host)}
     service = Service(Options(**named), after_loading=_spare_the_collector)
-    limits = ConnectionLimits(FLAGS.max_connections, FLAGS.max_head_bytes, FLAGS.max_head_seconds)
-    _allow_open_files(limits.most_connections)
+    limits = ConnectionLimits(service.options)
+    _allow_open_files(FLAGS.max_connections)
     config = uvicorn.Config(
         create_app(service, log_requests=FLAGS.log_requests, page=FLAGS.page),
         http=functools.partial(LimitedConnection, limits=limits),  # type: ignore[arg-type]

@@ -43,8 +43,7 @@ def main() -> None:
 
     dataset = open_dataset(plan.dataset)
     trains = not FLAGS.table_only
-    done, departures = results.survey(output, plan.runs, dataset, plan.measure, directories=trains)
-    results.refuse(departures)
+    done = results.survey(output, plan.runs, dataset, plan.measure, directories=trains)
     pending = [run for run in asked_for if run.name not in done]
     if pending and trains:
         outputs.check_place(Path(pending[0].settings.run).parent, "--runs", InputError, is_filled=True)

@@ -37,10 +37,8 @@ class AsynchronousTrainer:
     ) -> dict[str, float]:
         """Trains on what is left of an epoch, as `Model.fit` does, and gives the means of the loss parts.
 
-        Args:
-          batches: what is left.
-          first_step: the number of the first of its steps in the run, which their draws go by.
-          callbacks: for Keras; what they take for a batch is a round.
+        `first_step` is the number in the run of the first of its steps, by which their draws go. What the
+        callbacks take for a batch is a round.
         """
         hooks = tf.keras.callbacks.CallbackList(list(callbacks), model=self._model)
         self._model.reset_metrics()

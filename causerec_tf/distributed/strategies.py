@@ -164,12 +164,7 @@ class Distribution:
     def in_shares(self, compute: Callable[[slice], np.ndarray], size: int) -> np.ndarray:
         """Computes rows, each replica a share; every process gets all, and draws the same conclusions.
 
-        Args:
-          compute: gives the rows of a slice, [rows, ...].
-          size: the number of rows.
-
-        Returns:
-          All rows in their order, [size, ...].
+        `compute` gives the rows of a slice, [rows, ...]; all [size, ...] are given in their order.
         """
         count = self.num_replicas
         if count == 1:

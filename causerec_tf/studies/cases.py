@@ -49,14 +49,9 @@ class UserMap:
 class Card:
     """What one user did, what one or more models recommended, and what the user did next.
 
-    Attributes:
-      user_id: of the user.
-      history: the last items before the cut, oldest first.
-      num_history: how many there were in all.
-      recommended: name of a model -> its items, best first.
-      future: the first distinct items after the cut, in the order of time.
-      num_future: how many there were in all.
-      hits: every recommended item that is among all of the future, not only among the part in `future`.
+    `history` has the last items before the cut, oldest first, `future` the first distinct ones after it, in
+    the order of time; `num_history` and `num_future` say how many there were in all. `recommended` has a
+    model's items, best first, and `hits` every one that is among all of the future, shown or not.
     """
 
     user_id: str
@@ -71,14 +66,10 @@ class Card:
 def choose_users(user_ids: np.ndarray, num_users: int, *, seed: int, wanted: str | None = None) -> np.ndarray:
     """Draws users by chance alone.
 
-    Args:
-      user_ids: [all users] object (str).
-      num_users: U, how many to draw.
-      seed: of the draw.
-      wanted: id of a user who comes first whatever the draw; the others are drawn beside.
+    A `wanted` user comes first whatever the draw; the others are drawn beside.
 
     Returns:
-      int64 [U], positions in `user_ids`, distinct.
+      int64 [num_users], positions in `user_ids`, distinct.
     """
     if not 1 <= num_users <= len(user_ids):
         raise InputError(f"{num_users} users are wanted of {len(user_ids)}: ask for 1 to {len(user_ids)}.")
@@ -110,12 +101,8 @@ def user_map(
 ) -> UserMap:
     """Lays the chosen users and items into a plane and measures how near they are to each other.
 
-    Args:
-      model: a trained model.
-      users: all evaluation users, cut for this model's longest history.
-      chosen: int [U], positions of those to show.
-      items_of_chosen: an array of items for each of them; the map's are the distinct ones, ascending.
-      seed: of the t-SNE.
+    `users` are all evaluation users, cut for this model's longest history, `chosen` the positions of U of
+    them, each with items; those of the map are the distinct ones, ascending. The seed is that of t-SNE.
     """
     user_vectors, item_vectors = evaluation.user_vectors(model, users.history), model.item_vectors()
     items = shown_items(items_of_chosen)

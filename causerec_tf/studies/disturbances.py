@@ -106,12 +106,9 @@ def attack(users: EvaluationUsers, item: int, *, seed: int, draw: int) -> Clicks
 
 
 def insert(histories: ItemLists, clicks: Clicks, rate: float) -> ItemLists:
-    """Longer histories: `num_clicks` of the clicks are put in, those in one gap in the order of the clicks.
+    """Longer histories: `num_clicks` of the clicks, whose places are gaps, are put in.
 
-    Args:
-      histories: oldest first.
-      clicks: whose places are gaps.
-      rate: clicks to insert, as a share of the items that are there.
+    Those in one gap stand in the order of the clicks.
     """
     click_rows, taken = _taken(histories, clicks, rate)
     rows, positions = histories.rows_and_positions()

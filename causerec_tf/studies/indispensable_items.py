@@ -36,12 +36,9 @@ class Support(NamedTuple):
 
 
 def indispensable(model: CauseRec, history_BL: np.ndarray, target_B: np.ndarray) -> Support:
-    """Tells what recommendations rest on.
+    """Tells what the recommendation of one item to each user, int [B], rests on.
 
-    Args:
-      model: a trained model.
-      history_BL: int [B, L], as the tower reads it: oldest first, padded with 0 on the right.
-      target_B: int [B], the item recommended to each.
+    The histories, int [B, L], are as the tower reads them: oldest first, padded with 0 on the right.
     """
     history_BL, target_B = np.asarray(history_BL), np.asarray(target_B)
     if history_BL.ndim != 2 or target_B.shape != history_BL.shape[:1]:

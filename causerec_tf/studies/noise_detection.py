@@ -20,15 +20,10 @@ from causerec_tf.model import CauseRec
 
 
 def find_noise(sequences: UserSequences, item_ids: list[str], world: World) -> np.ndarray:
-    """Which events of a dataset are noise, bool [events], joined to the world by user and time.
+    """Which events of a dataset, prepared from the world as it is, are noise: bool [events].
 
-    A dataset does not keep it; the same settings and seed generate the same world again, and within a user no
-    two of its events have the same time.
-
-    Args:
-      sequences: of some users of the dataset, prepared from the world as it is.
-      item_ids: the dataset's vocabulary.
-      world: generated again.
+    They are joined to the world by user and time: a dataset does not keep it; the same settings and seed
+    generate the same world again, and within a user no two of its events have the same time.
     """
     place = {
         event: number for number, event in enumerate(zip(world.users, world.times.tolist(), strict=True))
@@ -68,13 +63,8 @@ def detection(model: CauseRec, dataset: Dataset, world: World, split: str = "tes
     """How well the concept scores (equation 5) and the dispensable half find the planted noise.
 
     The history is the evaluation user's; its target is the next event. Where that event is noise itself, the
-    scores have nothing to say, so that figures are given for the other users.
-
-    Args:
-      model: trained on the dataset.
-      dataset: prepared from the world as it is.
-      world: generated again.
-      split: whose users.
+    scores have nothing to say, so that figures are given for the other users. The model was trained on the
+    dataset, and that prepared from the world as it is.
 
     Returns:
       For JSON: `auc`, by the scores; `auc_by_recency`, of every position over all users, `1` the newest;

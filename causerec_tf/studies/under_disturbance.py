@@ -58,13 +58,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Robustness:
-    """What the disturbances did to one model, and how it is without: metric -> float64 [users].
+    """What the disturbances did to one model, kind by kind, each at every rate, and how it is without.
 
-    Attributes:
-      clean: without a disturbance.
-      conditions: kind by kind, each at every rate.
-      attacked: band -> the items that were pushed.
-      digest: of all clicks and the targets: equal for systems that met the same.
+    `clean` is metric -> float64 [users], `attacked` band -> the items that were pushed. The digest is of all
+    clicks and the targets: equal for systems that met the same.
     """
 
     clean: dict[str, np.ndarray]
@@ -73,14 +70,10 @@ class Robustness:
     digest: str
 
     def record(self, beside: "Robustness") -> dict:
-        """For JSON.
+        """For JSON, beside the system to compare with.
 
-        Args:
-          beside: of the system to compare with, which met the same; `change_minus_first` is the change of
-            this one less that of the other, paired by user: below 0 where this one loses more.
-
-        Raises:
-          ValueError: the other met other disturbances.
+        `change_minus_first` is the change of this one less that of the other, paired by user: below 0 where
+        this one loses more. ValueError: the other met other disturbances.
         """
         if self.digest != beside.digest:
             raise ValueError("the systems met other clicks: measure both on the same users, with one seed.")

@@ -19,13 +19,8 @@ BAD_ROWS_TOLD = 5  # of a whole job
 class JobSettings:
     """What decides the answers of a job, beside the bundle and the histories.
 
-    Attributes:
-      k: items for each user, or as many as there are.
-      exclude_seen: leave out the items of the history.
-      diversity: see `export.batch.diversity.diversified`; 0.0 with `item_categories` None.
-      item_categories: file of the categories, or None.
-      columns: of the files of histories.
-      skip_bad_rows: count a row that cannot be read and go on, rather than end the job.
+    A user gets k items, or as many as there are. `item_categories` is a file, and goes with `diversity`, see
+    `export.batch.diversity.diversified`. A row that cannot be read ends the job, or is skipped and counted.
     """
 
     k: int

@@ -47,11 +47,9 @@ class RecommendationWriter:
     def __init__(self, path: Path, *, overwrite: bool, work: Path | None = None):
         """Checks that the file can be written.
 
-        Args:
-          path: its extension decides the format, .jsonl or .parquet; a link stands for what it points to.
-          overwrite: replace a file that is there.
-          work: directory for what is not finished, on the same file system, that is the caller's to clear;
-            beside the file when None.
+        Its extension decides the format, .jsonl or .parquet; a link stands for what it points to. What is not
+        finished lies in `work`, on the same file system, which is the caller's to clear; beside the file when
+        None.
 
         Raises:
           BundleError: the extension is another, the file exists, or there is no such directory.

@@ -39,14 +39,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done in a directory.
+    """What is to be done in a directory: all shards, by one version, of which `bundle` is a bundle.
 
-    Attributes:
-      shards: all of them.
-      version: the fingerprint that answers.
-      newest: the fingerprint of the bundle's newest version, which may be another one by now.
-      bundle: a bundle of that version alone.
-      unfinished: where shards are written before they are renamed into place.
+    `newest` is the bundle's newest version, which may be another one by now; in `unfinished` shards are
+    written before they are renamed into place.
     """
 
     shards: list[Shard]

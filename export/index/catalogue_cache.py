@@ -4,7 +4,6 @@ During a roll-out old and new towers answer side by side, so more than one is ke
 """
 
 import threading
-from collections import OrderedDict
 from pathlib import Path
 
 from export.index.catalogue import Catalogue
@@ -18,12 +17,10 @@ class CatalogueCache:
     """Gives the catalogue of a version; safe to call from many threads."""
 
     def __init__(self, bundle: Path | str, keep: int = _KEPT):
-        """Opens nothing yet; of what is opened, the `keep` that were asked for last stay in memory."""
+        """Opens nothing yet; the `keep` that were opened last stay in memory."""
         self._bundle = Path(bundle)
         self._keep = keep
-        self._opened: OrderedDict[str, Catalogue] = OrderedDict()
-        self._lock = threading.Lock()
-        # Whoever asks for an open catalogue does not wait for one that is being opened.
+        self._opened: dict[str, Catalogue] = {}  # replaced, not changed, while others look into it
         self._opening = threading.Lock()
 
     def get(self, version: str) -> Catalogue:
@@ -32,25 +29,14 @@ class CatalogueCache:
         Raises:
           BundleError: the bundle has no index of that name (MissingVersionError), or one that cannot be used.
         """
-        catalogue = self._held(version)
-        if catalogue is not None:
-            return catalogue
-        with self._opening:
-            catalogue = self._held(version)  # another thread may just have opened it
-            if catalogue is not None:
-                return catalogue
-            catalogue = Catalogue.load(self._directory(version))
-            with self._lock:
-                self._opened[version] = catalogue
-                while len(self._opened) > self._keep:
-                    self._opened.popitem(last=False)
-            return catalogue
-
-    def _held(self, version: str) -> Catalogue | None:
-        with self._lock:
-            if version in self._opened:
-                self._opened.move_to_end(version)
-            return self._opened.get(version)
+        catalogue = self._opened.get(version)
+        if catalogue is None:
+            with self._opening:  # whoever asks for another one, which is open, does not wait
+                catalogue = self._opened.get(version)  # another thread may just have opened it
+                if catalogue is None:
+                    catalogue = Catalogue.load(self._directory(version))
+                    self._opened = dict([*self._opened.items(), (version, catalogue)][-self._keep :])
+        return catalogue
 
     def _directory(self, version: str) -> Path:
         directory = index_directory(self._bundle, version)

@@ -50,8 +50,8 @@ class Publication:
         already) or "rolled back".
       index: the content of `index.json`, or None in a dry run that would build it.
       index_reused: an index of this fingerprint was there.
-      removed_towers: numbers that were removed.
-      removed_indexes: fingerprints that were removed.
+      removed_towers: their numbers.
+      removed_indexes: their fingerprints.
       added: how many items of an update the index did not have; None where no update was carried out.
     """
 

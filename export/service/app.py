@@ -1,6 +1,5 @@
 """The web application: paths, and which failure becomes which status."""
 
-import functools
 import reprlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -8,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import TypeAdapter, field_validator
+from pydantic import field_validator
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from export.index.catalogue import Catalogue
 from export.service.body_limit import BodyLimit
 from export.service.headers import DOCS_POLICY, HEADERS, POLICY, page_policy
 from export.service.logs import LOGGER
@@ -27,16 +24,15 @@ from export.service.messages import (
     BatchRequest,
     ErrorAnswer,
     Explained,
-    Influential,
     Named,
     Readiness,
     Recommended,
     RecommendRequest,
-    Scored,
     counted,
+    encodable,
 )
 from export.service.observation import Observation
-from export.service.service import Explanation, Lookup, Question, Service
+from export.service.service import Lookup, Question, Service
 from export.service.work_queue import DeadlineError, QueueFullError
 from export.store.bundle_errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
 from export.towers.answers import Recommendation
@@ -134,9 +130,7 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
     async def explain(request: LimitedRequest) -> Response:
         """Recommends in names, and tells which past items the answer rests on."""
         question = Question(request.history, _checked_k(request.k, service), request.exclude_seen)
-        found = await service.explain(question, _seconds(request.timeout_ms, service))
-        # The names of a long history take a while, and the event loop has others to look after.
-        return await run_in_threadpool(_explained, question.history, found)
+        return _json(await service.explain(question, _seconds(request.timeout_ms, service)))
 
 
 def _add_page(app: FastAPI, service: Service) -> None:
@@ -153,49 +147,15 @@ def _add_page(app: FastAPI, service: Service) -> None:
         shown.headers[POLICY] = DOCS_POLICY
         return shown
 
-    @app.get("/items", responses=_FAILURES)
-    async def items(query: str = Query(max_length=200), limit: int = Query(10, ge=1, le=100)) -> list[Named]:
+    @app.get("/items", response_model=list[Named], responses=_FAILURES)
+    async def items(query: str = Query(max_length=200), limit: int = Query(10, ge=1, le=100)) -> list[dict]:
         """Finds items whose id or name contains a text, the most popular first."""
-        found = await service.find(Lookup(query, limit), _seconds(None, service))
-        return [_named(found.catalogue, item) for item in found.items]
+        return await service.find(Lookup(query, limit), _seconds(None, service))
 
     @app.get("/examples", response_model=list[list[Named]])
     async def examples() -> Response:
         """Histories of real users, from the warm-up file of the newest version."""
-        return _json(_named_examples(service.catalogue, service.examples))
-
-
-@functools.lru_cache(maxsize=1)
-def _named_examples(catalogue: Catalogue, histories: tuple[tuple[str, ...], ...]) -> bytes:
-    named = [[_named(catalogue, item) for item in history] for history in histories]
-    return TypeAdapter(list[list[Named]]).dump_json(named)
-
-
-def _explained(history: Sequence[str], found: Explanation) -> Response:
-    answer, catalogue = found.recommendation, found.catalogue
-    explained = Explained(
-        history=[_named(catalogue, item) for item in history],
-        items=[
-            Scored(**_named(catalogue, item).model_dump(), score=score)
-            for item, score in zip(answer.items, answer.scores, strict=True)
-        ],
-        influences=[
-            Influential(
-                id=one.item,
-                name=catalogue.name_of(one.item),
-                share=one.share,
-                vector_change=one.vector_change,
-            )
-            for one in found.influences
-        ],
-        fallback=answer.fallback,
-        version=answer.version,
-    )
-    return _json(explained.model_dump_json().encode())
-
-
-def _json(content: bytes) -> Response:
-    return Response(content, media_type="application/json")
+        return _json(service.examples)
 
 
 def _add_operations(app: FastAPI, service: Service) -> None:
@@ -258,7 +218,7 @@ def _failure(status: int, message: str) -> JSONResponse:
         headers["Retry-After"] = "1"
     if status == 408:
         headers["Connection"] = "close"  # or the server would go on reading the rest
-    return JSONResponse({"error": _encodable(message)}, status, headers)
+    return JSONResponse({"error": encodable(message)}, status, headers)
 
 
 def _told(error: dict) -> str:
@@ -297,11 +257,5 @@ def _recommended(answers: Sequence[Recommendation]) -> list[Recommended]:
     return [Recommended.model_construct(**vars(answer)) for answer in answers]
 
 
-def _encodable(text: str) -> str:
-    """A text without halves of surrogate pairs, which JSON can ask for and UTF-8 cannot answer."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _named(catalogue: Catalogue, item: str) -> Named:
-    name = _encodable(catalogue.name_of(item))
-    return Named(id=_encodable(item), name=name, known=catalogue.knows(item))
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")

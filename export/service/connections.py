@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from export.service.headers import HEADERS
+from export.service.options import Options
 
 # Requests that a client may send ahead, without waiting for its answers.
 _MOST_AHEAD = 32
@@ -21,18 +22,13 @@ _MOST_AHEAD = 32
 class ConnectionLimits:
     """What connections may take; one object for all of a server.
 
-    Attributes:
-      most_connections: open ones; beyond it, the one that has waited longest for its client is closed.
-      most_head_bytes: of a request line with its headers.
-      most_seconds: from the opening of a connection, or from its last answer, to the end of the next head;
-        and for a client to take the part of an answer that is due.
-      awaiting: those that wait for their client, the longest first: for the rest of a request, or for the
-        client to take an answer. All others are worked for, and the queues of the service limit those.
+    `max_head_seconds` go from the opening of a connection, or from its last answer, to the end of the next
+    head; and for a client to take the part of an answer that is due. `awaiting` are the connections that wait
+    for their client, the longest first: for the rest of a request, or for the client to take an answer. All
+    others are worked for, and the queues of the service limit those.
     """
 
-    most_connections: int
-    most_head_bytes: int
-    most_seconds: float
+    options: Options
     awaiting: dict["LimitedConnection", None] = field(default_factory=dict)
 
 
@@ -56,7 +52,7 @@ class LimitedConnection(HttpToolsProtocol):
         """Takes the place of the one that has waited longest where there are too many."""
         super().connection_made(transport)
         self._await_client()
-        if len(self.connections) > self._limits.most_connections:
+        if len(self.connections) > self._limits.options.max_connections:
             next(iter(self._limits.awaiting))._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -70,7 +66,7 @@ class LimitedConnection(HttpToolsProtocol):
         if self._raw_bytes is not None:
             self._raw_bytes += len(data)
         super().data_received(data)
-        if self._raw_bytes is not None and self._raw_bytes > self._limits.most_head_bytes:
+        if self._raw_bytes is not None and self._raw_bytes > self._limits.options.max_head_bytes:
             self._refusal = self._head_too_large()
             self.send_400_response("")
 
@@ -135,7 +131,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _count(self, num_bytes: int) -> None:
         self._head_bytes += num_bytes
-        if self._head_bytes > self._limits.most_head_bytes:
+        if self._head_bytes > self._limits.options.max_head_bytes:
             self._refuse(*self._head_too_large())
 
     def _refuse(self, status: int, message: str) -> None:
@@ -143,12 +139,12 @@ class LimitedConnection(HttpToolsProtocol):
         raise _RefusedError
 
     def _head_too_large(self) -> tuple[int, str]:
-        return 431, f"The head of the request is larger than {self._limits.most_head_bytes} bytes."
+        return 431, f"The head of the request is larger than {self._limits.options.max_head_bytes} bytes."
 
     def _await_client(self) -> None:
         self._limits.awaiting.pop(self, None)  # to the end of those that wait
         self._limits.awaiting[self] = None
-        self._set_end(self._limits.most_seconds)
+        self._set_end(self._limits.options.max_head_seconds)
 
     def _set_end(self, seconds: float | None) -> None:
         if self._ending is not None:

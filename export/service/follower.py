@@ -23,12 +23,9 @@ class Follower(threading.Thread):
     ):
         """Does not start yet.
 
-        Args:
-          bundle: its directory.
-          number: of the version that is loaded, if one is.
-          load: loads the newest one, and gives its number.
-          seconds: between two looks; after a failure at least 30.
-          on_failure: told why the newest version cannot be used; it is tried again.
+        `number` is that of the version that is loaded, if one is; `load` loads the newest one, and gives its
+        number. Between two looks are so many seconds, after a failure at least 30; `on_failure` is told why
+        the newest version cannot be used, and it is tried again.
         """
         super().__init__(daemon=True, name="follower")
         self._bundle, self._number, self._load = bundle, number, load

@@ -71,6 +71,11 @@ def counted(values: Any, least: int, most: int, what: str) -> Any:
     return values
 
 
+def encodable(text: str) -> str:
+    """A text without halves of surrogate pairs, which JSON can ask for and UTF-8 cannot answer."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class Recommended(BaseModel):
     """The answer to one history, as in the rows of the batch command.
 

@@ -37,4 +37,17 @@ class Options:
         50_000, "Most values of a body, counted by its commas and brackets.", least=1
     )
     max_body_seconds: float = _option(10.0, "Seconds in which the body of a request must arrive.", least=0.05)
+    max_head_bytes: int = _option(
+        16_384, "Most bytes of a request's head; more is refused with status 431.", least=256
+    )
+    max_head_seconds: float = _option(
+        10.0,
+        "Seconds in which the head of a connection's next request must arrive, and an answer be taken.",
+        least=0.05,
+    )
+    max_connections: int = _option(
+        1_000,
+        "Most open connections; for one more, the one that has waited longest for its client is closed.",
+        least=1,
+    )
     poll_seconds: float = _option(2.0, "Seconds between two looks for a newer version.", least=0.05)

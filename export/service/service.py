@@ -1,9 +1,10 @@
 """The service without its web framework: a bundle, a tower, three queues, and limits."""
 
-import copy
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,18 +13,18 @@ from export.index.catalogue_cache import CatalogueCache
 from export.retriever import Retriever
 from export.service.follower import Follower
 from export.service.logs import LOGGER
+from export.service.messages import encodable
 from export.service.options import Options
 from export.service.prometheus import Metrics
 from export.service.work_queue import WorkQueue
 from export.store.bundle_errors import TowerError
 from export.store.layout import TOWER_WARM_UP, read_tower, resolve_number, tower_directory
-from export.towers.answers import Influence, Recommendation, TowerAnswer
+from export.towers.answers import Recommendation, TowerAnswer
 from export.towers.local import LocalTower
 from export.towers.remote import RemoteTower
 from export.towers.requests import read_warm_up
 
 _EXPLANATIONS_WAITING = 8
-_EXPLANATION_ATTEMPTS = 2
 _LOOKUPS_WAITING = 8
 _EXAMPLES = 20
 
@@ -45,23 +46,6 @@ class Lookup:
     limit: int
 
 
-@dataclass(frozen=True)
-class Found:
-    """The ids of the items that contain a text, and the catalogue that has their names."""
-
-    items: list[str]
-    catalogue: Catalogue
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """A recommendation, the past items on which it rests, and the catalogue of both, of one version."""
-
-    recommendation: Recommendation
-    influences: list[Influence]
-    catalogue: Catalogue
-
-
 class Service:
     """Answers questions from the bundle's newest version."""
 
@@ -74,7 +58,7 @@ class Service:
         """
         self.options = options
         self.metrics = Metrics()
-        self.examples: tuple[tuple[str, ...], ...] = ()  # histories of real users
+        self.examples = b"[]"  # JSON of histories of real users
         self._after_loading = after_loading
         self._catalogues = CatalogueCache(options.bundle)
         self._tower: LocalTower | RemoteTower
@@ -143,15 +127,15 @@ class Service:
                 f"The tower of version {answer.version} does not know its own item {known!r:.100}."
             )
 
-    async def explain(self, question: Question, seconds: float) -> Explanation:
-        """Answers one question, and what the answer rests on; raises as `recommend` does.
+    async def explain(self, question: Question, seconds: float) -> bytes:
+        """Answers one question, and what the answer rests on, as JSON; raises as `recommend` does.
 
         It costs a tower row for every past item, so it has a queue of its own.
         """
         return (await self._explanations.ask([question], seconds))[0]
 
-    async def find(self, lookup: Lookup, seconds: float) -> Found:
-        """Finds items by a text; raises as `WorkQueue.ask` does.
+    async def find(self, lookup: Lookup, seconds: float) -> list[dict[str, Any]]:
+        """Finds items by a text, in names; raises as `WorkQueue.ask` does.
 
         A search goes through the whole catalogue, so it has a queue of its own, too.
         """
@@ -178,35 +162,46 @@ class Service:
 
     def _answer(self, questions: list[Question], seconds: float) -> list[Recommendation]:
         self.metrics.batch_size.observe(len(questions))
-        return _recommend(self._retriever, questions, seconds)
+        return self._retriever.recommend(
+            [one.history for one in questions],
+            [one.k for one in questions],
+            [one.exclude_seen for one in questions],
+            seconds,
+        )
 
-    def _explain(self, questions: list[Question], seconds: float) -> list[Explanation]:
-        return [self._explain_one(question, seconds) for question in questions]
+    def _explain(self, questions: list[Question], seconds: float) -> list[bytes]:
+        """Answers in names, for which a long history takes a while: not on the event loop."""
+        [asked] = questions
+        explain = self._retriever.recommend_explained
+        answer, influences = explain(asked.history, asked.k, asked.exclude_seen, seconds)
+        catalogue = self._catalogues.get(answer.version)
+        scored = zip(answer.items, answer.scores, strict=True)
+        explained = {
+            "history": [_named(catalogue, item) for item in asked.history],
+            "items": [_named(catalogue, item) | {"score": score} for item, score in scored],
+            "influences": [
+                _named(catalogue, one.item) | {"share": one.share, "vector_change": one.vector_change}
+                for one in influences
+            ],
+            "fallback": answer.fallback,
+            "version": answer.version,
+        }
+        return [json.dumps(explained).encode()]
 
-    def _explain_one(self, question: Question, seconds: float) -> Explanation:
-        deadline = time.monotonic() + seconds
-        retriever = copy.copy(self._retriever)  # the version of its last answer is changed by no other thread
-        for _ in range(_EXPLANATION_ATTEMPTS):
-            recommendation = _recommend(retriever, [question], deadline - time.monotonic())[0]
-            influences = retriever.explain(
-                question.history, question.k, question.exclude_seen, deadline - time.monotonic()
-            )
-            # A newer version may have come between the two.
-            if retriever.version == recommendation.version:
-                return Explanation(recommendation, influences, retriever.catalogue)
-        raise TowerError("Several versions of the tower answer in turn; an explanation needs one. Ask again.")
-
-    def _look_up(self, lookups: list[Lookup], _seconds: float) -> list[Found]:
+    def _look_up(self, lookups: list[Lookup], _seconds: float) -> list[list[dict[str, Any]]]:
         catalogue = self.catalogue
-        return [Found(catalogue.find(one.text, one.limit), catalogue) for one in lookups]
+        return [[_named(catalogue, item) for item in catalogue.find(one.text, one.limit)] for one in lookups]
 
     def _loaded(self) -> None:
         """Takes the examples from the newest tower's warm-up file, once for all who ask."""
         try:
             bundle = self.options.bundle
-            path = tower_directory(bundle, resolve_number(bundle, None)) / TOWER_WARM_UP
+            tower = tower_directory(bundle, resolve_number(bundle, None))
+            path = tower / TOWER_WARM_UP
             histories = read_warm_up(path)[:_EXAMPLES] if path.is_file() else []
-            self.examples = tuple(map(tuple, histories))
+            catalogue = self._catalogues.get(read_tower(tower)["version"])
+            named = [[_named(catalogue, item) for item in history] for history in histories]
+            self.examples = json.dumps(named).encode()
         except Exception as error:  # whatever it is, recommendations do without
             LOGGER.warning("the examples cannot be read; the ones in use stay", exc_info=error)
         self._after_loading()
@@ -229,10 +224,7 @@ class Service:
         LOGGER.error("the newest version cannot be loaded; the one in use stays", exc_info=error)
 
 
-def _recommend(retriever: Retriever, questions: Sequence[Question], seconds: float) -> list[Recommendation]:
-    return retriever.recommend(
-        [one.history for one in questions],
-        [one.k for one in questions],
-        [one.exclude_seen for one in questions],
-        seconds,
-    )
+def _named(catalogue: Catalogue, item: str) -> dict[str, Any]:
+    """An item as `export.service.messages.Named`."""
+    name = encodable(catalogue.name_of(item))
+    return {"id": encodable(item), "name": name, "known": catalogue.knows(item)}

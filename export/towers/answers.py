@@ -51,10 +51,8 @@ class Recommendation:
 class Influence:
     """How much an answer rests on one past item, found by leaving the item out.
 
-    Attributes:
-      item: the item's id.
-      share: the share of the top k that is replaced when the item is left out, in [0, 1].
-      vector_change: the Euclidean distance by which the user's vectors move; it orders equal shares.
+    `share` is that of the top k which is replaced then, in [0, 1]; `vector_change`, by which equal shares are
+    ordered, the Euclidean distance by which the user's vectors move.
     """
 
     item: str

@@ -18,6 +18,7 @@ from export.store.layout import TOWER_VOCABULARY, newest, read_tower, resolve_nu
 from export.store.runtime import tf
 from export.towers.answers import TowerAnswer
 from export.towers.identity import read_graph
+from export.towers.requests import padded_histories
 
 
 class LocalTower:
@@ -32,11 +33,6 @@ class LocalTower:
           BundleError: it is damaged, cannot be loaded, or does not belong to the catalogue.
         """
         description = read_tower(directory)
-        if description["dimension"] != catalogue.dimension:
-            raise BundleError(
-                f"The tower {directory} gives {description['dimension']} dimensions, its index has"
-                f" {catalogue.dimension}: they do not belong together. Publish the run again."
-            )
         checksums.verify(directory)
         item_ids = catalogue.vocabulary
         if checksums.read(directory, TOWER_VOCABULARY) != lines_of(item_ids):
@@ -50,18 +46,12 @@ class LocalTower:
         with loading(directory):
             read_graph(directory)
             self._model = tf.saved_model.load(str(directory))
-            inputs = self._model.signatures["serving_default"].structured_input_signature[1]["item_ids"]
-            if inputs.shape.as_list() != [None, self.max_history]:
-                raise BundleError(
-                    f"{directory} reads {inputs.shape}, and tells max_history {self.max_history}; publish"
-                    " again."
-                )
             vectors, _, version = self([item_ids[:1]])
         size = description["vectors_per_user"] * catalogue.dimension
         if vectors.size != size or vectors.shape[-1] != catalogue.dimension or not np.isfinite(vectors).all():
             raise BundleError(
                 f"{directory} answers {list(vectors.shape)} vectors that are not finite, or not as its"
-                " description tells; publish again."
+                " description and its index tell; publish again."
             )
         if set(version.tolist()) != {catalogue.version.encode()}:
             raise BundleError(
@@ -82,10 +72,8 @@ class LocalTower:
 
     def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
         """Encodes the last `max_history` known items of each history; it does not stop at the timeout."""
-        padded_BL = np.zeros((len(histories), self.max_history), np.int64)
-        for padded, history in zip(padded_BL, histories, strict=True):
-            last = self._catalogue.known(self._catalogue.rows(history))[-self.max_history :]
-            padded[: len(last)] = last + 1
+        known = (self._catalogue.known(self._catalogue.rows(history)) + 1 for history in histories)
+        padded_BL = padded_histories([one[-self.max_history :] for one in known], self.max_history)
         # The signature is taken from the model each time: alone it would not keep its variables.
         outputs = self._model.signatures["serving_default"](item_ids=tf.constant(padded_BL))
         return TowerAnswer(*(outputs[name].numpy() for name in TowerAnswer._fields))

@@ -35,7 +35,7 @@ def tower_requests(
     }
 
 
-def padded_histories(histories: Sequence[Sequence[int]], max_history: int) -> np.ndarray:
+def padded_histories(histories: Sequence[Sequence[int] | np.ndarray], max_history: int) -> np.ndarray:
     """Fills histories [B] of indices up with 0 on the right: int64 [B, max_history]."""
     padded_BL = np.zeros((len(histories), max_history), np.int64)
     for row, history in zip(padded_BL, histories, strict=True):

@@ -48,10 +48,8 @@ def run(
 ) -> None:
     """Parses the flags, calls `main` and ends the process with the exit code of the outcome.
 
-    Args:
-      main: the script's work; it takes nothing and reads its flags.
-      bad_input: the exceptions that mean "what the user gave cannot be used" (exit code 2).
-      rewrite: what is made of the command line before its flags are parsed.
+    The exceptions of `bad_input` mean "what the user gave cannot be used" (exit code 2). `rewrite` says what
+    is made of the command line before its flags are parsed.
     """
 
     def parse(argv: list[str]) -> list[str]:

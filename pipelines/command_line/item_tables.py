@@ -12,14 +12,10 @@ _FEW = 0.5  # of the items: with a line for fewer it may be the table of another
 def coverage(
     flag: str, what: str, table: Mapping[str, str], item_ids: Sequence[str], bad_input: type[Exception]
 ) -> str:
-    """A line to print of how many items a table has a line for, with a note where they are few.
+    """A line to print of how many items a table by item id has a line for, with a note where they are few.
 
-    Args:
-      flag: that named it, with its value, such as `--item_names=names.csv`.
-      what: it has for an item, such as `name`.
-      table: by item id.
-      item_ids: of all items.
-      bad_input: what to raise where the table has a line for none.
+    `flag` named the table, such as `--item_names=names.csv`; `what` it has for an item is a `name`, say.
+    Where it has a line for none, `bad_input` is raised.
     """
     known = sum(item in table for item in item_ids)
     if not known:

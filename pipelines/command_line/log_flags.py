@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -111,16 +112,8 @@ def settings() -> LogSettings:
         return dataclasses.replace(_LOGS_OF_LAYOUT[FLAGS.format], on_bad_row=FLAGS.on_bad_row)
     if FLAGS.order == "file" and FLAGS["time_column"].present:
         raise InputError("--order=file reads no times. Leave it or --time_column out.")
-    return LogSettings(
-        file_format=FLAGS.format,
-        columns=FLAGS.columns,
-        user_column=FLAGS.user_column,
-        item_column=FLAGS.item_column,
-        time_column=FLAGS.time_column,
-        time_format=FLAGS.time_format,
-        order=FLAGS.order,
-        on_bad_row=FLAGS.on_bad_row,
-    )
+    asked: dict[str, Any] = {name: FLAGS[name].value for name in (*_COLUMN_FLAGS, "on_bad_row")}
+    return LogSettings(file_format=FLAGS.format, **asked)
 
 
 def read() -> tuple[interactions.Log, dict[str, str] | None]:

@@ -5,13 +5,9 @@ from pathlib import Path
 
 
 def check_place(place: str | Path, flag: str, bad_input: type[Exception], *, is_filled: bool = False) -> None:
-    """Checks that an output can be written. It makes nothing; directories that are missing come later.
+    """Raises `bad_input` where an output cannot be written; what is missing of its directories comes later.
 
-    Args:
-      place: of a file or a directory.
-      flag: that names it, such as `--output`.
-      bad_input: what to raise where it cannot: preparation and retrieval share no errors.
-      is_filled: whether things are made in `place` one by one; otherwise all is made beside it and renamed.
+    `is_filled`: things are made in the place one by one; otherwise all is made beside it and renamed.
     """
     directory = Path(place).absolute()
     above = directory.parents if not is_filled else (directory, *directory.parents)

@@ -27,18 +27,7 @@ def write(
     command: str,
     picture: str | None,
 ) -> str:
-    """Writes the page.
-
-    Args:
-      plan: that was run.
-      dataset: of the plan.
-      summaries: of the plan's rows.
-      command: that makes it all.
-      picture: name of the picture's file, beside the page; None if there is none.
-
-    Returns:
-      The text of the page.
-    """
+    """The text of the page, with the command that makes it all, and the picture beside it if there is one."""
     pop = _pop(summaries)
     parts = [
         _header(plan, dataset, summaries, command),

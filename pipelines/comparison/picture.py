@@ -14,14 +14,7 @@ _COLOURS = {"paper": "#3b6ea5", "tuned": "#c1662f"}
 
 
 def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary]) -> None:
-    """Draws means with the spread over seeds, and each seed's value.
-
-    Args:
-      path: of the picture.
-      plan: that was run.
-      dataset: of the plan.
-      summaries: of the plan's rows; those without a result are left out.
-    """
+    """Draws means with the spread over seeds, and each seed's value, of the rows that have a result."""
     # Not pyplot: it keeps figures, and looks for a screen.
     from matplotlib.figure import Figure
 
@@ -39,8 +32,6 @@ def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary])
         axis.set_xlabel(metric)
         axis.locator_params(axis="x", nbins=5)
         axis.margins(y=0.3 / len(shown))
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
     axes[0].set_yticks(range(len(shown)), [one.name for one in shown])
     axes[0].invert_yaxis()
     figure.suptitle(

@@ -32,10 +32,8 @@ _KEYS_OF_A_ROW = {
 class PlannedRun:
     """One run that the plan asks for.
 
-    Attributes:
-      name: of its record and its directory, `<system>[.<variant>]-<recipe>-<seed>`.
-      settings: all of them.
-      flags: that pipelines/train.py gets to have these settings.
+    Its name, `<system>[.<variant>]-<recipe>-<seed>`, is that of its record and its directory; with its flags
+    pipelines/train.py has its settings.
     """
 
     name: str
@@ -45,13 +43,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: the same settings with one seed or more.
-
-    Attributes:
-      system: `<system>[.<variant>]`.
-      recipe: `paper` or `tuned`.
-      runs: by ascending seed.
-    """
+    """A row of the table: the runs of `<system>[.<variant>]` with one recipe, by ascending seed."""
 
     system: str
     recipe: str
@@ -60,13 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Paper:
-    """The figures of a publication.
-
-    Attributes:
-      source: where they stand.
-      note: what a reader must know of them; may be empty.
-      figures: system -> metric -> value.
-    """
+    """The figures of a publication, system -> metric -> value, with their source and perhaps a note."""
 
     source: str
     note: str
@@ -100,14 +86,7 @@ class Plan:
 
 
 def read_plan(path: Path, runs: Path) -> Plan:
-    """Reads a plan and checks all of it.
-
-    Args:
-      path: of the TOML file; paths in it are relative to the working directory, as in flagfiles.
-      runs: where directories of runs are made.
-
-    Returns:
-      The plan.
+    """Reads a TOML file and checks all of it; `runs` is where directories of runs are made.
 
     Raises:
       InputError: a key, a flag or a value that cannot be, a file that is missing, two rows that would make

@@ -26,11 +26,9 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave.
+    """What a run gave: its record, and metric -> float32 [test users].
 
-    Attributes:
-      record: of the run.
-      per_user: metric -> float32 [test users]; None if validation users are compared.
+    `per_user` is None if validation users are compared.
     """
 
     record: dict
@@ -39,22 +37,17 @@ class Result:
 
 def survey(
     output: Path, planned: Sequence[PlannedRun], dataset: Dataset, measure: str, *, directories: bool = True
-) -> tuple[dict[str, Result], list[str]]:
+) -> dict[str, Result]:
     """Looks at what is there of the runs of a plan, before any is started.
 
-    Args:
-      output: directory of the results.
-      planned: the runs.
-      dataset: of the plan.
-      measure: `test` or `validation`.
-      directories: whether also at the directories of runs without a result, in which these would be trained.
+    `directories`: also at those of runs without a result, in which these would be trained.
 
     Returns:
-      Name -> result of the runs that are done; and a line for each record or directory that is there with
-      other settings or of another dataset, with the difference: for `refuse`.
+      Name -> result of the runs that are done.
 
     Raises:
-      InputError: a record cannot be read, or a directory holds something else than a run.
+      InputError: records or directories are there with other settings or of another dataset, all of which it
+        names; a record cannot be read, or a directory holds something else than a run.
     """
     found, departures = {}, []
     for run in planned:
@@ -68,30 +61,17 @@ def survey(
         directory = runs.RunDirectory(Path(run.settings.run), flag="--runs")
         if directories and (differs := directory.departure(run.settings, dataset)):
             departures.append(f"{directory.path}: {differs}")
-    return found, departures
-
-
-def refuse(departures: Sequence[str]) -> None:
-    """Raises `InputError` for the departures that `survey` gives, if there are any."""
     if departures:
         raise InputError(
             "the plan asks for other settings or another dataset than what is there was made with:\n  "
             + "\n  ".join(departures)
             + f"\nNo run was started in their place. {_REMEDY}"
         )
+    return found
 
 
 def load(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Result | None:
-    """Loads a result that is there.
-
-    Args:
-      output: directory of the results.
-      run: that the plan asks for.
-      dataset: of the plan.
-      measure: `test` or `validation`.
-
-    Returns:
-      The result; None if the run is not done yet.
+    """Loads the result of a run; None if the run is not done yet.
 
     Raises:
       InputError: what is there is of other settings or of another dataset, or cannot be read.
@@ -110,16 +90,7 @@ def load(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Resul
 
 
 def store(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Result:
-    """Copies the result of a finished run from its directory.
-
-    Args:
-      output: directory of the results.
-      run: that pipelines/train.py has finished.
-      dataset: of the plan.
-      measure: `test` or `validation`.
-
-    Returns:
-      The result.
+    """Copies the result of a run that pipelines/train.py has finished from its directory.
 
     Raises:
       InputError: the run's directory does not hold what was asked for.

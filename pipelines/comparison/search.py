@@ -31,11 +31,7 @@ class Search:
     def __init__(self, plan: SearchPlan, system: System, fingerprint: str, file: Path):
         """Opens the study, or begins it with the flags alone as its first trial.
 
-        Args:
-          plan: what to tune.
-          system: of the plan.
-          fingerprint: of the dataset.
-          file: of all studies.
+        `fingerprint` is the dataset's, `file` that of all studies.
 
         Raises:
           InputError: the study that is there was begun with another plan or dataset.
@@ -74,11 +70,7 @@ class Search:
         return self.plan.settings(self.system, changes, self._directory / str(trial.number))
 
     def begin(self, limit: int) -> Iterator[int]:
-        """The numbers of the trials to train: those that a kill left, then new ones, when they are asked for.
-
-        Args:
-          limit: how many trials there are in all.
-        """
+        """The numbers of the trials to train, when they are asked for: first those that a kill left."""
         left = [one.number for one in self.trials if one.state == TrialState.RUNNING]
         while left or len(self.trials) < limit:
             number = left.pop(0) if left else len(self.trials)
@@ -94,13 +86,9 @@ class Search:
         start: Callable[[int, Settings], BaseProcess],
         on_progress: Callable[[], None],
     ) -> None:
-        """Trains until there are enough trials that ended.
+        """Trains until there are so many trials in all, `jobs` of them side by side.
 
-        Args:
-          limit: how many trials there are in all.
-          jobs: processes side by side.
-          start: starts the process of a trial, which tells the study what came of it.
-          on_progress: called now and then.
+        `start` starts the process of a trial, which tells the study what came of it.
 
         Raises:
           RuntimeError: a trial's process failed; the others are ended.
@@ -131,12 +119,7 @@ class Search:
 
 
 def open_study(file: Path, name: str) -> optuna.Study:
-    """Opens a study, or makes it.
-
-    Args:
-      file: of all studies, SQLite.
-      name: of the study.
-    """
+    """Opens a study in the SQLite file of all of them, or makes it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Trials that are trained side by side wait for each other's writing.
     storage = optuna.storages.RDBStorage(
@@ -166,12 +149,7 @@ class Reporter:
     """Reports the epochs of a trial to its study, and ends a trial that falls behind the others."""
 
     def __init__(self, trial: Trial, choose_by: str = Settings.choose_by):
-        """Takes up a trial where it is.
-
-        Args:
-          trial: that is trained.
-          choose_by: the validation figure that counts.
-        """
+        """Takes up a trial where it is; `choose_by` is the validation figure that counts."""
         self._trial = trial
         self._choose_by = choose_by
         self._reported = set(trial._get_latest_trial().intermediate_values)

@@ -9,13 +9,9 @@ from pipelines.comparison.search import BEST, Search
 
 
 def page(searches: Sequence[Search], *, title: str, command: str, shown: Sequence[str]) -> str:
-    """Every trial of every system, in Markdown.
+    """Every trial of every system, in Markdown, with the command that made them.
 
-    Args:
-      searches: of the systems, in the plan's order.
-      title: of the page.
-      command: that made them.
-      shown: validation figures that get a column.
+    `shown` are the validation figures that get a column.
     """
     lines = [f"# {title}", "", "```", command, "```", ""]
     lines += ["Validation users, at the best epoch of each trial; the test users were not looked at."]

@@ -24,13 +24,9 @@ from pipelines.comparison.plan import as_flags, check_table, load_table, parse_f
 
 @dataclass(frozen=True)
 class System:
-    """A system to tune.
+    """A system to tune: its name is that of its study, its trials and its flagfile.
 
-    Attributes:
-      name: of its study, its trials and its flagfile.
-      flags: of every trial.
-      space: name -> what may be tried: a list of values of the setting, a list of tables of settings, or a
-        range.
+    What may be tried of a setting in its space is a list of values, a list of tables of settings, or a range.
     """
 
     name: str
@@ -40,13 +36,7 @@ class System:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What to tune.
-
-    Attributes:
-      dataset: directory of the dataset.
-      seed: of the search and of every training.
-      systems: in the plan's order.
-    """
+    """What to tune on a dataset; the seed is that of the search and of every training."""
 
     dataset: str
     seed: int
@@ -66,9 +56,6 @@ class SearchPlan:
 
 def read_plan(path: Path) -> SearchPlan:
     """Reads a plan and checks it: every option of every system makes settings that can be, and has an effect.
-
-    Args:
-      path: of the TOML file.
 
     Raises:
       InputError: a key, a flag, a value or a range that cannot be, or a system without anything to try.

@@ -12,15 +12,11 @@ TESTED_METRICS = ("recall@50", "ndcg@50")
 
 @dataclass(frozen=True)
 class Summary:
-    """A row of the plan with what is done of it.
+    """A row of the plan with what is done of it: seed -> result.
 
-    Attributes:
-      row: of the plan.
-      measure: whose users count, `test` or `validation`.
-      results: seed -> result, of the runs that are done.
-      comparisons: what it is tested against, the baseline and its control -> metric -> comparison with that
-        system of the same recipe. No metrics for the system itself, where no seed is done of both, or where
-        validation users are compared.
+    `comparisons` has what the row is tested against, the baseline and its control -> metric -> comparison
+    with that system of the same recipe. No metrics for the system itself, where no seed is done of both, or
+    where validation users are compared.
     """
 
     row: Row
@@ -39,15 +35,7 @@ class Summary:
 
 
 def summarise(plan: Plan, done: Mapping[str, Result]) -> list[Summary]:
-    """Summarises every row of a plan.
-
-    Args:
-      plan: the plan.
-      done: name of a run -> its result.
-
-    Returns:
-      A summary for each row, in the plan's order.
-    """
+    """Summarises every row of a plan, in its order, from name of a run -> its result."""
     found = {
         (row.system, row.recipe): {run.settings.seed: done[run.name] for run in row.runs if run.name in done}
         for row in plan.rows

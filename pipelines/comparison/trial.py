@@ -16,14 +16,9 @@ from pipelines.comparison import search
 
 
 def train(file: Path, system: str, number: int, settings: Settings, jobs: int) -> None:
-    """Trains a trial from where it is to its end.
+    """Trains a trial of a system from where it is to its end, and tells the study in the file of all.
 
-    Args:
-      file: of the studies.
-      system: whose study it is.
-      number: of the trial.
-      settings: of the trial.
-      jobs: processes that share the cores.
+    `jobs` processes share the cores.
     """
     directory = Path(settings.run)
     directory.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,11 @@ from pathlib import Path
 
 from pipelines.studies.robustness_page import title
 
-_MEASURES = {"recall@50": "Recall@50", "overlap@50": "overlap with the clean top 50"}
+_MEASURES = {
+    "recall@50": "Recall@50",
+    "overlap@50": "overlap with the clean top 50",
+    "exposure@50": "users whose top 50 has the item",
+}
 
 
 def draw(path: Path, record: dict) -> None:
@@ -13,37 +17,29 @@ def draw(path: Path, record: dict) -> None:
     from matplotlib.figure import Figure
 
     systems = record["systems"]
-    first = next(iter(systems.values()))["conditions"]
-    kinds = list(dict.fromkeys(title(one) for one in first))
-    with_exposure = {title(one) for one in first if "exposure@50" in one["values"]}
-    measures = _MEASURES | ({"exposure@50": "users whose top 50 has the item"} if with_exposure else {})
+    conditions = next(iter(systems.values()))["conditions"]
+    kinds = list(dict.fromkeys(map(title, conditions)))
+    measures = [one for one in _MEASURES if any(one in condition["values"] for condition in conditions)]
     figure = Figure(figsize=(2.6 * len(kinds), 2.5 * len(measures)), layout="constrained")
     panels = figure.subplots(len(measures), len(kinds), squeeze=False, sharex=True, sharey="row")
-    for row, (measure, label) in zip(panels, measures.items(), strict=True):
-        shown = with_exposure if measure == "exposure@50" else set(kinds)
+    for row, measure in zip(panels, measures, strict=True):
+        row[0].set_ylabel(_MEASURES[measure])
         for axes, kind in zip(row, kinds, strict=True):
-            if kind not in shown:
-                axes.set_axis_off()
-                continue
             for name, system in systems.items():
                 _curve(axes, name, system, kind, measure)
-            axes.tick_params(labelbottom=True)
-        first_shown = row[next(place for place, kind in enumerate(kinds) if kind in shown)]
-        first_shown.set_ylabel(label)
-        first_shown.tick_params(labelleft=True)
     for axes, kind in zip(panels[0], kinds, strict=True):
         axes.set_title(kind, fontsize=9)
-    for axes in panels.flat:
+    for axes in panels[-1]:
         axes.set_xlabel("rate")
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
     for text in panels[0, 0].legend(fontsize=8).get_texts():
         text.set_parse_math(False)
     figure.savefig(path, dpi=100)
 
 
 def _curve(axes, name: str, system: dict, kind: str, measure: str) -> None:
-    conditions = [one for one in system["conditions"] if title(one) == kind]
+    conditions = [one for one in system["conditions"] if title(one) == kind and measure in one["values"]]
+    if not conditions:  # only an attack has an item to be exposed to
+        return
     conditions.sort(key=lambda one: one["rate"])
     points = [(0.0, *_clean(system, conditions[0], measure))]
     for one in conditions:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tqdm import tqdm
 
 from causerec_tf.errors import InputError
 from pipelines.comparison import plan as plans
@@ -499,17 +498,6 @@ def test_no_run_outlives_a_comparison_that_is_stopped(tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         running.train_all(runs, test=True, jobs=2, on_end=lambda *_: "")
     assert len(begun) == 2 and all(one.process.poll() is not None for one in begun)
-
-
-def test_epochs_are_counted_though_they_are_printed_above_a_progress_bar(tmp_path):
-    log = tmp_path / "run.log"
-    with log.open("w", newline="") as file:
-        for epoch in tqdm(range(2), file=file, mininterval=0):
-            tqdm.write(f"epoch {epoch + 1}/10 (3 s): loss matching 1.0", file=file)
-    run = plans.read_plan(write_plan(tmp_path), tmp_path / "runs").runs[0]
-    training = running._Training(run, process=None, log=log, log_start=0)
-    training.look()
-    assert (training.epochs_here, training.epochs_left) == (2, run.settings.epochs - 2)
 
 
 def test_a_process_that_does_not_end_when_told_is_killed(monkeypatch):

@@ -6,6 +6,7 @@ import functools
 import json
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ pytest.importorskip("uvicorn", reason="the extra `service` is not installed")
 import uvicorn
 
 from export.service.connections import ConnectionLimits, LimitedConnection
+from export.service.options import Options
 from tests.export.service.waiting import PATIENCE, until
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -80,7 +82,13 @@ class Running:
 @contextlib.contextmanager
 def running(*, most_connections=100, most_head_bytes=1_000, most_seconds=PATIENCE):
     application = Application()
-    with Running(application, ConnectionLimits(most_connections, most_head_bytes, most_seconds)) as server:
+    options = Options(
+        bundle=Path(),
+        max_connections=most_connections,
+        max_head_bytes=most_head_bytes,
+        max_head_seconds=most_seconds,
+    )
+    with Running(application, ConnectionLimits(options)) as server:
         try:
             yield server, application
         finally:

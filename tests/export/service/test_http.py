@@ -407,7 +407,7 @@ def test_an_explanation_is_of_one_version_also_when_a_newer_one_comes_between(
             monkeypatch.setattr(service, "_tower", ByTurns(published[1], *turns))
             return client.post("/explain", json={"history": history, "k": 5})
 
-        # One call of the tower for the recommendation, two for what it rests on.
+        # Two calls of the tower: for the whole history, then for what is left of it without each item.
         answer = explain(1, 2, 2, 2, 2, 2).json()
         assert answer["version"] == published[2][1]
         items = versions[1].items(history, 5)
