@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from causerec_tf import flagfiles, recipes
 from causerec_tf.data import frames
 from causerec_tf.data.filters import Filters
@@ -17,7 +19,8 @@ from causerec_tf.data.interactions import read_frame, read_log
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.preparation import generated
 from causerec_tf.data.preparation import prepare as prepare_log
-from causerec_tf.data.protocols import named
+from causerec_tf.data.protocol_settings import ProtocolSettings
+from causerec_tf.data.protocols import USERS
 from causerec_tf.data.sequences import Dataset, open_dataset
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
@@ -45,7 +48,11 @@ def prepare(
     min_user_count: int = 1,
     min_item_count: int = 1,
     max_user_count: int | None = None,
-    protocol: str = "users",
+    protocol: str = USERS,
+    validation_from: str | None = None,
+    test_from: str | None = None,
+    test_target: str | None = None,
+    given_test: Any = None,
     split_seed: int = 0,
     num_shards: int = 8,
     on_bad_row: str = "error",
@@ -65,7 +72,13 @@ def prepare(
       min_user_count: least number of events of a user.
       min_item_count: least number of events of an item.
       max_user_count: so many events of a user, the last; None: all.
-      protocol: `users` or `leave_one_out`; see docs/protocols.md.
+      protocol: who is trained and measured on: `users`, `leave_one_out`, `time`, `given` or `none`; see
+        docs/protocols.md.
+      validation_from: of `time`: where validation begins: a date, a number in the unit of the log's times, or
+        a share such as `q.9`. None: `q.9` of what comes before `test_from`.
+      test_from: of `time`: where test begins.
+      test_target: of `time`: `all` events after the cut, or each user's `last`. None: `all`.
+      given_test: of `given`: the published test lists, a frame where `source` is one, else paths or globs.
       split_seed: decides which users are train, validation and test.
       num_shards: TFRecord files of each split.
       on_bad_row: `error`, or `skip`: leave such rows out and count them.
@@ -77,6 +90,11 @@ def prepare(
     Raises:
       InputError: the log cannot be used; the message says where and why.
     """
+    asked, filters = (
+        ProtocolSettings(protocol, validation_from, test_from, test_target),
+        Filters(min_user_count, min_item_count, max_user_count),
+    )
+    asked.check(filters, split_seed, has_test_lists=given_test is not None)
     names = None if item_names is None else {str(key): name for key, name in item_names.items()}
     if source is None:
         log, world_names = generated()
@@ -91,27 +109,43 @@ def prepare(
             on_bad_row=on_bad_row,
         )
         if frames.is_frame(source):
-            frame = frames.as_frame(source)
-            for column in settings.roles().values():
-                if column not in frame.columns:
-                    raise InputError(
-                        f"the data frame has no column {column!r}, but {', '.join(frame.columns)}. Name yours"
-                        " with user=, item= and time=; time=None takes the order of the rows."
-                    )
-            log = read_frame(frame, settings)
+            frame, test_frame = _frame(source, settings), None
+            if given_test is not None:
+                test_frame = _frame(given_test, settings)
+            log = read_frame(frame, settings, test_frame)
         else:
-            paths = [source] if isinstance(source, str | os.PathLike) else source
-            log = read_log([os.fspath(path) for path in paths], settings)
+            log = read_log(_paths(source), settings, [] if given_test is None else _paths(given_test))
     return prepare_log(
         log,
         directory,
-        filters=Filters(min_user_count, min_item_count, max_user_count),
-        protocol=named(protocol),
+        filters=filters,
+        protocol=asked,
         split_seed=split_seed,
         num_shards=num_shards,
         item_names=names,
         overwrite=overwrite,
     )
+
+
+def _frame(source: Any, settings: LogSettings) -> pl.DataFrame:
+    """A data frame with the columns that are wanted; an `InputError` where it lacks one, or is none."""
+    if not frames.is_frame(source):
+        raise InputError(f"given_test is {source!r:.80}: wanted a data frame, as the training lists are.")
+    frame = frames.as_frame(source)
+    for column in settings.roles().values():
+        if column not in frame.columns:
+            raise InputError(
+                f"the data frame has no column {column!r}, but {', '.join(frame.columns)}. Name yours"
+                " with user=, item= and time=; time=None takes the order of the rows."
+            )
+    return frame
+
+
+def _paths(source: Any) -> list[str]:
+    """The paths and globs of files."""
+    if frames.is_frame(source):
+        raise InputError("given_test is a data frame: wanted paths, as the training lists are.")
+    return [os.fspath(path) for path in ([source] if isinstance(source, str | os.PathLike) else source)]
 
 
 def train(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from causerec_tf import flagfiles
-from causerec_tf.data.protocols import evaluation_words
+from causerec_tf.data.protocols import words
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from causerec_tf.evaluation import Measured
@@ -138,7 +138,7 @@ def head(settings: Settings, dataset: Dataset, *, exclude_seen: bool, users: dic
         "split_seed": dataset.info["split_seed"],
         "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
         "protocol": dataset.protocol
-        | evaluation_words(dataset.protocol)
+        | words(dataset.protocol)
         | {
             "candidates": "the whole catalogue",
             "max_history": settings.max_history,

@@ -14,16 +14,17 @@ from tqdm import tqdm
 
 from causerec_tf.data.dataset_files import INFO_FILE
 from causerec_tf.data.filters import Filters
-from causerec_tf.data.interactions import Log
+from causerec_tf.data.interactions import Log, SplitSequences
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.data.preparation import generated, prepare
-from causerec_tf.data.protocols import NAMES, named
+from causerec_tf.data.protocols import USERS
+from causerec_tf.data.sequence_counts import count_returns
 from causerec_tf.data.suspicious_ids import Suspicion
 from causerec_tf.data.time_units import describe_span
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
-from pipelines.command_line import beam_flags, command, item_tables, log_flags, outputs
+from pipelines.command_line import beam_flags, command, item_tables, log_flags, outputs, protocol_flags
 from pipelines.command_line.printed_steps import Steps
 
 FLAGS = flags.FLAGS
@@ -31,6 +32,7 @@ FLAGS = flags.FLAGS
 _NO_FILTERS = Filters()
 
 log_flags.define(without_input="a generated world")
+protocol_flags.define()
 flags.DEFINE_string("output", None, "Directory of the dataset to make.", required=True)
 flags.DEFINE_string("item_names", None, "A csv or tsv file: item id, readable name.")
 flags.DEFINE_integer(
@@ -52,13 +54,6 @@ flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
-flags.DEFINE_enum(
-    "protocol",
-    NAMES[0],
-    NAMES,
-    "Who is trained on and who is measured on. users: 8:1:1; leave_one_out: the last item of each user is the"
-    " target.",
-)
 flags.DEFINE_integer(
     "split_seed",
     0,
@@ -75,6 +70,9 @@ def main() -> None:
     """Reads the flags and prepares."""
     if FLAGS["input"].present and not any(FLAGS.input):
         raise InputError("--input is empty: name the log's files, or leave it out for a generated world.")
+    _filters().check()
+    protocol = protocol_flags.settings()
+    protocol.check(_filters(), FLAGS.split_seed, has_test_lists=bool(FLAGS.given_test))
     steps = Steps()
     if beam_flags.is_asked(InputError):
         _prepare_by_beam(steps)
@@ -82,24 +80,25 @@ def main() -> None:
     output = Path(FLAGS.output)
     outputs.check_place(output.resolve(), "--output", InputError)
     check_output(output, marker=INFO_FILE, overwrite=FLAGS.overwrite)
-    filters = _filters()
-    filters.check()
     log, names = _read(steps)
     steps.begin("filtering and ordering")
+    returns = 0
     with tqdm(unit="user", leave=False, delay=3, dynamic_ncols=True) as bar:
 
-        def on_ordered(num_events: int, user_ids: list[str], vocabulary: list[str]) -> None:
-            steps.end(f"{num_events:,} interactions of {len(user_ids):,} users")
+        def on_ordered(sequences: SplitSequences) -> None:
+            nonlocal returns
+            returns = count_returns(sequences)
+            steps.end(f"{len(sequences.items):,} interactions of {len(sequences.user_ids):,} users")
             if FLAGS.item_names and names is not None:
-                print(f"  {_names_given(names, vocabulary)}")
+                print(f"  {_names_given(names, sequences.vocabulary)}")
             steps.begin("writing")
-            bar.reset(len(user_ids))
+            bar.reset(sum(len(records.users) for records in sequences.records.values()))
 
         dataset = prepare(
             log,
             output,
-            filters=filters,
-            protocol=named(FLAGS.protocol),
+            filters=_filters(),
+            protocol=protocol,
             split_seed=FLAGS.split_seed,
             num_shards=FLAGS.num_shards,
             item_names=names,
@@ -108,7 +107,7 @@ def main() -> None:
             on_written=bar.update,
         )
     steps.end(f"{3 * FLAGS.num_shards} shards")
-    _print_summary(dataset.info, log.rows_read, log.skipped, steps.seconds)
+    _print_summary(dataset.info, log.rows_read, log.skipped, returns, steps.seconds)
 
 
 def _prepare_by_beam(steps: Steps) -> None:
@@ -134,17 +133,26 @@ def _prepare_by_beam(steps: Steps) -> None:
     def say(line: str) -> None:
         print(f"  {line}", flush=True)
 
+    returns = 0
+
+    def on_ordered(vocabulary: Sequence[str], num_returns: int) -> None:
+        nonlocal returns
+        returns = num_returns
+        if names is not None:
+            say(_names_given(names, vocabulary))
+
     steps.begin(f"preparing {','.join(FLAGS.input)} by {FLAGS.runner}")
     info = prepare_by_beam(
         FLAGS.input,
         log_settings,
         FLAGS.output,
         filters=_filters(),
-        protocol=named(FLAGS.protocol),
+        test_patterns=FLAGS.given_test,
+        protocol=protocol_flags.settings(),
         split_seed=FLAGS.split_seed,
         num_shards=FLAGS.num_shards,
         item_names=names,
-        on_vocabulary=lambda vocabulary: say(_names_given(names, vocabulary)) if names is not None else None,
+        on_ordered=on_ordered,
         overwrite=FLAGS.overwrite,
         runner=FLAGS.runner,
         options=FLAGS.beam_options,
@@ -152,7 +160,7 @@ def _prepare_by_beam(steps: Steps) -> None:
     )
     steps.end(f"{3 * FLAGS.num_shards} shards")
     source = info["source"]
-    _print_summary(info, source["rows_read"], source["rows_skipped"], steps.seconds)
+    _print_summary(info, source["rows_read"], source["rows_skipped"], returns, steps.seconds)
 
 
 def _names_given(names: Mapping[str, str], vocabulary: Sequence[str]) -> str:
@@ -168,7 +176,7 @@ def _read(steps: Steps) -> tuple[Log, dict[str, str] | None]:
     names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
     if FLAGS.input:
         steps.begin(f"reading {','.join(FLAGS.input)}")
-        log, found_names = log_flags.read()
+        log, found_names = log_flags.read(FLAGS.given_test)
         steps.end(f"{log.rows_read:,} rows")
         return log, found_names if names is None else names
     steps.begin("no --input: generating a world with known interests")
@@ -177,7 +185,9 @@ def _read(steps: Steps) -> tuple[Log, dict[str, str] | None]:
     return log, found_names if names is None else names
 
 
-def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], seconds: float) -> None:
+def _print_summary(
+    info: dict, rows_read: int, rows_skipped: dict[str, int], returns: int, seconds: float
+) -> None:
     counts = info["counts"]
     print(f"\n{'':14}{'users':>12}{'items':>12}{'interactions':>14}")
     for split in SPLITS:
@@ -188,23 +198,36 @@ def _print_summary(info: dict, rows_read: int, rows_skipped: dict[str, int], sec
     of_all = counts.get("log") or {name: sum(counts[name].values()) for name in names}
     total = of_all["users"], info["num_items"], of_all["interactions"]
     print(f"{'all':14}{total[0]:>12,}{total[1]:>12,}{total[2]:>14,}\n")
-    evaluated = counts["evaluation_users"]
+    share = 100 * returns / total[2]
+    evaluated, protocol = counts["evaluation_users"], info.get("protocol", {"name": FLAGS.protocol})
     for name, value in (
         ("rows", log_flags.describe_rows(rows_read, rows_skipped)),
         ("filters", ", ".join(f"{key}={value}" for key, value in info["filters"].items())),
+        ("protocol", ", ".join(f"{key}={value}" for key, value in protocol.items())),
         ("training pairs", f"{counts['training_windows']:,}"),
         ("evaluated", f"{evaluated['validation']:,} validation, {evaluated['test']:,} test users"),
         ("repeats", f"{of_all['repeats']:,} with user, item and time of an earlier one, kept"),
+        (
+            "returns",
+            f"{share:.0f} % of the events are returns to an item of the user's past",
+        ),
         ("times", describe_span(info["first_time"], info["last_time"], info["time_unit"])),
         ("fingerprint", info["fingerprint"][:16]),
         ("dataset", FLAGS.output),
         ("seconds", f"{seconds:.1f}"),
     ):
         print(f"{name:16}{value}")
+    for split, new in counts.get("new_in", {}).items():
+        if new["users"] or new["items"]:
+            print(
+                f"note: {new['users']:,} {split} users and {new['items']:,} items among the targets"
+                f" ({new['targets']:,} of them) are not in training."
+            )
     log_flags.print_suspicions(Suspicion(**found) for found in info["source"].get("suspicious_ids", ()))
-    empty = [split for split in SPLITS if not counts["users"][split]]
+    empty = [split for split in SPLITS if not counts["users"][split] and protocol["name"] != "none"]
     if empty:
-        cure = "take a larger log" + (" or another --split_seed" if total[0] >= len(SPLITS) else "")
+        has_enough = protocol["name"] == USERS and total[0] >= len(SPLITS)
+        cure = "take a larger log" + (" or another --split_seed" if has_enough else "")
         print(f"note: no user fell into {' and '.join(empty)}: {cure}.")
 
 

@@ -91,3 +91,66 @@ def frame(rows):
         {"user": users, "item": items, "time": moments},
         schema={"user": pl.String, "item": pl.String, "time": pl.Int64},
     )
+
+
+def records(by_user, protocol, *, validation_from=None, test_from=None, test_target=None, num_test=None):
+    """Split -> {user: (events of the record, how many are history)}, user after user, event after event.
+
+    `by_user` is user -> [(item, time)] in order; `num_test` user -> how many of the last are a test list.
+    """
+    found = {"train": {}, "validation": {}, "test": {}}
+
+    def put(split, user, events, history):
+        if events:
+            found[split][user] = (events, len(history))
+
+    for user, events in by_user.items():
+        if protocol == "leave_one_out":
+            if len(events) < 3:
+                put("train", user, events, events)
+                continue
+            put("train", user, events[:-2], events[:-2])
+            put("validation", user, events[:-1], events[:-2])
+            put("test", user, events, events[:-1])
+        elif protocol == "time":
+            known = [event for event in events if event[1] < validation_from]
+            between = [event for event in events if validation_from <= event[1] < test_from]
+            after = [event for event in events if event[1] >= test_from]
+            put("train", user, known, known)
+            for split, before, targets in (
+                ("validation", known, between),
+                ("test", known + between, after),
+            ):
+                if targets:
+                    whole = before + targets
+                    put(split, user, whole, whole[:-1] if test_target == "last" else before)
+        elif protocol == "given":
+            size = len(events) - num_test.get(user, 0)
+            listed = events[:size]
+            kept = listed if size < 3 else listed[: (9 * size) // 10]
+            put("train", user, kept, kept)
+            if size >= 3:
+                put("validation", user, listed, kept)
+            if size < len(events):
+                put("test", user, events, listed)
+        else:
+            put("train", user, events, events)
+    return found
+
+
+def trained_vocabulary(found, items):
+    """All of the items by descending number of training events, then by bytes; and how many have one."""
+    frequency = dict.fromkeys(items, 0)
+    for events, _ in found["train"].values():
+        for item, _ in events:
+            frequency[item] += 1
+    order = sorted(frequency, key=lambda item: (-frequency[item], item.encode("utf-8")))
+    return order, sum(count > 0 for count in frequency.values())
+
+
+def time_of_rank(moments, share_in_tenths):
+    """The time of event number ceil(share n), counted off one by one."""
+    wanted = 0
+    while 10 * wanted < share_in_tenths * len(moments):
+        wanted += 1
+    return sorted(moments)[wanted - 1]

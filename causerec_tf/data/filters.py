@@ -97,7 +97,10 @@ def nothing_left(num_events: int, min_user_count: int, min_item_count: int) -> I
 def keep_last(events: pl.DataFrame, max_user_count: int) -> pl.DataFrame:
     """Keeps so many of each user's events, the last in time; of one time, the last of the log."""
     users = text_codes(events["user"])[1]
-    order = np.lexsort((events["time"].to_numpy(), users))
+    columns = [events["time"].to_numpy(), users]
+    if "is_test" in events.columns:  # published test lists come behind the training lists
+        columns.insert(1, events["is_test"].to_numpy())
+    order = np.lexsort(columns)
     ends = np.cumsum(np.bincount(users))[users[order]]
     kept = order[ends - np.arange(len(order)) <= max_user_count]
     return events[np.sort(kept)]

@@ -29,6 +29,7 @@ from causerec_tf.data.user_split import place_users
 from causerec_tf.errors import InputError
 
 _FILES_NAMED = 5
+TEST_COLUMN = "is_test"
 PathT = TypeVar("PathT", Path, str)
 
 
@@ -37,11 +38,13 @@ class Log:
     """The rows of a log that could be read, in the order of the files.
 
     Attributes:
-      events: columns `user` (text), `item` (text) and `time` (int64).
+      events: columns `user` (text), `item` (text) and `time` (int64); and `is_test` (bool) where published
+        test lists were read beside the training lists.
       time_unit: `times.AS_GIVEN`, `times.MICROSECONDS` or `times.ORDER`.
       rows_read: rows met, the bad ones included.
       skipped: reason -> number of bad rows left out for it.
       files: the names of the files, without their folders.
+      test_files: the same of those with test lists.
       kind: `log` of files, `frame` of data frames, or `generated`.
     """
 
@@ -50,6 +53,7 @@ class Log:
     rows_read: int
     skipped: dict[str, int]
     files: tuple[str, ...]
+    test_files: tuple[str, ...] = ()
     kind: str = "log"
 
 
@@ -86,43 +90,69 @@ class SplitSequences:
         return self.row_splits[records.users[rows]] + positions
 
 
-def read_log(patterns: Sequence[str], settings: LogSettings) -> Log:
+def read_log(patterns: Sequence[str], settings: LogSettings, test_patterns: Sequence[str] = ()) -> Log:
     """Reads the files of a log, those of each glob in sorted order.
+
+    Args:
+      patterns: globs and paths.
+      settings: how the files are read.
+      test_patterns: the same of published test lists, which go on where the lists of `patterns` end.
 
     Raises:
       InputError: a file, a column or a row cannot be used; the message says where and why.
     """
     settings.roles()  # what is wrong with them is said before a file is missed
-    paths = find_files(patterns)
+    lists = find_files(patterns)
+    paths = with_test_files(lists, find_files(test_patterns))
     files = (open_log_file(path, settings.file_format, settings.header) for path in paths)
-    return _read(files, [str(path) for path in paths], settings)
+    return _read(files, [str(path) for path in paths], settings, len(lists))
 
 
-def read_frame(frame: pl.DataFrame, settings: LogSettings) -> Log:
+def read_frame(frame: pl.DataFrame, settings: LogSettings, test: pl.DataFrame | None = None) -> Log:
     """Reads a log that is a data frame, by the rules of files; see `read_log`."""
     settings.roles()
-    return dataclasses.replace(_read([Frame(frame)], [Frame.path], settings), files=(), kind="frame")
+    sources = [Frame(frame)] if test is None else [Frame(frame), Frame(test, "the data frame of test lists")]
+    log = _read(sources, [one.path for one in sources], settings, 1)
+    return dataclasses.replace(log, files=(), test_files=(), kind="frame")
+
+
+def with_test_files(paths: Sequence[PathT], test_paths: Sequence[PathT]) -> list[PathT]:
+    """The files of training lists and then those of test lists; an `InputError` if one is both."""
+    lists = {Path(path).resolve() for path in paths}
+    for path in test_paths:
+        if Path(path).resolve() in lists:
+            raise InputError(f"{path} is named as training lists and as test lists: wanted two files.")
+    return [*paths, *test_paths]
 
 
 def _read(
-    files: Iterable[LogFile | JsonLinesFile | Frame], paths: Sequence[str], settings: LogSettings
+    files: Iterable[LogFile | JsonLinesFile | Frame],
+    paths: Sequence[str],
+    settings: LogSettings,
+    num_lists: int,
 ) -> Log:
+    """Reads files, of which those behind the first `num_lists` hold test lists."""
     frames: list[pl.DataFrame] = []
     notations: dict[str, str] = {}
     units: list[UnitCounts] = []
     skipped: Counter[str] = Counter()
-    rows_read = num_events = 0
-    for path, file in zip(paths, files, strict=True):
+    rows_read: Counter[str] = Counter()
+    num_events = 0
+    for number, (path, file) in enumerate(zip(paths, files, strict=True)):
         rows = read_rows(file, settings, events_above=num_events)
-        rows_read += rows.rows_read
+        rows_read[path] += rows.rows_read
         num_events += len(rows.events)
         skipped.update(rows.skipped)
         if len(rows.events):
             notations[path] = rows.notation
             units.append(count_units(rows.events["time"], rows.notation, path))
-            frames.append(rows.events)
-    if not frames:
-        raise no_usable_rows(paths, rows_read)
+            events = rows.events
+            if num_lists < len(paths):
+                events = events.with_columns(pl.lit(number >= num_lists).alias(TEST_COLUMN))
+            frames.append(events)
+    for some in (paths[:num_lists], paths[num_lists:]):
+        if some and not any(path in notations for path in some):
+            raise no_usable_rows(some, sum(rows_read[path] for path in some))
     try:
         time_unit = times.combine_notations(notations)
     except ValueError as error:
@@ -132,8 +162,9 @@ def _read(
         for place, (path_text, notation) in enumerate(notations.items()):
             if notation == times.INTEGER:
                 frames[place] = in_microseconds(frames[place], path_text)
-    names = tuple(Path(path).name for path in paths)
-    return Log(pl.concat(frames, rechunk=True), time_unit, rows_read, dict(skipped), names)
+    names, events = tuple(Path(path).name for path in paths), pl.concat(frames, rechunk=True)
+    read = rows_read.total()
+    return Log(events, time_unit, read, dict(skipped), names[:num_lists], names[num_lists:])
 
 
 def no_usable_rows(paths: Sequence[Path | str], rows_read: int) -> InputError:
@@ -196,13 +227,13 @@ def build_sequences(
     """Orders the events user by user, splits them and numbers the items.
 
     Args:
-      events: columns `user`, `item` and `time`.
+      events: columns `user`, `item` and `time`, and `is_test` where there are published test lists.
       split_seed: any integer; another one puts users elsewhere.
       num_shards: number of shards of each split.
       protocol: how to split; None: by users.
     """
     item_ids, items = text_codes(events["item"])
-    sequences = ordered_sequences(events.select("user", "time"), items, split_seed, num_shards, protocol)
+    sequences = ordered_sequences(events.drop("item"), items, split_seed, num_shards, protocol)
     in_training = sequences.items[sequences.in_records("train")]
     ranking = rank_items(np.bincount(in_training, minlength=len(item_ids)))
     index = np.empty(len(item_ids), np.int32)
@@ -220,10 +251,15 @@ def ordered_sequences(
 ) -> SplitSequences:
     """`build_sequences` with the items as they are numbered already, [events], and no vocabulary."""
     user_ids, users = text_codes(events["user"])
-    users, moments, items = in_order(users, events["time"].to_numpy(), items)
+    # A user's test list comes behind the training list, whatever its times.
+    has_lists = TEST_COLUMN in events.columns
+    lists = users * 2 + events[TEST_COLUMN].to_numpy() if has_lists else users
+    lists, moments, items = in_order(lists, events["time"].to_numpy(), items)
+    users, is_test = (lists // 2, lists % 2) if has_lists else (lists, np.zeros(0, np.uint32))
     row_splits = ragged.row_splits(np.bincount(users, minlength=len(user_ids)))
+    num_test = np.bincount(users[: len(is_test)][is_test == 1], minlength=len(user_ids))
     place, shard = place_users(user_ids, split_seed, num_shards)
-    records = (protocol or HeldOutUsers()).records(UserEvents(moments, row_splits, place))
+    records = (protocol or HeldOutUsers()).records(UserEvents(moments, row_splits, place, num_test))
     return SplitSequences([], user_ids, items, moments, row_splits, shard, records)
 
 

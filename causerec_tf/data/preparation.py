@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from causerec_tf.data import times
 from causerec_tf.data.dataset_files import INFO_FILE
 from causerec_tf.data.filters import Filters, apply_filters
-from causerec_tf.data.interactions import Log, build_sequences
-from causerec_tf.data.protocols import Protocol
+from causerec_tf.data.interactions import TEST_COLUMN, Log, SplitSequences, build_sequences
+from causerec_tf.data.protocol_settings import ProtocolSettings, times_of
 from causerec_tf.data.suspicious_ids import as_recorded, suspicions_of
 from causerec_tf.files import check_output
 
@@ -21,12 +21,12 @@ def prepare(
     directory: str | Path,
     *,
     filters: Filters | None = None,
-    protocol: Protocol | None = None,
+    protocol: ProtocolSettings | None = None,
     split_seed: int = 0,
     num_shards: int = 8,
     item_names: Mapping[str, str] | None = None,
     overwrite: bool = False,
-    on_ordered: Callable[[int, list[str], list[str]], None] = lambda events, users, items: None,
+    on_ordered: Callable[[SplitSequences], None] = lambda sequences: None,
     on_written: Callable[[int], None] = lambda users: None,
 ) -> "Dataset":
     """Writes the dataset of a log. The same log and settings give the same bytes.
@@ -40,14 +40,16 @@ def prepare(
       num_shards: TFRecord files of each split.
       item_names: item id -> readable name.
       overwrite: replace the dataset that is there, once the new one is whole.
-      on_ordered: called with the number of events, the users and the items once all are in order.
+      on_ordered: called once all are in order.
       on_written: called with a number of users whenever so many more have been written.
     """
     check_output(directory, marker=INFO_FILE, overwrite=overwrite)
-    filters = filters or Filters()
+    filters, asked = filters or Filters(), protocol or ProtocolSettings()
+    asked.check(filters, split_seed, has_test_lists=TEST_COLUMN in log.events.columns)
     events = apply_filters(log.events, filters, split_seed)
-    sequences = build_sequences(events, split_seed=split_seed, num_shards=num_shards, protocol=protocol)
-    on_ordered(len(events), sequences.user_ids, sequences.vocabulary)
+    found = asked.resolve(lambda: times_of(events["time"].to_numpy(), log.time_unit))
+    sequences = build_sequences(events, split_seed=split_seed, num_shards=num_shards, protocol=found)
+    on_ordered(sequences)
     # TensorFlow takes seconds to import: only when the log has proved good.
     from causerec_tf.data.sequence_writer import write_dataset
 
@@ -61,7 +63,7 @@ def prepare(
             "split_seed": split_seed,
             "source": source_of(log),
         },
-        protocol=protocol,
+        protocol=found,
         item_names=item_names,
         overwrite=overwrite,
         progress=on_written,
@@ -85,6 +87,7 @@ def source_of(log: Log) -> dict[str, Any]:
     return {
         "kind": log.kind,
         "files": list(log.files),
+        **({"test_files": list(log.test_files)} if log.test_files else {}),
         "rows_read": log.rows_read,
         "rows_skipped": log.skipped,
         **as_recorded(suspicions_of(log.events)),

@@ -102,6 +102,11 @@ def _tally(
     )
 
 
+def count_returns(sequences: SplitSequences) -> int:
+    """How many events have user and item of an earlier one."""
+    return int(_returns(sequences)[-1])
+
+
 def add_up(tallies: Iterable[Tally]) -> Tally:
     """The counts of all together, of different records each."""
     parts = list(tallies)

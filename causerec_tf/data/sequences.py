@@ -85,7 +85,8 @@ class Dataset:
         Raises:
           InputError: its records do not say what lies before the targets of the test split.
         """
-        if train_on != TRAIN_ON[0] and not self.info["counts"].get("windows_before_test"):
+        counts = self.info["counts"]
+        if train_on != TRAIN_ON[0] and ("windows_before_test" not in counts or not counts["users"]["test"]):
             raise InputError(
                 f"train_on={train_on}: {self.directory} has the protocol {self.protocol['name']}, with"
                 " nothing of a test user to train on. Leave it out, or prepare the dataset with another"

@@ -124,6 +124,29 @@ def per_day(unit: str) -> int:
     return 86_400 * _PER_SECOND[unit]
 
 
+def moment_of(date: str, last: int, time_unit: str, name: str) -> int:
+    """A date or date and time of day, ISO-8601, as a time of the log.
+
+    Args:
+      date: as text; without a zone it is UTC.
+      last: the latest time of the log; numbers are taken to be of the unit in which it is a date.
+      time_unit: see `interactions.Log`.
+      name: of the setting, for a message.
+
+    Raises:
+      InputError: the log's times are no dates.
+    """
+    unit = unit_of(last, time_unit)
+    if unit is None:
+        raise InputError(
+            f"{name}={date} is a date, but the times of the log are none: they end with {last}, {time_unit}."
+            " Give a number in their unit, or a share such as q.9."
+        )
+    micros = int(times.parse_times(pl.Series([date]), times.MOMENT)[0].item())
+    # Rounded up: what is earlier by a part of the unit is no event of the date.
+    return -(-micros * _PER_SECOND[unit] // _MICROSECONDS_A_SECOND)
+
+
 def _is_date(moment: int, per_second: int) -> bool:
     return _EARLIEST * per_second <= moment < _LATEST * per_second
 

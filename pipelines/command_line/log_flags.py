@@ -116,8 +116,8 @@ def settings() -> LogSettings:
     return LogSettings(file_format=FLAGS.format, **asked)
 
 
-def read() -> tuple[interactions.Log, dict[str, str] | None]:
-    """The log, and the items' names where the log itself has them.
+def read(test_patterns: Sequence[str] = ()) -> tuple[interactions.Log, dict[str, str] | None]:
+    """The log, and the items' names where the log itself has them; also published test lists.
 
     Raises:
       InputError: flags do not go together, or the log cannot be used.
@@ -129,11 +129,13 @@ def read() -> tuple[interactions.Log, dict[str, str] | None]:
     if is_tfds():
         if len(FLAGS.input) > 1 or FLAGS.format != _DEFAULTS.file_format:
             raise InputError("tfds:NAME stands alone: no other --input, and no --format.")
+        if test_patterns:
+            raise InputError("tfds:NAME has no published test lists: leave --given_test out.")
         log, names = read_movielens(FLAGS.input[0].removeprefix("tfds:"), FLAGS.tfds_dir)
     elif FLAGS.format == "item_lists":
-        log = read_item_lists(FLAGS.input, on_bad_row=how.on_bad_row)
+        log = read_item_lists(FLAGS.input, on_bad_row=how.on_bad_row, test_patterns=test_patterns)
     else:
-        log = interactions.read_log(FLAGS.input, how)
+        log = interactions.read_log(FLAGS.input, how, test_patterns)
     return _with_original_ids(log), names
 
 

@@ -8,6 +8,7 @@ import os
 import random
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -15,7 +16,8 @@ from causerec_tf.data import interactions
 from causerec_tf.data.distributed import blocks, ranges
 from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.log_settings import LogSettings
-from causerec_tf.data.protocols import HeldOutUsers, LeaveOneOut
+from causerec_tf.data.preparation import prepare
+from causerec_tf.data.protocol_settings import ProtocolSettings
 from causerec_tf.data.sequence_writer import write_dataset
 from causerec_tf.data.sequences import SPLITS, open_dataset
 from causerec_tf.data.suspicious_ids import as_recorded, suspicions_of
@@ -30,7 +32,16 @@ FILTERS = [Filters(), Filters(4, 9), Filters(max_user_count=5, training_share=0.
 
 
 def by_beam(
-    directory, patterns, *, filters=FILTERS[0], num_shards=8, range_bytes, told=lambda ids: None, **log
+    directory,
+    patterns,
+    *,
+    filters=FILTERS[0],
+    protocol=None,
+    test_patterns=(),
+    num_shards=8,
+    range_bytes,
+    told=lambda ids, returns: None,
+    **log,
 ):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
     from causerec_tf.data.distributed.beam_preparation import prepare
@@ -40,11 +51,13 @@ def by_beam(
         LogSettings(**log),
         str(directory),
         filters=filters,
+        protocol=protocol,
+        test_patterns=test_patterns,
         split_seed=0,
         num_shards=num_shards,
         item_names=None,
         overwrite=False,
-        on_vocabulary=told,
+        on_ordered=told,
         range_bytes=range_bytes,
         runner="DirectRunner",
     )
@@ -110,6 +123,95 @@ def assert_an_awkward_log_gives_the_same_files(tmp_path, filters, range_bytes):
 
 def test_an_awkward_log_gives_the_same_files(tmp_path):
     assert_an_awkward_log_gives_the_same_files(tmp_path, FILTERS[-1], 2500)
+
+
+PROTOCOLS = {
+    "leave_one_out": ProtocolSettings("leave_one_out"),
+    "time_last": ProtocolSettings("time", test_from="q.7", validation_from="q.5", test_target="last"),
+    "time_all": ProtocolSettings("time", test_from="2024-03-02T12:00", validation_from="q.4"),
+    "given": ProtocolSettings("given"),
+    "none": ProtocolSettings("none"),
+}
+LONG = ("time_all", "none")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name in LONG else ()) for name in PROTOCOLS]
+)
+def test_every_protocol_gives_the_same_files(tmp_path, name):
+    """Ties at the cuts, users of one event, and, where they are given, test lists with earlier times."""
+    draw = random.Random(name)
+    days = [f"2024-03-0{draw.randint(1, 4)}T{draw.randint(0, 23):02}:00" for _ in range(12)]
+    for part in ("a.csv", "b.tsv", "test.csv"):
+        mark = part[-3].replace("c", ",").replace("t", "\t")
+        rows = [
+            (f"u{draw.randint(0, 30)}", f"i{int(draw.paretovariate(0.7)) % 40}", draw.choice(days))
+            for _ in range(90)
+        ]
+        lines = [ROLES.values(), *rows, (f"only in {part}", "x", days[0])]
+        (tmp_path / part).write_text("".join(mark.join(line) + "\n" for line in lines))
+    patterns, test_patterns = [str(tmp_path / "[ab].*")], []
+    if name == "given":
+        test_patterns = [str(tmp_path / "test.csv")]
+    how = {"protocol": PROTOCOLS[name], "num_shards": 3, "filters": Filters(min_item_count=2)}
+    told = []
+    info = by_beam(
+        tmp_path / "beam",
+        patterns,
+        test_patterns=test_patterns,
+        range_bytes=700,
+        told=lambda vocabulary, returns: told.append(returns),
+        **how,
+    )
+    log = interactions.read_log(patterns, LogSettings(), test_patterns)
+    dataset = prepare(log, tmp_path / "local", **how)
+    assert_same(tmp_path / "beam", tmp_path / "local")
+    assert info == dataset.info
+    assert info["source"].get("test_files") == (["test.csv"] if name == "given" else None)
+    assert told == [info["counts"]["log"]["returns"]]
+    assert told[0] > 20
+
+
+@pytest.mark.parametrize(
+    ("moments", "share"), [([3], 9), ([5, 5, 5, 9], 5), (list(range(-9000, 9000, 7)), 3)]
+)
+def test_times_are_counted_in_parts_without_a_gap(moments, share):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'causerec_tf[beam]'")
+    from causerec_tf.data.distributed import cuts
+
+    first, last = min(moments), max(moments)
+    counts = cuts.count_times(np.array(moments), first, last, 16)
+    width = cuts.width_of_bins(first, last, 16)
+    wanted = [
+        sum(first + place * width <= moment < first + (place + 1) * width for moment in moments)
+        for place in range(16)
+    ]
+    assert counts.tolist() == wanted
+    assert sum(wanted) == len(moments)
+    ends = np.iinfo(np.int64)
+    extreme = cuts.count_times(np.array([ends.min, 0, ends.max]), ends.min, ends.max, 4)
+    assert extreme.tolist() == [1, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("test_lists", "said"),
+    [
+        ("", r"test.csv: no rows"),
+        ("u1,,3\n", r"test.csv: 1 rows, none of them usable"),
+        (None, "a.csv is named as"),
+    ],
+)
+def test_test_lists_that_cannot_be_used_are_refused_alike(tmp_path, test_lists, said):
+    (tmp_path / "a.csv").write_text(HEADER + "u1,a,1\nu1,b,2\n")
+    (tmp_path / "test.csv").write_text(HEADER + (test_lists or ""))
+    patterns = [str(tmp_path / "a.csv")]
+    test_patterns = patterns if test_lists is None else [str(tmp_path / "test.csv")]
+    with pytest.raises(InputError, match=said):
+        interactions.read_log(patterns, LogSettings(on_bad_row="skip"), test_patterns)
+    given = {"protocol": ProtocolSettings("given"), "test_patterns": test_patterns}
+    with pytest.raises(InputError, match=said):
+        by_beam(tmp_path / "made", patterns, range_bytes=100, num_shards=1, on_bad_row="skip", **given)
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.long
@@ -286,13 +388,13 @@ def test_whoever_is_told_the_vocabulary_can_still_refuse_it(tmp_path):
     (tmp_path / "log.csv").write_text(HEADER + "u1,a,1\nu1,b,2\nu2,b,1\nu2,b,2\n")
     told = []
 
-    def refuse(vocabulary):
-        told.append(vocabulary)
+    def refuse(vocabulary, returns):
+        told.append((sorted(vocabulary), returns))
         raise InputError("names of none of these")
 
     with pytest.raises(InputError, match="names of none of these"):
         by_beam(tmp_path / "made", [str(tmp_path / "log.csv")], range_bytes=100, num_shards=1, told=refuse)
-    assert [sorted(vocabulary) for vocabulary in told] == [["a", "b"]]
+    assert told == [(["a", "b"], 1)]
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 
@@ -310,11 +412,11 @@ def test_a_file_under_several_names_is_found_once(tmp_path, monkeypatch):
 
 def test_a_bucket_holds_whole_users_of_one_shard():
     users = [f"user{number}" for number in range(500)]
-    buckets = blocks.bucket_of(users, 5, 3, 4, HeldOutUsers())
+    buckets = blocks.bucket_of(users, 5, 3, 4, by_users=True)
     places = {user: reference_data.split_and_shard(user, 5, 3) for user in users}
     for user, bucket in zip(users, buckets.tolist(), strict=True):
         assert divmod(bucket // 4, 3) == places[user]
-    of_all_splits = blocks.bucket_of(users, 5, 3, 4, LeaveOneOut()).tolist()
+    of_all_splits = blocks.bucket_of(users, 5, 3, 4, by_users=False).tolist()
     assert [bucket // 4 for bucket in of_all_splits] == [shard for _, shard in places.values()]
     assert len(set(buckets.tolist())) > len(SPLITS) * 3 * 2
 

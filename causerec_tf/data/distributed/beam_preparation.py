@@ -4,8 +4,7 @@ import dataclasses
 import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,16 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from causerec_tf.data import times
 from causerec_tf.data.dataset_files import INFO_FILE, ITEMS_FILE
 from causerec_tf.data.distributed import steps, storage
+from causerec_tf.data.distributed.cuts import times_of_buckets
 from causerec_tf.data.distributed.ranges import Range, Survey, split_file
 from causerec_tf.data.distributed.steps import Bucket, PreparationPlan
 from causerec_tf.data.filters import Filters, no_shared_user, nothing_left
-from causerec_tf.data.interactions import no_usable_rows
+from causerec_tf.data.interactions import no_usable_rows, with_test_files
 from causerec_tf.data.log_files import check_format
 from causerec_tf.data.log_rows import REASONS, missing_column
 from causerec_tf.data.log_settings import LogSettings
-from causerec_tf.data.protocols import HeldOutUsers, Protocol
+from causerec_tf.data.protocol_settings import ProtocolSettings
+from causerec_tf.data.protocols import USERS, Protocol
 from causerec_tf.data.sequence_counts import LOG, ItemCounts, Tally, add_up, describe_counts
 from causerec_tf.data.sequences import read_lines
 from causerec_tf.data.suspicious_ids import add_up as add_up_suspicions
@@ -32,7 +33,6 @@ from causerec_tf.data.suspicious_ids import as_recorded
 from causerec_tf.data.time_units import UnitCounts, check_one_unit
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
-from causerec_tf.files import directory_written_beside
 
 _RANGE_BYTES = 64 << 20
 # Beam's own runner in Python. What is called DirectRunner tries to download another one first.
@@ -45,36 +45,40 @@ def prepare(
     output: str,
     *,
     filters: Filters,
-    protocol: Protocol | None = None,
+    protocol: ProtocolSettings | None = None,
+    test_patterns: Sequence[str] = (),
     split_seed: int,
     num_shards: int,
     item_names: Mapping[str, str] | None,
     overwrite: bool,
     runner: str,
     options: str = "",
-    on_vocabulary: Callable[[Sequence[str]], None] = lambda vocabulary: None,
+    on_ordered: Callable[[Sequence[str], int], None] = lambda vocabulary, returns: None,
     say: Callable[[str], None] = lambda line: None,
     range_bytes: int = _RANGE_BYTES,
 ) -> dict:
     """Prepares a dataset as `preparation.prepare` does, from globs, and gives what `dataset.json` holds.
 
     `runner` is one of Beam's: `DirectRunner`, `FlinkRunner`, `SparkRunner` or `DataflowRunner`; `options` are
-    Beam's own, as on a command line. `on_vocabulary` is told the vocabulary before the dataset is in place;
-    what it raises ends the preparation. `say` is told how it goes on. `range_bytes` is what a worker reads of
-    a text file at once, and about what a bucket of users holds.
+    Beam's own, as on a command line. `on_ordered` is told the vocabulary and how many events are returns to
+    an item of their user, before the dataset is in place; what it raises ends the preparation. `say` is told
+    how it goes on. `range_bytes` is what a worker reads of a text file at once, and about what a bucket of
+    users holds.
 
     Raises:
       InputError: the log cannot be used or the output not be written, as with the local way.
     """
     filters.check()
+    asked = protocol or ProtocolSettings()
+    asked.check(filters, split_seed, has_test_lists=bool(test_patterns))
     log.roles()  # what is wrong with them is said before a file is missed
-    ranges = _ranges(patterns, log, range_bytes)
+    ranges = _ranges(patterns, test_patterns, log, range_bytes)
     size = sum(storage.size(path) for path in {part.path for part in ranges})
     parts = max(1, round(0.8 * size / range_bytes / num_shards))
-    with _place(output, overwrite) as place:
+    with storage.place(output, overwrite) as place:
         work = f"{place}/work"
         FileSystems.mkdirs(work)
-        plan = PreparationPlan(work, log, protocol or HeldOutUsers(), split_seed, num_shards, parts)
+        plan = PreparationPlan(work, log, split_seed, num_shards, parts, by_users=asked.name == USERS)
         name = _LOCAL_RUNNER if runner == "DirectRunner" else runner
         run = partial(_run, PipelineOptions(shlex.split(options), runner=name))
         say(f"{len(ranges)} ranges of the log, {len(SPLITS) * num_shards * parts} buckets of users")
@@ -82,12 +86,13 @@ def prepare(
         buckets, source = _read(run, plan, pieces)
         say(f"{source['rows_read']:,} rows read")
         buckets = _filter(run, plan, buckets, filters, source, say)
+        found = asked.resolve(lambda: times_of_buckets(run, plan.work, buckets, unit))
+        plan = dataclasses.replace(plan, protocol=found)
         vocabulary, items, everybody, shards = _write(run, plan, buckets)
         about = {"time_unit": unit, "filters": filters.description(), "split_seed": split_seed}
         described = {"about": about | {"source": source}, "item_names": item_names}
-        return _complete(
-            place, plan.protocol, vocabulary, items, everybody, shards, on_vocabulary, **described
-        )
+        counted = found, vocabulary, items, everybody
+        return _complete(place, *counted, shards, on_ordered, **described)
 
 
 def _run(options: PipelineOptions, step: Callable[..., None], *arguments) -> None:
@@ -96,11 +101,15 @@ def _run(options: PipelineOptions, step: Callable[..., None], *arguments) -> Non
         step(root, *arguments)
 
 
-def _ranges(patterns: Sequence[str], log: LogSettings, range_bytes: int) -> list[Range]:
+def _ranges(
+    patterns: Sequence[str], test_patterns: Sequence[str], log: LogSettings, range_bytes: int
+) -> list[Range]:
     ranges = []
-    for number, path in enumerate(storage.find(patterns)):
+    lists = storage.find(patterns)
+    for number, path in enumerate(with_test_files(lists, storage.find(test_patterns))):
         file_format = check_format(path, log.file_format, log.header)
-        whole = Range(number, path, file_format, log.header, 0, None)
+        is_test = number >= len(lists) if test_patterns else None
+        whole = Range(number, path, file_format, log.header, 0, None, is_test=is_test)
         with storage.open_file(path) as file:
             ranges += split_file(whole, file, storage.size(path), range_bytes)
     return ranges
@@ -173,11 +182,16 @@ def _read(
     run(steps.read, plan, pieces, outputs)
     by_file: dict[int, Counter[str]] = {}
     units: list[UnitCounts] = []
-    rows_read = 0
+    # By whether a range holds test lists.
+    of_kind: dict[bool | None, list[Range]] = {}
+    rows_read: Counter[bool | None] = Counter()
+    usable: Counter[bool | None] = Counter()
     for part, report in sorted(storage.load(outputs[0]), key=_place_in_log):
         if isinstance(report, InputError):
             raise report
-        rows_read += report[0]
+        of_kind.setdefault(part.is_test, []).append(part)
+        rows_read[part.is_test] += report[0]
+        usable[part.is_test] += report[0] - sum(report[1].values())
         by_file.setdefault(part.file, Counter()).update(report[1])
         units.append(report[2])
     check_one_unit(units)
@@ -185,18 +199,20 @@ def _read(
     skipped: Counter[str] = Counter()
     for of_file in by_file.values():
         skipped.update({reason: of_file[reason] for reason in REASONS.values() if reason in of_file})
-    paths = list(dict.fromkeys(part.path for part, _, _ in pieces))
+    files = {is_test: list(dict.fromkeys(part.path for part in parts)) for is_test, parts in of_kind.items()}
+    for is_test, paths in files.items():
+        if not usable[is_test]:
+            raise no_usable_rows(paths, rows_read[is_test])
+    names = {is_test: [path.rpartition("/")[2] for path in paths] for is_test, paths in files.items()}
     source = {
         "kind": "log",
-        "files": [path.rpartition("/")[2] for path in paths],
-        "rows_read": rows_read,
+        "files": names.get(None) or names[False],
+        **({"test_files": names[True]} if True in names else {}),
+        "rows_read": rows_read.total(),
         "rows_skipped": dict(skipped),
         **as_recorded(add_up_suspicions(storage.load(outputs[2]))),
     }
-    buckets = sorted(storage.load(outputs[1]))
-    if not buckets:
-        raise no_usable_rows(paths, rows_read)
-    return buckets, source
+    return sorted(storage.load(outputs[1])), source
 
 
 def _filter(
@@ -249,7 +265,7 @@ def _complete(
     items: ItemCounts,
     everybody: Tally,
     merged: list[dict],
-    on_vocabulary: Callable[[Sequence[str]], None],
+    on_ordered: Callable[[Sequence[str], int], None],
     **described,
 ) -> dict:
     """Moves the shards to their place and writes what tells of them; `dataset.json` comes last."""
@@ -268,7 +284,7 @@ def _complete(
         local = Path(folder)
         (local / ITEMS_FILE).write_bytes(storage.read(vocabulary))
         item_ids = read_lines(local / ITEMS_FILE)
-        on_vocabulary(item_ids)
+        on_ordered(item_ids, everybody.returns)
         names = {shard["file"] for split in SPLITS for shard in shards[split]}
         for name in names:
             (local / name).touch()  # TensorFlow Datasets looks for their names
@@ -286,32 +302,3 @@ def _complete(
         for path in sorted(written, key=lambda path: (path.name == INFO_FILE, path.name)):
             storage.write(f"{place}/{path.name}", path.read_bytes())
     return info
-
-
-@contextmanager
-def _place(output: str, overwrite: bool) -> Iterator[str]:
-    """Where to write: beside a directory of the operating system, else in the place itself."""
-    if not storage.is_remote(output):
-        with directory_written_beside(output, marker=INFO_FILE, overwrite=overwrite) as beside:
-            yield str(beside)
-        return
-    place = output.rstrip("/")
-    check_remote_output(place, overwrite)
-    try:
-        yield place
-    except BaseException:
-        storage.remove_folder(f"{place}/work")
-        raise
-
-
-def check_remote_output(place: str, overwrite: bool) -> None:
-    """Checks that a dataset may be written to a path that is none of the operating system's.
-
-    With `overwrite`, the dataset that is there stops being one: its `dataset.json` is deleted.
-    """
-    marker = f"{place}/{INFO_FILE}"
-    if not FileSystems.exists(marker):
-        return
-    if not overwrite:
-        raise InputError(f"{place} exists already. Choose another --output, or replace it with --overwrite.")
-    FileSystems.delete([marker])

@@ -15,7 +15,7 @@ import polars as pl
 
 from causerec_tf.data.filters import Filters, drop_unshared_users, keep_last
 from causerec_tf.data.interactions import SplitSequences, ordered_sequences, rank_items
-from causerec_tf.data.protocols import HeldOutUsers, Protocol
+from causerec_tf.data.protocols import Protocol
 from causerec_tf.data.sequence_counts import ItemCounts, are_targets, count_items
 from causerec_tf.data.suspicious_ids import count_ids
 from causerec_tf.data.text_codes import text_codes
@@ -25,11 +25,11 @@ _TARGETS = {split: f"{split}_targets" for split in SPLITS[1:]}
 
 
 def bucket_of(
-    user_ids: list[str], split_seed: int, num_shards: int, parts: int, protocol: Protocol
+    user_ids: list[str], split_seed: int, num_shards: int, parts: int, *, by_users: bool
 ) -> np.ndarray:
-    """The bucket of each user, int64 [users]."""
+    """The bucket of each user, int64 [users]; `by_users`: whether each user is of one split."""
     split, shard = place_users(user_ids, split_seed, num_shards)
-    if not isinstance(protocol, HeldOutUsers):  # each user may have a record in every split
+    if not by_users:
         split = np.zeros_like(split)
     # What the second number of a user says beyond its shard.
     rest = [hash_user(user_id, split_seed)[1] // num_shards % parts for user_id in user_ids]
@@ -37,11 +37,11 @@ def bucket_of(
 
 
 def by_bucket(
-    events: pl.DataFrame, split_seed: int, num_shards: int, parts: int, protocol: Protocol
+    events: pl.DataFrame, split_seed: int, num_shards: int, parts: int, *, by_users: bool
 ) -> Iterator[tuple[int, pl.DataFrame]]:
     """Takes events apart by the buckets of their users; within a bucket the order stays."""
     user_ids, users = text_codes(events["user"])
-    buckets = bucket_of(user_ids, split_seed, num_shards, parts, protocol)[users]
+    buckets = bucket_of(user_ids, split_seed, num_shards, parts, by_users=by_users)[users]
     yield from _apart(events, buckets)
 
 

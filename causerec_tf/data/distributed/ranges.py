@@ -38,6 +38,7 @@ class Range:
       end: the byte behind the range; None: the file is read whole.
       lines_above: lines of the file that start before the range.
       events_above: events of the log before the range, of a log whose order is that of its rows.
+      is_test: whether it holds published test lists; None where the log has none.
     """
 
     file: int
@@ -48,6 +49,7 @@ class Range:
     end: int | None
     lines_above: int = 0
     events_above: int = 0
+    is_test: bool | None = None
 
 
 @dataclass(frozen=True)

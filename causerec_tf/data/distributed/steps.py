@@ -22,7 +22,7 @@ import polars as pl
 from causerec_tf.data.distributed import blocks, storage
 from causerec_tf.data.distributed.ranges import Range, Survey, read_range, survey_range
 from causerec_tf.data.filters import Filters
-from causerec_tf.data.interactions import SplitSequences, in_microseconds
+from causerec_tf.data.interactions import TEST_COLUMN, SplitSequences, in_microseconds
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.protocols import Protocol
 from causerec_tf.data.sequence_counts import LOG, add_up, tally_by_split
@@ -42,15 +42,17 @@ Bucket = tuple[int, str]  # its number and the file of its events
 class PreparationPlan:
     """What all workers have to know.
 
-    `work` is the folder for what lies between two pipelines, `parts` the number of buckets of a shard.
+    `work` is the folder for what lies between two pipelines, `parts` the number of buckets of a shard,
+    `by_users` whether each user is of one split. The protocol is settled once the log is filtered.
     """
 
     work: str
     log: LogSettings
-    protocol: Protocol
     split_seed: int
     num_shards: int
     parts: int
+    by_users: bool
+    protocol: Protocol | None = None
 
 
 def survey(root: beam.Pipeline, plan: PreparationPlan, ranges: list[Range], output: str) -> None:
@@ -63,7 +65,7 @@ def survey(root: beam.Pipeline, plan: PreparationPlan, ranges: list[Range], outp
         except InputError as error:
             return part, error
 
-    _collect(_create(root, ranges) | "look through" >> beam.Map(look), output)
+    collect(create(root, ranges) | "look through" >> beam.Map(look), output)
 
 
 def read(
@@ -91,8 +93,10 @@ def read(
             return
         yield beam.pvalue.TaggedOutput("report", (part, (rows.rows_read, rows.skipped, units)))
         if len(events):
-            place = plan.split_seed, plan.num_shards, plan.parts, plan.protocol
-            for bucket, table in blocks.by_bucket(events, *place):
+            if part.is_test is not None:
+                events = events.with_columns(pl.lit(part.is_test).alias(TEST_COLUMN))
+            place = plan.split_seed, plan.num_shards, plan.parts
+            for bucket, table in blocks.by_bucket(events, *place, by_users=plan.by_users):
                 yield bucket, (part.file, part.start, storage.pack(table))
 
     def gather(keyed: tuple[int, Iterable[tuple[int, int, bytes]]]) -> Iterator[Any]:
@@ -108,12 +112,12 @@ def read(
         (role, _), tables = keyed
         return find_suspicions(blocks.add_up_ids(map(storage.unpack, tables)), role)
 
-    taken = _create(root, work) | "read" >> beam.FlatMap(take).with_outputs("report", main="tables")
-    _collect(taken.report, outputs[0])
+    taken = create(root, work) | "read" >> beam.FlatMap(take).with_outputs("report", main="tables")
+    collect(taken.report, outputs[0])
     grouped = taken.tables | beam.GroupByKey()
     gathered = grouped | "gather" >> beam.FlatMap(gather).with_outputs("ids", main="buckets")
-    _collect(gathered.buckets, outputs[1])
-    _collect(gathered.ids | "by id" >> beam.GroupByKey() | "suspect" >> beam.FlatMap(suspect), outputs[2])
+    collect(gathered.buckets, outputs[1])
+    collect(gathered.ids | "by id" >> beam.GroupByKey() | "suspect" >> beam.FlatMap(suspect), outputs[2])
 
 
 def drop_rare(
@@ -150,10 +154,10 @@ def drop_rare(
         kept = storage.read_frame(path).join(rare, on="item", how="anti", maintain_order="left")
         return bucket, _store(plan, bucket, kept)[1] if len(kept) else None, True
 
-    counted = _create(root, buckets) | "users" >> beam.FlatMap(users).with_outputs("kept", main="counts")
+    counted = create(root, buckets) | "users" >> beam.FlatMap(users).with_outputs("kept", main="counts")
     rare = counted.counts | "by item" >> beam.GroupByKey() | "items" >> beam.FlatMap(items)
     both = {"kept": counted.kept, "rare": rare} | beam.CoGroupByKey()
-    _collect(both | "drop" >> beam.Map(drop), output)
+    collect(both | "drop" >> beam.Map(drop), output)
 
 
 def shorten(
@@ -167,7 +171,7 @@ def shorten(
         if len(kept):
             yield _store(plan, number, kept)
 
-    _collect(_create(root, buckets) | "shorten" >> beam.FlatMap(keep), output)
+    collect(create(root, buckets) | "shorten" >> beam.FlatMap(keep), output)
 
 
 def number_and_write(
@@ -214,7 +218,7 @@ def number_and_write(
                 run = _write_run(plan, f"run-{split}-{bucket}", sequences, split)
                 yield (place, shard), {"path": run, "tally": tallies[split]}
 
-    created = _create(root, buckets)
+    created = create(root, buckets)
     counts = created | "count" >> beam.FlatMap(count)
     totals = counts | "by item" >> beam.GroupByKey() | "sum up" >> beam.Map(sum_up)
     numbered = (
@@ -222,7 +226,7 @@ def number_and_write(
         | "together" >> beam.GroupByKey()
         | "number" >> beam.FlatMap(number).with_outputs("vocabulary", main="items")
     )
-    _collect(numbered.vocabulary, outputs[0])
+    collect(numbered.vocabulary, outputs[0])
     index = (
         {"counts": counts, "items": numbered.items}
         | "join" >> beam.CoGroupByKey()
@@ -233,14 +237,14 @@ def number_and_write(
         | "by bucket" >> beam.CoGroupByKey()
         | "serialise" >> beam.FlatMap(serialise).with_outputs("tallies", main="runs")
     )
-    _collect(runs.tallies, outputs[2])
+    collect(runs.tallies, outputs[2])
     shards = [((split, shard), None) for split in range(len(SPLITS)) for shard in range(plan.num_shards)]
     merged = (
         {"all": root | "shards" >> beam.Create(shards), "runs": runs.runs}
         | "by shard" >> beam.CoGroupByKey()
         | "merge" >> beam.Map(lambda keyed: merge(plan, keyed[0], list(keyed[1]["runs"])))
     )
-    _collect(merged, outputs[1])
+    collect(merged, outputs[1])
 
 
 def merge(plan: PreparationPlan, shard: tuple[int, int], runs: list[dict]) -> dict:
@@ -297,12 +301,12 @@ def _unpacked(tables: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, pl.Dat
     return ((bucket, storage.unpack(table)) for bucket, table in tables)
 
 
-def _create(root: beam.Pipeline, values: list) -> beam.PCollection:
+def create(root: beam.Pipeline, values: list) -> beam.PCollection:
     """Pieces of work, spread over the workers."""
     return root | "create" >> beam.Create(values) | "spread" >> beam.Reshuffle()
 
 
-def _collect(values: beam.PCollection, path: str) -> None:
+def collect(values: beam.PCollection, path: str) -> None:
     """Writes small values, of all workers, into one file as a list."""
     name = path.rpartition("/")[2]
     (

@@ -4,15 +4,18 @@ import io
 import pickle
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from causerec_tf.data.dataset_files import INFO_FILE
 from causerec_tf.data.interactions import find_files, with_data
 from causerec_tf.errors import InputError
+from causerec_tf.files import directory_written_beside
 
 # Beam would unpack by the extension.
 _AS_IT_IS = {"mime_type": "application/octet-stream", "compression_type": CompressionTypes.UNCOMPRESSED}
@@ -105,3 +108,32 @@ def remove_folder(path: str) -> None:
         return
     # With the slash, object stores take it for a folder.
     FileSystems.delete([path + "/"])
+
+
+@contextmanager
+def place(output: str, overwrite: bool) -> Iterator[str]:
+    """Where to write: beside a directory of the operating system, else in the place itself."""
+    if not is_remote(output):
+        with directory_written_beside(output, marker=INFO_FILE, overwrite=overwrite) as beside:
+            yield str(beside)
+        return
+    folder = output.rstrip("/")
+    check_remote_output(folder, overwrite)
+    try:
+        yield folder
+    except BaseException:
+        remove_folder(f"{folder}/work")
+        raise
+
+
+def check_remote_output(place: str, overwrite: bool) -> None:
+    """Checks that a dataset may be written to a path that is none of the operating system's.
+
+    With `overwrite`, the dataset that is there stops being one: its `dataset.json` is deleted.
+    """
+    marker = f"{place}/{INFO_FILE}"
+    if not FileSystems.exists(marker):
+        return
+    if not overwrite:
+        raise InputError(f"{place} exists already. Choose another --output, or replace it with --overwrite.")
+    FileSystems.delete([marker])

@@ -10,27 +10,31 @@ from pathlib import Path
 import polars as pl
 
 from causerec_tf.data import times
-from causerec_tf.data.interactions import Log, find_files
+from causerec_tf.data.interactions import TEST_COLUMN, Log, find_files, with_test_files
 from causerec_tf.data.log_records import read_text_lines
 from causerec_tf.errors import InputError
 
 _BAD_LINE = "a line that cannot be read"
 
 
-def read_item_lists(patterns: Sequence[str], *, on_bad_row: str) -> Log:
+def read_item_lists(patterns: Sequence[str], *, on_bad_row: str, test_patterns: Sequence[str] = ()) -> Log:
     """Reads files of item lists; the lines of one user follow each other in the order of the files.
 
     The time of an event is its position in the user's sequence, from 0. A line is a row. A user without items
-    has no events. With `on_bad_row="skip"` a line with a bad id is left out and counted.
+    has no events. With `on_bad_row="skip"` a line with a bad id is left out and counted. The lists of
+    `test_patterns` are test lists.
 
     Raises:
       InputError: a file or a line cannot be used; the message says where and why.
     """
-    paths = find_files(patterns)
+    lists = find_files(patterns)
+    paths = with_test_files(lists, find_files(test_patterns))
     frames: list[pl.DataFrame] = []
     rows_read = num_bad = 0
-    for path in paths:
+    for number, path in enumerate(paths):
         rows, rows_in_file, bad_in_file = _read_file(path, skip_bad=on_bad_row == "skip")
+        if test_patterns:
+            rows = rows.with_columns(pl.lit(number >= len(lists)).alias(TEST_COLUMN))
         frames.append(rows)
         rows_read += rows_in_file
         num_bad += bad_in_file
@@ -43,7 +47,9 @@ def read_item_lists(patterns: Sequence[str], *, on_bad_row: str) -> Log:
     position = pl.int_range(pl.len(), dtype=pl.Int64).over("user").alias("time")
     events = events.with_columns(position).with_columns(pl.col("user", "item").cast(pl.String))
     skipped = {_BAD_LINE: num_bad} if num_bad else {}
-    return Log(events, times.AS_GIVEN, rows_read, skipped, tuple(path.name for path in paths))
+    names = tuple(path.name for path in paths)
+    listed, tested = names[: len(lists)], names[len(lists) :]
+    return Log(events, times.AS_GIVEN, rows_read, skipped, listed, tested)
 
 
 def _read_file(path: Path, skip_bad: bool) -> tuple[pl.DataFrame, int, int]:
