@@ -6,11 +6,16 @@ over users) and the seed of the training (the t-test over seeds). Neither speaks
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from causerec_tf.data.protocols import USERS, label
+from causerec_tf.errors import InputError
+
+# Of what a record says of its protocol, who is trained and measured on.
+_OF_PROTOCOLS = ("name", "test_target", "validation_from", "test_from")
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 _RESAMPLES_AT_ONCE = 256  # bounds memory: users x this many indices
@@ -52,6 +57,32 @@ class Comparison(NamedTuple):
     def relative(self) -> float | None:
         """The difference as a share of the baseline's mean; None where that is 0."""
         return self.difference / self.baseline if self.baseline else None
+
+
+def check_protocols(protocols: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuses to lay figures of different protocols side by side.
+
+    Args:
+      protocols: name -> what its record or dataset says of the protocol; without a `name` it is `users`, the
+        only one of earlier versions.
+
+    Raises:
+      InputError: two of them differ in who is trained and measured on.
+    """
+    first: tuple[str, dict[str, Any]] | None = None
+    for name, found in protocols.items():
+        own = {key: value for key, value in found.items() if key in _OF_PROTOCOLS} or {"name": USERS}
+        first = first or (name, own)
+        if own != first[1]:
+            raise InputError(
+                f"{name} was measured by the protocol {_in_words(own)}, {first[0]} by {_in_words(first[1])}:"
+                " their figures cannot be compared. Compare records of one dataset."
+            )
+
+
+def _in_words(protocol: Mapping[str, Any]) -> str:
+    cuts = ", ".join(f"{key}={protocol[key]}" for key in ("validation_from", "test_from") if key in protocol)
+    return label(protocol) + (f" ({cuts})" if cuts else "")
 
 
 def compare(ours: Mapping[int, np.ndarray], theirs: Mapping[int, np.ndarray]) -> Comparison:

@@ -10,6 +10,7 @@ from causerec_tf import metrics, retrieval
 from causerec_tf.baselines.baseline import Baseline
 from causerec_tf.baselines.popularity import Popular
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
+from causerec_tf.data.protocols import EVERYTHING
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.training_events import TrainingEvents
@@ -65,6 +66,8 @@ def users_of(
     Raises:
       InputError: there is none.
     """
+    if dataset.protocol["name"] == EVERYTHING:
+        raise InputError(f"{dataset.directory} was prepared with --protocol=none: it has no {split} users.")
     users = evaluation_users(dataset.read(split), max_history)
     if exclude_seen:
         users = users.with_unseen_targets()

@@ -25,6 +25,7 @@ from causerec_tf.data.sequences import Dataset, open_dataset
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.progress_bar import ProgressBar
+from causerec_tf.retraining import settings_like
 from causerec_tf.settings import ModelSettings, ObjectiveSettings, Settings
 from causerec_tf.train_run import train_run
 from causerec_tf.trained_run import Run, load_run
@@ -153,6 +154,7 @@ def train(
     directory: str | Path,
     *,
     recipe: str | Path | None = None,
+    like: str | Path | None = None,
     model: CauseRec | None = None,
     test: bool = True,
     progress: bool = True,
@@ -164,6 +166,8 @@ def train(
       dataset: to train on.
       directory: of the run.
       recipe: the name of a recipe, such as `recommended`, or the path of a flagfile.
+      like: the directory of a finished run, instead of a recipe: its settings and the number of epochs of its
+        best, to train on everything without validation; see `retraining.settings_like`.
       model: composed by hand, instead of a recipe and of settings of the model and the objective.
       test: whether the test users are measured at the end.
       progress: whether a bar shows steps and time left.
@@ -183,10 +187,18 @@ def train(
     if model is not None:
         _check_left_to_model(recipe, settings)
         settings = {"max_history": model.max_history, "seed": model.seed} | settings
-    asked = dataclasses.replace(read_recipe(recipe) if recipe else Settings(), **places, **settings)
+    if like is not None and recipe is not None:
+        raise InputError(
+            f"recipe={recipe!r} and like={str(like)!r}: the run has its settings. Leave one out."
+        )
+    if like is not None:
+        asked = settings_like(like, opened, places | settings, model)
+    else:
+        asked = dataclasses.replace(read_recipe(recipe) if recipe else Settings(), **places, **settings)
     asked.check_acting(list(settings))
+    opened = opened.for_training(asked.train_on)
     steps = steps_per_epoch(asked, opened, model)
-    bar = ProgressBar(steps, asked.epochs, asked.choose_by) if progress else None
+    bar = ProgressBar(steps, asked.last_epoch, asked.choose_by) if progress else None
     try:
         train_run(
             asked,

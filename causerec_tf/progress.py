@@ -105,6 +105,8 @@ def is_used_up(trained: int, best: int, settings: Settings) -> bool:
             f"--epochs={settings.epochs}, but {settings.run} has trained {trained} already. Give that number"
             " or more, or another --run."
         )
+    if settings.stop_after:
+        return trained == settings.stop_after
     return trained == settings.epochs or trained - best >= settings.patience
 
 

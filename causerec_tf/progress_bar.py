@@ -55,12 +55,11 @@ class ProgressBar(tf.keras.callbacks.Callback):
     def print_epoch(self, epoch: Epoch) -> None:
         """Prints what an epoch gave."""
         losses = ", ".join(f"{name} {value:.4f}" for name, value in epoch.losses.items())
-        figures = ", ".join(f"{name} {epoch.validation[name]:.4f}" for name in self._shown)
-        best = ", the best so far" if epoch.is_best else ""
-        self._bar.write(
-            f"epoch {epoch.number}/{self._epochs} ({epoch.seconds:.0f} s): loss {losses};"
-            f" validation {figures}{best}"
-        )
+        line = f"epoch {epoch.number}/{self._epochs} ({epoch.seconds:.0f} s): loss {losses}"
+        if epoch.validation:
+            line += "; validation " + ", ".join(f"{name} {epoch.validation[name]:.4f}" for name in self._shown)
+            line += ", the best so far" if epoch.is_best else ""
+        self._bar.write(line)
 
     def close(self) -> None:
         """Leaves the screen in order."""

@@ -43,7 +43,8 @@ def run_record(
     best, chosen_by = progress.best, settings.choose_by
     assert best is not None
     if test is None:
-        users = {"validation_users": dataset.info["counts"]["evaluation_users"]["validation"]}
+        validated = dataset.info["counts"]["evaluation_users"]["validation"] if best.validation else 0
+        users = {"validation_users": validated} if validated else {}
     else:
         users = users_measured("test", test)
     start = {"warm_start": progress.warm_start} if progress.warm_start else {}
@@ -59,12 +60,13 @@ def run_record(
             "epochs": progress.epoch,
             "best_epoch": best.number,
             "train_examples_per_second": round(examples_per_second(progress.epochs), 1),
-            "validation": best.validation,
         }
+        | ({"validation": best.validation} if best.validation else {})
         | (what_was_measured("test", test) if test else {})
         | {
             "by_epoch": [
-                {"losses": epoch.losses, f"validation_{chosen_by}": epoch.validation[chosen_by]}
+                {"losses": epoch.losses}
+                | {f"validation_{name}": epoch.validation[name] for name in (chosen_by,) if epoch.validation}
                 for epoch in progress.epochs
             ],
             "command": command,
@@ -143,9 +145,9 @@ def head(settings: Settings, dataset: Dataset, *, exclude_seen: bool, users: dic
             "candidates": "the whole catalogue",
             "max_history": settings.max_history,
             "exclude_seen": exclude_seen,
-            "epoch_chosen_by": f"validation {settings.choose_by}".replace(
-                WITHOUT_SEEN, ", seen items left out"
-            ),
+            "epoch_chosen_by": "a run before"
+            if settings.stop_after
+            else f"validation {settings.choose_by}".replace(WITHOUT_SEEN, ", seen items left out"),
         }
         | users,
     }

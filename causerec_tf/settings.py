@@ -55,6 +55,7 @@ _OF_PAIRS: _Acts = (
     lambda s: s.method != "base" and s.num_positives > 0 and s.num_negatives > 0,
     "--method=item, interest or hierarchical and --num_positives and --num_negatives of 1 or more",
 )
+_VALIDATED: _Acts = (lambda s: s.stop_after == 0, "--stop_after=0")
 _OF_ITEMS: _Acts = (lambda s: s.method in ("item", "hierarchical"), "--method=item or hierarchical")
 _OF_FILTER: _Acts = (
     lambda s: s.tower == "sasrec" and s.block == "bsarec",
@@ -292,6 +293,12 @@ class OptimisationSettings:
         bound=(lambda value: 0 <= value < 1 << 31, "0 to 2147483647"),
     )
     epochs: int = _setting(10, "Epochs at most.", bound=_AT_LEAST_1)
+    stop_after: int = _setting(
+        0,
+        "End after so many epochs, without validation, as where --like retrains a chosen run; 0: validation"
+        " and patience decide.",
+        bound=_AT_LEAST_0,
+    )
     batch_size: int = _setting(1024, "Examples per step.", bound=_AT_LEAST_1)
     learning_rate: float = _setting(0.005, "Adam's step size.", bound=_ABOVE_0)
     learning_rate_schedule: str = _setting(
@@ -340,7 +347,7 @@ class RuntimeSettings:
 
     run: str = _setting("", "Directory of the run; an unfinished run found there is resumed.")
     patience: int = _setting(
-        3, "Epochs without a better validation score before stopping.", bound=_AT_LEAST_1
+        3, "Epochs without a better validation score before stopping.", bound=_AT_LEAST_1, acts=_VALIDATED
     )
     steps_per_execution: int = _setting(
         1, "Steps between two returns to Python; more for tiny steps.", bound=_AT_LEAST_1
@@ -389,6 +396,15 @@ class Settings(RuntimeSettings, OptimisationSettings, ObjectiveSettings, ModelSe
                 raise InputError(f"--{field.name}={value}: wanted one of {', '.join(choices)}.")
             if bound is not None and not bound[0](value):
                 raise InputError(f"--{field.name}={value}: wanted {bound[1]}.")
+        if self.train_on == TRAIN_ON[1] and not self.stop_after:
+            raise InputError(
+                f"--train_on={self.train_on} trains on what validation asks for, so that no epoch can be"
+                " chosen by it. Name a chosen run with --like, or a number of epochs with --stop_after."
+            )
+        if self.stop_after > self.epochs:
+            raise InputError(
+                f"--stop_after={self.stop_after} with --epochs={self.epochs}: wanted as many epochs or more."
+            )
         if self.tower == "sasrec" and self.embedding_dim % self.num_heads:
             raise InputError(
                 f"--num_heads={self.num_heads}: wanted a divisor of --embedding_dim={self.embedding_dim}."
@@ -404,6 +420,11 @@ class Settings(RuntimeSettings, OptimisationSettings, ObjectiveSettings, ModelSe
             raise InputError(
                 f"--nearest_of={self.nearest_of} with --method=interest: any interest replaces one, wanted 1."
             )
+
+    @property
+    def last_epoch(self) -> int:
+        """The epochs at most."""
+        return self.stop_after or self.epochs
 
     @property
     def whole_sequences(self) -> bool:

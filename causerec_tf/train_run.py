@@ -35,7 +35,8 @@ def train_run(
       settings: of the run; `settings.run` is its directory.
       dataset: to train and measure on.
       model: composed by hand; None: as the settings say.
-      test: whether the test users are measured at the end. A run that lacks them is measured again.
+      test: whether the test users are measured at the end, if the dataset has any. A run that lacks them is
+        measured again.
       command: for the record.
       task: this process's part in a distributed run; None: it trains alone.
       callbacks: for Keras, such as a progress bar.
@@ -52,6 +53,7 @@ def train_run(
       LostTaskError: another process of the distribution was lost.
     """
     dataset = dataset.for_training(settings.train_on)
+    test = test and dataset.measures("test")
     is_chief = task is None or task.is_chief
     run = runs.RunDirectory(Path(settings.run))
     if is_chief:  # the others may look while it is being made
@@ -67,7 +69,7 @@ def train_run(
         say(f"{run.path} is finished: this is its record, {run.metrics}.")
         return kept
     dataset.verify()
-    training.check_users(dataset)
+    training.check_users(dataset, validates=not settings.stop_after)
     # Before TensorFlow computes anything.
     distribution = strategies.start(settings, dataset.num_items, task)
     source = None

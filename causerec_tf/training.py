@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from causerec_tf import checkpoints, evaluation, recipes, runs
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
+from causerec_tf.data.protocols import EVERYTHING
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.windows import num_batches
 from causerec_tf.distributed import strategies
@@ -29,18 +30,30 @@ class NonFiniteLossError(RuntimeError):
     """The training loss became infinite or not a number."""
 
 
-def check_users(dataset: Dataset) -> None:
+def check_users(dataset: Dataset, *, validates: bool = True) -> None:
     """Checks that every split has users for its purpose, from the counts alone.
+
+    Args:
+      dataset: to train on.
+      validates: whether the epoch is chosen. If not, a dataset that measures nobody will do.
 
     Raises:
       InputError: there is nothing to learn from, to choose the epoch by, or to measure the result on.
     """
-    counts = dataset.info["counts"]
-    for split, count, purpose in (
-        ("training", counts["training_windows"], "to learn from"),
-        ("validation", counts["evaluation_users"]["validation"], "to choose the epoch by"),
-        ("test", counts["evaluation_users"]["test"], "to measure the result on"),
-    ):
+    evaluated = dataset.info["counts"]["evaluation_users"]
+    purposes = [("training", dataset.num_training_windows, "to learn from")]
+    if validates:
+        purposes += [
+            ("validation", evaluated["validation"], "to choose the epoch by"),
+            ("test", evaluated["test"], "to measure the result on"),
+        ]
+        if dataset.protocol["name"] == EVERYTHING:
+            raise InputError(
+                f"{dataset.directory} was prepared with --protocol=none: it has no validation user to choose"
+                " the epoch by. Name a run whose settings and number of epochs to take with --like, or give"
+                " the number of epochs with --stop_after."
+            )
+    for split, count, purpose in purposes:
         if count == 0:
             raise InputError(
                 f"{dataset.directory} has no {split} user with two events or more {purpose}. Prepare a"
@@ -103,10 +116,13 @@ def train(
 
 def _train(settings, dataset, run, model, warm_start, distribution, callbacks, on_start, on_epoch):
     dataset = dataset.for_training(settings.train_on)
-    check_users(dataset)
+    validates = not settings.stop_after
+    check_users(dataset, validates=validates)
     distribution.check_agreement(dataset.fingerprint + settings.to_flagfile())
-    validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
-    _check_choice(settings, dataset, validation_users)
+    validation_users = None
+    if validates:
+        validation_users = evaluation_users(dataset.read("validation"), settings.max_history)
+        _check_choice(settings, dataset, validation_users)
     steps = steps_per_epoch(settings, dataset, model)
     num_steps = settings.epochs * steps
     if model is None:
@@ -153,8 +169,7 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
             fit, settings, dataset, progress, [keeper, *callbacks], distribution, model.whole_sequences, steps
         )
         epoch.validation = _validate(model, validation_users, distribution, settings.choose_by)
-        score, best_so_far = epoch.validation[settings.choose_by], progress.best
-        epoch.is_best = best_so_far is None or score > best_so_far.validation[settings.choose_by]
+        epoch.is_best = _is_best(epoch, progress.best, settings)
         if epoch.is_best and distribution.is_chief:
             # Before the checkpoint that calls it the best: killed between the two, the run trains the
             # epoch's end again and writes the same towers again.
@@ -162,7 +177,8 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
         progress.epochs.append(epoch)
         progress.epoch, progress.batch, progress.losses = epoch.number, 0, LossSums()
         manager.save()
-        _summarise(writer, int(model.optimizer.iterations.numpy()), "validation", epoch.validation)
+        if epoch.validation:
+            _summarise(writer, int(model.optimizer.iterations.numpy()), "validation", epoch.validation)
         on_epoch(epoch)
     assert progress.best is not None
     if distribution.is_chief:
@@ -237,10 +253,24 @@ def _check_choice(settings: Settings, dataset: Dataset, users: EvaluationUsers) 
         )
 
 
+def _is_best(epoch: Epoch, best_so_far: Epoch | None, settings: Settings) -> bool:
+    """Whether an epoch is better than all before it; without validation, whether it is the last."""
+    if settings.stop_after:
+        return epoch.number == settings.stop_after
+    if best_so_far is None:
+        return True
+    return epoch.validation[settings.choose_by] > best_so_far.validation[settings.choose_by]
+
+
 def _validate(
-    model: CauseRec, users: EvaluationUsers, distribution: Distribution, choose_by: str
+    model: CauseRec, users: EvaluationUsers | None, distribution: Distribution, choose_by: str
 ) -> dict[str, float]:
-    """The figures of the validation users; also those without seen items where they choose the epoch."""
+    """The figures of the validation users; also those without seen items where they choose the epoch.
+
+    None, where nobody is asked.
+    """
+    if users is None:
+        return {}
     policies = evaluation.POLICIES if choose_by.endswith(WITHOUT_SEEN) else (False,)
 
     def ranked(share: slice) -> np.ndarray:

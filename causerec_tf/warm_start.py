@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf import flagfiles, new_items, runs
+from causerec_tf.data.protocols import TRAIN_ON
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
@@ -82,8 +83,10 @@ def read(settings: Settings, dataset: Dataset) -> WarmStart:
     check_settings(flagfiles.read(runs.RunDirectory(source, flag="--warm_start").flags), settings)
     # --dataset is that of the new run.
     earlier = runs.load_trained(source, if_elsewhere="correct that line")
-    _check_split(earlier.dataset, dataset, source)
+    _check_split(earlier, settings, dataset, source)
     rows = rows_of(earlier.dataset.item_ids(), dataset.item_ids())
+    if earlier.model.trained_items is not None:
+        rows[~np.isin(rows, earlier.model.trained_items)] = 0  # nothing trained their vectors
     is_kept = rows > 0
     num_kept = int(is_kept.sum())
     if num_kept == 0:
@@ -152,15 +155,32 @@ def check_settings(earlier: Settings, settings: Settings) -> None:
         )
 
 
-def _check_split(earlier: Dataset, dataset: Dataset, source: Path) -> None:
-    """A user who trained the earlier run must not be one to measure the new one on."""
-    there, here = earlier.info["split_seed"], dataset.info["split_seed"]
+def _check_split(earlier: runs.TrainedRun, settings: Settings, dataset: Dataset, source: Path) -> None:
+    """What the earlier run was trained on must not be what the new one is measured on."""
+    if not dataset.measures("validation"):
+        return
+    if message := _difference_of_protocols(earlier, settings, dataset):
+        raise InputError(f"--warm_start={source} may have learnt what would be measured now: {message}.")
+    there, here = earlier.dataset.info["split_seed"], dataset.info["split_seed"]
     if there != here:
         raise InputError(
             f"--warm_start={source} was trained with the users of --split_seed={there}, but"
             f" {dataset.directory} is split by --split_seed={here}: it has learnt from users that would be"
             f" measured now. Prepare the dataset with --split_seed={there}."
         )
+
+
+def _difference_of_protocols(earlier: runs.TrainedRun, settings: Settings, dataset: Dataset) -> str:
+    """How the earlier run may have been trained on what this one is measured on, in words; empty if not."""
+    there, here = earlier.dataset.protocol, dataset.protocol
+    if there["name"] != here["name"]:
+        return f"its dataset has the protocol {there['name']}, {dataset.directory} has {here['name']}"
+    if earlier.settings.train_on != settings.train_on:
+        return f"it has --train_on={earlier.settings.train_on}, this run --train_on={settings.train_on}"
+    cut = "test_from" if settings.train_on == TRAIN_ON[1] else "validation_from"
+    if there.get(cut, 0) > here.get(cut, 0):
+        return f"its dataset has {cut}={there[cut]}, {dataset.directory} has {here[cut]}, which is earlier"
+    return ""
 
 
 def _digest(arrays: list[np.ndarray]) -> str:

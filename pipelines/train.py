@@ -31,12 +31,20 @@ flags.DEFINE_bool(
     "Measure the test users at the end. --notest is for trials whose settings are still being chosen; the"
     " same command without it adds what is missing.",
 )
+flags.DEFINE_string(
+    "like",
+    None,
+    "Directory of a finished run: take its settings and end after as many epochs as its best, without"
+    " validation, on all of the dataset; where that has test users, on all before their targets. Settings"
+    " given beside it replace those of the run. docs/protocols.md.",
+)
 flags.DEFINE_bool("profile", False, "Profile steps 20 to 40 for TensorBoard, in the run's events/.")
 
 
 def main() -> None:
     """Trains, evaluates, writes metrics.json."""
-    settings = settings_flags.read(FLAGS)
+    settings_flags.check_places(FLAGS)
+    settings = None if FLAGS.like else settings_flags.read(FLAGS)
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
     from causerec_tf.data.sequences import open_dataset
@@ -49,9 +57,11 @@ def main() -> None:
 
     command.keep_freed_memory()
     started = time.monotonic()
+    dataset = open_dataset(FLAGS.dataset)
+    settings = settings or settings_flags.read_like(FLAGS, FLAGS.like, dataset)
+    dataset = dataset.for_training(settings.train_on)
     task = strategies.read_task(settings.strategy)
     is_chief = task is None or task.is_chief
-    dataset = open_dataset(settings.dataset)
     run = RunDirectory(Path(settings.run))
     if is_chief:
         run.check_place()
@@ -66,10 +76,10 @@ def main() -> None:
             f"note: --num_positives={settings.num_positives} and --num_negatives={settings.num_negatives} are"
             " halved between items and interests, and one of one goes to the items; the paper has 2 and 16"
         )
-    bar = ProgressBar(steps_per_epoch(settings, dataset), settings.epochs, settings.choose_by)
+    bar = ProgressBar(steps_per_epoch(settings, dataset), settings.last_epoch, settings.choose_by)
     profiles = [StepProfile(run.events)] if FLAGS.profile else []
     try:
-        with command.stop_explained(lambda: _what_is_kept(run, settings.epochs)):
+        with command.stop_explained(lambda: _what_is_kept(run, settings.last_epoch)):
             record = train_run(
                 settings,
                 dataset,

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from causerec_tf.data.protocols import EVERYTHING
 from causerec_tf.data.ragged import ItemLists, row_splits, rows_and_positions
-from causerec_tf.data.sequences import UserSequences
+from causerec_tf.data.sequences import Dataset, UserSequences
 from causerec_tf.errors import InputError
 
 
@@ -102,6 +103,24 @@ def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUs
         seen=seen,
         targets=ItemLists(targets[is_first], row_splits(num_targets)),
     )
+
+
+def asking_histories(dataset: Dataset, max_history: int) -> np.ndarray:
+    """What users are like who ask: the histories of validation, never what is held out after them.
+
+    With the protocol `none` there is no validation: then those of a shard of training, which nothing is held
+    out of.
+
+    Args:
+      dataset: an opened dataset.
+      max_history: number of items of a history that the tower sees.
+
+    Returns:
+      int32 [U, max_history], the last items, oldest first, padded with 0 on the right.
+    """
+    if dataset.protocol["name"] == EVERYTHING:
+        return last_items(dataset.read("train", num_shards=1).rows(), max_history)
+    return evaluation_users(dataset.read("validation"), max_history).history
 
 
 def last_items(lists: ItemLists, max_history: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from causerec_tf.data.user_split import SPLITS
 
 USERS = "users"
+EVERYTHING = "none"
 # What a model is trained on: the records of training, or every event before the targets of the test split.
 TRAIN_ON = ("train", "before_test")
 TEST_TARGETS = ("all", "last")
@@ -200,7 +201,7 @@ class Given(Protocol):
 class Everything(Protocol):
     """`none`: everything is trained on, for the model that is shipped; nothing is measured."""
 
-    name: ClassVar[str] = "none"
+    name: ClassVar[str] = EVERYTHING
 
     def records(self, users: UserEvents) -> dict[str, SplitRecords]:
         """Whole sequences, all in training."""
@@ -222,7 +223,7 @@ _WORDS = {
     "time_all": _ALL_AFTER,
     "time_last": ("all items of a user before the last, which lies after the cut", "the last item"),
     "given": ("the published training list of a user", "the distinct items of the test list"),
-    "none": ("none", "none"),
+    EVERYTHING: ("none", "none"),
 }
 
 

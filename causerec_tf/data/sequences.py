@@ -125,6 +125,10 @@ class Dataset:
         counts = self.info["counts"]
         return counts["training_windows"] if self.train_on == TRAIN_ON[0] else counts["windows_before_test"]
 
+    def measures(self, split: str) -> bool:
+        """Whether a split has users to measure on, validation or test; with the protocol `none`, neither."""
+        return self.info["counts"]["evaluation_users"][split] > 0
+
     def shards(self, split: str) -> list[str]:
         """The paths of the TFRecord files of a split."""
         return [str(self.directory / shard["file"]) for shard in self._shard_infos(split)]
@@ -138,8 +142,12 @@ class Dataset:
         path = self.directory / ITEM_NAMES_FILE
         return read_lines(path) if path.exists() else self.item_ids()
 
-    def read(self, split: str) -> UserSequences:
-        """Reads a whole split into memory.
+    def read(self, split: str, *, num_shards: int | None = None) -> UserSequences:
+        """Reads a split into memory.
+
+        Args:
+          split: one of `SPLITS`.
+          num_shards: so many of its shards that have users, the first; None: all.
 
         Raises:
           InputError: a shard is damaged, or its records are not those of this dataset.
@@ -149,7 +157,9 @@ class Dataset:
         if self.protocol["name"] != USERS:
             features |= {name: tf.io.FixedLenFeature([], tf.int64) for name in CUTS}
             cuts = {name: [np.zeros(0, np.int64)] for name in CUTS}
-        for shard, path in zip(self._shard_infos(split), self.shards(split), strict=True):
+        shards = zip(self._shard_infos(split), self.shards(split), strict=True)
+        filled = [(shard, path) for shard, path in shards if shard["records"]]
+        for shard, path in filled[:num_shards]:
             records = tf.data.TFRecordDataset(path).batch(_USERS_PER_PARSE)
             parsed = records.map(lambda batch: tf.io.parse_example(batch, features))
             found = 0

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from export.index.index_options import IndexOptions
 from export.publishing.publication import Model, Publication
 from export.publishing.publish import publish
@@ -29,7 +31,8 @@ def publish_run(
 ) -> Publication:
     """Publishes a run as the next version of a bundle, unless the latest version is this very model.
 
-    The index is tuned and measured on the validation users.
+    The index is tuned and measured on the histories of the validation users; where nobody is measured (the
+    protocol `none`), on those of training users. An item that training does not have is not in the bundle.
 
     Args:
       run: what `causerec_tf.train` or `causerec_tf.load_run` gives, or the directory of a run.
@@ -47,7 +50,7 @@ def publish_run(
       causerec_tf.InputError: no run is there, or it cannot be loaded.
     """
     from causerec_tf import evaluation, runs
-    from causerec_tf.data.holdout import evaluation_users
+    from causerec_tf.data.holdout import asking_histories
 
     bundle = Path(directory)
     check_place(bundle)
@@ -59,20 +62,24 @@ def publish_run(
     trained = runs.load_trained(Path(run)) if isinstance(run, str | os.PathLike) else run
     model, dataset = trained.model, trained.dataset
     item_ids, item_names = dataset.item_ids(), dataset.item_names()
-    users = evaluation_users(dataset.read("validation"), model.max_history)
+    # Nothing trained the vectors of other items: a bundle that had them would answer them by chance.
+    rows = np.arange(len(item_ids)) if model.trained_items is None else model.trained_items - 1
+    history = asking_histories(dataset, model.max_history)
+    number_of = np.zeros(len(item_ids) + 1, np.int64)  # in the bundle
+    number_of[rows + 1] = np.arange(1, len(rows) + 1)
     return publish(
         bundle,
         Model(
-            item_embeddings=model.item_embeddings(),
+            item_embeddings=model.item_embeddings()[np.append(0, rows + 1)],
             user_tower=model.user_tower,
-            item_vectors=model.item_vectors(),
-            item_ids=item_ids,
+            item_vectors=model.item_vectors()[rows],
+            item_ids=[item_ids[row] for row in rows],
             max_history=model.max_history,
-            item_names=item_names if item_names != item_ids else None,
+            item_names=[item_names[row] for row in rows] if item_names != item_ids else None,
             similarity="cosine" if model.user_tower.has_unit_length else "dot",
         ),
-        queries=evaluation.user_vectors(model, users.history),
-        warm_up_histories=[row[row > 0].tolist() for row in users.history[:warm_up_requests]],
+        queries=evaluation.user_vectors(model, history),
+        warm_up_histories=[number_of[row][number_of[row] > 0].tolist() for row in history[:warm_up_requests]],
         options=IndexOptions(target_recall=target_recall, method=index_method, memory=index_memory),
         keep=keep,
         dry_run=dry_run,

@@ -14,10 +14,13 @@ _COLUMNS = {
     "popularity": (1, False),
 }
 _WIDTH = 11
+_SPLITS = ("targets", "test", "validation")
 
 
 def print_record(record: dict) -> None:
     """A table for each policy on seen items: the model beside its baselines, at every cut-off."""
+    if not any(name in record for name in _SPLITS):
+        return  # a run on everything is measured on nobody
     split = _split(record)
     for key in (split, f"{split}_without_seen"):
         if key not in record:
@@ -75,7 +78,7 @@ def _cutoffs(figures: dict[str, float]) -> list[int]:
 
 
 def _split(record: dict) -> str:
-    return next(name for name in ("targets", "test", "validation") if name in record)
+    return next(name for name in _SPLITS if name in record)
 
 
 def _title(record: dict, key: str) -> str:

@@ -1,12 +1,17 @@
 """The settings of a run on the command line: `causerec_tf.flagfiles`, and what a person may not ask for."""
 
+import dataclasses
 import sys
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from causerec_tf import flagfiles, recipes
 from causerec_tf.errors import InputError
 from causerec_tf.settings import RECIPE_LABELS, Settings
+
+if TYPE_CHECKING:
+    from causerec_tf.data.sequences import Dataset
 
 _REQUIRED = ("dataset", "run")
 
@@ -18,10 +23,31 @@ def read(flag_values: flags.FlagValues) -> Settings:
       InputError: a value is out of bounds, the dataset or the run has no name, or a setting that was given on
         the command line has no effect beside the others; one that a flagfile brings may have none.
     """
+    check_places(flag_values)
+    return _acting(flagfiles.settings_of(flag_values))
+
+
+def read_like(flag_values: flags.FlagValues, chosen: str, dataset: "Dataset") -> Settings:
+    """The settings of a chosen run, to be trained on a dataset; parsed flags that were given replace them.
+
+    Raises:
+      InputError: as of `read` and `retraining.settings_like`.
+    """
+    from causerec_tf.retraining import settings_like
+
+    names = [field.name for field in dataclasses.fields(Settings)]
+    given = {name: flag_values[name].value for name in names if flag_values[name].present}
+    return _acting(settings_like(chosen, dataset, given))
+
+
+def check_places(flag_values: flags.FlagValues) -> None:
+    """Raises `InputError` where the dataset or the run has no name."""
     for name in _REQUIRED:
         if not flag_values[name].value:  # a path that is empty is the working directory
             raise InputError(f"--{name}= names nothing: wanted a directory.")
-    settings = flagfiles.settings_of(flag_values)
+
+
+def _acting(settings: Settings) -> Settings:
     settings.check_acting([argument.lstrip("-").partition("=")[0] for argument in sys.argv[1:]])
     return settings
 

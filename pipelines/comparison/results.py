@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from causerec_tf import files, records, runs
+from causerec_tf import comparison, files, records, runs
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from pipelines.comparison.plan import PlannedRun
@@ -129,6 +129,7 @@ def _departure(record: dict, path: Path, run: PlannedRun, dataset: Dataset) -> s
             f"{path} cannot be compared: {error} Remove it and run the plan again; a run whose directory is"
             " still there is measured again, not trained again."
         ) from error
+    comparison.check_protocols({dataset.name: dataset.protocol, str(path): record.get("protocol", {})})
     # Systems that are compared have the same budget, so more epochs are another run here.
     return runs.difference(found, run.settings, also=("epochs", "patience")) or runs.difference_of_datasets(
         record["dataset"]["fingerprint"], dataset

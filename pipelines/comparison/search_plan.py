@@ -96,6 +96,8 @@ def _check_space(plan: SearchPlan, system: System, where: str) -> None:
         for option in _ends(options):
             changes = option if isinstance(option, dict) else {name: option}
             settings = plan.settings(system, changes, Path(where))
+            if settings.stop_after:
+                raise InputError(f"{where}: stop_after leaves out the validation that trials are chosen by.")
             changed |= set(changes)
             acting |= set(settings.acting())
     if "choose_by" in changed:

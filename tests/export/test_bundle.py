@@ -15,6 +15,7 @@ WITH_A_STAND_IN = """
 import runpy, sys, types
 import numpy as np
 import causerec_tf, tensorflow as tf
+from causerec_tf.data.sequences import UserSequences
 from tests.export import toy
 
 table, tower = toy.embeddings(40, 6), toy.MeanTower(6)
@@ -26,6 +27,7 @@ def load_trained(directory, dataset):
     return types.SimpleNamespace(
         model=types.SimpleNamespace(
             max_history=4,
+            trained_items=None,
             item_embeddings=lambda: table,
             item_vectors=lambda: table[1:],
             user_tower=tower,
@@ -35,8 +37,9 @@ def load_trained(directory, dataset):
         dataset=types.SimpleNamespace(
             item_ids=lambda: toy.item_ids(40),
             item_names=lambda: toy.item_ids(40),
-            read=lambda split: types.SimpleNamespace(
-                user_ids=np.array(["a", "b", "c"]), items=items, row_splits=np.array([0, 1, 3, 13])
+            protocol={"name": "users"},
+            read=lambda split: UserSequences(
+                np.array(["a", "b", "c"]), items, np.zeros(13, np.int64), np.array([0, 1, 3, 13])
             ),
         ),
     )
