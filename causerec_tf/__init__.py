@@ -67,6 +67,7 @@ _PUBLIC = {
         "contrast_with_observation",
         "match_positives",
     ),
+    "baselines.baseline": ("Baseline",),
     "errors": ("InputError",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}

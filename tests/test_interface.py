@@ -151,6 +151,35 @@ def test_the_figures_are_those_of_the_record_and_a_finished_run_is_read_again(ru
     assert again.item_vectors().equals(run.item_vectors())
 
 
+class Last(cr.Baseline):
+    """The last items of the vocabulary."""
+
+    def fit(self, training):
+        self.num_items = training.num_items
+
+    def scores(self, users):
+        return np.tile(np.arange(self.num_items, dtype=np.float32), (len(users), 1))
+
+
+def test_both_policies_and_baselines_of_ones_own_stand_in_one_frame(run):
+    figures = run.evaluate(exclude_seen=None, cutoffs=[3], baselines=["pop", "own_past"])
+    rows = figures.select("system", "seen_items").rows()
+    assert rows == [
+        *[("base", "kept"), ("pop", "kept"), ("own_past", "kept")],
+        *[("base", "left out"), ("pop", "left out")],
+    ]
+    assert {"ndcg@3", "coverage@3"} < set(figures.columns) and "ndcg@10" not in figures.columns
+    for exclude_seen, place in ((False, 0), (True, 3)):
+        alone = run.evaluate(exclude_seen=exclude_seen, cutoffs=[3])
+        assert alone["ndcg@3"][0] == pytest.approx(figures["ndcg@3"][place])
+        assert alone["users"][0] == figures["users"][place]
+    mine = run.evaluate(cutoffs=[3], baselines={"last": Last()})
+    assert mine["system"].to_list() == ["base", "last"]
+    assert mine["coverage@3"][1] == pytest.approx(3 / run.dataset.num_items)
+    with pytest.raises(cr.InputError, match="there is no baseline 'knn'"):
+        run.evaluate(baselines=["knn"])
+
+
 def test_a_run_goes_on_with_more_epochs_and_ends_as_one_that_had_them_from_the_start(dataset, tmp_path):
     more = QUICK | {"epochs": 4, "patience": 9}
     whole = cr.train(dataset, tmp_path / "whole", **more)

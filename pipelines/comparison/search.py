@@ -54,6 +54,11 @@ class Search:
             self._study.enqueue_trial(start_of(system, plan.settings(system, {}, self._directory)))
 
     @property
+    def choose_by(self) -> str:
+        """The validation figure that trials are compared by."""
+        return self.plan.settings(self.system, {}, self._directory).choose_by
+
+    @property
     def trials(self) -> list[FrozenTrial]:
         """All trials that were begun, in their order."""
         return [one for one in self._study.get_trials(deepcopy=False) if one.state != TrialState.WAITING]

@@ -11,17 +11,18 @@ from pipelines.comparison.search import BEST, Search
 def page(searches: Sequence[Search], *, title: str, command: str, shown: Sequence[str]) -> str:
     """Every trial of every system, in Markdown, with the command that made them.
 
-    `shown` are the validation figures that get a column.
+    `shown` are the validation figures that get a column, beside the one that trials are compared by.
     """
     lines = [f"# {title}", "", "```", command, "```", ""]
     lines += ["Validation users, at the best epoch of each trial; the test users were not looked at."]
     for search in searches:
+        columns = list(dict.fromkeys((*shown, search.choose_by)))
         lines += ["", f"## {search.system.name}", ""]
-        lines += ["| trial | tried | " + " | ".join(shown) + " | epoch | |"]
-        lines += ["|---|---|" + "---:|" * (len(shown) + 1) + "---|"]
+        lines += ["| trial | tried | " + " | ".join(columns) + " | epoch | |"]
+        lines += ["|---|---|" + "---:|" * (len(columns) + 1) + "---|"]
         for trial in search.trials:
             best = trial.user_attrs.get(BEST)
-            figures = [f"{best['validation'][name]:.4f}" if best else "" for name in shown]
+            figures = [f"{best['validation'][name]:.4f}" if best else "" for name in columns]
             epochs = f"{best['epoch']} of {len(trial.intermediate_values)}" if best else ""
             outcome = "**best**" if search.best == trial else trial.state.name.lower()
             outcome = "" if outcome == "complete" else outcome
@@ -47,6 +48,6 @@ def best_flagfile(search: Search) -> str:
     assert best is not None
     settings = dataclasses.replace(search.settings_of(best), dataset="", run="")
     lines = settings.to_flagfile().splitlines(keepends=True)
-    score = f"validation {settings.choose_by} {best.value:.4f}"
+    score = f"validation {search.choose_by} {best.value:.4f}"
     kept = [line for line in lines if not line.endswith("=\n")]
     return f"# {search.system.name}, trial {best.number}: {score}\n" + "".join(kept)

@@ -20,9 +20,13 @@ from tests.pipelines import forked, scripts
 
 TRAIN = "pipelines/train.py"
 KILLS = 20
+CUTOFFS = (10, 20, 50)
 METRICS = {
-    f"{name}@{k}" for name in ("recall", "ndcg", "ndcg_hits", "ndcg_target_order", "hr") for k in (20, 50)
+    f"{name}@{k}"
+    for name in ("recall", "ndcg", "ndcg_hits", "ndcg_target_order", "hr", "mrr")
+    for k in CUTOFFS
 }
+OF_LISTS = {f"{name}@{k}" for name in ("coverage", "popularity", "novelty") for k in CUTOFFS}
 
 
 def record_of(run):
@@ -42,9 +46,24 @@ def test_a_run_leaves_its_record(trained):
     assert (record["protocol"]["max_history"], record["protocol"]["exclude_seen"]) == (20, False)
     assert record["epochs"] == 2 and record["best_epoch"] in (1, 2)
     assert record["train_examples_per_second"] > 0
-    for part in ("validation", "test", "pop"):
-        assert set(record[part]) == METRICS
-        assert all(0 <= value <= 1 for value in record[part].values())
+    for part in ("validation", "test", "test_without_seen", "pop"):
+        assert set(record[part]) == METRICS | (OF_LISTS if part != "validation" else set())
+        assert all(0 <= record[part][name] <= 1 for name in METRICS)
+    assert (
+        record["test"] != record["test_without_seen"] and record["pop"] == record["baselines"]["pop"]["test"]
+    )
+    of_seen = ["test", "test_without_seen"]
+    assert {name: list(one) for name, one in record["baselines"].items()} == {
+        "pop": of_seen,
+        "own_past": of_seen[:1],
+    }
+    for key, file in zip(of_seen, ("test_users.npz", "test_users_without_seen.npz"), strict=True):
+        with np.load(trained.run / file, allow_pickle=False) as users:
+            assert set(users.files) == METRICS
+            assert all(users[name].shape == (record["protocol"][f"{key}_users"],) for name in METRICS)
+            means = {name: users[name].mean(dtype=np.float64) for name in METRICS}
+        assert means == pytest.approx({name: record[key][name] for name in METRICS}, abs=1e-6)
+    assert f"{record['baselines']['own_past']['test']['recall@20']:.4f}" in trained.done.stdout
     assert record["command"].endswith(f"train.py --flagfile={trained.flagfile}")
     assert {"tensorflow", "tf-keras", "tensorflow-recommenders"} <= set(record["versions"])
 

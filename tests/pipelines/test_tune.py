@@ -49,6 +49,7 @@ def write_plan(place, text=PLAN):
         ("max_history =", "max_histories =", "flag 'max_histories'"),
         ('method = "item"', 'method = "base"', "num_negatives has no effect with any of its options"),
         ('similarity = "cosine"', 'dataset = "x"', "the flags have dataset"),
+        ('similarity = "cosine"', 'choose_by = "hr@10"', "compared by one figure: choose_by stands in flags"),
     ],
 )
 def test_plans_that_cannot_be(tmp_path, old, new, message):
@@ -177,6 +178,25 @@ def test_a_trial_behind_the_median_is_pruned_from_the_second_epoch_on(tmp_path):
     reporter = search.Reporter(ahead)
     for epoch, value in ((1, 0.0), (2, 0.36), (3, 0.46)):
         reporter.on_epoch(epoch, {"recall@50": value})
+
+
+def test_trials_are_compared_by_the_figure_that_chooses_the_epoch(tmp_path):
+    asked = PLAN.replace("epochs = 3", 'epochs = 3\nchoose_by = "ndcg@10"')
+    plan = search_plan.read_plan(write_plan(tmp_path, asked))
+    found = search.Search(plan, plan.systems[0], "f" * 64, tmp_path / "trials.db")
+    assert found.choose_by == "ndcg@10"
+    study = search.open_study(tmp_path / "trials.db", "base")
+    for _ in found.begin(1):
+        trial = search.trial_of(study, 0)
+        reporter = search.Reporter(trial, found.choose_by)
+        for epoch, value in ((1, 0.5), (2, 0.25)):
+            reporter.on_epoch(epoch, {"recall@50": epoch / 10, "ndcg@10": value})
+        study.tell(trial, reporter.best_score)
+    assert found.best.value == reporter.best_score == 0.5
+    page = search_page.page([found], title="T", command="c", shown=("recall@50",))
+    assert "| trial | tried | recall@50 | ndcg@10 | epoch | |" in page
+    assert "| 0.1000 | 0.5000 | 1 of 2 | **best** |" in page
+    assert search_page.best_flagfile(found).startswith("# base, trial 0: validation ndcg@10 0.5000\n")
 
 
 def test_another_plan_or_dataset_is_refused(tmp_path):
