@@ -33,19 +33,13 @@ def main() -> None:
         outputs.check_place(place, "--bundle", BundleError, is_filled=True)
     from export.index.update_files import read_deletes, read_upserts
 
-    upserts = read_upserts(Path(FLAGS.upsert)) if FLAGS.upsert else None
+    upserts = read_upserts(Path(FLAGS.upsert)) if FLAGS.upsert else {}
     deletes = read_deletes(Path(FLAGS.delete)) if FLAGS.delete else []
     from export.publishing.updates import Update, update_index  # loads TensorFlow: the files first
 
-    changes = {"delete_ids": deletes, "rebuild": FLAGS.rebuild}
-    if upserts is not None:
-        changes |= {
-            "upsert_ids": upserts.ids,
-            "upsert_vectors": upserts.vectors,
-            "upsert_names": upserts.names,
-        }
-    publication = update_index(bundle, Update(**changes), keep=FLAGS.keep, dry_run=FLAGS.dry_run)
-    _print(publication, 0 if upserts is None else len(upserts.ids), len(deletes))
+    update = Update(delete_ids=deletes, rebuild=FLAGS.rebuild, **upserts)
+    publication = update_index(bundle, update, keep=FLAGS.keep, dry_run=FLAGS.dry_run)
+    _print(publication, len(update.upsert_ids), len(deletes))
 
 
 def _print(publication, num_upserts: int, num_deletes: int) -> None:

@@ -92,7 +92,8 @@ class ItemIndex:
           BundleError: k, the shape or the values cannot be searched.
         """
         queries = np.ascontiguousarray(queries, np.float32)
-        check_k(k, self.num_items)
+        if not 1 <= k <= self.num_items:  # ScaNN would shorten the answer without a word
+            raise BundleError(f"k is {k}; it must be from 1 to {self.num_items}, the number of items.")
         if queries.ndim not in (2, 3) or queries.shape[-1] != self.description["dimension"]:
             raise BundleError(
                 f"queries are {list(queries.shape)}; wanted [B, {self.description['dimension']}] or"
@@ -239,12 +240,6 @@ class ItemIndex:
         dimension = self.description["dimension"]
         if changes and changes.added_vectors.shape[1] != dimension:
             raise BundleError(f"{directory / CHANGES} does not have dimension {dimension}; publish again.")
-
-
-def check_k(k: int, num_items: int) -> None:
-    """Raises BundleError unless k is in [1, V]: ScaNN would shorten the answer without a word."""
-    if not 1 <= k <= num_items:
-        raise BundleError(f"k is {k}; it must be from 1 to {num_items}, the number of items.")
 
 
 def read_vectors(directory: Path, changes: IndexChanges) -> np.ndarray:

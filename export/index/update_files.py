@@ -4,8 +4,9 @@ Upserts: JSON lines `{"id": "a", "vector": [0.1, ...], "name": "A"}` (the name i
 with the same columns. Deletions: a text file with an id a line.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,26 +15,13 @@ from export.store import text_files
 from export.store.bundle_errors import BundleError
 
 
-class Upserts(NamedTuple):
-    """N ids, their vectors float32 [N, d], and their names, None where there is none; or None altogether."""
-
-    ids: list[str]
-    vectors: np.ndarray
-    names: list[str | None] | None
-
-
-def read_upserts(path: Path) -> Upserts:
-    """Reads items with vectors of one length.
+def read_upserts(path: Path) -> dict[str, Any]:
+    """Reads items with vectors of one length: what an `Update` is told of them, by name.
 
     Raises:
       BundleError: the file cannot be read; it names the line or row and what was wanted.
     """
-    if path.suffix == ".parquet":
-        rows = _parquet_rows(path)
-    elif path.suffix in (".jsonl", ".ndjson"):
-        rows = _json_rows(path)
-    else:
-        raise BundleError(f"{path} is neither .jsonl nor .parquet; rename or convert it.")
+    rows = [(where, _checked(where, row)) for where, row in _rows(path)]
     if not rows:
         raise BundleError(f"{path} holds no items.")
     length = len(rows[0][1]["vector"])
@@ -41,11 +29,11 @@ def read_upserts(path: Path) -> Upserts:
         if len(row["vector"]) != length:
             raise BundleError(f"{where}: the vector has {len(row['vector'])} values, the first has {length}.")
     names = [row["name"] for _, row in rows]
-    return Upserts(
-        [row["id"] for _, row in rows],
-        np.stack([row["vector"] for _, row in rows]),
-        names if any(names) else None,
-    )
+    return {
+        "upsert_ids": [row["id"] for _, row in rows],
+        "upsert_vectors": np.stack([row["vector"] for _, row in rows]),
+        "upsert_names": names if any(names) else None,
+    }
 
 
 def read_deletes(path: Path) -> list[str]:
@@ -58,29 +46,25 @@ def read_deletes(path: Path) -> list[str]:
     return ids
 
 
-def _json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    rows = []
-    with text_files.opened(path) as (lines, _):
-        for where, row in text_files.json_rows(path, lines):
-            if isinstance(row, BundleError):
-                raise row
-            rows.append((where, _checked(where, row)))
-    return rows
-
-
-def _parquet_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    try:
-        frame = pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
-    return [
-        (where, _checked(where, row))
-        for number, row in enumerate(frame.iter_rows(named=True), start=1)
-        for where in [f"{path}, row {number}"]
-    ]
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """The place of each row, and what stands there."""
+    if path.suffix in (".jsonl", ".ndjson"):
+        with text_files.opened(path) as (lines, _):
+            yield from text_files.json_rows(path, lines)
+    elif path.suffix == ".parquet":
+        try:
+            frame = pl.read_parquet(path, glob=False)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise BundleError(f"{path} cannot be read: {error}") from error
+        for number, row in enumerate(frame.iter_rows(named=True), start=1):
+            yield f"{path}, row {number}", row
+    else:
+        raise BundleError(f"{path} is neither .jsonl nor .parquet; rename or convert it.")
 
 
 def _checked(where: str, row: Any) -> dict[str, Any]:
+    if isinstance(row, BundleError):
+        raise row
     if not isinstance(row, dict) or not {"id", "vector"} <= row.keys():
         raise BundleError(f"{where}: wanted an id and a vector, in the columns `id` and `vector`.")
     item_id, vector, name = row["id"], row["vector"], row.get("name")

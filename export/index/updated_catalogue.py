@@ -14,6 +14,7 @@ from export.index.changes import IndexChanges
 from export.index.item_index import ItemIndex, read_queries, read_vectors
 from export.index.labels import check_ids, read_labels
 from export.store.bundle_errors import BundleError
+from export.store.text_files import is_utf_8
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,11 @@ def _checked_vectors(update: Update, dimension: int, similarity: str) -> np.ndar
 def _check_utf_8(ids: Sequence[str], names: Sequence[str | None]) -> None:
     for what, values in (("id", ids), ("name", names)):
         for text in filter(None, values):
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
+            if not is_utf_8(text):
                 raise BundleError(
                     f"The {what} {text!r:.100} cannot be written: half a surrogate pair has no UTF-8. Mend it"
                     " where it comes from."
-                ) from error
+                )
 
 
 def _check_deletes(update: Update, known: set[str]) -> None:

@@ -48,7 +48,10 @@ def recorded(directory: Path) -> dict[str, str]:
     """Gives each file's SHA-256 when the directory was published; raises BundleError without a whole list."""
     path = inside(directory, CHECKSUMS)
     if not path.exists():
-        raise BundleError(f"{directory} has no {CHECKSUMS}, as all that is published now has; publish again.")
+        raise BundleError(
+            f"{directory} has no {CHECKSUMS}: it is damaged, or of an earlier version; publish the run again "
+            "with export/bundle.py."
+        )
     lines = _read(path, _MOST_BYTES).decode("ascii", "replace").split("\n")
     matches = [_LINE.fullmatch(line) for line in lines[:-1]]
     sums = {match[2]: match[1] for match in matches if match}

@@ -8,7 +8,6 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -93,7 +92,7 @@ def export_user_tower(
         with full_disk_named(vocabulary):
             vocabulary.write_bytes(lines_of(item_ids))
         served = _ServedTower(item_embeddings, user_tower, vocabulary, max_history, version)
-        tf.saved_model.save(served, str(directory), signatures=served.signatures())
+        tf.saved_model.save(served, str(directory), signatures=dict(served.functions))
 
     extra = directory / TOWER_EXTRA
     extra.mkdir()
@@ -173,14 +172,11 @@ class _ServedTower(tf.Module):
             ragged = tf.io.parse_example(examples, feature)["item_ids"]
             return encode(last_known(ragged.with_values(table.lookup(ragged.values) + 1), max_history))
 
-        self._functions = {
+        self.functions = {
             "serving_default": from_indices,
             "string_ids": from_strings,
             "examples": from_examples,
         }
-
-    def signatures(self) -> dict[str, Any]:
-        return dict(self._functions)
 
 
 def last_known(ids: tf.RaggedTensor, width: int) -> tf.Tensor:

@@ -129,10 +129,9 @@ def suggest(trial: Trial | FrozenTrial, space: Mapping[str, Any]) -> dict[str, A
             by_label = {_label(option): option for option in options}
             chosen = by_label[trial.suggest_categorical(name, list(by_label))]
             changes |= chosen if isinstance(chosen, dict) else {name: chosen}
-        elif isinstance(getattr(Settings, name), int):
-            changes[name] = trial.suggest_int(name, **options)
         else:
-            changes[name] = trial.suggest_float(name, **options)
+            draw = trial.suggest_int if isinstance(getattr(Settings, name), int) else trial.suggest_float
+            changes[name] = draw(name, **options)
     return changes
 
 

@@ -97,15 +97,15 @@ def test_parquet_and_json_lines_read_alike(tmp_path):
     (tmp_path / "u.jsonl").write_text("\n".join(lines))
     for name in ("u.parquet", "u.jsonl"):
         upserts = read_upserts(tmp_path / name)
-        assert upserts.ids == ["5", "6", "7"]
-        assert upserts.names == ["a", None, "c"]
-        np.testing.assert_array_equal(upserts.vectors, vectors)
+        assert upserts["upsert_ids"] == ["5", "6", "7"]
+        assert upserts["upsert_names"] == ["a", None, "c"]
+        np.testing.assert_array_equal(upserts["upsert_vectors"], vectors)
 
 
 def test_a_name_like_a_pattern_is_that_of_a_file(tmp_path):
     for name, item in (("u[1].parquet", "of the file"), ("u1.parquet", "of another")):
         pl.DataFrame({"id": [item], "vector": [[1.0]]}).write_parquet(tmp_path / name)
-    assert read_upserts(tmp_path / "u[1].parquet").ids == ["of the file"]
+    assert read_upserts(tmp_path / "u[1].parquet")["upsert_ids"] == ["of the file"]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_files_of_another_system_are_read_as_ours(tmp_path):
     (tmp_path / "d.txt").write_bytes("\ufeffa\r\n\r\nb c\r\n".encode())
     assert read_deletes(tmp_path / "d.txt") == ["a", "b c"]
     (tmp_path / "u.jsonl").write_bytes('\ufeff{"id": "x", "vector": [1, 2]}\r\n\r\n'.encode())
-    assert read_upserts(tmp_path / "u.jsonl").ids == ["x"]
+    assert read_upserts(tmp_path / "u.jsonl")["upsert_ids"] == ["x"]
     (tmp_path / "d.txt").write_bytes("\ufeffa\n\ufeffb\n".encode())  # two files that were joined
     assert read_deletes(tmp_path / "d.txt") == ["a", "b"]
     (tmp_path / "d.txt").write_bytes("a\nb\n".encode("utf-16"))

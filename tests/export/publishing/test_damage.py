@@ -106,7 +106,7 @@ def test_a_bundle_without_checksums_is_refused_until_it_is_published_again(bundl
     for sums in bundle.glob("*/*/SHA256SUMS"):
         sums.unlink()
     with pytest.raises(
-        BundleError, match="has no SHA256SUMS, as all that is published now has; publish again"
+        BundleError, match=r"has no SHA256SUMS: .* publish the run again with export/bundle\.py"
     ):
         Retriever.open(bundle)
     again = put(bundle)
