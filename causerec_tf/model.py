@@ -24,6 +24,7 @@ from causerec_tf.errors import InputError
 from causerec_tf.losses import Counterfactuals, LossInputs, WeightedLoss
 from causerec_tf.matching import Candidates, SampledSoftmax, TaskMatching, nearest_interest
 from causerec_tf.negatives import Negatives
+from causerec_tf.shares import means_and_shares
 from causerec_tf.towers.base import KerasTower, UserTower
 from causerec_tf.towers.dropout import drawn_by
 from causerec_tf.towers.item import PADDING, ItemTower
@@ -206,24 +207,23 @@ class CauseRec(tfrs.Model):
         if replica.num_replicas_in_sync > 1:
             seed = tf.random.fold_in(seed, replica.replica_id_in_sync_group)
         with drawn_by(tf.random.fold_in(seed, _DROPOUT)):
-            return self._total(*_means_and_shares(self._parts(inputs, drawn, seed)))
+            return self._total(*means_and_shares(self._parts(inputs, drawn, seed)))
 
     def _parts(self, inputs: dict[str, tf.Tensor], drawn: Negatives, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """The losses by their names, each float [examples that it is a mean over]."""
         sequences = [inputs["history"], inputs["targets"]] if self.whole_sequences else []
-        if not self.whole_sequences:
-            history_BL, target_B = inputs["history"], inputs["target"]
-        else:
+        if self.whole_sequences:
             count = self.counterfactual_positions if self.losses_added else 0
-            history_BL, target_B = every_position.draw_windows(
-                *sequences, count, tf.random.fold_in(seed, _WINDOWS)
-            )
+            window_seed = tf.random.fold_in(seed, _WINDOWS)
+            history_BL, target_B = every_position.draw_windows(*sequences, count, window_seed)
+        else:
+            history_BL, target_B = inputs["history"], inputs["target"]
         mask_BL = history_BL != PADDING
         candidates_P = tf.zeros([0], tf.int32)
         if self.counterfactual is not None:
             candidates_P = self.counterfactual.draw_candidates(seed)
         # Where the items of each stand among the distinct vectors.
-        vectors_UD, (places_BL, places_B, places_S, candidate_places_P, *places) = (
+        vectors_UD, (places_BL, places_B, places_S, candidate_places, *places_RL) = (
             self.item_tower.look_up_once(history_BL, target_B, drawn.ids_S, candidates_P, *sequences)
         )
         negative_SD = self.item_tower.as_candidates(tf.gather(vectors_UD, places_S))
@@ -234,8 +234,9 @@ class CauseRec(tfrs.Model):
 
         parts: dict[str, tf.Tensor] = {}
         if self.whole_sequences:
-            users_PD, numbers_P = every_position.encode(self.user_tower, vectors_UD, places[0], sequences[1])
-            targets = (tf.gather(tf.reshape(one, [-1]), numbers_P) for one in (sequences[1], places[1]))
+            targets_RL = sequences[1]
+            users_PD, numbers_P = every_position.encode(self.user_tower, vectors_UD, places_RL[0], targets_RL)
+            targets = (tf.gather(tf.reshape(one, [-1]), numbers_P) for one in (targets_RL, places_RL[1]))
             parts[MATCHING] = self.retrieval(users_PD, candidates(*targets))
             if not self.losses_added:
                 return parts
@@ -252,7 +253,7 @@ class CauseRec(tfrs.Model):
                     vectors_UD=vectors_UD,
                     places_BL=places_BL,
                     candidates_P=candidates_P,
-                    candidate_places_P=candidate_places_P,
+                    candidate_places_P=candidate_places,
                     seed=seed,
                 ),
             )
@@ -333,22 +334,3 @@ class CauseRec(tfrs.Model):
 def _nearest(users: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """The vector nearest to the target of each history, [..., d] or [..., I, d] -> [..., d]."""
     return users if users.shape.rank == target.shape.rank else nearest_interest(users, target)
-
-
-def _means_and_shares(parts: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """The means of the loss parts over the examples of all replicas, and this replica's share of each.
-
-    The shares of all replicas sum to the mean, and so do their gradients; no gradient passes the means of
-    several replicas. A replica may have no example of an epoch's last batch: its share is 0.
-    """
-    sums = {name: tf.reduce_sum(part) for name, part in parts.items()}
-    counts = {name: tf.cast(tf.size(part), tf.float32) for name, part in parts.items()}
-    replica = tf.distribute.get_replica_context()
-    if replica.num_replicas_in_sync == 1:
-        means = {name: tf.reduce_mean(part) for name, part in parts.items()}
-        return means, means
-    own = tf.stop_gradient(tf.stack([*sums.values(), *counts.values()]))
-    totals = tf.unstack(replica.all_reduce(tf.distribute.ReduceOp.SUM, own))
-    counts = dict(zip(parts, totals[len(parts) :], strict=True))
-    means = {name: total / counts[name] for name, total in zip(parts, totals[: len(parts)], strict=True)}
-    return means, {name: one / counts[name] for name, one in sums.items()}

@@ -47,6 +47,8 @@ def test_a_setting_that_is_gone_and_acted_is_refused(tmp_path):
         (["--colour=red"], "Unknown command line flag 'colour'"),
         (["--recipe=recommended"], "a recipe is named on the command line"),
         (["--epochs=0"], "--epochs=0: wanted 1 or more"),
+        (["--tower=sasrec", "--num_heads=3"], "--num_heads=3: wanted a divisor of --embedding_dim=64"),
+        (["--dropout=1"], "--dropout=1.0: wanted 0 or more, less than 1"),
     ],
 )
 def test_a_flagfile_that_cannot_be(tmp_path, lines, message):
@@ -67,6 +69,24 @@ def test_a_flagfile_that_cannot_be(tmp_path, lines, message):
             "are all 0. Give one of them a weight, or use --method=base",
         ),
         ({"method": "item", "num_negatives": 0}, ["lambda_co"], "--num_positives and --num_negatives of 1"),
+        ({"training_rows": "sequences"}, ["training_rows"], r"it acts with --tower=sasrec\|gru4rec"),
+        (
+            {"training_rows": "sequences", "tower": "sasrec", "block": "bsarec"},
+            ["training_rows"],
+            "without --block=bsarec, which sees what follows",
+        ),
+        (
+            {"training_rows": "sequences", "tower": "gru4rec", "method": "interest"},
+            ["training_rows"],
+            "--method=base or item",
+        ),
+        (
+            {"tower": "sasrec", "method": "item", "counterfactual_positions": 2},
+            ["counterfactual_positions"],
+            "--training_rows=sequences and --method=item",
+        ),
+        ({"tower": "gru4rec", "dropout": 0.2}, ["dropout"], "--tower=sasrec"),
+        ({"tower": "sasrec", "filter_share": 0.2}, ["filter_share"], "--tower=sasrec and --block=bsarec"),
     ],
 )
 def test_a_setting_that_was_asked_for_and_has_no_effect_is_refused(settings, given, message):
@@ -80,6 +100,14 @@ def test_a_setting_that_a_recipe_brings_may_have_no_effect():
     base.check_acting(["method", "dataset", "run"])
     assert "nearest_of" not in base.acting() and "nearest_of" in recommended.acting()
     assert "nearest_of" not in base.to_flagfile()
+
+
+def test_rows_that_a_recipe_brings_are_windows_for_a_tower_that_is_not_causal():
+    sequences = Settings(tower="sasrec", training_rows="sequences")
+    assert sequences.whole_sequences
+    for changes in ({"tower": "mean"}, {"block": "bsarec"}, {"method": "interest"}):
+        other = dataclasses.replace(sequences, **changes)
+        assert not other.whole_sequences and "training_rows" not in other.acting()
 
 
 def test_places_labels_and_runtime_do_not_make_another_run_and_the_rest_does():
@@ -100,7 +128,10 @@ def test_places_labels_and_runtime_do_not_make_another_run_and_the_rest_does():
 def test_the_groups_hold_every_setting_once_and_every_name_is_a_class():
     names = [field.name for group in GROUPS for field in dataclasses.fields(group)]
     assert sorted(names) == sorted(field.name for field in dataclasses.fields(Settings))
-    tables = (recipes.USER_TOWERS, recipes.METHODS, recipes.SAMPLERS, recipes.CONCEPT_SCORES, recipes.LOSSES)
+    tables = (
+        *(recipes.USER_TOWERS, recipes.BLOCKS, recipes.METHODS, recipes.SAMPLERS),
+        *(recipes.CONCEPT_SCORES, recipes.LOSSES),
+    )
     for table in tables:
         assert all(callable(pkgutil.resolve_name(place)) for place in table.values())
     assert {f"lambda_{name}" for name in recipes.LOSSES} == {

@@ -27,7 +27,8 @@ def from_newest(table_PD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
     length_B = tf.reduce_sum(tf.cast(mask_BL, tf.int32), axis=1)
     rows_BL = tf.range(tf.shape(mask_BL)[1]) + num_rows - length_B[:, tf.newaxis]
     rows_BL = tf.where(mask_BL, rows_BL, -1)
-    return tf.matmul(tf.one_hot(rows_BL, num_rows, dtype=table_PD.dtype), table_PD)
+    # As one product: one for each example, each with a gradient of the whole table, would take longer.
+    return tf.tensordot(tf.one_hot(rows_BL, num_rows, dtype=table_PD.dtype), table_PD, 1)
 
 
 def padded_on_the_left(
