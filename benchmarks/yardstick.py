@@ -83,7 +83,7 @@ def main() -> None:
 
 def _measure(model, dataset, split: str) -> dict[str, dict[str, float]]:
     """Figures of a split, with seen items in the lists and without them."""
-    from causerec_tf import evaluation
+    from causerec_tf import evaluation, measurement
     from causerec_tf.metrics import CUTOFFS
 
     def figures(users, *, exclude_seen: bool) -> dict[str, float]:
@@ -91,7 +91,7 @@ def _measure(model, dataset, split: str) -> dict[str, dict[str, float]]:
         [ranked] = evaluation.rank_by_scores(model.scores, dataset.num_items, users, k, [exclude_seen])
         return evaluation.figures(ranked, users)
 
-    users = evaluation.users_of(dataset, split, max_history=1)
+    users = measurement.users_of(dataset, split, max_history=1)
     return {
         "seen_items_kept": figures(users, exclude_seen=False),
         "seen_items_left_out": figures(users.with_unseen_targets(), exclude_seen=True),

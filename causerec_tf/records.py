@@ -8,7 +8,7 @@ from causerec_tf import flagfiles
 from causerec_tf.data.protocols import words
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
-from causerec_tf.evaluation import Measured
+from causerec_tf.measurement import Measured
 from causerec_tf.model import CauseRec
 from causerec_tf.progress import Progress, examples_per_second
 from causerec_tf.settings import WITHOUT_SEEN, Settings
@@ -34,7 +34,7 @@ def run_record(
       settings: of the run.
       dataset: it was trained on.
       progress: what the epochs gave.
-      test: what the test users gave, who are looked at once, by `evaluation.measure`; None for a trial whose
+      test: what the test users gave, who are looked at once, by `measurement.measure`; None for a trial whose
         settings are still being chosen, and that must not look at them.
       command: that made the run.
       distribution: `Distribution.about`, of the process that ended the run; none for one device.
@@ -85,7 +85,7 @@ def what_was_measured(split: str, measured: Mapping[bool, Measured]) -> dict:
 
     Args:
       split: what they are called: `test`, `validation` or `targets`.
-      measured: by `evaluation.measure`. The first policy is called by the split alone.
+      measured: by `measurement.measure`. The first policy is called by the split alone.
 
     Returns:
       The model's under `<split>`, and under `<split>_without_seen` where seen items are left out beside that;

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from causerec_tf import evaluation, files, recipes, records, runs, training, warm_start
+from causerec_tf import files, measurement, recipes, records, runs, training, warm_start
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.training_events import TrainingEvents
 from causerec_tf.distributed import strategies
@@ -108,9 +108,9 @@ def train_run(
             return None
         measured = None
         if test:
-            measured = evaluation.measure(
+            measured = measurement.measure(
                 trained,
-                evaluation.users_of(dataset, "test", trained.max_history),
+                measurement.users_of(dataset, "test", trained.max_history),
                 TrainingEvents(dataset),
                 baselines=recipes.baselines(recipes.CHEAP_BASELINES),
             )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from causerec_tf import evaluation, recipes, runs
+from causerec_tf import evaluation, measurement, recipes, runs
 from causerec_tf.baselines.baseline import Baseline
 from causerec_tf.data import frames
 from causerec_tf.data.holdout import EvaluationUsers, last_items
@@ -86,9 +86,10 @@ class Run:
           InputError: there is nobody to measure, or a baseline does not go with the dataset.
         """
         policies = evaluation.POLICIES if exclude_seen is None else (exclude_seen,)
-        measured = evaluation.measure(
+        max_history = self.model.max_history
+        measured = measurement.measure(
             self.model,
-            evaluation.users_of(self.dataset, split, self.model.max_history, exclude_seen=bool(exclude_seen)),
+            measurement.users_of(self.dataset, split, max_history, exclude_seen=bool(exclude_seen)),
             TrainingEvents(self.dataset),
             policies=policies,
             cutoffs=cutoffs,

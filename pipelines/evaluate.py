@@ -68,7 +68,7 @@ def main() -> None:
     if rates and FLAGS.targets:
         raise InputError("--disturbed is of the users of a --split. Leave it or --targets out.")
 
-    from causerec_tf import evaluation, records
+    from causerec_tf import evaluation, measurement, records
     from causerec_tf.data.training_events import TrainingEvents
 
     trained = trained_runs.load_one(FLAGS.run, FLAGS.dataset)
@@ -76,7 +76,7 @@ def main() -> None:
     split = "targets" if FLAGS.targets else FLAGS.split
     users = _users(trained)
     training = TrainingEvents(dataset)
-    measured = evaluation.measure(
+    measured = measurement.measure(
         trained.model,
         users,
         training,
@@ -117,12 +117,12 @@ def _cutoffs() -> list[int]:
 
 def _users(trained: "TrainedRun") -> "EvaluationUsers":
     """Who is measured: of a split, or those of --targets."""
-    from causerec_tf import evaluation
+    from causerec_tf import measurement
     from causerec_tf.data import targets
 
     dataset, max_history = trained.dataset, trained.model.max_history
     if not FLAGS.targets:
-        return evaluation.users_of(dataset, FLAGS.split, max_history, exclude_seen=FLAGS.exclude_seen)
+        return measurement.users_of(dataset, FLAGS.split, max_history, exclude_seen=FLAGS.exclude_seen)
     item_ids = dataset.item_ids()
     if FLAGS.histories:
         rows = list(read_histories(expand([FLAGS.histories]), Columns()))

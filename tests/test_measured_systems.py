@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from causerec_tf import evaluation, retrieval
+from causerec_tf import evaluation, measurement, retrieval
 from causerec_tf.baselines.baseline import Baseline
 from causerec_tf.data.holdout import EvaluationUsers
 from causerec_tf.data.ragged import ItemLists
@@ -68,6 +68,34 @@ def test_scores_are_ranked_block_by_block(monkeypatch):
     assert more.tolist() == np.pad(order, [(0, 0), (0, 5)]).tolist()
 
 
+def test_only_candidates_are_ranked():
+    users, histories = users_of(90)
+    scores = np.tile(np.arange(90, 0, -1).astype(np.float32), (7, 1))
+    candidates = np.array([3, 4, 9, 50])
+    kept, left_out = evaluation.rank_by_scores(
+        lambda part: scores[: len(part)].copy(), 90, users, 6, evaluation.POLICIES, candidates=candidates
+    )
+    assert kept.tolist() == [[3, 4, 9, 50, 0, 0]] * 7
+    for row, history in zip(left_out.tolist(), histories, strict=True):
+        left = [item for item in (3, 4, 9, 50) if item not in history]
+        assert row == left + [0] * (6 - len(left))
+
+
+def test_baselines_rank_what_the_model_ranks():
+    model = model_of(60)
+    model.know_items_of(40, np.arange(1, 41))
+    users, _ = users_of(60, num_users=20)
+    [measured] = measurement.measure(
+        model,
+        users,
+        training_of([1] * 60),
+        policies=[False],
+        cutoffs=[60],
+        baselines={"mine": Fixed([50, 3])},
+    ).values()
+    assert measured.model["coverage@60"] == measured.baselines["mine"]["coverage@60"] == 40 / 60
+
+
 class Fixed(Baseline):
     """A baseline with one list for everybody."""
 
@@ -96,7 +124,7 @@ def test_model_and_baselines_are_measured_on_the_same_users_under_both_policies(
     users, histories = users_of(60, num_users=20)
     histories = [row.tolist() for row in histories]
     baselines = {"mine": Fixed([5, 3, 9]), "past": Fixed([7, 1], knows_seen_items_only=True)}
-    measured = evaluation.measure(model, users, training_of(counts), cutoffs=[2, 7], baselines=baselines)
+    measured = measurement.measure(model, users, training_of(counts), cutoffs=[2, 7], baselines=baselines)
     assert list(measured) == [False, True]
     vectors, table = model.encode(users.history).numpy(), model.item_embeddings()[1:]
     fixed = {
@@ -131,22 +159,22 @@ def test_model_and_baselines_are_measured_on_the_same_users_under_both_policies(
 def test_without_a_new_target_nothing_is_left_out():
     users, _ = users_of(60)
     users = dataclasses.replace(users, targets=ItemLists(users.history[:, 0].copy(), np.arange(8)))
-    assert list(evaluation.measure(model_of(60), users, training_of([1] * 60))) == [False]
+    assert list(measurement.measure(model_of(60), users, training_of([1] * 60))) == [False]
 
 
 def test_one_policy_alone_is_the_same_as_beside_the_other():
     model = model_of(60)
     users, _ = users_of(60, num_users=20)
-    both = evaluation.measure(model, users, training_of([1] * 60))
+    both = measurement.measure(model, users, training_of([1] * 60))
     for policy in evaluation.POLICIES:
-        alone = evaluation.measure(model, users, training_of([1] * 60), policies=[policy])
+        alone = measurement.measure(model, users, training_of([1] * 60), policies=[policy])
         assert list(alone) == [policy] and alone[policy].model == pytest.approx(both[policy].model)
 
 
 def test_a_baseline_that_refuses_is_told_before_anything_is_ranked():
     refusing = Fixed([1], refusal=lambda training: "it is too large.")
     with pytest.raises(InputError, match=r"^mine: it is too large\."):
-        evaluation.measure(None, users_of(9)[0], training_of([1] * 9), baselines={"mine": refusing})
+        measurement.measure(None, users_of(9)[0], training_of([1] * 9), baselines={"mine": refusing})
 
 
 def test_groups_are_measured_by_their_own_users_and_targets():
@@ -162,7 +190,7 @@ def test_groups_are_measured_by_their_own_users_and_targets():
     )
     # Of 100 events the items 1 and 2 have 79: with item 3, which passes 80, they are the head.
     training = training_of([60, 19, 11] + [1] * 10 + [0] * 27, known=["u1", "u6"])
-    [measured] = evaluation.measure(
+    [measured] = measurement.measure(
         model,
         users,
         training,

@@ -9,12 +9,19 @@ import polars as pl
 import pytest
 import tensorflow as tf
 
-from causerec_tf import evaluation, flagfiles, records, runs, training
+from causerec_tf import flagfiles, measurement, recipes, records, runs, training
 from causerec_tf.data import sequences, windows
+from causerec_tf.data.training_events import TrainingEvents
 from causerec_tf.errors import InputError
 from causerec_tf.progress import Progress
 from tests.trainings import FAST, Stop, StopAt, prepare, settings_of, train
 from tests.worlds import write_events, write_world
+
+
+def measured_on(model, dataset, split):
+    """The model and POP on the users of a split, whether seen items are left out -> figures."""
+    users = measurement.users_of(dataset, split, model.max_history)
+    return measurement.measure(model, users, TrainingEvents(dataset), baselines=recipes.baselines(["pop"]))
 
 
 @pytest.fixture(name="dataset", scope="module")
@@ -46,8 +53,7 @@ def test_a_checkpoint_of_an_earlier_version_has_no_losses():
 def test_learns_the_generated_world(tmp_path, dataset, method):
     model, progress = train(tmp_path / "run", dataset, method=method, epochs=6)
     settings = settings_of("", dataset, method=method)
-    test = evaluation.evaluate(model, dataset, "test", exclude_seen=False)
-    record = records.run_record(settings, dataset, progress, {False: test}, command="")
+    record = records.run_record(settings, dataset, progress, measured_on(model, dataset, "test"), command="")
     # 240 items, 12 interests: popularity finds a twelfth of what an oracle of interests finds.
     assert record["test"]["recall@20"] > 1.8 * record["pop"]["recall@20"]
     assert record["test"]["recall@20"] > 0.25
@@ -58,7 +64,7 @@ def test_learns_the_generated_world(tmp_path, dataset, method):
 def test_finds_nothing_where_there_is_nothing(tmp_path):
     dataset = prepare(tmp_path / "noise", learnable=False)
     model, _ = train(tmp_path / "run", dataset, method="item")
-    measured = evaluation.evaluate(model, dataset, "test", exclude_seen=False)
+    measured = measured_on(model, dataset, "test")[False]
     # 20 of 240 items at random: recall 1/12, with some 90 users of 6 targets a deviation of .012.
     assert measured.model["recall@20"] == pytest.approx(20 / 240, abs=0.045)
 
@@ -113,10 +119,7 @@ def test_the_epoch_is_chosen_by_the_figure_that_is_asked_for(tmp_path, dataset, 
 
 def test_validation_without_seen_items_is_that_of_evaluation(tmp_path, dataset):
     model, progress = train(tmp_path / "run", dataset, choose_by="ndcg@10_without_seen", epochs=1)
-    kept, left_out = (
-        evaluation.evaluate(model, dataset, "validation", exclude_seen=policy).model
-        for policy in (False, True)
-    )
+    kept, left_out = (one.model for one in measured_on(model, dataset, "validation").values())
     measured = progress.best.validation
     assert {name for name in measured if "_without_seen" not in name} < set(kept)
     for name, value in measured.items():
