@@ -57,7 +57,9 @@ class ProgressBar(tf.keras.callbacks.Callback):
         losses = ", ".join(f"{name} {value:.4f}" for name, value in epoch.losses.items())
         line = f"epoch {epoch.number}/{self._epochs} ({epoch.seconds:.0f} s): loss {losses}"
         if epoch.validation:
-            line += "; validation " + ", ".join(f"{name} {epoch.validation[name]:.4f}" for name in self._shown)
+            line += "; validation " + ", ".join(
+                f"{name} {epoch.validation[name]:.4f}" for name in self._shown
+            )
             line += ", the best so far" if epoch.is_best else ""
         self._bar.write(line)
 
