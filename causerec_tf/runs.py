@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from causerec_tf import checkpoints, files, flagfiles, recipes
 from causerec_tf.data.sequences import Dataset, open_dataset
+from causerec_tf.data.training_records import trained_items
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
@@ -249,7 +250,7 @@ def load_trained(
         ) from error
     run.check_parts(model)
     model = model or recipes.compose(settings, opened.num_items)
-    model.know_items_of(opened.num_trained_items, opened.trained_items())
+    model.know_items_of(opened.num_trained_items, trained_items(opened))
     restore_best(model, run)
     return TrainedRun(model, settings, opened, run.metrics.exists())
 

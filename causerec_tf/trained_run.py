@@ -126,7 +126,7 @@ class Run:
             seen=known,
             targets=ItemLists(_NO_ITEMS, np.zeros(len(user_ids) + 1, np.int64)),
         )
-        num_items = self.dataset.num_trained_items
+        num_items = self.dataset.num_items
         k = min(k, num_items)
         best = evaluation.rank_users(self.model, users, k, exclude_seen=exclude_seen)
         popular = evaluation.rank_by_popularity(num_items, users, k, exclude_seen=exclude_seen)
@@ -155,9 +155,11 @@ class Run:
         rows = np.array([self._index[item] - 1 for item in asked], np.int64)
         scores = vectors[rows] @ vectors.T
         scores[np.arange(len(rows)), rows] = -np.inf
+        if self.model.trained_items is not None:
+            scores[:, np.setdiff1d(np.arange(len(vectors)), self.model.trained_items - 1)] = -np.inf
         best = np.argsort(-scores, axis=1, kind="stable")[:, : min(k, len(vectors) - 1)]
         frame = self._item_frame(asked, best, np.take_along_axis(scores, best, axis=1), "item_id")
-        return frame
+        return frame.filter(pl.col("score") > -np.inf)
 
     def user_vectors(self, histories: Histories) -> pl.DataFrame:
         """The vectors of histories.

@@ -11,6 +11,7 @@ from causerec_tf import checkpoints, evaluation, recipes, runs
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.protocols import EVERYTHING
 from causerec_tf.data.sequences import Dataset
+from causerec_tf.data.training_records import trained_items
 from causerec_tf.data.windows import num_batches
 from causerec_tf.distributed import strategies
 from causerec_tf.distributed.asynchronous import AsynchronousTrainer
@@ -132,7 +133,7 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
         if model.optimizer is None:
             _compile(model, settings, distribution, num_steps)
         model.optimizer.build(model.trainable_variables)
-    model.know_items_of(dataset.num_trained_items, dataset.trained_items())
+    model.know_items_of(dataset.num_trained_items, trained_items(dataset))
 
     progress = Progress()
     checkpoints.check_list(run.checkpoints)

@@ -11,6 +11,7 @@ import tensorflow as tf
 import causerec_tf as cr
 from causerec_tf import evaluation, recipes, runs, warm_start
 from causerec_tf.data.holdout import evaluation_users
+from causerec_tf.data.training_records import trained_items
 from causerec_tf.settings import Settings
 from tests import reference
 from tests.trainings import Stop, StopAt
@@ -192,7 +193,7 @@ def test_a_bundle_asks_with_histories_and_has_no_item_that_training_has_not(tmp_
 
     dataset = datasets[protocol] if protocol != "none" else prepared(tmp_path / "all", "none")
     model = recipes.compose(Settings(embedding_dim=8, max_history=5), dataset.num_items)
-    model.know_items_of(dataset.num_trained_items, dataset.trained_items())
+    model.know_items_of(dataset.num_trained_items, trained_items(dataset))
     trained = runs.TrainedRun(model, Settings(), dataset, is_finished=True)
     published = publish_run(trained, tmp_path / "bundle", warm_up_requests=50)
     assert published.index["items"] == dataset.num_trained_items

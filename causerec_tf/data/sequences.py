@@ -28,7 +28,7 @@ ITEMS_FEATURE = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
 _FEATURES = {
     "user_id": tf.io.FixedLenFeature([], tf.string),
     "items": ITEMS_FEATURE,
-    "timestamps": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
+    "timestamps": ITEMS_FEATURE,
 }
 _USERS_PER_PARSE = 4096
 
@@ -188,34 +188,6 @@ class Dataset:
         ):
             raise _damaged(str(self.directory), f"item indices of {split} outside the vocabulary")
         return sequences
-
-    def training_lengths(self) -> np.ndarray:
-        """The number of events of each record that are trained on, int64 [records]."""
-        if self.train_on == TRAIN_ON[0]:
-            splits, wanted = SPLITS[:1], {"items": ITEMS_FEATURE}
-        else:
-            splits, wanted = SPLITS, {"num_before_test": tf.io.FixedLenFeature([], tf.int64)}
-
-        def lengths(batch: tf.Tensor) -> tf.Tensor:
-            parsed = tf.io.parse_example(batch, wanted)
-            return parsed["items"].row_lengths() if "items" in parsed else parsed["num_before_test"]
-
-        files = [path for split in splits for path in self.shards(split)]
-        records = tf.data.TFRecordDataset(files).batch(_USERS_PER_PARSE).map(lengths)
-        return np.concatenate([np.zeros(0, np.int64), *records.as_numpy_iterator()])
-
-    def trained_items(self) -> np.ndarray | None:
-        """The items that training may know, int32 ascending; None: all of the vocabulary."""
-        if self.num_trained_items == self.num_items:
-            return None
-        known = np.zeros(self.num_items + 1, bool)
-        known[1 : self.num_trained_items + 1] = True
-        if self.train_on != TRAIN_ON[0]:
-            for split in SPLITS[1:]:
-                sequences = self.read(split)
-                rows, positions = sequences.rows().rows_and_positions()
-                known[sequences.items[positions < sequences.num_before_test[rows]]] = True
-        return np.flatnonzero(known).astype(np.int32)
 
     def verify(self) -> None:
         """Raises `InputError` where a file is not what was written, by its checksum.

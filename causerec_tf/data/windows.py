@@ -25,9 +25,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data.protocols import TRAIN_ON
 from causerec_tf.data.sequences import ITEMS_FEATURE, Dataset, open_dataset
-from causerec_tf.data.user_split import SPLITS
+from causerec_tf.data.training_records import parse_training, training_lengths, training_shards
 from causerec_tf.errors import InputError
 
 _MOST_USERS_PER_CHUNK = 2048
@@ -110,7 +109,7 @@ def training_batches(
         return _shuffle(records, _seed(seed, epoch, _PURPOSE_USERS), number)
 
     def chunk_of_rows(number: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
-        items = _items(dataset, records)
+        items = parse_training(dataset, records, {"items": ITEMS_FEATURE})["items"]
         positions = _target_positions(items)
         if whole_sequences:
             positions = _row_ends(items, positions, max_history)
@@ -192,7 +191,7 @@ def _num_rows(dataset: Dataset, longest_sequence: int) -> int:
 def _num_whole_sequences(directory: Path, fingerprint: str, train_on: str, max_history: int) -> int:
     """Counts the rows of whole sequences, once for a dataset: the fingerprint says that it is the same."""
     del fingerprint
-    lengths = open_dataset(directory).for_training(train_on).training_lengths()
+    lengths = training_lengths(open_dataset(directory).for_training(train_on))
     return int(np.sum(-(-np.maximum(lengths - 1, 0) // max_history)))
 
 
@@ -204,32 +203,13 @@ def _users_per_chunk(dataset: Dataset) -> int:
 
 def _records(dataset: Dataset, order: np.random.Generator) -> tf.data.Dataset:
     """The serialised users, shard by shard in random order, interleaved; empty shards left out."""
-    splits = SPLITS[:1] if dataset.train_on == TRAIN_ON[0] else SPLITS
-    paths = [
-        path
-        for split in splits
-        for path, info in zip(dataset.shards(split), dataset.info["shards"][split], strict=True)
-        if info["records"]
-    ]
+    paths = training_shards(dataset)
     order.shuffle(paths)
     return tf.data.Dataset.from_tensor_slices(paths).interleave(
         lambda path: tf.data.TFRecordDataset(path, buffer_size=1 << 20),
         cycle_length=min(_SHARDS_AT_ONCE, len(paths)),
         block_length=_USERS_PER_TURN,
     )
-
-
-def _items(dataset: Dataset, records: tf.Tensor) -> tf.RaggedTensor:
-    """The items that are trained on of each record, int64 [records, None]."""
-    features = {"items": ITEMS_FEATURE}
-    if dataset.train_on == TRAIN_ON[0]:
-        return tf.io.parse_example(records, features)["items"]
-    parsed = tf.io.parse_example(records, features | {"num_before_test": tf.io.FixedLenFeature([], tf.int64)})
-    items, counts = parsed["items"], parsed["num_before_test"]
-    places = tf.range(tf.size(items.flat_values, out_type=tf.int64))
-    ends = items.row_starts() + counts
-    is_before = places < tf.gather(ends, _rows(items))
-    return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(items.flat_values, is_before), counts)
 
 
 def _rows(items: tf.RaggedTensor) -> tf.Tensor:

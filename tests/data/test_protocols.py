@@ -15,6 +15,7 @@ from causerec_tf.data.interactions import Log
 from causerec_tf.data.preparation import prepare
 from causerec_tf.data.protocol_settings import ProtocolSettings
 from causerec_tf.data.sequences import SPLITS
+from causerec_tf.data.training_records import trained_items
 from causerec_tf.data.windows import training_batches
 from causerec_tf.errors import InputError
 from tests import reference_data
@@ -189,7 +190,7 @@ def test_before_test_is_every_event_before_the_test_targets_once(tmp_path, case)
         wanted += reference_data.windows(items, 3)
     assert windows_in(dataset) == sorted(wanted)
     assert dataset.num_training_windows == len(wanted)
-    found = dataset.trained_items()
+    found = trained_items(dataset)
     assert sorted(trained) == (list(range(1, len(vocabulary) + 1)) if found is None else found.tolist())
 
 
@@ -423,5 +424,5 @@ def test_what_an_earlier_release_wrote_for_users_is_what_is_written(tmp_path):
     assert digests["dataset.json"] == "8d7941c880926313"
     assert digests["features.json"] == "b36a8a0b6aefd8e6"
     assert dataset.num_trained_items == dataset.num_items
-    assert dataset.trained_items() is None
+    assert trained_items(dataset) is None
     assert dataset.read("test").num_history is None
