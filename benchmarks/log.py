@@ -43,7 +43,7 @@ def first_batches(dataset: Dataset, settings: Settings, count: int) -> tf.data.D
 
     Args:
       dataset: an opened one.
-      settings: batch size, history length and seed.
+      settings: batch size, rows, history length and seed.
       count: batches at most; only full ones.
     """
     pipeline = training_batches(
@@ -52,9 +52,10 @@ def first_batches(dataset: Dataset, settings: Settings, count: int) -> tf.data.D
         max_history=settings.max_history,
         seed=settings.seed,
         epoch=0,
+        whole_sequences=settings.whole_sequences,
     )
     batches = pipeline.take(count).as_numpy_iterator()
-    full = [batch for batch in batches if len(batch["target"]) == settings.batch_size]
+    full = [batch for batch in batches if len(batch["history"]) == settings.batch_size]
     return in_memory(full, settings.batch_size)
 
 
@@ -62,7 +63,7 @@ def in_memory(batches: list[dict[str, np.ndarray]], batch_size: int) -> tf.data.
     """Batches without end.
 
     Args:
-      batches: `history` int32 [B, L] and `target` int32 [B] each.
+      batches: `history` int32 [B, L] and `target` int32 [B], or `targets` int32 [B, L], each.
       batch_size: B.
     """
     together = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

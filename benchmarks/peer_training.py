@@ -101,19 +101,37 @@ def compiled(
     return model, optimizer
 
 
-def step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, np.ndarray]) -> float:
-    """Takes one step on softmax cross-entropy over the whole catalogue, the mean of the batch.
+def step(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: dict[str, np.ndarray],
+    negatives: np.ndarray | None = None,
+) -> float:
+    """Takes one step on softmax cross-entropy over the whole catalogue or a sample, the mean of the batch.
 
     Args:
       model: one of `recbole_models`, in training mode.
       optimizer: of its parameters.
       batch: `history` int [B, L], padded with 0 on the right, and `target` int [B], items 1..V.
+      negatives: int [S], items that the batch shares as negatives, where an example's own target is left out;
+        None: the whole catalogue.
 
     Returns:
       The loss before the step.
     """
-    logits_BV = recbole_models.encode(model, batch["history"]) @ model.item_embedding.weight[1:].T
-    target_B = torch.tensor(batch["target"], dtype=torch.long) - 1
+    users_BD = recbole_models.encode(model, batch["history"])
+    target_B = torch.tensor(batch["target"], dtype=torch.long)
+    if negatives is None:
+        logits_BV = users_BD @ model.item_embedding.weight[1:].T
+        target_B = target_B - 1
+    else:
+        negatives_S = torch.tensor(negatives, dtype=torch.long)
+        of_targets_B1 = (users_BD * model.item_embedding(target_B)).sum(dim=1, keepdim=True)
+        of_negatives_BS = users_BD @ model.item_embedding(negatives_S).T
+        is_target_BS = target_B[:, None] == negatives_S
+        of_negatives_BS = of_negatives_BS.masked_fill(is_target_BS, -torch.inf)
+        logits_BV = torch.cat([of_targets_B1, of_negatives_BS], dim=1)
+        target_B = torch.zeros_like(target_B)
     loss = torch.nn.functional.cross_entropy(logits_BV, target_B)
     optimizer.zero_grad()
     loss.backward()

@@ -1,4 +1,4 @@
-"""Training: examples/s of our systems and of TFRS's two-tower, of the input alone, and the machine's limits.
+"""Training: examples/s of our systems, of TFRS's two-tower and RecBole's SASRec, and the machine's limits.
 
 Every round times a block of steps of each system, one after the other, on the same batches in memory.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import log, machine, peers, pictures, products, rounds, stepping
+from benchmarks import log, machine, peers, pictures, products, rounds, sequence_training, stepping
 from benchmarks.report import Result
 from causerec_tf import flagfiles
 from causerec_tf.data.sequences import Dataset
@@ -91,6 +91,8 @@ def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str]
         stepper = stepping.Stepper(make(), read, warm_up=scale.warm_up)
         blocks[name] = partial(stepper.run, scale.steps)
     blocks["pipeline"] = partial(_read_epoch, dataset, scale.settings)
+    by_rows = sequence_training.blocks(dataset, scale.settings, say)
+    blocks |= {name: block.run for name, block in by_rows.items()}
 
     counted = _products_of_systems(scale.settings)
     limits = machine.Limits(
@@ -106,11 +108,11 @@ def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str]
 
     result = Result("training", details=_details(dataset, scale, counted))
     pipeline = rounds.per_second(dataset.num_training_windows, seconds.pop("pipeline"))
-    speeds = {
-        name: rounds.per_second(scale.steps * scale.settings.batch_size, taken)
-        for name, taken in seconds.items()
-    }
+    examples = dict.fromkeys(models, scale.steps * scale.settings.batch_size)
+    examples |= {name: block.predictions for name, block in by_rows.items()}
+    speeds = {name: rounds.per_second(examples[name], taken) for name, taken in seconds.items()}
     _add_ratios(result, speeds, pipeline, scale.towers)
+    sequence_training.add_ratios(result.ratios, speeds)
     for name, speed in speeds.items():
         result.add(name, "examples/s", speed)
     result.add("pipeline", "windows/s", pipeline)

@@ -260,7 +260,10 @@ def _made(make: Callable[..., Any], **settings: Any) -> Any:
 
 
 def _check_softmax(settings: "Settings", num_items: int, *, matches_positives: bool) -> None:
-    num_matched = settings.batch_size * (1 + settings.num_positives * matches_positives)
+    predictions, windows = 1, 1
+    if settings.whole_sequences:
+        predictions, windows = settings.max_history, settings.counterfactual_positions
+    num_matched = settings.batch_size * (predictions + windows * settings.num_positives * matches_positives)
     if settings.sampler == "full" and num_matched * num_items > _MOST_LOGITS:
         raise InputError(
             f"--sampler=full with {num_matched:,} histories per step and {num_items:,} items makes"

@@ -20,6 +20,8 @@ RATIOS = {
         "causerec_item_step_over_base",
         "causerec_item_comirec_sa_step_over_comirec_sa",
         "tuned_near_step_over_tuned_base",
+        "sasrec_sequences_over_windows",
+        "sasrec_sequences_over_windows_full_softmax",
     },
     "evaluation": {"numpy_over_ours"},
     "growth": {"step_10m_over_100k"},

@@ -352,9 +352,23 @@ def test_the_cosine_is_trained_and_ranked_by_vectors_of_length_one(tower):
     np.testing.assert_allclose(model.compute_loss(inputs, training=True), want, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("changes", "histories"), [({}, "1,024"), ({"lambda_cm": 0.5}, "3,072")])
+SEQUENCES = {"tower": "sasrec", "training_rows": "sequences"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "histories"),
+    [
+        ({}, "1,024"),
+        ({"lambda_cm": 0.5}, "3,072"),
+        (SEQUENCES, "6,144"),
+        (SEQUENCES | {"lambda_cm": 0.5, "counterfactual_positions": 3}, "12,288"),
+    ],
+)
 def test_a_full_softmax_that_fits_no_machine_is_refused(changes, histories):
-    """L_cm ranks the counterfactual positives, too: two of them make it three times as large."""
+    """L_cm ranks the counterfactual positives, too: two of them make it three times as large.
+
+    A whole sequence has up to six targets.
+    """
     settings = Settings(**SMALL, method="item", sampler="full", batch_size=1024, **changes)
     largest = (1 << 28) // int(histories.replace(",", ""))
     with pytest.raises(
