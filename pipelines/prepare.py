@@ -209,7 +209,7 @@ def _print_summary(
         ("repeats", f"{of_all['repeats']:,} with user, item and time of an earlier one, kept"),
         (
             "returns",
-            f"{share:.0f} % of the events are returns to an item of the user's past",
+            f"{share:.0f} % of the events are returns to an item the user had before",
         ),
         ("times", describe_span(info["first_time"], info["last_time"], info["time_unit"])),
         ("fingerprint", info["fingerprint"][:16]),

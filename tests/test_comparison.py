@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from causerec_tf import comparison
+from causerec_tf.errors import InputError
 
 # Two-sided 5 % and 1 % points of Student's t with 9 degrees of freedom, from printed tables.
 T_OF_9 = {0.05: 2.262157, 0.01: 3.249836}
@@ -21,6 +22,21 @@ def test_the_t_test_is_the_closed_form_of_the_differences(p):
     theirs = rng.standard_normal(10) * 100  # what users have in common cancels out
     assert comparison.paired_t_test(theirs + differences, theirs) == pytest.approx(p, abs=1e-6)
     assert comparison.paired_t_test(theirs, theirs + differences) == pytest.approx(p, abs=1e-6)
+
+
+def test_figures_of_different_protocols_are_not_laid_side_by_side():
+    time = {"name": "time", "test_target": "all", "validation_from": 3, "test_from": 9}
+    # Records of earlier versions name none; words and counts of users are no part of it.
+    comparison.check_protocols({"a": {}, "b": {"name": "users"}, "c": {"history": "...", "test_users": 9}})
+    comparison.check_protocols({"a": time, "b": time | {"max_history": 50}})
+    for other, words in (
+        ({}, "users"),
+        ({"name": "leave_one_out"}, "leave_one_out"),
+        (time | {"test_target": "last"}, r"time_last \(validation_from=3, test_from=9\)"),
+        (time | {"test_from": 8}, r"time_all \(validation_from=3, test_from=8\)"),
+    ):
+        with pytest.raises(InputError, match=rf"b was measured by the protocol {words}, a by time_all"):
+            comparison.check_protocols({"a": time, "b": other})
 
 
 def test_the_t_test_over_two_seeds_is_an_arctangent():

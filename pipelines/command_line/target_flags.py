@@ -72,4 +72,8 @@ def protocol() -> dict[str, str]:
     if FLAGS.targets is None:
         return {}
     histories = f"of {Path(FLAGS.histories).name}" if FLAGS.histories else "all events in the dataset"
-    return {"history": histories, "targets": f"the distinct items in {Path(FLAGS.targets).name}"}
+    return {
+        "name": "own_targets",
+        "history": histories,
+        "targets": f"the distinct items in {Path(FLAGS.targets).name}",
+    }

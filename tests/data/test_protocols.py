@@ -5,6 +5,7 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -15,6 +16,7 @@ from causerec_tf.data.interactions import Log
 from causerec_tf.data.preparation import prepare
 from causerec_tf.data.protocol_settings import ProtocolSettings
 from causerec_tf.data.sequences import SPLITS
+from causerec_tf.data.training_events import TrainingEvents
 from causerec_tf.data.training_records import trained_items
 from causerec_tf.data.windows import training_batches
 from causerec_tf.errors import InputError
@@ -176,7 +178,7 @@ def test_training_windows_come_from_training_records_alone(tmp_path, case):
 def test_before_test_is_every_event_before_the_test_targets_once(tmp_path, case):
     rows, num_test = rows_of(case, 5)
     dataset = write(tmp_path, case, rows, num_test).for_training("before_test")
-    vocabulary, wanted, trained = dataset.item_ids(), [], set()
+    vocabulary, wanted, trained, known, with_events = dataset.item_ids(), [], set(), [], set()
     by_user = ordered(rows, num_test)
     for user, events in by_user.items():
         if case == "leave_one_out":
@@ -187,11 +189,19 @@ def test_before_test_is_every_event_before_the_test_targets_once(tmp_path, case)
             before = [event for event in events if event[1] < 5]
         items = [vocabulary.index(item) + 1 for item, _ in before]
         trained.update(items)
+        known += items
+        with_events |= {user} if items else set()
         wanted += reference_data.windows(items, 3)
     assert windows_in(dataset) == sorted(wanted)
     assert dataset.num_training_windows == len(wanted)
     found = trained_items(dataset)
     assert sorted(trained) == (list(range(1, len(vocabulary) + 1)) if found is None else found.tolist())
+    events = TrainingEvents(dataset)
+    assert events.counts.tolist() == [known.count(number) for number in range(1, len(vocabulary) + 1)]
+    assert sorted(events.sequences.items.tolist()) == sorted(known)
+    assert events.num_users == len(events.sequences) == len(with_events)
+    users = np.array([*by_user, "nobody"], dtype=object)
+    assert events.have_user(users).tolist() == [user in with_events for user in users]
 
 
 @pytest.mark.parametrize("case", ["users", "none"])

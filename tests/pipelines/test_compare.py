@@ -199,6 +199,11 @@ def test_results_of_other_settings_or_data_are_refused(compared, tmp_path):
         f"a dataset of fingerprint abc there, {dataset.fingerprint[:16]} asked",
         dataset={"name": "world", "fingerprint": "abc"},
     )
+    refused(
+        r"json was measured by the protocol time_last \(validation_from=3, test_from=5\), world by users:",
+        protocol=record["protocol"]
+        | {"name": "time", "test_target": "last", "validation_from": 3, "test_from": 5},
+    )
     refused("does not belong to the record", test=record["test"] | {"recall@20": 0.9})
     del record["settings"]
     refused("it has no settings.*measured again, not trained again")

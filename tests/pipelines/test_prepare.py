@@ -110,6 +110,69 @@ def test_suspicious_ids_are_counted_with_an_example_and_change_nothing(tmp_path,
     assert {"i2 ", "i2", "i3.0"} <= set((tmp_path / "a" / "items.txt").read_text().split("\n"))
 
 
+def test_the_protocol_is_asked_for_by_flags_and_told(tmp_path, log):
+    log.write_text(LOG + "u3,new,6\n" + "u1,i1,7\n" * 3)
+    flags = [f"--input={log}", f"--output={tmp_path / 'a'}", "--protocol=time", "--test_from=5"]
+    done = run(*flags, "--test_target=last", "--validation_from=q.5")
+    assert done.returncode == 0, done.stderr
+    said = "protocol        name=time, test_target=last, validation_from=3, test_from=5,"
+    for part in (
+        f"{said} validation_from_asked=q.5, test_from_asked=5",
+        "validation              40",
+        "all                     40          18           204",
+        "evaluated       40 validation, 40 test users",
+        "note: 0 test users and 1 items among the targets (1 of them) are not in training.",
+    ):
+        assert part in done.stdout
+    assert info_of(tmp_path / "a")["protocol"]["test_target"] == "last"
+
+
+def test_published_test_lists_are_read_as_the_training_lists_are(tmp_path):
+    (tmp_path / "train.txt").write_text("0 5 6 7 8\n1 5 6\n2 9\n")
+    (tmp_path / "test.txt").write_text("1 8\n0 9 6\n3 5\n")
+    flags = [f"--input={tmp_path / 'train.txt'}", "--format=item_lists", f"--output={tmp_path / 'a'}"]
+    done = run(*flags, "--protocol=given", f"--given_test={tmp_path / 'test.txt'}")
+    assert done.returncode == 0, done.stderr
+    info = info_of(tmp_path / "a")
+    assert (info["source"]["files"], info["source"]["test_files"]) == (["train.txt"], ["test.txt"])
+    assert info["counts"]["users"] == {"train": 3, "validation": 1, "test": 3}
+    assert info["counts"]["evaluation_users"] == {"validation": 1, "test": 2}
+    assert "9 % of the events are returns to an item the user had before" in done.stdout
+
+
+def test_returns_are_told_of_any_log(tmp_path, log):
+    """Each user has one item five times, at different times: no repeat, and four of five events a return."""
+    log.write_text("user_id,item_id,timestamp\n" + "".join(f"u{n % 8},i{n % 8},{n}\n" for n in range(40)))
+    done = run(f"--input={log}", f"--output={tmp_path / 'a'}")
+    assert done.returncode == 0, done.stderr
+    assert "returns         80 % of the events are returns to an item the user had before" in done.stdout
+    assert "repeats         0 with user, item and time of an earlier one" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--test_from=3"], "test_from=3 has no effect with protocol=users: it acts with protocol=time"),
+        (["--protocol=time"], "protocol=time needs test_from"),
+        (["--protocol=given"], "protocol=given needs given_test"),
+        (["--protocol=none", "--split_seed=3"], "split_seed=3 has no effect with protocol=none"),
+        (["--protocol=none", "--given_test=x.csv"], "given_test=... has no effect with protocol=none"),
+        (["--protocol=time", "--test_from=99"], "test_from=99 leaves no event from it on"),
+    ],
+)
+def test_flags_of_the_protocol_without_effect_are_refused(tmp_path, log, flags, said):
+    done = run(f"--input={log}", f"--output={tmp_path / 'a'}", *flags)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_help_has_the_protocol_in_a_group_of_its_own():
+    done = run("--help")
+    assert done.returncode == 0
+    assert "given_test" in done.stdout[done.stdout.index("protocol settings") :]
+
+
 @pytest.mark.parametrize(
     ("users", "advice"), [(2, "take a larger log."), (4, "take a larger log or another --split_seed.")]
 )

@@ -76,6 +76,34 @@ def test_a_run_leaves_its_settings_and_events(trained):
     assert "causerec_item" in trained.done.stdout and "pop" in trained.done.stdout
 
 
+def test_a_chosen_run_is_trained_again_on_everything(tmp_path, trained):
+    """The settings are those of the run; what is given beside it comes after them."""
+    from causerec_tf.data.preparation import prepare
+    from causerec_tf.data.protocol_settings import ProtocolSettings
+    from tests.data.test_protocols import log_of
+
+    draw = np.random.default_rng(1)
+    rows = [(f"u{n % 40}", f"i{draw.integers(60)}", n) for n in range(400)]
+    prepare(log_of(rows, {}), tmp_path / "all", protocol=ProtocolSettings("none"), num_shards=1)
+    flags = [f"--dataset={tmp_path / 'all'}", f"--run={tmp_path / 'run'}"]
+    done = scripts.run(TRAIN, *flags, f"--like={trained.run}", "--seed=5")
+    assert done.returncode == 0, done.stderr
+    record, chosen = record_of(tmp_path / "run"), record_of(trained.run)
+    assert record["epochs"] == record["settings"]["stop_after"] == chosen["best_epoch"]
+    asked = {"seed": 5, "stop_after": chosen["best_epoch"]}
+    assert record["settings"] == chosen["settings"] | asked
+    assert "test" not in record and "validation" not in record
+    again = scripts.run(TRAIN, *flags, f"--like={trained.run}", "--seed=5")
+    assert again.returncode == 0 and "is finished" in again.stdout
+    refused = scripts.run(TRAIN, *flags, f"--like={trained.run}", "--patience=4")
+    assert refused.returncode == 2
+    assert "--patience=4 has no effect here: it acts with --stop_after=0" in refused.stderr
+    refused = scripts.run(
+        TRAIN, f"--dataset={trained.dataset}", f"--run={tmp_path / 'b'}", f"--like={trained.run}"
+    )
+    assert refused.returncode == 2 and "is split by users" in refused.stderr
+
+
 # Trains, and asks at each of the two writings of a run whether its lock is held.
 WATCHED = """
 import runpy, sys
