@@ -76,7 +76,7 @@ BASELINES = {
     "ease": "causerec_tf.baselines.ease:Ease",
 }
 CHEAP_BASELINES = ("pop", "own_past")  # beside every trained model
-_HALF_LIFE = 10.0  # of item_knn_recent
+_HALF_LIFE = 5.0  # of item_knn_recent: between what Beauty (2 to 4) and check-ins (10 to 16) like best
 
 # The recipes by name, in the package so that a wheel has them.
 FLAGFILES = Path(__file__).parent / "recipe_flagfiles"
@@ -227,30 +227,38 @@ def baselines(names: Sequence[str], **settings: Any) -> dict[str, "Baseline"]:
     """Baselines by name, none fitted.
 
     Args:
-      names: of `BASELINES`, or `pop_<days>d` or `ease_<l2>`.
+      names: see `baseline_of`.
       **settings: of those baselines that have them: `most_memory`.
 
     Raises:
       InputError: there is no baseline of a name.
     """
-    return {name: _baseline(name, settings) for name in names}
+    found = {name: baseline_of(name) for name in names}
+    return {
+        name: _made(pkgutil.resolve_name(place), **settings, **own) for name, (place, own) in found.items()
+    }
 
 
-def _baseline(name: str, settings: dict[str, Any]) -> "Baseline":
+def baseline_of(name: str) -> tuple[str, dict[str, Any]]:
+    """Where the class of a baseline is, and what the name says of its settings.
+
+    Args:
+      name: of `BASELINES`, or `pop_<days>d` or `ease_<l2>`.
+
+    Raises:
+      InputError: there is none of this name.
+    """
     days, l2 = re.fullmatch(r"pop_([1-9]\d{0,4})d", name), re.fullmatch(r"ease_(\d+(?:\.\d+)?)", name)
-    known = "pop_7d" if days else "ease" if l2 else name
-    if known not in BASELINES or (l2 and float(l2[1]) == 0):
+    if days:
+        return BASELINES["pop_7d"], {"days": int(days[1])}
+    if l2 and float(l2[1]) > 0:
+        return BASELINES["ease"], {"l2": float(l2[1])}
+    if name not in BASELINES:
         raise InputError(
             f"there is no baseline {name!r}: wanted some of {', '.join(BASELINES)}, or another number of days"
             " as in pop_30d, or an l2 as in ease_200."
         )
-    if days:
-        settings = settings | {"days": int(days[1])}
-    if l2:
-        settings = settings | {"l2": float(l2[1])}
-    if name == "item_knn_recent":
-        settings = settings | {"half_life": _HALF_LIFE}
-    return _made(pkgutil.resolve_name(BASELINES[known]), **settings)
+    return BASELINES[name], {"half_life": _HALF_LIFE} if name == "item_knn_recent" else {}
 
 
 def _made(make: Callable[..., Any], **settings: Any) -> Any:

@@ -84,7 +84,7 @@ def main() -> None:
         cutoffs=cutoffs,
         baselines=baseline_flags.made(names, training),
         groups=True,
-        on_baseline=lambda name: print(f"measuring {name}", flush=True),
+        on_baseline=baseline_flags.say,
     )
     counts = records.users_measured(split, measured)
     record = records.head(settings, dataset, exclude_seen=FLAGS.exclude_seen, users=counts)

@@ -44,7 +44,8 @@ def names() -> list[str]:
     asked = list(recipes.BASELINES) if _asks_for_all() else FLAGS.baselines
     asked = [] if asked == ["false"] else asked
     wanted = list(dict.fromkeys(["pop", *asked]))
-    recipes.baselines(wanted)
+    for name in wanted:
+        recipes.baseline_of(name)
     if FLAGS["most_memory"].present and not any(name.startswith("ease") for name in wanted):
         raise InputError("--most_memory has no effect without --baselines=ease. Leave it out, or add that.")
     return wanted
@@ -64,6 +65,12 @@ def made(names: list[str], training: "TrainingEvents") -> dict[str, "Baseline"]:
             print(f"note: without {name}: {reason}")
             del baselines[name]
     return baselines
+
+
+def say(name: str) -> None:
+    """Says which baseline's turn it is, of those that were asked for: some take minutes."""
+    if FLAGS["baselines"].present:
+        print(f"measuring {name}", flush=True)
 
 
 def _asks_for_all() -> bool:

@@ -58,7 +58,7 @@ def _print_figures(figures: dict[str, dict[str, float]]) -> None:
     first, *_ = figures.values()
     columns = [name for name in _COLUMNS if any(metric.startswith(f"{name}@") for metric in first)]
     width = max(len(name) for name in figures) + 6
-    print(" " * width + "".join(f"{name:>{_WIDTH - 1}} " for name in columns))
+    print((" " * width + "".join(f"{name:>{_WIDTH - 1}} " for name in columns)).rstrip())
     for k in _cutoffs(first):
         best = {name: max(one.get(f"{name}@{k}", 0.0) for one in figures.values()) for name in columns}
         for row, (system, one) in enumerate(figures.items()):
