@@ -38,6 +38,7 @@ BLOCKS = {
     "paper": "causerec_tf.towers.attention_blocks:PaperBlock",
     "ligr": "causerec_tf.towers.attention_blocks:LiGRBlock",
     "bsarec": "causerec_tf.towers.frequency_block:BSARecBlock",
+    "bsarec_causal": "causerec_tf.towers.frequency_block:CausalBSARecBlock",
 }
 METHODS = {
     "item": "causerec_tf.counterfactual.methods:CounterfactualItems",
@@ -144,17 +145,18 @@ def user_tower(settings: "Settings") -> "UserTower":
     from causerec_tf.towers.interest_attention import InterestAttention, InterestTower
     from causerec_tf.towers.unit_length import UnitLengthTower
 
+    max_history = settings.num_concepts if settings.reads_interests else settings.max_history
     encoder = _made(
         functools.partial(pkgutil.resolve_name(USER_TOWERS[settings.tower]), dtype=settings.precision),
         embedding_dim=settings.embedding_dim,
-        max_history=settings.num_concepts if settings.reads_interests else settings.max_history,
+        max_history=max_history,
         num_interests=settings.num_interests,
         use_bias=settings.biases == "code",
         num_blocks=settings.num_blocks,
         num_heads=settings.num_heads,
         feedforward_dim=settings.feedforward_dim,
         dropout=settings.dropout,
-        block=_block(settings) if settings.tower == "sasrec" else None,
+        block=_block(settings, max_history) if settings.tower == "sasrec" else None,
         seed=settings.seed,
         **ROUTING_INITS[settings.routing_init],
     )
@@ -172,12 +174,12 @@ def user_tower(settings: "Settings") -> "UserTower":
     return tower
 
 
-def _block(settings: "Settings"):
-    """What makes a block of SASRec."""
+def _block(settings: "Settings", max_history: int) -> Callable[..., Any]:
+    """What makes a block of SASRec, of so many positions."""
     block = pkgutil.resolve_name(BLOCKS[settings.block])
-    if settings.block == "bsarec":
-        return functools.partial(block, alpha=settings.filter_share, c=settings.filter_frequencies)
-    return block
+    if settings.has_filter:
+        block = functools.partial(block, alpha=settings.filter_share, c=settings.filter_frequencies)
+    return functools.partial(block, max_history=max_history) if settings.block == "bsarec_causal" else block
 
 
 def retrieval(settings: "Settings") -> "SampledSoftmax":

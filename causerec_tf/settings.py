@@ -22,6 +22,7 @@ from causerec_tf.recipes import (
 TOWERS = tuple(USER_TOWERS)
 SEVERAL_VECTORS = ("mind", "comirec_sa", "comirec_dr")
 CAUSAL = ("sasrec", "gru4rec")
+FILTERS = ("bsarec", "bsarec_causal")
 TRAINING_ROWS = ("windows", "sequences")
 SIMILARITIES = ("dot", "cosine")
 SCHEDULES = ("constant", "linear")
@@ -57,13 +58,10 @@ _OF_PAIRS: _Acts = (
 )
 _VALIDATED: _Acts = (lambda s: s.stop_after == 0, "--stop_after=0")
 _OF_ITEMS: _Acts = (lambda s: s.method in ("item", "hierarchical"), "--method=item or hierarchical")
-_OF_FILTER: _Acts = (
-    lambda s: s.tower == "sasrec" and s.block == "bsarec",
-    "--tower=sasrec and --block=bsarec",
-)
+_OF_FILTER: _Acts = (lambda s: s.has_filter, "--tower=sasrec and --block=bsarec or bsarec_causal")
 _OF_CAUSAL: _Acts = (
-    lambda s: s.tower in CAUSAL and not s.reads_interests and not _OF_FILTER[0](s),
-    f"--tower={'|'.join(CAUSAL)} and --method=base or item, without --block=bsarec, which sees what follows",
+    lambda s: s.is_causal,
+    f"--tower={'|'.join(CAUSAL)} and --method=base or item; not --block=bsarec, but bsarec_causal",
 )
 _OF_SEQUENCES: _Acts = (
     lambda s: s.whole_sequences and s.method == "item",
@@ -164,7 +162,7 @@ class ModelSettings:
     block: str = _setting(
         "paper",
         "What SASRec is made of. paper: its own block; ligr: LiGR's gated one; bsarec: BSARec's, with a"
-        " filter of frequencies beside the attention.",
+        " filter of frequencies beside the attention; bsarec_causal: whose filter sees nothing that follows.",
         choices=tuple(BLOCKS),
         acts=_OF_SASREC,
     )
@@ -196,6 +194,17 @@ class ModelSettings:
     filter_frequencies: int = _setting(
         5, "c of BSARec: the lowest c // 2 + 1 frequencies pass.", bound=_AT_LEAST_1, acts=_OF_FILTER
     )
+
+    @property
+    def has_filter(self) -> bool:
+        """Whether the tower's blocks filter frequencies."""
+        return self.tower == "sasrec" and self.block in FILTERS
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether the tower reads items causally."""
+        sees_what_follows = self.has_filter and self.block == "bsarec"
+        return self.tower in CAUSAL and not self.reads_interests and not sees_what_follows
 
     @property
     def reads_interests(self) -> bool:
@@ -429,7 +438,7 @@ class Settings(RuntimeSettings, OptimisationSettings, ObjectiveSettings, ModelSe
     @property
     def whole_sequences(self) -> bool:
         """Whether a row of a batch is a whole sequence."""
-        return self.training_rows == "sequences" and _OF_CAUSAL[0](self)
+        return self.training_rows == "sequences" and self.is_causal
 
     def acting(self) -> dict[str, Any]:
         """The settings that have an effect beside the others, name -> value, in the order of the groups."""

@@ -227,18 +227,24 @@ def ligr_block(x, block, num_heads=1):
     return np.array(made)
 
 
-def bsarec_block(x, num_padding, block, *, alpha, c, num_heads=1):
+def low_pass(x, c):
+    """What BSARec's FrequencyLayer keeps of x [L, d]."""
+    terms = np.fft.rfft(x, axis=0, norm="ortho")
+    terms[c // 2 + 1 :] = 0
+    return np.fft.irfft(terms, n=len(x), axis=0, norm="ortho")
+
+
+def bsarec_block(x, num_padding, block, *, alpha, c, num_heads=1, low=None):
     """BSARecBlock on x [L, d], of which the first `num_padding` positions are padding.
 
-    Its mask adds -10,000 to what may not be seen. Where that is everything, it changes nothing.
+    Its mask adds -10,000 to what may not be seen. Where that is everything, it changes nothing. `low` takes
+    the place of what its filter keeps.
     """
 
     def norms(vectors, name):
         return np.array([layer_norm(one, *block[name], epsilon=1e-12) for one in vectors])
 
-    terms = np.fft.rfft(x, axis=0, norm="ortho")
-    terms[c // 2 + 1 :] = 0
-    low = np.fft.irfft(terms, n=len(x), axis=0, norm="ortho")
+    low = low_pass(x, c) if low is None else low
     filtered = norms(low + block["beta"] ** 2 * (x - low) + x, "filter_norm")
     query, key, value = (x @ kernel + bias for kernel, bias in block["query_key_value"])
     attended = []

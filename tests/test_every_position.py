@@ -27,6 +27,7 @@ TOWERS = {
     "sasrec_cosine": {"tower": "sasrec", "similarity": "cosine", "temperature": 0.2},
     "sasrec_full": {"tower": "sasrec", "sampler": "full", "num_blocks": 3, "num_heads": 2},
     "ligr": {"tower": "sasrec", "block": "ligr"},
+    "bsarec_causal": {"tower": "sasrec", "block": "bsarec_causal"},
     "gru4rec": {"tower": "gru4rec"},
 }
 

@@ -73,7 +73,7 @@ def test_a_flagfile_that_cannot_be(tmp_path, lines, message):
         (
             {"training_rows": "sequences", "tower": "sasrec", "block": "bsarec"},
             ["training_rows"],
-            "without --block=bsarec, which sees what follows",
+            "not --block=bsarec, but bsarec_causal",
         ),
         (
             {"training_rows": "sequences", "tower": "gru4rec", "method": "interest"},
@@ -86,7 +86,7 @@ def test_a_flagfile_that_cannot_be(tmp_path, lines, message):
             "--training_rows=sequences and --method=item",
         ),
         ({"tower": "gru4rec", "dropout": 0.2}, ["dropout"], "--tower=sasrec"),
-        ({"tower": "sasrec", "filter_share": 0.2}, ["filter_share"], "--tower=sasrec and --block=bsarec"),
+        ({"tower": "sasrec", "filter_share": 0.2}, ["filter_share"], "--block=bsarec or bsarec_causal"),
     ],
 )
 def test_a_setting_that_was_asked_for_and_has_no_effect_is_refused(settings, given, message):

@@ -71,8 +71,7 @@ class BSARecBlock(AttentionBlock):
 
     def call(self, asking_BQD: tf.Tensor, sequence_BLD: tf.Tensor, allowed_BQL: tf.Tensor) -> tf.Tensor:
         """As in `AttentionBlock`; those that ask are all positions, or the newest of them."""
-        low_QL = low_pass(sequence_BLD.shape[1], self._num_low)[-asking_BQD.shape[1] :]
-        low_BQD = tf.einsum("ql,bld->bqd", tf.constant(low_QL), sequence_BLD)
+        low_BQD = self._low(asking_BQD, sequence_BLD, allowed_BQL)
         filtered_BQD = low_BQD + tf.square(self._beta) * (asking_BQD - low_BQD)
         filtered_BQD = self._filter_norm(self._drop(filtered_BQD) + asking_BQD)
 
@@ -83,6 +82,37 @@ class BSARecBlock(AttentionBlock):
         mixed_BQD = self._alpha * filtered_BQD + (1.0 - self._alpha) * attended_BQD
         fed_forward_BQD = self._drop(self._output(self._hidden(mixed_BQD)))
         return self._feed_forward_norm(fed_forward_BQD + mixed_BQD)
+
+    def _low(self, asking_BQD: tf.Tensor, sequence_BLD: tf.Tensor, allowed_BQL: tf.Tensor) -> tf.Tensor:
+        """The low frequencies at the positions that ask, float32 [B, Q, d]."""
+        del allowed_BQL
+        low_QL = low_pass(sequence_BLD.shape[1], self._num_low)[-asking_BQD.shape[1] :]
+        return tf.einsum("ql,bld->bqd", tf.constant(low_QL), sequence_BLD)
+
+
+class CausalBSARecBlock(BSARecBlock):
+    """BSARec's block with a filter that sees what stands before a position, and nothing else (ours).
+
+    At each position it is what the published filter is at the newest one: the same weights by distance, of
+    `max_history` positions, with nothing in the place of padding. So it can be trained on whole sequences.
+    """
+
+    is_causal = True
+
+    def __init__(self, width: int, num_heads: int, *, max_history: int, **kwargs):
+        """Makes the layers; `max_history` is the number of positions that the frequencies are of."""
+        super().__init__(width, num_heads, **kwargs)
+        self._max_history = max_history
+
+    def _low(self, asking_BQD: tf.Tensor, sequence_BLD: tf.Tensor, allowed_BQL: tf.Tensor) -> tf.Tensor:
+        """As in `BSARecBlock`."""
+        del asking_BQD
+        seen_BQL = tf.cast(allowed_BQL, tf.int32)
+        distance_BQL = tf.cumsum(seen_BQL, axis=-1, exclusive=True, reverse=True)
+        # Padding may be longer than the filter: what stands there is not seen.
+        by_distance = tf.constant(low_pass(self._max_history, self._num_low)[-1, ::-1])
+        weights_BQL = tf.gather(by_distance, tf.minimum(distance_BQL, self._max_history - 1))
+        return tf.matmul(weights_BQL * tf.cast(seen_BQL, tf.float32), sequence_BLD)
 
 
 def low_pass(length: int, num_low: int) -> np.ndarray:

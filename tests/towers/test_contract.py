@@ -20,8 +20,9 @@ OTHERS = {  # towers that have no name of their own
     "interest": {"method": "interest", "num_concepts": 4},  # as CauseRec-Interest encodes
     "sasrec_ligr": {"tower": "sasrec", "block": "ligr", "num_heads": 2},
     "sasrec_bsarec": {"tower": "sasrec", "block": "bsarec"},
+    "sasrec_bsarec_causal": {"tower": "sasrec", "block": "bsarec_causal", "filter_frequencies": 3},
 }
-CAUSAL = ("gru4rec", "sasrec", "sasrec_ligr")
+CAUSAL = ("gru4rec", "sasrec", "sasrec_ligr", "sasrec_bsarec_causal")
 
 every_tower = pytest.mark.parametrize("name", [*TOWERS, *OTHERS])
 

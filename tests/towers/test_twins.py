@@ -12,7 +12,7 @@ from causerec_tf.settings import Settings
 from causerec_tf.towers import positions
 from causerec_tf.towers.attention_blocks import LiGRBlock
 from causerec_tf.towers.capsules import ComiRecDRTower, MINDTower
-from causerec_tf.towers.frequency_block import BSARecBlock
+from causerec_tf.towers.frequency_block import BSARecBlock, CausalBSARecBlock
 from causerec_tf.towers.gru import GRU4RecTower
 from causerec_tf.towers.multi_interest import SelfAttentiveMultiInterestTower
 from causerec_tf.towers.self_attention import SASRecTower
@@ -121,20 +121,10 @@ def test_ligr(num_blocks, num_heads, hidden):
     assert_equal_to(twin, tower)
 
 
-@pytest.mark.parametrize(
-    ("num_blocks", "num_heads", "alpha", "c"), [(1, 1, 0.7, 5), (2, 3, 0.3, 2), (2, 1, 1.0, 9)]
-)
-def test_bsarec(num_blocks, num_heads, alpha, c):
-    """Padding on the left takes part: it holds the normalised rows of its positions."""
-    tower, (table, *weights) = made(
-        SASRecTower(
-            D,
-            max_history=9,
-            num_blocks=num_blocks,
-            num_heads=num_heads,
-            block=functools.partial(BSARecBlock, alpha=alpha, c=c),
-        )
-    )
+def bsarec(block, num_blocks, num_heads):
+    """A tower of BSARec's blocks, and its weights: the rows of positions, the first norm, the blocks'."""
+    sizes = {"max_history": 9, "num_blocks": num_blocks, "num_heads": num_heads}
+    tower, (table, *weights) = made(SASRecTower(D, block=block, **sizes))
     pair, one = in_turn(weights)
     blocks = [
         {
@@ -150,12 +140,42 @@ def test_bsarec(num_blocks, num_heads, alpha, c):
     ]
     first_norm = pair()
 
+    def embed(concepts, rows):
+        return np.array([reference.layer_norm(row, *first_norm, epsilon=1e-12) for row in concepts + rows])
+
+    return tower, table, embed, blocks
+
+
+@pytest.mark.parametrize(
+    ("num_blocks", "num_heads", "alpha", "c"), [(1, 1, 0.7, 5), (2, 3, 0.3, 2), (2, 1, 1.0, 9)]
+)
+def test_bsarec(num_blocks, num_heads, alpha, c):
+    """Padding on the left takes part: it holds the normalised rows of its positions."""
+    block = functools.partial(BSARecBlock, alpha=alpha, c=c)
+    tower, table, embed, blocks = bsarec(block, num_blocks, num_heads)
+
     def twin(concepts):
         num_padding = 9 - len(concepts)
-        x = np.concatenate([np.zeros([num_padding, D]), concepts]) + table
-        x = np.array([reference.layer_norm(row, *first_norm, epsilon=1e-12) for row in x])
+        x = embed(np.concatenate([np.zeros([num_padding, D]), concepts]), table)
         for block in blocks:
             x = reference.bsarec_block(x, num_padding, block, alpha=alpha, c=c, num_heads=num_heads)
+        return x[-1]
+
+    assert_equal_to(twin, tower)
+
+
+@pytest.mark.parametrize(("num_blocks", "num_heads", "c"), [(1, 1, 5), (2, 3, 2)])
+def test_causal_bsarec_filters_what_stands_before_each_position(num_blocks, num_heads, c):
+    """As the published filter at the end of nine positions, with zeros before the oldest item."""
+    block = functools.partial(CausalBSARecBlock, alpha=0.6, c=c, max_history=9)
+    tower, table, embed, blocks = bsarec(block, num_blocks, num_heads)
+
+    def twin(concepts):
+        x = embed(concepts, table[-len(concepts) :])
+        for block in blocks:
+            padded = [np.concatenate([np.zeros([9 - end, D]), x[:end]]) for end in range(1, len(x) + 1)]
+            low = np.array([reference.low_pass(one, c)[-1] for one in padded])
+            x = reference.bsarec_block(x, 0, block, alpha=0.6, c=c, num_heads=num_heads, low=low)
         return x[-1]
 
     assert_equal_to(twin, tower)
