@@ -62,7 +62,7 @@ def users_of(
         raise InputError(
             f"{dataset.directory} has no {split} user with two events or more"
             + (" and a target that is not in the history" if exclude_seen else "")
-            + ": there is nothing to measure. Prepare a larger log, or try another --split_seed."
+            + f": there is nothing to measure. {dataset.remedy_for_nobody}"
         )
     return users
 

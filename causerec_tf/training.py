@@ -57,8 +57,8 @@ def check_users(dataset: Dataset, *, validates: bool = True) -> None:
     for split, count, purpose in purposes:
         if count == 0:
             raise InputError(
-                f"{dataset.directory} has no {split} user with two events or more {purpose}. Prepare a"
-                " larger log, or try another --split_seed."
+                f"{dataset.directory} has no {split} user with two events or more {purpose}."
+                f" {dataset.remedy_for_nobody}"
             )
 
 

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 import causerec_tf as cr
-from causerec_tf import evaluation, recipes, runs, warm_start
+from causerec_tf import evaluation, measurement, recipes, runs, warm_start
 from causerec_tf.data.holdout import evaluation_users
+from causerec_tf.data.training_events import TrainingEvents
 from causerec_tf.data.training_records import trained_items
 from causerec_tf.settings import Settings
 from tests import reference
@@ -93,7 +94,8 @@ def test_what_is_new_among_the_targets_counts_as_missed(datasets, chosen):
     dataset = datasets["leave_one_out"]
     new = dataset.info["counts"]["new_in"]["test"]
     assert new == {"users": 0, "items": 30, "targets": 30}
-    measured = evaluation.evaluate(chosen.model, dataset, "test", exclude_seen=False)
+    found = measurement.users_of(dataset, "test", 5)
+    measured = measurement.measure(chosen.model, found, TrainingEvents(dataset))[False]
     assert measured.num_users == 120
     users = evaluation_users(dataset.read("test"), 5)
     is_new = np.array([targets[0] > dataset.num_trained_items for targets in users.targets])
@@ -180,7 +182,7 @@ def test_what_cannot_be_trained_again_is_refused(tmp_path, datasets, chosen):
         cr.train(datasets["given"], tmp_path / "run", like=chosen.directory, recipe="recommended")
     quick = {name: value for name, value in QUICK.items() if name != "patience"}
     run = cr.train(everything, tmp_path / "run", stop_after=1, **quick)
-    with pytest.raises(cr.InputError, match="--protocol=none: it has no test users"):
+    with pytest.raises(cr.InputError, match=r"has no test user .* --protocol=none, which measures nobody"):
         run.evaluate()
 
 

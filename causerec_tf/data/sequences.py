@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSION, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
-from causerec_tf.data.protocols import TRAIN_ON, USERS
+from causerec_tf.data.protocols import EVERYTHING, TRAIN_ON, USERS
 from causerec_tf.data.ragged import ItemLists, row_splits
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
@@ -124,6 +124,18 @@ class Dataset:
         """The number of (history, target) pairs of one epoch."""
         counts = self.info["counts"]
         return counts["training_windows"] if self.train_on == TRAIN_ON[0] else counts["windows_before_test"]
+
+    @property
+    def remedy_for_nobody(self) -> str:
+        """What to do where a split has nobody for its purpose."""
+        name = self.protocol["name"]
+        if name == EVERYTHING:
+            return (
+                "It was prepared with --protocol=none, which measures nobody: prepare the log with another."
+            )
+        return "Prepare a larger log, or " + (
+            "try another --split_seed." if name == USERS else "with another --protocol or other cuts."
+        )
 
     def measures(self, split: str) -> bool:
         """Whether a split has users to measure on, validation or test; with the protocol `none`, neither."""
