@@ -133,6 +133,7 @@ class CauseRec(tfrs.Model):
         shapes = " ".join(str(tuple(weight.shape)) for weight in self.user_tower.weights)
         losses = ", ".join(f"{loss.weight:g} {loss.name}" for loss in self.losses_added) or "none"
         items = f"{self.num_items} x {self.item_tower.embedding_dim}"
+        rows = ", whole sequences" if self.whole_sequences else ""
         return "\n".join(
             [
                 f"item tower: {type(self.item_tower).__name__}, {items}",
@@ -140,7 +141,7 @@ class CauseRec(tfrs.Model):
                 f"retrieval: {type(self.retrieval).__name__}",
                 f"counterfactual: {type(self.counterfactual).__name__ if self.counterfactual else 'none'}",
                 f"losses: {losses}",
-                f"max_history: {self.max_history}, seed: {self.seed}",
+                f"max_history: {self.max_history}, seed: {self.seed}{rows}",
             ]
         )
 

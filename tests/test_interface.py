@@ -218,6 +218,28 @@ def composed(num_items, **changes):
     )
 
 
+def test_a_model_composed_by_hand_trains_on_whole_sequences(dataset, tmp_path):
+    def model():
+        return cr.CauseRec(
+            cr.ItemTower(dataset.num_items, 8),
+            cr.SASRecTower(8, max_history=20, dropout=0.1),
+            cr.SampledSoftmax(cr.FullCatalogue()),
+            max_history=20,
+            whole_sequences=True,
+        )
+
+    run = cr.train(dataset, tmp_path / "run", model=model(), batch_size=16, epochs=2, progress=False)
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    first, second = (epoch["losses"]["matching"] for epoch in record["by_epoch"])
+    assert second < first
+    again = cr.load_run(tmp_path / "run", model=model())
+    np.testing.assert_array_equal(again.model.item_embeddings(), run.model.item_embeddings())
+    with pytest.raises(cr.InputError, match="holds a run of another model"):
+        other = model()
+        other.whole_sequences = False
+        cr.load_run(tmp_path / "run", model=other)
+
+
 def test_a_model_that_does_not_fit_is_refused(dataset, tmp_path):
     model = composed(dataset.num_items)
     with pytest.raises(cr.InputError, match=r"tower='mean' with model=: the model is composed already"):
