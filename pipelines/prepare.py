@@ -17,10 +17,10 @@ from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import Log, SplitSequences
 from causerec_tf.data.item_names import read_item_names
 from causerec_tf.data.preparation import generated, prepare
-from causerec_tf.data.protocols import USERS
+from causerec_tf.data.protocols import USERS, label
 from causerec_tf.data.sequence_counts import count_returns
 from causerec_tf.data.suspicious_ids import Suspicion
-from causerec_tf.data.time_units import describe_span
+from causerec_tf.data.time_units import describe_span, describe_time
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
@@ -203,7 +203,7 @@ def _print_summary(
     for name, value in (
         ("rows", log_flags.describe_rows(rows_read, rows_skipped)),
         ("filters", ", ".join(f"{key}={value}" for key, value in info["filters"].items())),
-        ("protocol", ", ".join(f"{key}={value}" for key, value in protocol.items())),
+        ("protocol", _describe(protocol, info)),
         ("training pairs", f"{counts['training_windows']:,}"),
         ("evaluated", f"{evaluated['validation']:,} validation, {evaluated['test']:,} test users"),
         ("repeats", f"{of_all['repeats']:,} with user, item and time of an earlier one, kept"),
@@ -229,6 +229,17 @@ def _print_summary(
         has_enough = protocol["name"] == USERS and total[0] >= len(SPLITS)
         cure = "take a larger log" + (" or another --split_seed" if has_enough else "")
         print(f"note: no user fell into {' and '.join(empty)}: {cure}.")
+
+
+def _describe(protocol: dict, info: dict) -> str:
+    """A protocol with its cuts, as they were asked for and as dates."""
+    cuts = [
+        f"{name.replace('_', ' ')} {describe_time(protocol[name], info['last_time'], info['time_unit'])}"
+        f" ({protocol[f'{name}_asked']})"
+        for name in ("validation_from", "test_from")
+        if name in protocol
+    ]
+    return ", ".join([label(protocol), *cuts])
 
 
 if __name__ == "__main__":

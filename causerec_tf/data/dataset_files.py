@@ -1,6 +1,7 @@
 """The names of a dataset's files. No TensorFlow."""
 
-FORMAT_VERSION = 1
+# The second is of datasets whose records say how much is history, which earlier releases must not read.
+FORMAT_VERSIONS = (1, 2)
 INFO_FILE = "dataset.json"
 ITEMS_FILE = "items.txt"
 ITEM_NAMES_FILE = "item_names.txt"

@@ -122,7 +122,7 @@ def with_test_files(paths: Sequence[PathT], test_paths: Sequence[PathT]) -> list
     for path in test_paths:
         if Path(path).resolve() in lists:
             raise InputError(f"{path} is named as training lists and as test lists: wanted two files.")
-    return [*paths, *test_paths]
+    return list(paths) + list(test_paths)
 
 
 def _read(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSION, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
+from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSIONS, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
 from causerec_tf.data.interactions import SplitSequences
 from causerec_tf.data.protocols import HeldOutUsers, Protocol
 from causerec_tf.data.sequence_counts import describe_counts, items_of, tally_by_split
@@ -111,7 +111,7 @@ def write_descriptions(
         text_files.append(ITEM_NAMES_FILE)
     _write_tfds_metadata(directory, shards, CUTS if "protocol" in counted else ())
     info = {
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSIONS["protocol" in counted],
         "num_items": len(vocabulary),
         **counted,
         **about,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSION, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
+from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSIONS, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
 from causerec_tf.data.protocols import EVERYTHING, TRAIN_ON, USERS
 from causerec_tf.data.ragged import ItemLists, row_splits
 from causerec_tf.data.user_split import SPLITS
@@ -252,9 +252,10 @@ def open_dataset(directory: str | Path) -> Dataset:
         raise _damaged(str(directory / INFO_FILE), f"it has no entry {error}") from error
     except TypeError as error:
         raise _damaged(str(directory / INFO_FILE), "it does not describe a dataset") from error
-    if version != FORMAT_VERSION:
+    if version not in FORMAT_VERSIONS:
         raise InputError(
-            f"{directory} has format version {version}, wanted {FORMAT_VERSION}. Prepare it again with this"
+            f"{directory} has format version {version}, wanted {' or '.join(map(str, FORMAT_VERSIONS))}."
+            " Prepare it again with this"
             " version of pipelines/prepare.py."
         )
     return dataset

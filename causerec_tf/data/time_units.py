@@ -111,6 +111,12 @@ def describe_span(first: int, last: int, time_unit: str) -> str:
     return dates if time_unit == times.MICROSECONDS else f"{first} to {last}, which as {unit} is {dates}"
 
 
+def describe_time(moment: int, last: int, time_unit: str) -> str:
+    """A time of the log for people to read, with its date in UTC where it can be one; see `describe_span`."""
+    unit = unit_of(last, time_unit)
+    return str(moment) if unit is None else f"{moment}, {_date(moment, _PER_SECOND[unit])}"
+
+
 def unit_of(last: int, time_unit: str) -> str | None:
     """The unit of a log's times; of numbers of no stated unit that in which the last is a date, if any is."""
     if time_unit == times.MICROSECONDS:

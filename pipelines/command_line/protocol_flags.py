@@ -1,5 +1,7 @@
 """The flags that say who is trained on and who is measured on, in a group of their own in `--help`."""
 
+from typing import Any
+
 from absl import flags
 
 from causerec_tf.data.protocol_settings import ProtocolSettings
@@ -8,7 +10,7 @@ from pipelines.command_line.command import GROUP_ENDING
 
 FLAGS = flags.FLAGS
 
-_GROUP = {"module_name": "protocol" + GROUP_ENDING}
+_GROUP: dict[str, Any] = {"module_name": "protocol" + GROUP_ENDING}
 _CUT = "a date, a number in the unit of the log's times, or a share such as q.9"
 
 
@@ -26,14 +28,14 @@ def define() -> None:
     )
     flags.DEFINE_string(
         "validation_from",
-        default.validation_from,
+        None,
         f"time: where validation begins, of what comes before --test_from: {_CUT}. None: q.9.",
         **_GROUP,
     )
-    flags.DEFINE_string("test_from", default.test_from, f"time: where test begins: {_CUT}.", **_GROUP)
+    flags.DEFINE_string("test_from", None, f"time: where test begins: {_CUT}.", **_GROUP)
     flags.DEFINE_enum(
         "test_target",
-        default.test_target,
+        None,
         TEST_TARGETS,
         "time: the targets are all events of a user after the cut, or the user's last one. None: all.",
         **_GROUP,

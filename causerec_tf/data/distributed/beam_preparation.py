@@ -25,7 +25,7 @@ from causerec_tf.data.log_files import check_format
 from causerec_tf.data.log_rows import REASONS, missing_column
 from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.protocol_settings import ProtocolSettings
-from causerec_tf.data.protocols import USERS, Protocol
+from causerec_tf.data.protocols import USERS, HeldOutUsers, Protocol
 from causerec_tf.data.sequence_counts import LOG, ItemCounts, Tally, add_up, describe_counts
 from causerec_tf.data.sequences import read_lines
 from causerec_tf.data.suspicious_ids import add_up as add_up_suspicions
@@ -78,7 +78,8 @@ def prepare(
     with storage.place(output, overwrite) as place:
         work = f"{place}/work"
         FileSystems.mkdirs(work)
-        plan = PreparationPlan(work, log, split_seed, num_shards, parts, by_users=asked.name == USERS)
+        by_users = asked.name == USERS
+        plan = PreparationPlan(work, log, split_seed, num_shards, parts, by_users, HeldOutUsers())
         name = _LOCAL_RUNNER if runner == "DirectRunner" else runner
         run = partial(_run, PipelineOptions(shlex.split(options), runner=name))
         say(f"{len(ranges)} ranges of the log, {len(SPLITS) * num_shards * parts} buckets of users")
@@ -91,8 +92,7 @@ def prepare(
         vocabulary, items, everybody, shards = _write(run, plan, buckets)
         about = {"time_unit": unit, "filters": filters.description(), "split_seed": split_seed}
         described = {"about": about | {"source": source}, "item_names": item_names}
-        counted = found, vocabulary, items, everybody
-        return _complete(place, *counted, shards, on_ordered, **described)
+        return _complete(place, found, vocabulary, items, everybody, shards, on_ordered, described)
 
 
 def _run(options: PipelineOptions, step: Callable[..., None], *arguments) -> None:
@@ -266,7 +266,7 @@ def _complete(
     everybody: Tally,
     merged: list[dict],
     on_ordered: Callable[[Sequence[str], int], None],
-    **described,
+    described: dict[str, Any],
 ) -> dict:
     """Moves the shards to their place and writes what tells of them; `dataset.json` comes last."""
     from causerec_tf.data.sequence_writer import shard_file, write_descriptions

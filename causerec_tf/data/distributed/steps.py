@@ -43,7 +43,7 @@ class PreparationPlan:
     """What all workers have to know.
 
     `work` is the folder for what lies between two pipelines, `parts` the number of buckets of a shard,
-    `by_users` whether each user is of one split. The protocol is settled once the log is filtered.
+    `by_users` whether each user is of one split. The protocol is that of `users` until the log is filtered.
     """
 
     work: str
@@ -52,7 +52,7 @@ class PreparationPlan:
     num_shards: int
     parts: int
     by_users: bool
-    protocol: Protocol | None = None
+    protocol: Protocol
 
 
 def survey(root: beam.Pipeline, plan: PreparationPlan, ranges: list[Range], output: str) -> None:
