@@ -130,7 +130,7 @@ def test_a_started_run_needs_its_source_no_more(tmp_path, earlier):
     runs.RunDirectory(tmp_path / "whole").start(whole, today)
     undisturbed, _ = training.train(whole, today, runs.RunDirectory(tmp_path / "whole"), warm_start=start)
     np.testing.assert_allclose(model.item_embeddings(), undisturbed.item_embeddings(), rtol=1e-5, atol=1e-7)
-    record = records.run_record(settings, today, progress, None, exclude_seen=False, command="")
+    record = records.run_record(settings, today, progress, None, command="")
     assert record["warm_start"]["run"] == str(place / "run") == record["settings"]["warm_start"]
     assert set(record["warm_start"]) >= {"epoch", "dataset", "towers_sha256", "items", "validation"}
     assert record["warm_start"]["validation"] != record["validation"]
