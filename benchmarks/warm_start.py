@@ -94,7 +94,7 @@ def _measure(settings, yesterday, today, place: Path) -> Iterator[dict]:
 
     source = _train(settings, yesterday, place / "yesterday", None)
     # What marks the source as finished.
-    record = records.run_record(*source[1:], None, exclude_seen=False, command="")
+    record = records.run_record(*source[1:], None, command="")
     files.write_json(place / "yesterday" / "metrics.json", record)
     asked = dataclasses.replace(settings, warm_start=str(place / "yesterday"))
     placed = warm_start.read(asked, today)
