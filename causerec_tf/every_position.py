@@ -1,12 +1,16 @@
 """Whole sequences in training: a vector and a target at every position, and windows drawn from them.
 
-Shapes: B sequences, L positions, W of them in a group of short sequences, d vector size, U distinct items of
-a step, P predictions: the real positions of all sequences, Q windows, C windows a sequence.
+Sequences of similar length are encoded together, at most twice as wide as they are long: most are short, and
+padding would be most of the work.
+
+Shapes: B sequences or windows, L positions, W of them in a group of short ones, G in a group, d vector size,
+U distinct items of a step, P predictions: the real positions of all sequences, Q windows, C windows a
+sequence.
 """
 
 import tensorflow as tf
 
-from causerec_tf.towers.base import UserTower
+from causerec_tf.towers.base import Changes, UserTower
 from causerec_tf.towers.item import PADDING
 
 _NARROWEST = 8
@@ -17,9 +21,6 @@ def encode(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Encodes the prefix that ends at each position that has a target.
 
-    Sequences of similar length are encoded together, at most twice as wide as they are long: most are short,
-    and padding would be most of the work.
-
     Args:
       user_tower: one that reads causally.
       vectors_UD: float [U, d], the vectors of the step's distinct items.
@@ -29,20 +30,37 @@ def encode(
     Returns:
       The vectors of the predictions, float32 [P, d], and which of the [B * L] targets each has, int32 [P].
     """
+    vectors, numbers = [], []
     length = targets_BL.shape[1]
-    widths = [*_widths(length), length]
-    lengths_B = tf.math.count_nonzero(targets_BL, axis=1, dtype=tf.int32)
-    groups_B = tf.searchsorted(widths, lengths_B)
-    vectors, targets = [], []
-    groups = tf.dynamic_partition(tf.range(tf.size(lengths_B)), groups_B, len(widths))
-    for width, rows in zip(widths, groups, strict=True):
-        real = tf.sequence_mask(tf.gather(lengths_B, rows), width)
-        concepts = tf.gather(vectors_UD, tf.gather(places_BL[:, :width], rows))
-        encoded = user_tower.encode_every_position(concepts, real)
-        vectors.append(tf.boolean_mask(encoded, real))
-        numbers = rows[:, tf.newaxis] * length + tf.range(width)
-        targets.append(tf.boolean_mask(numbers, real))
-    return tf.concat(vectors, axis=0), tf.concat(targets, axis=0)
+    for width, rows_G in _groups(targets_BL != PADDING):
+        real_GW = tf.gather(targets_BL[:, :width], rows_G) != PADDING
+        concepts_GWD = tf.gather(vectors_UD, tf.gather(places_BL[:, :width], rows_G))
+        vectors.append(tf.boolean_mask(user_tower.encode_every_position(concepts_GWD, real_GW), real_GW))
+        numbers.append(tf.boolean_mask(rows_G[:, tf.newaxis] * length + tf.range(width), real_GW))
+    return tf.concat(vectors, axis=0), tf.concat(numbers, axis=0)
+
+
+class ByLength:
+    """A user tower that encodes histories of similar length together."""
+
+    def __init__(self, user_tower: UserTower):
+        """Takes the tower."""
+        self._tower = user_tower
+
+    def encode_counterfactuals(
+        self, history_BL: tf.Tensor, mask_BL: tf.Tensor, changes: Changes, vectors_UD: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As in `UserTower`."""
+        users, others, rows = [], [], []
+        for width, rows_G in _groups(mask_BL):
+            history_GW, mask_GW = (tf.gather(one[:, :width], rows_G) for one in (history_BL, mask_BL))
+            made = self._tower.encode_counterfactuals(
+                history_GW, mask_GW, changes.of_rows(rows_G), vectors_UD
+            )
+            for one, more in zip((users, others, rows), (*made, rows_G), strict=True):
+                one.append(more)
+        order_B = tf.math.invert_permutation(tf.concat(rows, axis=0))
+        return tuple(tf.gather(tf.concat(one, axis=0), order_B) for one in (users, others))
 
 
 def draw_windows(
@@ -70,11 +88,14 @@ def draw_windows(
     return tf.gather(history_BL, rows_Q) * up_to_QL, target_Q
 
 
-def _widths(length: int) -> list[int]:
-    """The widths of groups of short sequences: each twice as wide as the one before."""
+def _groups(mask_BL: tf.Tensor) -> list[tuple[int, tf.Tensor]]:
+    """The width of each group, and which rows are in it, int32 [G]: those that do not fit the one before."""
+    length = mask_BL.shape[1]
     widths = []
-    width = _NARROWEST
-    while width < length:
+    while (width := _NARROWEST << len(widths)) < length:
         widths.append(width)
-        width *= 2
-    return widths
+    widths.append(length)
+    lengths_B = tf.math.count_nonzero(mask_BL, axis=1, dtype=tf.int32)
+    groups_B = tf.searchsorted(widths, lengths_B)
+    rows = tf.dynamic_partition(tf.range(tf.size(lengths_B)), groups_B, len(widths))
+    return list(zip(widths, rows, strict=True))

@@ -244,8 +244,9 @@ class CauseRec(tfrs.Model):
         if self.counterfactual is None:
             encoded = Encoded(self.user_tower(tf.gather(vectors_UD, places_BL), mask_BL))
         else:
+            tower = every_position.ByLength(self.user_tower) if self.whole_sequences else self.user_tower
             encoded = self.counterfactual(
-                self.user_tower,
+                tower,
                 Histories(
                     history_BL=history_BL,
                     mask_BL=mask_BL,

@@ -308,7 +308,7 @@ class OptimisationSettings:
         " and patience decide.",
         bound=_AT_LEAST_0,
     )
-    batch_size: int = _setting(1024, "Examples per step.", bound=_AT_LEAST_1)
+    batch_size: int = _setting(1024, "Examples per step; of whole sequences, these.", bound=_AT_LEAST_1)
     learning_rate: float = _setting(0.005, "Adam's step size.", bound=_ABOVE_0)
     learning_rate_schedule: str = _setting(
         "constant",

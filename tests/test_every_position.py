@@ -105,6 +105,26 @@ def test_every_prediction_finds_its_target():
         np.testing.assert_allclose(vector, alone, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("nearest_of", [1, 4])
+def test_counterfactuals_by_length_are_those_of_the_tower_in_their_order(nearest_of):
+    model = model_of("windows", tower="sasrec", method="item", num_negatives=2, nearest_of=nearest_of)
+    synthesis = model.counterfactual.synthesis
+    synthesis.memory.enqueue(tf.range(1, NUM_ITEMS + 1))
+    history, mask = sequences()["history"], sequences()["history"] != 0
+    scores = tf.random.stateless_normal(history.shape, [1, 2])
+    candidates, target = synthesis.draw_candidates(tf.constant([5, 6])), history[:, 0]
+    vectors, (places, candidate_places) = model.item_tower.look_up_once(history, candidates)
+    looked_up = [tf.gather(vectors, one) for one in (places, candidate_places)]
+    changes = synthesis(history, mask, target, scores, candidates, tf.constant([3, 4]), *looked_up)
+    given = places, mask, changes.naming(candidate_places), vectors
+    wanted = model.user_tower.encode_counterfactuals(*given)
+    made = every_position.ByLength(model.user_tower).encode_counterfactuals(*given)
+    assert changes.replaced_BCR.numpy().any(axis=(1, 2)).sum() > 5
+    for one, other in zip(made, wanted, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("count", [1, 3, 50])
 def test_windows_drawn_are_of_the_sequences_and_no_position_is_drawn_twice(count):
     batch = sequences()

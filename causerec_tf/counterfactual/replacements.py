@@ -47,6 +47,14 @@ class Replacements(NamedTuple):
             runs = runs._replace(items_GR=tf.gather(candidates_P, runs.items_GR))
         return self._replace(substitutes_BCR=tf.gather(candidates_P, self.substitutes_BCR), runs=runs)
 
+    def of_rows(self, rows_G: tf.Tensor) -> "Replacements":
+        """The same of some of the examples, int32 [G], in their order."""
+        positions, substitutes, replaced = (tf.gather(one, rows_G) for one in self[:3])
+        runs = self.runs
+        if runs is not None:
+            runs = runs._replace(taken_BC=tf.gather(runs.taken_BC, rows_G))
+        return Replacements(positions, substitutes, replaced, runs)
+
     def write_out(self, history_BL: tf.Tensor) -> tf.Tensor:
         """Writes the counterfactual histories out, [B, L] or [B, L, d] -> [B, C, L] or [B, C, L, d]."""
         num_histories = self.replaced_BCR.shape[1]

@@ -14,6 +14,9 @@ from causerec_tf.errors import InputError
 class Changes(Protocol):
     """What counterfactual histories change in the originals; `counterfactual.replacements` makes them."""
 
+    def of_rows(self, rows_G: tf.Tensor) -> "Changes":
+        """The same of some of the examples, int32 [G], in their order."""
+
     def write_out(self, history_BL: tf.Tensor) -> tf.Tensor:
         """The counterfactual histories, [B, L] or [B, L, d] -> [B, C, L] or [B, C, L, d]."""
 
