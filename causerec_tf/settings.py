@@ -346,6 +346,7 @@ class OptimisationSettings:
             lambda value: _CHOOSES.fullmatch(value) is not None,
             "recall, ndcg, hr or mrr at 10, 20 or 50, such as ndcg@10, or ndcg@10_without_seen",
         ),
+        acts=_VALIDATED,
     )
     warm_start: str = _setting("", "Directory of an earlier run whose towers this one starts from.")
 
