@@ -51,7 +51,9 @@ class ByLength:
         self, history_BL: tf.Tensor, mask_BL: tf.Tensor, changes: Changes, vectors_UD: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As in `UserTower`."""
-        users, others, rows = [], [], []
+        users: list[tf.Tensor] = []
+        others: list[tf.Tensor] = []
+        rows: list[tf.Tensor] = []
         for width, rows_G in _groups(mask_BL):
             history_GW, mask_GW = (tf.gather(one[:, :width], rows_G) for one in (history_BL, mask_BL))
             made = self._tower.encode_counterfactuals(
@@ -91,7 +93,7 @@ def draw_windows(
 def _groups(mask_BL: tf.Tensor) -> list[tuple[int, tf.Tensor]]:
     """The width of each group, and which rows are in it, int32 [G]: those that do not fit the one before."""
     length = mask_BL.shape[1]
-    widths = []
+    widths: list[int] = []
     while (width := _NARROWEST << len(widths)) < length:
         widths.append(width)
     widths.append(length)

@@ -216,7 +216,9 @@ class CauseRec(tfrs.Model):
         if self.whole_sequences:
             count = self.counterfactual_positions if self.losses_added else 0
             window_seed = tf.random.fold_in(seed, _WINDOWS)
-            history_BL, target_B = every_position.draw_windows(*sequences, count, window_seed)
+            history_BL, target_B = every_position.draw_windows(
+                inputs["history"], inputs["targets"], count, window_seed
+            )
         else:
             history_BL, target_B = inputs["history"], inputs["target"]
         mask_BL = history_BL != PADDING

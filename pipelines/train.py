@@ -57,6 +57,8 @@ def main() -> None:
 
     command.keep_freed_memory()
     started = time.monotonic()
+    if settings is not None:
+        strategies.read_task(settings.strategy)  # a missing cluster is said before anything is read
     dataset = open_dataset(FLAGS.dataset)
     settings = settings or settings_flags.read_like(FLAGS, FLAGS.like, dataset)
     dataset = dataset.for_training(settings.train_on)

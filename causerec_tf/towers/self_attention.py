@@ -59,7 +59,7 @@ class SASRecTower(UserTower):
         if embedding_dim % num_heads:
             raise ValueError(f"embedding_dim={embedding_dim}: wanted a multiple of num_heads={num_heads}.")
         self.embedding_dim = embedding_dim
-        self.max_history = max_history
+        self.max_history: int = max_history
         self._rate = dropout
         self._seed = seed
         self._blocks = [
