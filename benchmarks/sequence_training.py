@@ -82,7 +82,7 @@ def _ours(dataset: Dataset, settings: Settings) -> Block:
     stepper = stepping.Stepper(compiled_model(settings, dataset.num_items), batches, warm_up=2 * STEPS - 1)
     # In memory the batches come round: every block has the same.
     counted = batches.take(STEPS).as_numpy_iterator()
-    predictions = sum(np.count_nonzero(batch.get("target", batch.get("targets"))) for batch in counted)
+    predictions = sum(int(np.count_nonzero(batch.get("target", batch.get("targets")))) for batch in counted)
     return Block(partial(stepper.run, STEPS), predictions)
 
 
