@@ -121,10 +121,10 @@ def _check_has_metrics(record: dict, path: Path, run: PlannedRun, plan: Plan) ->
     has = record.get(plan.measure, {})
     if missing := [metric for metric in dict.fromkeys((*plan.metrics, *plan.tested)) if metric not in has]:
         raise InputError(
-            f"{path}, {MEASURES[plan.measure]}: there is no {', '.join(missing)}. Choose metrics and tested from"
-            f" what is there: {', '.join(has) or 'nothing'}. Or, if an earlier version measured, remove the"
-            f" record and {Path(run.settings.run) / 'metrics.json'}, and run the plan again: the run is measured"
-            " again, not trained again."
+            f"{path}, {MEASURES[plan.measure]}: there is no {', '.join(missing)}. Choose metrics and tested"
+            f" from what is there: {', '.join(has) or 'nothing'}. Or, if an earlier version made the record,"
+            f" remove it and {Path(run.settings.run) / 'metrics.json'}, and run the plan again: the run is"
+            " measured again, not trained again."
         )
 
 
