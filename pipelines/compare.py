@@ -43,16 +43,16 @@ def main() -> None:
 
     dataset = open_dataset(plan.dataset)
     trains = not FLAGS.table_only
-    done = results.survey(output, plan.runs, dataset, plan.measure, directories=trains)
+    done = results.survey(output, plan, dataset, directories=trains)
     pending = [run for run in asked_for if run.name not in done]
     if pending and trains:
         outputs.check_place(Path(pending[0].settings.run).parent, "--runs", InputError, is_filled=True)
     print(f"{len(plan.runs)} runs on {dataset.name}, {len(done)} of them done")
 
     def take_over(run: PlannedRun, seconds: float) -> str:
-        done[run.name] = results.store(output, run, dataset, plan.measure)
+        done[run.name] = results.store(output, run, dataset, plan)
         record = done[run.name].record
-        score = ", ".join(f"{name} {record[plan.measure][name]:.4f}" for name in ("recall@50", "ndcg@50"))
+        score = ", ".join(f"{name} {record[plan.measure][name]:.4f}" for name in plan.tested)
         return (
             f"{run.name}: {plan.measure} {score}, epoch {record['best_epoch']} of {record['epochs']}"
             f" ({seconds:.0f} s)"
@@ -60,7 +60,9 @@ def main() -> None:
 
     failures = []
     if trains:
-        failures = running.train_all(pending, test=plan.measure == "test", jobs=FLAGS.jobs, on_end=take_over)
+        failures = running.train_all(
+            pending, test=plan.measures_test_users, jobs=FLAGS.jobs, on_end=take_over
+        )
     _write(output, plan, dataset, done)
     _report(failures)
 

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from causerec_tf import comparison
 from causerec_tf.data.sequences import Dataset
-from pipelines.comparison.plan import PAPER_METRICS, Paper, Plan
+from pipelines.comparison.plan import MEASURES, PAPER_METRICS, TEST_WITHOUT_SEEN, VALIDATION, Paper, Plan
 from pipelines.comparison.results import Result
 from pipelines.comparison.summary import Summary
 
 NAME = "comparison.md"
-METRICS = ("recall@20", "recall@50", "ndcg@20", "ndcg@50", "hr@20", "hr@50")
 
-_TITLES = {"recall": "Recall", "ndcg": "NDCG", "hr": "HR", "ndcg_target_order": "NDCG"}
+_TITLES = {"recall": "Recall", "ndcg": "NDCG", "hr": "HR", "mrr": "MRR"}
 _MISSED = "▼"
 # Says whose users a record measured; the page says it itself.
 _COUNTS_OF_USERS = ("test_users", "test_without_seen_users", "validation_users")
@@ -28,14 +27,14 @@ def write(
     picture: str | None,
 ) -> str:
     """The text of the page, with the command that makes it all, and the picture beside it if there is one."""
-    pop = _pop(summaries)
+    pop = _pop(plan, summaries)
     parts = [
         _header(plan, dataset, summaries, command),
         _figures(plan, summaries, pop),
     ]
     if picture is not None and any(one.results for one in summaries):
         parts.append(f"![The rows beside each other]({picture})\n")
-    if plan.measure == "test":
+    if plan.measures_test_users:
         parts.append(_tests(plan, summaries))
         if plan.paper is not None:
             parts.append(_beside_paper(plan.paper, summaries, pop))
@@ -43,7 +42,6 @@ def write(
 
 
 def _header(plan: Plan, dataset: Dataset, summaries: Sequence[Summary], command: str) -> str:
-    users = dataset.info["counts"]["evaluation_users"][plan.measure]
     lines = [
         f"# Comparison on {dataset.name}",
         "",
@@ -51,24 +49,41 @@ def _header(plan: Plan, dataset: Dataset, summaries: Sequence[Summary], command:
         command,
         "```",
         "",
-        f"Measured on {users:,} {plan.measure} users. The dataset has {dataset.num_items:,} items and"
+        f"Measured on {_users(plan, dataset, summaries)}. The dataset has {dataset.num_items:,} items and"
         f" {dataset.num_training_windows:,} training examples, split seed {dataset.info['split_seed']},"
         f" fingerprint `{dataset.fingerprint[:16]}`.",
     ]
-    if plan.measure == "validation":
+    if plan.measure == VALIDATION:
         lines.append("The epoch was chosen on the same users: these figures are for choosing settings only.")
-    lines += ["", "Protocol of every row:", "", *_protocol(summaries), ""]
+    lines += ["", "Protocol of every row:", "", *_protocol(plan, summaries), ""]
     lines.append("What the columns and tests mean: `docs/comparing.md`.")
     return "\n".join(lines) + "\n"
 
 
-def _protocol(summaries: Sequence[Summary]) -> list[str]:
+def _users(plan: Plan, dataset: Dataset, summaries: Sequence[Summary]) -> str:
+    """Who is measured, and of which items."""
+    counts = dataset.info["counts"]["evaluation_users"]
+    if plan.measure != TEST_WITHOUT_SEEN:
+        return f"{counts[plan.measure]:,} {MEASURES[plan.measure]}"
+    # How many of them have another target is first known when they are measured.
+    records = (result.record for one in summaries for result in one.results.values())
+    measured = next((f"{one['protocol'][f'{plan.measure}_users']:,} of " for one in records), "")
+    return (
+        f"{measured}{counts['test']:,} {MEASURES[plan.measure]}: items of a user's history are neither"
+        " recommended nor targets, and users without another target are left out"
+    )
+
+
+def _protocol(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
     """A line for each part of the protocol; a part that is not the same for all says who has what."""
     # part -> value -> who has it; the keys of a dict, to name each once and in order
     who_has: dict[str, dict[str, dict[str, None]]] = {}
     for summary in summaries:
         for seed, result in summary.results.items():
-            for part, value in result.record["protocol"].items():
+            protocol = result.record["protocol"]
+            if plan.measure == TEST_WITHOUT_SEEN:  # a record says it of `test`
+                protocol = protocol | {"exclude_seen": True}
+            for part, value in protocol.items():
                 if part not in _COUNTS_OF_USERS:
                     who = summary.name if part in _OF_THE_MODEL else f"{summary.name}-{seed}"
                     who_has.setdefault(part, {}).setdefault(str(value), {})[who] = None
@@ -90,20 +105,20 @@ def _protocol(summaries: Sequence[Summary]) -> list[str]:
 def _figures(plan: Plan, summaries: Sequence[Summary], pop: Mapping[str, float]) -> str:
     rows = []
     if pop:
-        rows.append(["pop", "", "", *(_number(pop[metric]) for metric in METRICS), ""])
+        rows.append(["pop", "", "", *(_number(pop[metric]) for metric in plan.metrics), ""])
     for summary in summaries:
         done, planned = len(summary.results), len(summary.row.runs)
         seeds = str(done) if done == planned else f"{done} of {planned}"
         if not done:
-            cells = ["not run", *([""] * len(METRICS))]
+            cells = ["not run", *([""] * len(plan.metrics))]
         else:
-            cells = [_mean(summary.values(metric)) for metric in METRICS]
+            cells = [_mean(summary.values(metric)) for metric in plan.metrics]
             records = [result.record for result in summary.results.values()]
             cells.append(", ".join(f"{one['best_epoch']} of {one['epochs']}" for one in records))
         rows.append([f"`{summary.row.system}`", summary.row.recipe, seeds, *cells])
-    heads = ["system", "recipe", "seeds", *(_title(metric) for metric in METRICS), "best epoch"]
+    heads = ["system", "recipe", "seeds", *(_title(metric) for metric in plan.metrics), "best epoch"]
     return (
-        f"## {plan.measure.capitalize()} users\n\n"
+        f"## {MEASURES[plan.measure].capitalize()}\n\n"
         "Means over seeds, ± the sample standard deviation over seeds where there are two or more.\n\n"
         + _table(heads, rows)
     )
@@ -183,15 +198,22 @@ def _beside_paper(paper: Paper, summaries: Sequence[Summary], pop: Mapping[str, 
         "## Beside the paper\n\n"
         f"{paper.source}. NDCG is `ndcg_target_order`, which is not the NDCG of the tables above. {_MISSED}"
         f" marks a figure below the paper's.{' ' + paper.note if paper.note else ''}\n\n"
-        + _table(["system", "recipe", *(_title(metric) for metric in PAPER_METRICS)], rows)
+        + _table(
+            ["system", "recipe", *(_title(metric.replace("_target_order", "")) for metric in PAPER_METRICS)],
+            rows,
+        )
         + (f"\nIn the paper, without a figure here: {', '.join(left)}.\n" if left else "")
     )
 
 
-def _pop(summaries: Sequence[Summary]) -> Mapping[str, float]:
+def _pop(plan: Plan, summaries: Sequence[Summary]) -> Mapping[str, float]:
     """POP's figures, the same in every record of one dataset and protocol; empty if there are none."""
     found: list[Result] = [result for one in summaries for result in one.results.values()]
-    return next((one.record["pop"] for one in found if one.per_user is not None), {})
+    record = next((one.record for one in found if one.per_user is not None), None)
+    if record is None:
+        return {}
+    # Records of earlier versions have no `baselines`.
+    return record["pop"] if plan.measure == "test" else record["baselines"]["pop"][plan.measure]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -201,7 +223,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _title(metric: str) -> str:
     name, _, k = metric.partition("@")
-    return f"{_TITLES[name]}@{k}"
+    return f"{_TITLES.get(name, name)}@{k}"
 
 
 def _number(value: float) -> str:

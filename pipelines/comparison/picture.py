@@ -6,8 +6,8 @@ from pathlib import Path
 from causerec_tf import comparison
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.files import file_written_beside
-from pipelines.comparison.plan import Plan
-from pipelines.comparison.summary import TESTED_METRICS, Summary
+from pipelines.comparison.plan import MEASURES, Plan
+from pipelines.comparison.summary import Summary
 
 NAME = "comparison.png"
 _COLOURS = {"paper": "#3b6ea5", "tuned": "#c1662f"}
@@ -20,8 +20,8 @@ def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary])
 
     shown = [one for one in summaries if one.results]
     figure = Figure(figsize=(10.0, 0.35 * len(shown) + 1.5), layout="constrained")
-    axes = figure.subplots(1, len(TESTED_METRICS), sharey=True)
-    for axis, metric in zip(axes, TESTED_METRICS, strict=True):
+    axes = figure.subplots(1, len(plan.tested), sharey=True, squeeze=False)[0]
+    for axis, metric in zip(axes, plan.tested, strict=True):
         for place, summary in enumerate(shown):
             values, colour = summary.values(metric), _COLOURS[summary.row.recipe]
             spread = comparison.spread(values) or 0.0
@@ -35,7 +35,7 @@ def draw(path: Path, plan: Plan, dataset: Dataset, summaries: Sequence[Summary])
     axes[0].set_yticks(range(len(shown)), [one.name for one in shown])
     axes[0].invert_yaxis()
     figure.suptitle(
-        f"{dataset.name}, {plan.measure} users: mean, seeds and their standard deviation;"
+        f"{dataset.name}, {MEASURES[plan.measure]}: mean, seeds and their standard deviation;"
         f" dotted: {', '.join(dict.fromkeys(plan.baselines.values()))}"
     )
     with file_written_beside(path) as beside:

@@ -12,11 +12,22 @@ from typing import Any
 
 from absl import flags
 
-from causerec_tf import flagfiles
+from causerec_tf import flagfiles, metrics
 from causerec_tf.errors import InputError
 from causerec_tf.settings import RECIPE_LABELS, Settings
 
-MEASURES = ("test", "validation")
+VALIDATION = "validation"
+TEST_WITHOUT_SEEN = "test_without_seen"
+# What can be measured: the key in records -> in words.
+MEASURES = {
+    "test": "test users",
+    TEST_WITHOUT_SEEN: "test users, seen items left out",
+    VALIDATION: "validation users",
+}
+# Those with a value for each user, in every record of this version.
+METRICS = tuple(f"{name}@{k}" for name in metrics.NAMES for k in metrics.CUTOFFS)
+_SHOWN = ("recall@20", "recall@50", "ndcg@20", "ndcg@50", "hr@20", "hr@50")
+_TESTED = ("recall@50", "ndcg@50")
 PAPER_METRICS = tuple(f"{name}@{k}" for name in ("recall", "ndcg_target_order", "hr") for k in (20, 50))
 
 _KINDS: dict[Any, str] = {str: "a string", int: "a whole number", list: "a list", dict: "a table"}
@@ -67,7 +78,9 @@ class Plan:
       dataset: directory of the dataset.
       baselines: recipe -> the system that the rows of this recipe are tested against.
       controls: system -> a second one that its rows are tested against.
-      measure: whose users the table shows, `test` or `validation`.
+      measure: whose users the table shows, one of `MEASURES`.
+      metrics: the columns of the table.
+      tested: the metrics of the tests and the picture.
       rows: of the table, in the plan's order.
       paper: figures to lay beside ours, if any.
     """
@@ -76,8 +89,15 @@ class Plan:
     baselines: Mapping[str, str]
     controls: Mapping[str, str]
     measure: str
+    metrics: tuple[str, ...]
+    tested: tuple[str, ...]
     rows: tuple[Row, ...]
     paper: Paper | None
+
+    @property
+    def measures_test_users(self) -> bool:
+        """Whether test users are looked at: then rows are tested against each other."""
+        return self.measure != VALIDATION
 
     @property
     def runs(self) -> list[PlannedRun]:
@@ -97,9 +117,12 @@ def read_plan(path: Path, runs: Path) -> Plan:
         table,
         str(path),
         required={"dataset": str, "baseline": str | dict, "rows": list},
-        optional={"controls": dict, "flags": dict, "settings": dict, "measure": str, "paper": str},
+        optional={
+            **{"controls": dict, "flags": dict, "settings": dict, "paper": str},
+            **{"measure": str, "metrics": list, "tested": list},
+        },
     )
-    measure = table.get("measure", MEASURES[0])
+    measure = table.get("measure", "test")
     if measure not in MEASURES:
         raise InputError(f"{path}: measure = {measure!r}: wanted one of {', '.join(MEASURES)}.")
     if not table["rows"]:
@@ -122,12 +145,24 @@ def read_plan(path: Path, runs: Path) -> Plan:
         baselines=baselines,
         controls=controls,
         measure=measure,
+        metrics=_metrics_of(table, "metrics", _SHOWN, str(path)),
+        tested=_metrics_of(table, "tested", _TESTED, str(path)),
         rows=tuple(
             dataclasses.replace(row, runs=tuple(sorted(row.runs, key=lambda run: run.settings.seed)))
             for row in rows.values()
         ),
         paper=_read_paper(Path(table["paper"])) if "paper" in table else None,
     )
+
+
+def _metrics_of(table: dict, key: str, default: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The metrics that a plan names under a key."""
+    chosen = table.get(key, default)
+    if not chosen or len(set(map(str, chosen))) < len(chosen) or any(one not in METRICS for one in chosen):
+        raise InputError(
+            f"{where}: {key} = {chosen!r}: wanted one or more, each once, of {', '.join(METRICS)}."
+        )
+    return tuple(chosen)
 
 
 def _baselines_of(baseline: str | dict, recipes: Sequence[str], where: str) -> dict[str, str]:

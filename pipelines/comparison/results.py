@@ -2,11 +2,11 @@
 
 <output>/<run>.json            the record: written last, and so the sign that the run is done
 <output>/per_user/<run>.npz    metric -> float32 [test users], in the dataset's order
+<output>/per_user/<run>_without_seen.npz    the same without seen items, of those who have another target
 """
 
 import zipfile
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from causerec_tf import comparison, files, records, runs
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
-from pipelines.comparison.plan import PlannedRun
+from pipelines.comparison.plan import MEASURES, TEST_WITHOUT_SEEN, VALIDATION, Plan, PlannedRun
 
 _REMEDY = (
     "Undo the change of the plan, or of the dataset; or choose another --output and --runs; or remove what is"
@@ -26,7 +26,7 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave: its record, and metric -> float32 [test users].
+    """What a run gave: its record, and metric -> float32 [test users measured].
 
     `per_user` is None if validation users are compared.
     """
@@ -35,9 +35,7 @@ class Result:
     per_user: dict[str, np.ndarray] | None
 
 
-def survey(
-    output: Path, planned: Sequence[PlannedRun], dataset: Dataset, measure: str, *, directories: bool = True
-) -> dict[str, Result]:
+def survey(output: Path, plan: Plan, dataset: Dataset, *, directories: bool = True) -> dict[str, Result]:
     """Looks at what is there of the runs of a plan, before any is started.
 
     `directories`: also at those of runs without a result, in which these would be trained.
@@ -47,15 +45,16 @@ def survey(
 
     Raises:
       InputError: records or directories are there with other settings or of another dataset, all of which it
-        names; a record cannot be read, or a directory holds something else than a run.
+        names; a record cannot be read or lacks a metric, or a directory holds something else than a run.
     """
     found, departures = {}, []
-    for run in planned:
+    for run in plan.runs:
         path = _record_path(output, run)
         differs = _departure(files.read_json(path), path, run, dataset) if path.exists() else ""
         if differs:
             departures.append(f"{path}: {differs}")
-        elif (result := load(output, run, dataset, measure)) is not None:
+        elif (result := load(output, run, dataset, plan.measure)) is not None:
+            _check_has_metrics(result.record, path, run, plan)
             found[run.name] = result
             continue
         directory = runs.RunDirectory(Path(run.settings.run), flag="--runs")
@@ -81,15 +80,15 @@ def load(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Resul
         return None
     record = files.read_json(path)
     _check_is_of(record, path, run, dataset)
-    if measure == "validation":
+    if measure == VALIDATION:
         return Result(record, None)
-    users = _users_path(output, run)
-    if "test" not in record or not users.exists():
+    users = _users_path(output, run, measure)
+    if measure not in record or not users.exists():
         return None
-    return Result(record, _read_users(users, record))
+    return Result(record, _read_users(users, record, measure))
 
 
-def store(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Result:
+def store(output: Path, run: PlannedRun, dataset: Dataset, plan: Plan) -> Result:
     """Copies the result of a run that pipelines/train.py has finished from its directory.
 
     Raises:
@@ -98,10 +97,13 @@ def store(output: Path, run: PlannedRun, dataset: Dataset, measure: str) -> Resu
     directory = runs.RunDirectory(Path(run.settings.run))
     record = files.read_json(directory.metrics)
     _check_is_of(record, directory.metrics, run, dataset)
+    _check_has_metrics(record, directory.metrics, run, plan)
     values = None
-    if measure == "test":
-        values = _read_users(directory.test_users, record)
-        files.write_arrays(_users_path(output, run), values)
+    if (measure := plan.measure) != VALIDATION:
+        without_seen = measure == TEST_WITHOUT_SEEN
+        of_users = directory.test_users_without_seen if without_seen else directory.test_users
+        values = _read_users(of_users, record, measure)
+        files.write_arrays(_users_path(output, run, measure), values)
     files.write_json(_record_path(output, run), record)
     return Result(record, values)
 
@@ -110,8 +112,20 @@ def _record_path(output: Path, run: PlannedRun) -> Path:
     return output / f"{run.name}.json"
 
 
-def _users_path(output: Path, run: PlannedRun) -> Path:
-    return output / "per_user" / f"{run.name}.npz"
+def _users_path(output: Path, run: PlannedRun, measure: str) -> Path:
+    return output / "per_user" / f"{run.name}{measure.removeprefix('test')}.npz"
+
+
+def _check_has_metrics(record: dict, path: Path, run: PlannedRun, plan: Plan) -> None:
+    """Checks that a record has the metrics of a plan; those of earlier versions have fewer."""
+    has = record.get(plan.measure, {})
+    if missing := [metric for metric in dict.fromkeys((*plan.metrics, *plan.tested)) if metric not in has]:
+        raise InputError(
+            f"{path}, {MEASURES[plan.measure]}: there is no {', '.join(missing)}. Choose metrics and tested"
+            f" from what is there: {', '.join(has) or 'nothing'}. Or, if an earlier version made the record,"
+            f" remove it and {Path(run.settings.run) / 'metrics.json'}, and run the plan again: the run is"
+            " measured again, not trained again."
+        )
 
 
 def _check_is_of(record: dict, path: Path, run: PlannedRun, dataset: Dataset) -> None:
@@ -136,7 +150,7 @@ def _departure(record: dict, path: Path, run: PlannedRun, dataset: Dataset) -> s
     )
 
 
-def _read_users(path: Path, record: dict) -> dict[str, np.ndarray]:
+def _read_users(path: Path, record: dict, measure: str) -> dict[str, np.ndarray]:
     """Reads the figures of the test users and checks that the record's are their means."""
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -147,8 +161,9 @@ def _read_users(path: Path, record: dict) -> dict[str, np.ndarray]:
             " not trained again."
         ) from error
     # Figures of all lists together, such as coverage, have no value a user.
-    belongs = set(values) <= set(record["test"]) and all(
-        one.shape == (record["protocol"]["test_users"],) and abs(one.mean() - record["test"][name]) < 1e-5
+    belongs = set(values) <= set(record[measure]) and all(
+        one.shape == (record["protocol"][f"{measure}_users"],)
+        and abs(one.mean() - record[measure][name]) < 1e-5
         for name, one in values.items()
     )
     if not belongs:

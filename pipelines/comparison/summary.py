@@ -7,8 +7,6 @@ from causerec_tf import comparison
 from pipelines.comparison.plan import Plan, Row
 from pipelines.comparison.results import Result
 
-TESTED_METRICS = ("recall@50", "ndcg@50")
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -47,10 +45,10 @@ def summarise(plan: Plan, done: Mapping[str, Result]) -> list[Summary]:
         baseline = plan.baselines[row.recipe]
         for system in {baseline, plan.controls.get(row.system, baseline)}:
             theirs = found.get((system, row.recipe), {})
-            comparable = plan.measure == "test" and row.system != system and set(ours) & set(theirs)
+            comparable = plan.measures_test_users and row.system != system and set(ours) & set(theirs)
             comparisons[system] = {
                 metric: comparison.compare(_of_users(ours, metric), _of_users(theirs, metric))
-                for metric in (TESTED_METRICS if comparable else ())
+                for metric in (plan.tested if comparable else ())
             }
         summaries.append(Summary(row, plan.measure, ours, comparisons))
     return summaries

@@ -284,6 +284,80 @@ def test_trials_are_compared_on_validation_users_alone(compared):
     assert "- max history: 20 in base-paper, causerec_item.light-paper; 7 in base-paper\n" in text
 
 
+WITHOUT_SEEN = """
+measure = "test_without_seen"
+metrics = ["hr@10", "mrr@10", "ndcg@20"]
+tested = ["ndcg@10"]
+"""
+
+
+def test_seen_items_are_left_out_where_the_plan_says_so(compared, tmp_path):
+    """The same runs in another output: nothing is trained, and the other figures of each are taken."""
+    place, _ = compared
+    write_plan(tmp_path, WITHOUT_SEEN + PLAN.replace('paper = "{place}/paper.toml"', ""))
+    for name in ("world", "runs"):
+        shutil.copytree(place / name, tmp_path / name)
+    for name in NAMES:
+        (tmp_path / "runs" / "world" / name / "flags.txt").write_text(
+            (place / "runs" / "world" / name / "flags.txt").read_text().replace(str(place), str(tmp_path))
+        )
+    done = compare(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    records = [record_of(tmp_path, name) for name in NAMES]
+    users = []
+    for name, record in zip(NAMES, records, strict=True):
+        assert record == record_of(place, name)
+        assert (
+            f"{name}: test_without_seen ndcg@10 {record['test_without_seen']['ndcg@10']:.4f}" in done.stdout
+        )
+        with np.load(tmp_path / "out" / "per_user" / f"{name}_without_seen.npz") as stored:
+            users.append(stored["ndcg@10"].astype(np.float64))
+        assert users[-1].mean() == pytest.approx(record["test_without_seen"]["ndcg@10"], abs=1e-6)
+    page = (tmp_path / "out" / "comparison.md").read_text()
+    measured, of_all = (records[0]["protocol"][key] for key in ("test_without_seen_users", "test_users"))
+    assert f"Measured on {measured} of {of_all} test users, seen items left out: items of a user's" in page
+    assert "- exclude seen: True\n" in page and "## Test users, seen items left out\n" in page
+    heads = cells_of(tmp_path, "| system |")
+    assert heads[3:] == ["HR@10", "MRR@10", "NDCG@20", "best epoch"]
+    pop = records[0]["baselines"]["pop"]["test_without_seen"]
+    assert pop != records[0]["pop"]
+    assert cells_of(tmp_path, "| pop |")[3:6] == [printed(pop[one]) for one in ("hr@10", "mrr@10", "ndcg@20")]
+    mean = np.mean([record["test_without_seen"]["mrr@10"] for record in records[2:]])
+    assert cells_of(tmp_path, "| `causerec_item.light` |")[4].startswith(f"{printed(mean)} ± ")
+    tests = [line for line in page.split("## Against")[1].splitlines() if line.startswith("| `causerec")]
+    assert len(tests) == 1
+    cells = [cell.strip() for cell in tests[0].strip("|").split("|")]
+    difference = np.mean([users[2] - users[0], users[3] - users[1]])
+    assert cells[2] == "NDCG@10" and float(cells[4]) == pytest.approx(difference, abs=6e-5)
+
+    # The other policy of the same records is not there before its users are: then it is added.
+    write_plan(tmp_path)
+    done = compare(tmp_path, "--table_only")
+    assert "4 runs on world, 0 of them done" in done.stdout, done.stderr
+
+
+def test_a_record_without_a_metric_of_the_plan_is_refused(compared, tmp_path):
+    """As those of versions that did not measure it."""
+    from causerec_tf.data.sequences import open_dataset
+    from pipelines.comparison import results
+
+    place, _ = compared
+    plan = plans.read_plan(place / "plan.toml", place / "runs")
+    shutil.copytree(place / "out", tmp_path / "out")
+    record = record_of(place, NAMES[0])
+    record["validation"] = {"recall@50": 0.5}
+    (tmp_path / "out" / f"{NAMES[0]}.json").write_text(json.dumps(record))
+    dataset = open_dataset(place / "world")
+    assert len(results.survey(tmp_path / "out", plan, dataset)) == 4
+    plan = dataclasses.replace(plan, measure="validation", metrics=("hr@10",), tested=("recall@50", "mrr@10"))
+    message = (
+        rf"{NAMES[0]}.json, validation users: there is no hr@10, mrr@10. .* from what is there: recall@50\."
+    )
+    with pytest.raises(InputError, match=message):
+        results.survey(tmp_path / "out", plan, dataset)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -315,8 +389,17 @@ def test_trials_are_compared_on_validation_users_alone(compared):
         ),
         (
             ("baseline =", 'measure = "train"\nbaseline ='),
-            "measure = 'train': wanted one of test, validation",
+            "measure = 'train': wanted one of test, test_without_seen, validation",
         ),
+        (
+            ("baseline =", 'metrics = ["hr@10", "hr@15"]\nbaseline ='),
+            r"metrics = \['hr@10', 'hr@15'\]: wanted one or more, each once, of recall@10, .*hr@10, .*@50\.",
+        ),
+        (("baseline =", 'metrics = ["hr@10", "hr@10"]\nbaseline ='), "wanted one or more, each once, of"),
+        (("baseline =", 'metrics = [["hr@10"]]\nbaseline ='), "wanted one or more, each once, of"),
+        (("baseline =", 'metrics = "hr@10"\nbaseline ='), "metrics = 'hr@10': wanted a list"),
+        (("baseline =", "tested = []\nbaseline ="), r"tested = \[\]: wanted one or more"),
+        (("baseline =", 'tested = ["coverage@10"]\nbaseline ='), r"tested = \['coverage@10'\]: wanted one"),
         (("seeds = [1, 0]", "seed = 1"), "row 1 has the key seed: wanted only seeds, flagfile"),
         (("seeds = [1, 0]", ""), "row 1 has no seeds"),
         (("seeds = [1, 0]", "seeds = []"), r"row 1: seeds = \[\]: wanted one seed or more"),
