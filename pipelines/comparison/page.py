@@ -91,7 +91,7 @@ def _protocol(plan: Plan, summaries: Sequence[Summary]) -> list[str]:
         return ["- not known before a run is done"]
     lines = []
     for part, values in who_has.items():
-        title = part.replace("_", " ")
+        title = "protocol" if part == "name" else part.replace("_", " ")
         if len(values) == 1:
             lines.append(f"- {title}: {next(iter(values))}")
         else:
