@@ -24,7 +24,14 @@ def started(bundle, log, *arguments):
     """A running service, and the host and port it listens on."""
     command = scripts.command(SCRIPT, f"--bundle={bundle}", "--port=0", *arguments)
     with log.open("w") as file:
-        process = subprocess.Popen(command, env=scripts.environment(), cwd=scripts.ROOT, stdout=file)
+        process = subprocess.Popen(
+            command,
+            env=scripts.environment(),
+            cwd=scripts.ROOT,
+            stdout=file,
+            # The service keeps SIGHUP ignored where it was, as it is when the tests are run by nohup.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        )
     try:
 
         def is_ready():
