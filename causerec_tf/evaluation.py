@@ -63,14 +63,14 @@ def rank_by_policies(
         ids, place_of = _ranked_of(model.trained_items, first, len(part_ID))
         if len(ids):
             catalogue = retrieval.in_blocks(part_ID if len(ids) == len(part_ID) else part_ID[ids - first - 1])
+            item_at = np.append(0, ids)  # by place; 0, no item, stays 0
             for block in _blocks(len(users), users_per_block):
                 vectors = model.encode(tf.constant(users.history[block]))
                 seen = _excluded(users.seen, block, place_of, first) if any(policies) else None
                 exclusions = [seen if exclude_seen else None for exclude_seen in policies]
                 found = _ranked(vectors, catalogue, min(k, len(ids)), exclusions)
                 for best, ranks, (new_scores, places) in zip(scores, ranked, found, strict=True):
-                    items = np.append(ids, 0)[places.numpy() - 1]  # place 0, of no item, is the 0 at the end
-                    _merge(best[block], ranks[block], new_scores.numpy(), items)
+                    _merge(best[block], ranks[block], new_scores.numpy(), item_at[places.numpy()])
         first += len(part_ID)
     return ranked
 
