@@ -2,7 +2,7 @@
 
 import export
 export.publish(run, "bundles/shop")
-export.Retriever.open("bundles/shop").recommend([["a", "b"]], k=10)
+export.Retriever.open("bundles/shop").recommend([["a", "b"], export.Query(["c"], exclude_seen=False)], k=10)
 """
 
 import importlib
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from export.publishing.publish_run import publish_run as publish
+    from export.query import Query
     from export.retriever import Retriever
 
-__all__ = ["Retriever", "publish"]
+__all__ = ["Query", "Retriever", "publish"]
 
 # Imported when they are first used: what serves waits for nothing that publishes.
 _PLACES = {
     "publish": ("export.publishing.publish_run", "publish_run"),
+    "Query": ("export.query", "Query"),
     "Retriever": ("export.retriever", "Retriever"),
 }
 

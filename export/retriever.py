@@ -4,18 +4,17 @@ Neither the training library nor Keras is imported here: the bundle is all that 
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
+from export.query import ItemId, Query, checked_queries
 from export.store.bundle_errors import BundleError, TowerError, TowerTimeoutError
 from export.towers.answers import Influence, Recommendation, Tower, TowerAnswer
 from export.towers.local import LocalTower
-
-ItemId = str | int | np.integer
 
 _EXPLANATION_ATTEMPTS = 2
 # Between two looks at the clock while an explanation is made.
@@ -82,66 +81,61 @@ class Retriever:
 
     def recommend(
         self,
-        histories: Sequence[Sequence[ItemId]],
-        k: int | Sequence[int],
-        exclude_seen: bool | Sequence[bool] = True,
+        queries: Sequence[Query | Sequence[ItemId]],
+        k: int | Sequence[int] | None = None,
+        exclude_seen: bool | Sequence[bool] | None = None,
         timeout: float | None = None,
     ) -> list[Recommendation]:
-        """Recommends items for each history; a history's answer does not depend on the others.
+        """Recommends items for each query; its answer does not depend on the others.
 
         Args:
-          histories: B lists of item ids, oldest first, of any length; integers, also NumPy's, are taken
-            for strings. Unknown items are ignored, so the tower reads the last `max_history` known ones.
-          k: how many items, 1 or more, one number or one a history. Where fewer can be answered, since
-            the catalogue has fewer or the history has most of them, the list is shorter.
-          exclude_seen: leave out every item of the history, however long ago; one value or one a
-            history.
+          queries: B of them; a bare history, a list of item ids, is a query, too.
+          k: of the queries that name none, one number or one a query.
+          exclude_seen: of bare histories, one value or one a history; True when None.
           timeout: seconds in which a tower elsewhere must answer; None: its client's own patience.
 
         Returns:
-          B recommendations.
+          B recommendations. Where fewer than k items can be answered, since the catalogue has fewer or the
+          history has most of them, the list is shorter.
 
         Raises:
-          BundleError: k is below 1, a history is not a list of ids, or the bundle does not have the
-            version that the tower answers.
+          BundleError: a query is not as `Query` says, or the bundle does not have the version that the tower
+            answers.
           TowerError: the tower does not answer, or not in time.
         """
-        ks = [k] * len(histories) if isinstance(k, int | np.integer) else list(k)
-        excludes = [exclude_seen] * len(histories) if isinstance(exclude_seen, bool) else list(exclude_seen)
-        for what, values in (("k", ks), ("exclude_seen", excludes)):
-            if len(values) != len(histories):
-                raise BundleError(f"{len(values)} values of {what} for {len(histories)} histories.")
-        for one in set(ks):
-            _check_k(one)
-        texts = [_item_ids(number, history) for number, history in enumerate(histories)]
-        if not texts:
+        asked = checked_queries(queries, k, exclude_seen)
+        if not asked:
             return []
-        answer = self._tower(texts, timeout)
-        results: list[Recommendation | None] = [None] * len(histories)
+        answer = self._tower([query.history for query in asked], timeout)
+        results: list[Recommendation | None] = [None] * len(asked)
         for version in _versions(answer):
             catalogue = self._open(version)
             group = np.flatnonzero(answer.version == version.encode()).tolist()
-            rows_of = [catalogue.rows(texts[number]) for number in group]
+            rows_of = [catalogue.rows(asked[number].history) for number in group]
             known = [catalogue.known(rows) for rows in rows_of]
             seen = [
-                np.unique(rows) if excludes[number] else rows[:0]
+                np.unique(rows) if asked[number].exclude_seen else rows[:0]
                 for number, rows in zip(group, rows_of, strict=True)
             ]
-            found = _top(catalogue, answer.user_vectors[group], known, seen, [ks[n] for n in group])
+            found = _top(catalogue, answer.user_vectors[group], known, seen, [asked[n].k for n in group])
             for number, known_rows, (rows, scores) in zip(group, known, found, strict=True):
-                num_unknown = len(texts[number]) - len(known_rows)
+                num_unknown = len(asked[number].history) - len(known_rows)
                 results[number] = _recommendation(catalogue, rows, scores, num_unknown, not len(known_rows))
         return [result for result in results if result is not None]
 
     def explain(
-        self, history: Sequence[ItemId], k: int, exclude_seen: bool = True, timeout: float | None = None
+        self,
+        query: Query | Sequence[ItemId],
+        k: int | None = None,
+        exclude_seen: bool | None = None,
+        timeout: float | None = None,
     ) -> list[Influence]:
         """Tells which past items the top k rests on, by leaving out each in turn.
 
         Args:
-          history: item ids, oldest first.
-          k: how many recommended items are looked at, 1 or more; all, if there are fewer.
-          exclude_seen: as in `recommend`; the item left out still counts as seen.
+          query: as in `recommend`; the item left out still counts as seen.
+          k: of a query that names none: how many recommended items are looked at; all, if there are fewer.
+          exclude_seen: of a bare history, as in `recommend`.
           timeout: seconds in which all must be done; None: as in `recommend`.
 
         Returns:
@@ -152,14 +146,18 @@ class Retriever:
           BundleError, TowerError: as `recommend` does.
           TowerTimeoutError: the time is over.
         """
-        return self.recommend_explained(history, k, exclude_seen, timeout)[1]
+        return self.recommend_explained(query, k, exclude_seen, timeout)[1]
 
     def recommend_explained(
-        self, history: Sequence[ItemId], k: int, exclude_seen: bool = True, timeout: float | None = None
+        self,
+        query: Query | Sequence[ItemId],
+        k: int | None = None,
+        exclude_seen: bool | None = None,
+        timeout: float | None = None,
     ) -> tuple[Recommendation, list[Influence]]:
-        """Recommends for one history and explains that, by one version of the tower; see `explain`."""
-        _check_k(k)
-        texts = _item_ids(0, history)
+        """Recommends for one query and explains that, by one version of the tower; see `explain`."""
+        [asked] = checked_queries([query], k, exclude_seen)
+        texts = asked.history
         left = _countdown(timeout)
         first = self._tower([texts], left())
         for _ in range(_EXPLANATION_ATTEMPTS):
@@ -178,13 +176,13 @@ class Retriever:
             raise TowerError(
                 "Several versions of the tower answer in turn; an explanation needs one. Ask again."
             )
-        seen, vectors = np.unique(rows) if exclude_seen else rows[:0], answer.user_vectors
+        seen, vectors = np.unique(rows) if asked.exclude_seen else rows[:0], answer.user_vectors
         found: list[tuple[np.ndarray, np.ndarray]] = []
         for start in range(0, len(read), _SEARCHED_TOGETHER):
             left()
             part = read[start : start + _SEARCHED_TOGETHER]
             of_part = vectors[start : start + len(part)]
-            found += _top(catalogue, of_part, part, [seen] * len(part), [k] * len(part))
+            found += _top(catalogue, of_part, part, [seen] * len(part), [asked.k] * len(part))
         whole, scores = found[0]
         influences = [
             Influence(
@@ -228,24 +226,6 @@ def _countdown(seconds: float | None) -> Callable[[], float | None]:
 def _versions(answer: TowerAnswer) -> list[str]:
     """The versions that answered, most often one."""
     return [version.decode() for version in dict.fromkeys(answer.version.tolist())]
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise BundleError(f"k is {k}; it must be at least 1.")
-
-
-def _item_ids(number: int, history: Sequence[ItemId]) -> list[str]:
-    """The ids of a history as texts; a number that is not whole, or a truth value, is none."""
-    if isinstance(history, str | bytes) or not isinstance(history, Iterable):
-        raise BundleError(f"history {number} is {history!r:.200}; wanted a list of item ids.")
-    items = list(history)
-    for item in items:
-        if not isinstance(item, str | int | np.integer) or isinstance(item, bool):
-            raise BundleError(
-                f"history {number} has the item {item!r:.200}; wanted ids that are strings or integers."
-            )
-    return [str(item) for item in items]
 
 
 def _top(

@@ -55,7 +55,14 @@ STUDIES = ("under_disturbance", "noise_detection", "indispensable_items", "cases
 SERVING = ("retriever", "index.item_index", "towers.remote", "service.app")
 # The floors of export/, from the ground up: each may know those below it. Two side by side do not know each
 # other.
-FLOORS = (("store",), ("index",), ("towers",), ("publishing",), ("retriever",), ("service", "batch"))
+FLOORS = (
+    ("store",),
+    ("index", "query"),
+    ("towers",),
+    ("publishing",),
+    ("retriever",),
+    ("service", "batch"),
+)
 # The one place outside the scripts where export/ meets the library that trained the model.
 MEETS_THE_LIBRARY = "export.publishing.publish_run"
 

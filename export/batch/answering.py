@@ -8,6 +8,7 @@ from export.batch.diversity import diversify, read_categories
 from export.batch.history_files import HistoryRow, read_histories
 from export.batch.job_settings import AnswerTally, JobSettings
 from export.batch.recommendation_files import RecommendationWriter
+from export.query import ItemId, Query
 from export.retriever import Retriever
 from export.towers.answers import Recommendation
 
@@ -30,10 +31,17 @@ class Answering:
             self._categories = read_categories(Path(settings.item_categories))
             self._candidates = _CANDIDATES_FOR_DIVERSITY * settings.k
 
-    def __call__(self, histories: Sequence[Sequence[str]]) -> list[Recommendation]:
-        """Answers B histories; raises as `Retriever.recommend` does."""
+    def __call__(self, queries: Sequence[Query | Sequence[ItemId]]) -> list[Recommendation]:
+        """Answers B queries, or bare histories with what the job says; raises as `Retriever.recommend` does.
+
+        A `Query` names no k: that is the job's.
+        """
         settings = self.settings
-        answers = self.retriever.recommend(histories, self._candidates, settings.exclude_seen)
+        asked = [
+            one if isinstance(one, Query) else Query(one, exclude_seen=settings.exclude_seen)
+            for one in queries
+        ]
+        answers = self.retriever.recommend(asked, self._candidates)
         if self._categories is None:
             return answers
         return [diversify(one, self._categories, settings.k, settings.diversity) for one in answers]

@@ -6,8 +6,8 @@
 
     histories | Recommend("/shared/bundles/shop", JobSettings(k=50))
 
-where `histories` has pairs (user id, list of item ids), wherever they were read. The workers must see the
-bundle under the same path.
+where `histories` has pairs (user id, list of item ids or `export.query.Query` without k), wherever they were
+read. The workers must see the bundle under the same path.
 """
 
 import json
@@ -36,7 +36,7 @@ _METRICS = "causerec"
 
 
 class Recommend(beam.PTransform):
-    """Pairs (user id, item ids, oldest first) -> pairs (user id, `export.towers.answers.Recommendation`).
+    """Pairs (user id, item ids or Query) -> pairs (user id, `export.towers.answers.Recommendation`).
 
     The bundle's newest version when the pipeline is made answers throughout: keep it (`--keep` of
     `export/bundle.py`) until the pipeline has ended. A worker process loads it once.
@@ -81,8 +81,8 @@ class _Answer(beam.DoFn):
             )
         return Answering(retriever, self._settings)
 
-    def process(self, batch: list[tuple[str, list[str]]]) -> Iterator[tuple[str, Any]]:
-        answers = self._answering([history for _, history in batch])
+    def process(self, batch: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+        answers = self._answering([query for _, query in batch])
         tally = AnswerTally()
         tally.count(answers, self._settings.k)
         _count(tally)

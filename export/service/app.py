@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Request
+from fastapi import Query as Parameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -15,6 +16,7 @@ from pydantic import field_validator
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from export.query import Query
 from export.service.body_limit import BodyLimit
 from export.service.headers import DOCS_POLICY, HEADERS, POLICY, page_policy
 from export.service.logs import LOGGER
@@ -32,7 +34,7 @@ from export.service.messages import (
     encodable,
 )
 from export.service.observation import Observation
-from export.service.service import Lookup, Question, Service
+from export.service.service import Lookup, Service
 from export.service.work_queue import DeadlineError, QueueFullError
 from export.store.bundle_errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
 from export.towers.answers import Recommendation
@@ -111,16 +113,16 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
     @app.post("/recommend", responses=_FAILURES)
     async def recommend(request: LimitedRequest) -> Recommended:
         """Recommends for one history."""
-        question = Question(request.history, _checked_k(request.k, service), request.exclude_seen)
-        answers = await service.recommend([question], _seconds(request.timeout_ms, service))
+        query = Query(request.history, _checked_k(request.k, service), request.exclude_seen)
+        answers = await service.recommend([query], _seconds(request.timeout_ms, service))
         return _recommended(answers)[0]
 
     @app.post("/recommend/batch", responses=_FAILURES)
     async def recommend_batch(request: LimitedBatchRequest) -> BatchRecommended:
         """Recommends for several histories at once."""
         k = _checked_k(request.k, service)
-        questions = [Question(history, k, request.exclude_seen) for history in request.histories]
-        answers = await service.recommend(questions, _seconds(request.timeout_ms, service))
+        queries = [Query(history, k, request.exclude_seen) for history in request.histories]
+        answers = await service.recommend(queries, _seconds(request.timeout_ms, service))
         return BatchRecommended(answers=_recommended(answers))
 
     if not explained:
@@ -129,8 +131,8 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
     @app.post("/explain", response_model=Explained, responses=_FAILURES)
     async def explain(request: LimitedRequest) -> Response:
         """Recommends in names, and tells which past items the answer rests on."""
-        question = Question(request.history, _checked_k(request.k, service), request.exclude_seen)
-        return _json(await service.explain(question, _seconds(request.timeout_ms, service)))
+        query = Query(request.history, _checked_k(request.k, service), request.exclude_seen)
+        return _json(await service.explain(query, _seconds(request.timeout_ms, service)))
 
 
 def _add_page(app: FastAPI, service: Service) -> None:
@@ -148,7 +150,9 @@ def _add_page(app: FastAPI, service: Service) -> None:
         return shown
 
     @app.get("/items", response_model=list[Named], responses=_FAILURES)
-    async def items(query: str = Query(max_length=200), limit: int = Query(10, ge=1, le=100)) -> list[dict]:
+    async def items(
+        query: str = Parameter(max_length=200), limit: int = Parameter(10, ge=1, le=100)
+    ) -> list[dict]:
         """Finds items whose id or name contains a text, the most popular first."""
         return await service.find(Lookup(query, limit), _seconds(None, service))
 

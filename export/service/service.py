@@ -10,6 +10,7 @@ import numpy as np
 
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
+from export.query import Query
 from export.retriever import Retriever
 from export.service.follower import Follower
 from export.service.logs import LOGGER
@@ -27,15 +28,6 @@ from export.towers.requests import read_warm_up
 _EXPLANATIONS_WAITING = 8
 _LOOKUPS_WAITING = 8
 _EXAMPLES = 20
-
-
-@dataclass(frozen=True)
-class Question:
-    """A history and what is asked about it."""
-
-    history: Sequence[str]
-    k: int
-    exclude_seen: bool
 
 
 @dataclass(frozen=True)
@@ -99,7 +91,7 @@ class Service:
         """How many questions no thread has taken yet."""
         return self._questions.waiting
 
-    async def recommend(self, questions: Sequence[Question], seconds: float) -> list[Recommendation]:
+    async def recommend(self, queries: Sequence[Query], seconds: float) -> list[Recommendation]:
         """Answers within `seconds`.
 
         Raises:
@@ -107,7 +99,7 @@ class Service:
           MissingVersionError: the bundle does not have the index that the tower's answer names.
           TowerError: the tower elsewhere is busy, slow or gone.
         """
-        answers = await self._questions.ask(questions, seconds)
+        answers = await self._questions.ask(queries, seconds)
         self.metrics.fallbacks.inc(sum(answer.fallback for answer in answers))
         self.metrics.unknown_items.inc(sum(answer.num_unknown for answer in answers))
         for answer in answers:
@@ -121,18 +113,18 @@ class Service:
         """
         catalogue = self.catalogue
         [known] = catalogue.ids(np.array([0]))  # what the tower does not know comes after what it does
-        [answer] = await self._questions.ask([Question([known], 1, False)], seconds)
+        [answer] = await self._questions.ask([Query([known], 1, exclude_seen=False)], seconds)
         if answer.fallback and answer.version == catalogue.version:
             raise TowerError(
                 f"The tower of version {answer.version} does not know its own item {known!r:.100}."
             )
 
-    async def explain(self, question: Question, seconds: float) -> bytes:
-        """Answers one question, and what the answer rests on, as JSON; raises as `recommend` does.
+    async def explain(self, query: Query, seconds: float) -> bytes:
+        """Answers one query, and what the answer rests on, as JSON; raises as `recommend` does.
 
         It costs a tower row for every past item, so it has a queue of its own.
         """
-        return (await self._explanations.ask([question], seconds))[0]
+        return (await self._explanations.ask([query], seconds))[0]
 
     async def find(self, lookup: Lookup, seconds: float) -> list[dict[str, Any]]:
         """Finds items by a text, in names; raises as `WorkQueue.ask` does.
@@ -160,24 +152,18 @@ class Service:
         with self.metrics.tower_seconds.time():
             return self._tower(histories, timeout)
 
-    def _answer(self, questions: list[Question], seconds: float) -> list[Recommendation]:
-        self.metrics.batch_size.observe(len(questions))
-        return self._retriever.recommend(
-            [one.history for one in questions],
-            [one.k for one in questions],
-            [one.exclude_seen for one in questions],
-            seconds,
-        )
+    def _answer(self, queries: list[Query], seconds: float) -> list[Recommendation]:
+        self.metrics.batch_size.observe(len(queries))
+        return self._retriever.recommend(queries, timeout=seconds)
 
-    def _explain(self, questions: list[Question], seconds: float) -> list[bytes]:
+    def _explain(self, queries: list[Query], seconds: float) -> list[bytes]:
         """Answers in names, for which a long history takes a while: not on the event loop."""
-        [asked] = questions
-        explain = self._retriever.recommend_explained
-        answer, influences = explain(asked.history, asked.k, asked.exclude_seen, seconds)
+        [asked] = queries
+        answer, influences = self._retriever.recommend_explained(asked, timeout=seconds)
         catalogue = self._catalogues.get(answer.version)
         scored = zip(answer.items, answer.scores, strict=True)
         explained = {
-            "history": [_named(catalogue, item) for item in asked.history],
+            "history": [_named(catalogue, str(item)) for item in asked.history],
             "items": [_named(catalogue, item) | {"score": score} for item, score in scored],
             "influences": [
                 _named(catalogue, one.item) | {"share": one.share, "vector_change": one.vector_change}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import export
 from export import retriever
 from export.index import catalogue
 from export.index.index_options import IndexOptions
@@ -246,3 +247,13 @@ def test_an_explanation_is_of_one_version(both):
     tower.mixed = 2
     with pytest.raises(TowerError, match="an explanation needs one"):
         retriever.explain(history, 10)
+
+
+def test_a_query_says_what_the_arguments_say_for_bare_histories(both):
+    retriever, _ = both
+    queries = [
+        export.Query(history, 5, exclude_seen=number % 2 == 0) for number, history in enumerate(HISTORIES)
+    ]
+    excludes = [number % 2 == 0 for number in range(len(HISTORIES))]
+    assert retriever.recommend(queries) == retriever.recommend(HISTORIES, 5, excludes)
+    assert retriever.explain(queries[1]) == retriever.explain(HISTORIES[1], 5, exclude_seen=False)

@@ -20,11 +20,12 @@ from fastapi.testclient import TestClient
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
 from export.publishing.updates import Update, update_index
+from export.query import Query
 from export.retriever import Retriever
 from export.service import service as service_module
 from export.service.app import create_app
 from export.service.options import Options
-from export.service.service import Question, Service
+from export.service.service import Service
 from export.store.bundle_errors import BundleError, TowerError
 from export.towers.local import LocalTower
 from tests.export.model_server import ModelServer, over_grpc
@@ -426,12 +427,12 @@ def test_a_smaller_version_that_another_thread_meets_makes_no_k_too_large(bundle
         update_index(bundle, Update(delete_ids=[IDS[0]]))
         recommend = Retriever.recommend
 
-        def overtaken(self, *arguments):
+        def overtaken(self, *arguments, **named):
             """What another thread does while this one asks."""
             monkeypatch.setattr(Retriever, "recommend", recommend)
             service._load()
-            service._answer([Question([], 1, True)], PATIENCE)
-            return recommend(self, *arguments)
+            service._answer([Query([], 1)], PATIENCE)
+            return recommend(self, *arguments, **named)
 
         monkeypatch.setattr(Retriever, "recommend", overtaken)
         response = client.post("/recommend", json={"history": [], "k": NUM_ITEMS, "timeout_ms": 60_000})
