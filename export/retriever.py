@@ -11,6 +11,8 @@ import numpy as np
 
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
+from export.index.engine import OpenEngine
+from export.index.engines import engine_named
 from export.query import ItemId, Query, checked_queries
 from export.store.bundle_errors import BundleError, TowerError, TowerTimeoutError
 from export.towers.answers import Influence, Recommendation, Tower, TowerAnswer
@@ -41,7 +43,12 @@ class Retriever:
 
     @classmethod
     def open(
-        cls, bundle: Path | str, *, version: int | None = None, tower: Tower | None = None
+        cls,
+        bundle: Path | str,
+        *,
+        version: int | None = None,
+        tower: Tower | None = None,
+        engine: str | OpenEngine = "auto",
     ) -> "Retriever":
         """Opens a bundle, wherever it lies.
 
@@ -49,6 +56,8 @@ class Retriever:
           bundle: its directory.
           version: the number of the tower to use; the latest when None.
           tower: answers in place of the bundle's own tower, from another machine for instance.
+          engine: what searches the items: `auto`, `scann`, `numpy`, `hnswlib`, or what opens one's own; see
+            `export.index.engine`.
 
         Raises:
           BundleError: there is no such version, a file is missing or damaged, or the tower and the
@@ -57,7 +66,8 @@ class Retriever:
         """
         if tower is not None and version is not None:
             raise BundleError("Give the number of the bundle's own tower, or another tower: not both.")
-        catalogues = CatalogueCache(bundle)
+        open_engine = engine_named(engine) if isinstance(engine, str) else engine
+        catalogues = CatalogueCache(bundle, open_engine=open_engine)
         return cls(tower or LocalTower.load(Path(bundle), version, catalogues), catalogues)
 
     @property

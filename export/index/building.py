@@ -11,8 +11,9 @@ import numpy as np
 from export.index.index_options import INDEX_MEMORIES, INDEX_METHODS, IndexOptions
 from export.index.item_index import ItemIndex
 from export.index.recall import kth_best_scores, recall_at_k
+from export.index.scann_engine import ScannEngine
+from export.index.scann_runtime import scann
 from export.store.bundle_errors import BundleError
-from export.store.runtime import scann
 
 # Up to here exhaustive search takes an eighth of a millisecond a query (64 dimensions, one thread):
 # a tree would save a third of a request's other costs at best, and would not be exact.
@@ -165,7 +166,7 @@ def _built(item_vectors: np.ndarray, k: int, method: str, memory: str, settings:
         "k": k,
     }
     try:
-        return ItemIndex(builder.build(), description)
+        return ItemIndex(ScannEngine(builder.build(), description), description)
     except RuntimeError as error:
         raise BundleError(f"ScaNN could not build the index: {error}") from error
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from export.index.engine import OpenEngine
+from export.index.engines import open_best
 from export.index.item_index import ItemIndex
 from export.index.labels import read_labels
 from export.store.bundle_errors import BundleError
@@ -39,13 +41,13 @@ class Catalogue:
         self._row_of = {item_id: row for row, item_id in enumerate(item_ids)}
 
     @classmethod
-    def load(cls, directory: Path) -> "Catalogue":
-        """Opens `<bundle>/item_index/<fingerprint>`.
+    def load(cls, directory: Path, open_engine: OpenEngine = open_best) -> "Catalogue":
+        """Opens `<bundle>/item_index/<fingerprint>`, to be searched with an engine.
 
         Raises:
           BundleError: a file is missing or damaged, or the directory holds another version's index.
         """
-        index = ItemIndex.load(directory)
+        index = ItemIndex.load(directory, open_engine)
         if index.fingerprint != directory.name:
             raise BundleError(
                 f"The index {directory} has the fingerprint {index.fingerprint}: it and the tower"

@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 
 from export.index.catalogue import Catalogue
+from export.index.engine import OpenEngine
+from export.index.engines import open_best
 from export.store.bundle_errors import MissingVersionError
 from export.store.layout import index_directory
 
@@ -16,10 +18,11 @@ _KEPT = 3
 class CatalogueCache:
     """Gives the catalogue of a version; safe to call from many threads."""
 
-    def __init__(self, bundle: Path | str, keep: int = _KEPT):
+    def __init__(self, bundle: Path | str, keep: int = _KEPT, *, open_engine: OpenEngine = open_best):
         """Opens nothing yet; the `keep` that were opened last stay in memory."""
         self._bundle = Path(bundle)
         self._keep = keep
+        self._open_engine = open_engine
         self._opened: dict[str, Catalogue] = {}  # replaced, not changed, while others look into it
         self._opening = threading.Lock()
 
@@ -34,7 +37,7 @@ class CatalogueCache:
             with self._opening:  # whoever asks for another one, which is open, does not wait
                 catalogue = self._opened.get(version)  # another thread may just have opened it
                 if catalogue is None:
-                    catalogue = Catalogue.load(self._directory(version))
+                    catalogue = Catalogue.load(self._directory(version), self._open_engine)
                     self._opened = dict([*self._opened.items(), (version, catalogue)][-self._keep :])
         return catalogue
 

@@ -1,13 +1,12 @@
-"""The searchable catalogue: a ScaNN index of item vectors, saved, loaded and searched.
+"""The searchable catalogue: an index of item vectors, saved, loaded and searched.
 
-Row r of an index is line r of its `ids.txt` and vocabulary index r + 1. ScaNN's own document ids
-are not used: they are stored as a pickle, and loading a pickle runs what is written in it.
-Shape legend: B queries, K vectors a query, V items, R rows (V and the withdrawn ones), d embedding size,
-k results.
+Row r of an index is line r of its `ids.txt` and vocabulary index r + 1. ScaNN builds and saves an index; what
+searches it is any `export.index.engine.Engine`.
+Shape legend: B queries, K vectors a query, V items, R rows (V and the withdrawn ones), S slots, N asked rows,
+d embedding size, k results.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,16 @@ import numpy as np
 
 from export.index.changes import CHANGES, IndexChanges
 from export.index.description import DESCRIPTION, read_index
+from export.index.engine import VECTORS, Engine, OpenEngine, StoredIndex
+from export.index.engines import open_best
 from export.index.labels import IDS_FILE, NAMES_FILE, write_labels
-from export.index.scann_files import read_assets
+from export.index.queries import QUERIES
+from export.index.scann_engine import ScannEngine
 from export.store import checksums
 from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
 from export.store.layout import link_or_copy
-from export.store.runtime import scann
 
-VECTORS = "vectors.npy"
-QUERIES = "queries.npy"
-_SCANN_VECTORS = "dataset.npy"
 _OURS = (DESCRIPTION, IDS_FILE, NAMES_FILE, VECTORS, QUERIES, CHANGES)
 # Those that an update of the index writes anew.
 _OF_UPDATE = (DESCRIPTION, IDS_FILE, NAMES_FILE, CHANGES)
@@ -35,18 +33,27 @@ _OF_UPDATE = (DESCRIPTION, IDS_FILE, NAMES_FILE, CHANGES)
 class ItemIndex:
     """Finds the items with the largest dot product; `description` is the content of `index.json`."""
 
-    def __init__(self, searcher: Any, description: dict[str, Any], changes: IndexChanges | None = None):
-        """Wraps a searcher.
+    def __init__(
+        self,
+        engine: Engine | None,
+        description: dict[str, Any],
+        changes: IndexChanges | None = None,
+        vectors: np.ndarray | None = None,
+    ):
+        """Wraps an engine.
 
         Args:
-          searcher: a ScannSearcher without document ids.
+          engine: finds the slots of the best items; None: the index is not searched.
           description: at least `items`, `dimension`, `method` ("exact" or "tree"), `memory`, `k` and
             `settings`; for a tree with `num_leaves`, `leaves_to_search` and `reorder` at that k.
-          changes: what differs between the searcher and the catalogue; None: nothing, slot s is row s.
+          changes: what differs between the engine and the catalogue; None: nothing, slot s is row s.
+          vectors: float32 [S, d], the exact vectors of the slots, which may be mapped from a file; None:
+            nobody asks for them.
         """
-        self.searcher = searcher
+        self.engine = engine
         self.description = description
         self.changes = changes
+        self._vectors = vectors
 
     @property
     def num_items(self) -> int:
@@ -104,56 +111,21 @@ class ItemIndex:
         if not queries.size:
             return np.zeros((len(queries), k), np.int64), np.zeros((len(queries), k), np.float32)
         flat = queries.reshape(-1, queries.shape[-1])
+        assert self.engine is not None
         if self.changes is None:
-            rows, scores = self._search_slots(flat, k)
+            rows, scores = self.engine.search(flat, k)
         else:
-            rows, scores = self.changes.search(self._search_slots, flat, k)
+            rows, scores = self.changes.search(self.engine.search, flat, k)
         if queries.ndim == 3:
             rows, scores = _merge(rows, scores, queries.shape[1], k)
         return rows, scores
 
-    def _search_slots(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the k best slots of each query, -1 and -inf where there are fewer."""
-        slots, scores = self._search_flat(queries, k, **self._settings_for(k))
-        short = np.isnan(scores).any(axis=1)
-        if short.any() and self.description["method"] == "tree":
-            # The leaves that were searched hold fewer than k items; all of them hold everything.
-            everything = self.description["settings"]["num_leaves"]
-            slots[short], scores[short] = self._search_flat(
-                queries[short], k, leaves_to_search=everything, reorder=self._num_slots
-            )
-        missing = np.isnan(scores)
-        slots[missing], scores[missing] = -1, -np.inf
-        return slots, scores
-
-    def _settings_for(self, k: int) -> dict[str, int]:
-        """Scales the settings, tuned at one k, with the number of results that is asked for."""
-        if self.description["method"] == "exact":
-            return {}
-        settings = self.description["settings"]
-        factor = max(1.0, k / self.description["k"])
-        return {
-            "leaves_to_search": min(settings["num_leaves"], math.ceil(factor * settings["leaves_to_search"])),
-            "reorder": min(self._num_slots, math.ceil(factor * settings["reorder"])),
-        }
-
-    def _search_flat(
-        self,
-        queries: np.ndarray,
-        k: int,
-        leaves_to_search: int | None = None,
-        reorder: int | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        search = self.searcher.search_batched
-        if len(queries) > 1:
-            search = self.searcher.search_batched_parallel
-        rows, scores = search(
-            queries,
-            final_num_neighbors=k,
-            pre_reorder_num_neighbors=reorder,
-            leaves_to_search=leaves_to_search,
-        )
-        return rows.astype(np.int64), scores
+    def vectors_of(self, rows: np.ndarray) -> np.ndarray:
+        """The exact vectors of some rows, float32 [N, d], whatever the engine holds; see `read_vectors`."""
+        assert self._vectors is not None
+        if self.changes is None:
+            return self._vectors[rows]
+        return self.changes.vectors_of(rows, self._vectors)
 
     def save(
         self,
@@ -176,7 +148,7 @@ class ItemIndex:
           item_vectors: float32 [S, d], the exact vectors of the slots; kept beside an index whose memory is
             not "full", so that it can be measured and built again. It is not loaded for searching.
           queries: the user vectors on which recall is measured, now and after updates.
-          unchanged_in: a saved index with this very searcher and queries: their files are shared by links.
+          unchanged_in: a saved index with these very slots and queries: their files are shared by links.
 
         Raises:
           BundleError: there are more ids or names than rows, or fewer.
@@ -193,7 +165,8 @@ class ItemIndex:
             for name in known:
                 link_or_copy(unchanged_in / name, directory / name)
         else:
-            self.searcher.serialize(str(directory), relative_path=True)
+            assert isinstance(self.engine, ScannEngine)  # as `build_index` makes it
+            self.engine.save(directory)
             if item_vectors is not None and self.description["memory"] != "full":
                 np.save(directory / VECTORS, np.asarray(item_vectors, np.float32), allow_pickle=False)
             if queries is not None:
@@ -211,7 +184,7 @@ class ItemIndex:
         checksums.write(directory, known)
 
     @classmethod
-    def load(cls, directory: Path) -> "ItemIndex":
+    def load(cls, directory: Path, open_engine: OpenEngine = open_best) -> "ItemIndex":
         """Opens what `save` wrote, wherever it lies now, checks every byte of it, and searches it once.
 
         Raises:
@@ -219,18 +192,17 @@ class ItemIndex:
         """
         description = read_index(directory)
         checksums.verify(directory)
-        assets = read_assets(directory, description)
-        with loading(directory):
-            native = scann.scann_pybind.ScannNumpy(str(directory), assets)
+        stored = StoredIndex(directory, description)
         changes = IndexChanges.load(directory / CHANGES) if description["format"] == 2 else None
-        index = cls(scann.ScannSearcher(native), description, changes)
+        index = cls(open_engine(stored), description, changes, stored.vectors)
         index._check_sizes(directory)
         with loading(directory):
             index.search(np.ones((1, description["dimension"]), np.float32), 1)
         return index
 
     def _check_sizes(self, directory: Path) -> None:
-        changes, slots = self.changes, self.searcher.size()
+        assert self._vectors is not None
+        changes, slots = self.changes, len(self._vectors)
         items = changes.num_items if changes else slots
         if (self._num_slots, self.num_items) != (slots, items) or self.vocabulary_size > self.num_rows:
             raise BundleError(
@@ -244,26 +216,8 @@ class ItemIndex:
 
 def read_vectors(directory: Path, changes: IndexChanges) -> np.ndarray:
     """Reads the exact vectors of an index: float32 [R, d]; a withdrawn item's may be zero."""
-    description = read_index(directory)
-    path = directory / (_SCANN_VECTORS if description["memory"] == "full" else VECTORS)
-    vectors = np.zeros((changes.num_rows, description["dimension"]), np.float32)
-    with loading(path):
-        vectors[changes.row_of_slot] = np.load(path, mmap_mode="r")
-        vectors[changes.added_rows] = changes.added_vectors
-    return vectors
-
-
-def read_queries(directory: Path) -> np.ndarray | None:
-    """Reads the user vectors that an index is measured on, or None when it was saved without."""
-    path = directory / QUERIES
-    if not path.is_file():
-        return None
-    with loading(path):
-        queries = np.array(np.load(path, mmap_mode="r"))
-    dimension = read_index(directory)["dimension"]
-    if queries.dtype != np.float32 or queries.ndim not in (2, 3) or queries.shape[-1] != dimension:
-        raise BundleError(f"{path} holds {queries.dtype} {list(queries.shape)}; publish again.")
-    return queries
+    stored = StoredIndex(directory, read_index(directory))
+    return changes.vectors_of(np.arange(changes.num_rows), stored.vectors)
 
 
 def _merge(rows: np.ndarray, scores: np.ndarray, num_vectors: int, k: int) -> tuple[np.ndarray, np.ndarray]:

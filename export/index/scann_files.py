@@ -8,7 +8,6 @@ from google.protobuf import text_format
 from export.store import checksums
 from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
-from export.store.runtime import scann_assets_pb2
 
 _ASSETS = "scann_assets.pbtxt"
 _MOST_ASSETS_BYTES = 1 << 16
@@ -30,6 +29,8 @@ def read_assets(directory: Path, description: dict[str, Any]) -> str:
     Raises:
       BundleError: a file is missing, of another method, or outside the index.
     """
+    from export.index.scann_runtime import scann_assets_pb2
+
     data = checksums.read(directory, _ASSETS, _MOST_ASSETS_BYTES)
     with loading(directory / _ASSETS):
         assets = text_format.Parse(data.decode(), scann_assets_pb2.ScannAssets())

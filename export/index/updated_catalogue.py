@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from export.index.changes import IndexChanges
-from export.index.item_index import ItemIndex, read_queries, read_vectors
+from export.index.item_index import ItemIndex, read_vectors
 from export.index.labels import check_ids, read_labels
+from export.index.queries import read_queries
 from export.store.bundle_errors import BundleError
 from export.store.text_files import is_utf_8
 

@@ -113,7 +113,7 @@ def _make_changed(
         "vocabulary_size": old.vocabulary_size,
         "update": update,
     }
-    index = ItemIndex(old.searcher, description, catalogue.changes)
+    index = ItemIndex(old.engine, description, catalogue.changes)
     description["now"] = _now(index, catalogue)
     index.save(
         made,

@@ -1,4 +1,4 @@
-"""TensorFlow and ScaNN as serving needs them: without Keras.
+"""TensorFlow as serving needs it: without Keras.
 
 Where Keras is installed, `import tensorflow` loads all of it, to register optimisers for SavedModels that
 hold some. Ours hold none, so a process that only answers requests would pay the time and the memory for
@@ -12,10 +12,8 @@ _refused = {"keras.src.optimizers", "tf_keras.src.optimizers"} - sys.modules.key
 sys.modules.update(dict.fromkeys(_refused))  # type: ignore[arg-type]  # importing what is None here fails
 try:
     import tensorflow as tf
-    from scann.scann_ops import scann_assets_pb2
-    from scann.scann_ops.py import scann_ops_pybind as scann
 finally:
     for _name in _refused:
         del sys.modules[_name]
 
-__all__ = ["scann", "scann_assets_pb2", "tf"]
+__all__ = ["tf"]

@@ -24,7 +24,7 @@ from tests.export import toy
 from tests.export.publishing.test_publish import put
 
 LOADS_TOWER = "export.towers.local.tf.saved_model.load"
-LOADS_INDEX = "export.index.item_index.scann.scann_pybind.ScannNumpy"
+LOADS_INDEX = "export.index.scann_runtime.scann.scann_pybind.ScannNumpy"
 TOWER, INDEX = "user_tower/1/assets.extra/tower.json", "item_index/{}/index.json"
 ABSENT = object()
 
@@ -162,7 +162,7 @@ NESTED = json.loads('{"a":' * 400 + "1" + "}" * 400)
         (INDEX, "items", 30.0, "items is 30.0; wanted a whole number"),
         (INDEX, "items", True, "items is True; wanted a whole number"),
         (INDEX, "dimension", ABSENT, "'dimension' is missing"),
-        (INDEX, "dimension", 7, "cannot be loaded"),
+        (INDEX, "dimension", 7, r"dataset\.npy holds float32 \[30, 6\]"),
         (INDEX, "dimension", "6", "dimension is '6'"),
         (INDEX, "k", 10**9 * 10**9, "k is 1000000000000000000; wanted a whole number"),
         (INDEX, "settings", [NESTED], "settings is .*; wanted an object"),

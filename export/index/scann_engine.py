@@ -1,0 +1,100 @@
+"""ScaNN as an engine.
+
+Its own document ids are not used: they are stored as a pickle, and loading a pickle runs what is written in
+it.
+Shape legend: B queries, S slots, d embedding size, k results.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.index.engine import StoredIndex
+from export.index.scann_files import read_assets
+from export.store.bundle_errors import BundleError
+from export.store.foreign import loading
+
+
+class ScannEngine:
+    """A ScannSearcher with the settings at which recall was measured; see `export.index.engine.Engine`."""
+
+    def __init__(self, searcher: Any, description: dict[str, Any]):
+        """Wraps a searcher.
+
+        Args:
+          searcher: a ScannSearcher without document ids.
+          description: of the index, read at every search: `method`, `k`, and of a tree `settings` with
+            `num_leaves`, `leaves_to_search` and `reorder` at that k.
+        """
+        self.searcher = searcher
+        self._description = description
+
+    @classmethod
+    def open(cls, stored: StoredIndex) -> "ScannEngine":
+        """Loads a saved searcher.
+
+        Raises:
+          BundleError: a file is missing or damaged, or there is no ScaNN.
+        """
+        from export.index.scann_runtime import scann
+
+        assets = read_assets(stored.directory, stored.description)
+        with loading(stored.directory):
+            native = scann.scann_pybind.ScannNumpy(str(stored.directory), assets)
+        engine = cls(scann.ScannSearcher(native), stored.description)
+        slots = engine.searcher.size()
+        if slots != len(stored.vectors):
+            raise BundleError(
+                f"{stored.directory} has {slots} places and {len(stored.vectors)} exact vectors; publish"
+                " again."
+            )
+        return engine
+
+    def save(self, directory: Path) -> None:
+        """Writes ScaNN's files, which can be moved anywhere."""
+        self.searcher.serialize(str(directory), relative_path=True)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the k best slots of each query."""
+        slots, scores = self._search(queries, k, **self._settings_for(k))
+        short = np.isnan(scores).any(axis=1)
+        if short.any() and self._description["method"] == "tree":
+            # The leaves that were searched hold fewer than k items; all of them hold everything.
+            everything = self._description["settings"]["num_leaves"]
+            slots[short], scores[short] = self._search(
+                queries[short], k, leaves_to_search=everything, reorder=self.searcher.size()
+            )
+        missing = np.isnan(scores)
+        slots[missing], scores[missing] = -1, -np.inf
+        return slots, scores
+
+    def _settings_for(self, k: int) -> dict[str, int]:
+        """Scales the settings, tuned at one k, with the number of results that is asked for."""
+        if self._description["method"] == "exact":
+            return {}
+        settings = self._description["settings"]
+        factor = max(1.0, k / self._description["k"])
+        return {
+            "leaves_to_search": min(settings["num_leaves"], math.ceil(factor * settings["leaves_to_search"])),
+            "reorder": min(self.searcher.size(), math.ceil(factor * settings["reorder"])),
+        }
+
+    def _search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        leaves_to_search: int | None = None,
+        reorder: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        search = self.searcher.search_batched
+        if len(queries) > 1:
+            search = self.searcher.search_batched_parallel
+        slots, scores = search(
+            queries,
+            final_num_neighbors=k,
+            pre_reorder_num_neighbors=reorder,
+            leaves_to_search=leaves_to_search,
+        )
+        return slots.astype(np.int64), scores
