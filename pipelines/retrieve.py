@@ -21,6 +21,7 @@ from export.batch.processes import answer_shards, cores
 from export.batch.recommendation_files import RecommendationWriter
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
+from export.index.engines import ENGINES
 from export.index.labels import read_ids
 from export.store.bundle_errors import BundleError
 from export.store.layout import check_name, index_directory, read_tower, resolve_number, tower_directory
@@ -60,6 +61,9 @@ flags.DEFINE_bool("explain", False, "With --show: also print the past items that
 flags.DEFINE_string(
     "tower_address", None, "host:port of TensorFlow Serving's gRPC port. None: the tower runs here."
 )
+flags.DEFINE_enum(
+    "engine", "auto", ENGINES, "What searches the items. auto: ScaNN where it is installed, or NumPy."
+)
 beam_flags.define(local="processes of this machine")
 flags.DEFINE_bool("overwrite", False, "Replace --output if it exists; in a directory of shards, start again.")
 
@@ -88,6 +92,7 @@ def main() -> None:
         item_categories=str(Path(FLAGS.item_categories).absolute()) if FLAGS.item_categories else None,
         columns=Columns(FLAGS.user_column, FLAGS.history_column, FLAGS.history_separator),
         skip_bad_rows=FLAGS.on_bad_row == "skip",
+        engine=FLAGS.engine,
     )
     output = Path(FLAGS.output)
     if beam_flags.is_asked(BundleError):
@@ -148,7 +153,7 @@ def _to_file(
     from export.towers.remote import RemoteTower
 
     tower = RemoteTower(FLAGS.tower_address) if FLAGS.tower_address else None
-    retriever = Retriever.open(FLAGS.bundle, tower=tower)
+    retriever = Retriever.open(FLAGS.bundle, tower=tower, engine=settings.engine)
     _check_categories(categories, Path(FLAGS.bundle), retriever.version)
     answering = Answering(retriever, settings)
     shown: list[str] = []

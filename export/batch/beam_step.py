@@ -73,7 +73,7 @@ class _Answer(beam.DoFn):
         from export.batch.answering import Answering  # loads TensorFlow: in the workers alone
         from export.retriever import Retriever
 
-        retriever = Retriever.open(self._bundle, version=self._number)
+        retriever = Retriever.open(self._bundle, version=self._number, engine=self._settings.engine)
         if retriever.version != self._version:
             raise BundleError(
                 f"Version {self._number} of {self._bundle} is {retriever.version} on this worker, and"

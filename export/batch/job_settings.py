@@ -21,6 +21,7 @@ class JobSettings:
 
     A user gets k items, or as many as there are. `item_categories` is a file, and goes with `diversity`, see
     `export.batch.diversity.diversified`. A row that cannot be read ends the job, or is skipped and counted.
+    `engine` is one of `export.index.engines`.
     """
 
     k: int
@@ -29,11 +30,14 @@ class JobSettings:
     item_categories: str | None = None
     columns: Columns = field(default_factory=Columns)
     skip_bad_rows: bool = False
+    engine: str = "auto"
 
 
 def describe(settings: JobSettings) -> dict[str, Any]:
     """The settings as JSON, with a hash of the categories: two jobs of the same description answer alike."""
     described = dataclasses.asdict(settings)
+    if settings.engine == "auto":
+        del described["engine"]  # as jobs were described before there was another
     if settings.item_categories is not None:
         content = Path(settings.item_categories).read_bytes()
         described["item_categories"] = hashlib.sha256(content).hexdigest()

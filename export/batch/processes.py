@@ -78,7 +78,7 @@ def _answering(job: Job, settings: JobSettings, on_step: OnStep) -> Callable[[Sh
     from export.batch.recommendation_files import RecommendationWriter
     from export.retriever import Retriever
 
-    answering = Answering(Retriever.open(job.bundle), settings)
+    answering = Answering(Retriever.open(job.bundle, engine=settings.engine), settings)
     assert answering.retriever.version == job.version
 
     def on_batch(num_bytes: int, _rows: list, answers: list) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from export.index.engines import ENGINES
 from export.store.layout import MODEL_NAME
 
 
@@ -24,6 +25,7 @@ class Options:
         None, "host:port of TensorFlow Serving's gRPC port. None: the tower runs here."
     )
     tower_name: str = _option(MODEL_NAME, "The tower's model name on TensorFlow Serving.")
+    engine: str = _option("auto", f"What searches the items: {', '.join(ENGINES)}.")
     max_k: int = _option(200, "Largest k of a request.", least=1)
     max_batch: int = _option(128, "Most histories of a request.", least=1)
     max_history_ids: int = _option(10_000, "Most item ids of a history.", least=1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
+from export.index.engines import engine_named
 from export.query import Query
 from export.retriever import Retriever
 from export.service.follower import Follower
@@ -52,7 +53,7 @@ class Service:
         self.metrics = Metrics()
         self.examples = b"[]"  # JSON of histories of real users
         self._after_loading = after_loading
-        self._catalogues = CatalogueCache(options.bundle)
+        self._catalogues = CatalogueCache(options.bundle, open_engine=engine_named(options.engine))
         self._tower: LocalTower | RemoteTower
         number = None
         if options.tower_address is None:
