@@ -17,6 +17,7 @@ SCRIPTS = {
     "histories": "pipelines.histories",
     "retrieve": "pipelines.retrieve",
     "serve": "export.serve",
+    "vectors": "export.vectors",
 }
 
 

@@ -83,7 +83,21 @@ class Catalogue:
     @property
     def answered_ids(self) -> list[str]:
         """The ids that can be answered, most popular first."""
-        return self.ids(self._index.first_rows(self._index.num_rows))
+        return self.ids(self.answered_rows)
+
+    @property
+    def answered_rows(self) -> np.ndarray:
+        """The rows that can be answered, int64 [V], most popular first."""
+        return self._index.first_rows(self._index.num_rows)
+
+    @property
+    def has_names(self) -> bool:
+        """Whether items have names of their own, beside their ids."""
+        return self._names is not None
+
+    def vectors_of(self, rows: np.ndarray) -> np.ndarray:
+        """The exact vectors of N rows, float32 [N, d]: with a user's, their inner product is the score."""
+        return self._index.vectors_of(rows)
 
     def ids(self, rows: np.ndarray) -> list[str]:
         """The ids of some rows."""

@@ -1,0 +1,54 @@
+"""The vectors of a bundle, block by block: of the items that can be answered, and of users by history.
+
+A block is its columns, N values each, and vectors float32 [N, d].
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from export.batch.history_files import HistoryRow
+from export.index.catalogue import Catalogue
+from export.towers.answers import Tower
+
+Block = tuple[dict[str, Any], np.ndarray]
+
+ITEMS_TOGETHER = 65_536
+USERS_TOGETHER = 1_024
+
+
+def item_blocks(catalogue: Catalogue) -> Iterator[Block]:
+    """`item_id`, `name` where there are names, and the exact vectors, most popular first."""
+    answered = catalogue.answered_rows
+    for start in range(0, len(answered), ITEMS_TOGETHER):
+        rows = answered[start : start + ITEMS_TOGETHER]
+        columns: dict[str, Any] = {"item_id": catalogue.ids(rows)}
+        if catalogue.has_names:
+            columns["name"] = [catalogue.name_of(item) for item in columns["item_id"]]
+        yield columns, catalogue.vectors_of(rows)
+
+
+def user_blocks(tower: Tower, histories: Iterable[HistoryRow]) -> Iterator[Block]:
+    """The columns of `user_block` and the vectors of users, in the order of their histories."""
+    left = iter(histories)
+    while rows := list(itertools.islice(left, USERS_TOGETHER)):
+        answer = tower([row.history for row in rows])
+        yield user_block([row.user_id for row in rows], answer.num_known, answer.user_vectors)
+
+
+def user_block(user_ids: list[Any], num_known: np.ndarray, vectors: np.ndarray) -> Block:
+    """Lays vectors [N, d], or [N, K, d] with K rows a user, out as a block.
+
+    Its columns are `user_id`, with several vectors `interest` from 0, and `num_known`, how many items of the
+    history were read. Where that is 0 the vector is zero: it says nothing.
+    """
+    several = vectors if vectors.ndim == 3 else vectors[:, np.newaxis]
+    several = np.where(num_known[:, np.newaxis, np.newaxis] > 0, several, np.float32(0))
+    count = several.shape[1]
+    columns: dict[str, Any] = {"user_id": [user for user in user_ids for _ in range(count)]}
+    if vectors.ndim == 3:
+        columns["interest"] = np.tile(np.arange(count), len(user_ids))
+    columns["num_known"] = np.repeat(num_known, count)
+    return columns, several.reshape(-1, several.shape[2])
