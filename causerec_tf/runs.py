@@ -207,12 +207,14 @@ class TrainedRun:
     """A trained run, ready to evaluate or export: the model has the variables of its best epoch.
 
     `is_finished` is whether its training came to its end; if not, the best epoch may be still to come.
+    `directory` is where its record lies, if it has one.
     """
 
     model: CauseRec
     settings: Settings
     dataset: Dataset
     is_finished: bool
+    directory: Path | None = None
 
 
 def load_trained(
@@ -252,7 +254,7 @@ def load_trained(
     model = model or recipes.compose(settings, opened.num_items)
     model.know_items_of(opened.num_trained_items, trained_items(opened))
     restore_best(model, run)
-    return TrainedRun(model, settings, opened, run.metrics.exists())
+    return TrainedRun(model, settings, opened, run.metrics.exists(), run.path)
 
 
 def restore_best(model: CauseRec, run: RunDirectory, epoch: int | None = None) -> None:

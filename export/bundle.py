@@ -54,6 +54,11 @@ flags.DEFINE_integer(
     lower_bound=0,
     upper_bound=MOST_WARM_UP_HISTORIES,
 )
+flags.DEFINE_list(
+    "evaluations",
+    [],
+    "Records of pipelines/evaluate.py --output: their figures go into the model card, beside the run's own.",
+)
 flags.DEFINE_bool("rollback", False, "Publish the previous version again, under a higher number.")
 flags.DEFINE_bool("dry_run", False, "Only say what would be done.")
 
@@ -89,7 +94,15 @@ def _publish_run(bundle: Path) -> Any:
 
     trained = trained_runs.load_one(FLAGS.run, FLAGS.dataset)
     _note_catalogue(bundle, trained.dataset.item_ids())
-    names = ("target_recall", "index_method", "index_memory", "keep", "warm_up_requests", "dry_run")
+    names = (
+        "target_recall",
+        "index_method",
+        "index_memory",
+        "keep",
+        "warm_up_requests",
+        "evaluations",
+        "dry_run",
+    )
     return publish_run(trained, bundle, **{name: getattr(FLAGS, name) for name in names})
 
 

@@ -36,6 +36,7 @@ from export.store.layout import (
     tower_directory,
     tower_numbers,
 )
+from export.store.model_card import is_card_of, write_model_card
 from export.towers.local import LocalTower
 from export.towers.user_tower import export_user_tower
 
@@ -48,12 +49,13 @@ def publish(
     warm_up_histories: Sequence[Sequence[int]],
     options: IndexOptions | None = None,
     keep: int = VERSIONS_KEPT,
+    card: dict[str, Any] | None = None,
     dry_run: bool = False,
 ) -> Publication:
     """Publishes a model under the next version number, unless the latest version is this model.
 
     A latest version that is this model is mended where it is damaged: its index is built again in its place,
-    its tower published under the next number.
+    its tower published under the next number. So is a tower with another model card.
 
     Args:
       bundle: the bundle's directory, made when it does not exist.
@@ -62,6 +64,7 @@ def publish(
       warm_up_histories: see `export_user_tower`.
       options: how the index is built; the defaults of `IndexOptions` when None.
       keep: how many towers stay, this one included, and with them the indexes that they name.
+      card: the model card as JSON, see `export.store.model_card`; None: none, or that which is there.
       dry_run: tells what would be done, and writes nothing.
 
     Raises:
@@ -81,7 +84,9 @@ def publish(
     with nullcontext() if dry_run else locked(bundle):
         numbers = tower_numbers(bundle)
         latest = numbers[-1] if numbers else 0
-        is_latest = bool(numbers) and _is_whole(tower_directory(bundle, latest), fingerprint, model)
+        tower = tower_directory(bundle, latest)
+        is_latest = bool(numbers) and _is_whole(tower, fingerprint, model)
+        is_latest = is_latest and (card is None or is_card_of(tower, card))
         index = _whole_index(index_directory(bundle, fingerprint))
         reused = index is not None
         if not reused and not dry_run:
@@ -89,7 +94,7 @@ def publish(
         if is_latest:
             return Publication(latest, fingerprint, "unchanged", index, reused)
         if not dry_run:
-            _publish_tower(bundle, latest + 1, fingerprint, model, warm_up_histories)
+            _publish_tower(bundle, latest + 1, fingerprint, model, warm_up_histories, card)
         removed = collect(bundle, keep, latest + 1, fingerprint, dry_run=dry_run)
         return Publication(latest + 1, fingerprint, "published", index, reused, *removed)
 
@@ -185,6 +190,7 @@ def _publish_tower(
     fingerprint: str,
     model: Model,
     warm_up_histories: Sequence[Sequence[int]],
+    card: dict[str, Any] | None,
 ) -> None:
     place = tower_directory(bundle, number)
     made = beside(place, "exporting")
@@ -197,5 +203,7 @@ def _publish_tower(
         version=fingerprint,
         warm_up_histories=warm_up_histories,
     )
+    if card is not None:
+        write_model_card(made, card)
     checksums.write(made, {})
     commit(made, place)

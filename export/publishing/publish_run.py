@@ -1,11 +1,14 @@
 """Publishes a trained run: here alone what is exported meets the library that trained it."""
 
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.index.history_shape import HistoryShape
 from export.index.index_options import IndexOptions
 from export.publishing.publication import Model, Publication
 from export.publishing.publish import publish
@@ -27,6 +30,7 @@ def publish_run(
     index_memory: str = IndexOptions.memory,
     keep: int = VERSIONS_KEPT,
     warm_up_requests: int = WARM_UP_HISTORIES,
+    evaluations: Sequence[str | os.PathLike] = (),
     dry_run: bool = False,
 ) -> Publication:
     """Publishes a run as the next version of a bundle, unless the latest version is this very model.
@@ -43,14 +47,17 @@ def publish_run(
       keep: how many versions stay, the new one included.
       warm_up_requests: real histories that a model server replays when it starts; other than 0 they need
         tensorflow-serving-api.
+      evaluations: files of records of this run (`pipelines/evaluate.py --output`): their figures are
+        written into the model card, beside those of the run.
       dry_run: tells what would be done, and writes nothing.
 
     Raises:
       BundleError: as of `publish`.
-      causerec_tf.InputError: no run is there, or it cannot be loaded.
+      causerec_tf.InputError: no run is there, or it cannot be loaded, or an evaluation is of another run.
     """
     from causerec_tf import evaluation, runs
     from causerec_tf.data.holdout import asking_histories
+    from causerec_tf.model_card import model_card
 
     bundle = Path(directory)
     check_place(bundle)
@@ -59,6 +66,7 @@ def publish_run(
             f"warm_up_requests is {warm_up_requests}; wanted 0 to {MOST_WARM_UP_HISTORIES}, which TensorFlow"
             " Serving takes."
         )
+    records = [_read_record(Path(path)) for path in evaluations]
     trained = runs.load_trained(Path(run)) if isinstance(run, str | os.PathLike) else run
     model, dataset = trained.model, trained.dataset
     item_ids, item_names = dataset.item_ids(), dataset.item_names()
@@ -67,6 +75,9 @@ def publish_run(
     history = asking_histories(dataset, model.max_history)
     number_of = np.zeros(len(item_ids) + 1, np.int64)  # in the bundle
     number_of[rows + 1] = np.arange(1, len(rows) + 1)
+    numbers = number_of[history]
+    asking = HistoryShape()
+    asking.add([row[row > 0] - 1 for row in numbers], len(rows))
     return publish(
         bundle,
         Model(
@@ -79,8 +90,18 @@ def publish_run(
             similarity="cosine" if model.user_tower.has_unit_length else "dot",
         ),
         queries=evaluation.user_vectors(model, history),
-        warm_up_histories=[number_of[row][number_of[row] > 0].tolist() for row in history[:warm_up_requests]],
+        warm_up_histories=[row[row > 0].tolist() for row in numbers[:warm_up_requests]],
         options=IndexOptions(target_recall=target_recall, method=index_method, memory=index_memory),
         keep=keep,
+        card=model_card(trained, records) | {"histories": asking.describe()},
         dry_run=dry_run,
     )
+
+
+def _read_record(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(
+            f"{path} cannot be read ({error}); wanted a record that pipelines/evaluate.py --output wrote."
+        ) from error

@@ -14,9 +14,11 @@ from export.index.index_options import IndexOptions
 from export.publishing import publish as publishing
 from export.publishing.publication import Model
 from export.publishing.publish import publish, roll_back
+from export.publishing.updates import Update, update_index
 from export.retriever import Retriever
 from export.store.bundle_errors import BundleError
 from export.store.housekeeping import locked
+from export.store.model_card import read_model_card
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 30, 6, 4
@@ -433,3 +435,43 @@ def test_nothing_is_published_into_a_directory_that_is_something_else(tmp_path):
 def test_keep_below_one_is_refused(tmp_path):
     with pytest.raises(BundleError, match="keep is 0"):
         put(tmp_path / "b", keep=0)
+
+
+def test_a_model_card_goes_where_its_tower_goes_and_another_one_is_another_version(tmp_path):
+    bundle = tmp_path / "b"
+    card = {"system": "base", "figures": [{"model": {"recall@50": 0.1}}], "settings": {"lr": 1e-3}}
+    first = put(bundle, card=card)
+    assert read_model_card(bundle / "user_tower" / "1") == {"format": 1} | card
+    assert put(bundle, card=card).action == "unchanged"
+    assert put(bundle).action == "unchanged"  # without a card the one that is there will do
+    with_more = card | {"figures": []}
+    again = put(bundle, card=with_more)
+    assert (again.action, again.number, again.fingerprint) == ("published", 2, first.fingerprint)
+    assert again.index_reused
+    update_index(bundle, Update(delete_ids=[toy.item_ids(NUM_ITEMS)[3]]))
+    assert read_model_card(bundle / "user_tower" / "3") == {"format": 1} | with_more
+    put(bundle, 1)
+    assert read_model_card(bundle / "user_tower" / "4") is None
+    assert roll_back(bundle).number == 5
+    assert read_model_card(bundle / "user_tower" / "5") == {"format": 1} | with_more
+    Retriever.open(bundle)  # every file is accounted for
+
+
+def test_a_damaged_model_card_is_refused_and_one_that_is_too_large_is_not_written(tmp_path):
+    bundle = tmp_path / "b"
+    put(bundle, card={"system": "base", "figures": []})
+    path = bundle / "user_tower" / "1" / "assets.extra" / "model_card.json"
+    whole = path.read_text()
+    path.write_text(whole.replace("base", "best"))
+    with pytest.raises(BundleError, match=r"model_card\.json has changed"):
+        read_model_card(path.parents[1])
+    wrong = {"histories": {"histories": 1, "popularity": [2], "lengths": []}}
+    path.write_text(json.dumps(json.loads(whole) | wrong))
+    toy.sign_again(path.parents[1])
+    with pytest.raises(
+        BundleError, match=r"histories popularity is .*; wanted a list of numbers from 0 to 1"
+    ):
+        read_model_card(path.parents[1])
+    with pytest.raises(BundleError, match=r"model card has .* letters; wanted at most 1,048,576 bytes"):
+        put(bundle, 1, card={"system": "x" * 2**20, "figures": []})
+    assert towers(bundle) == [1]

@@ -1,5 +1,7 @@
 """`export.publish`: a trained run, or its directory, becomes a version that answers as the run does."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import export
 from causerec_tf import runs
 from causerec_tf.errors import InputError
 from export.store.bundle_errors import BundleError
+from export.store.model_card import read_model_card
 from tests import trainings
 
 
@@ -37,6 +40,39 @@ def test_the_bundle_answers_as_the_run_does(run, tmp_path):
     wanted = [ids[row] for row in np.argsort(-scores) if row not in seen][:8]
     got = export.Retriever.open(tmp_path / "b").recommend([[ids[i - 1] for i in history[0]]], k=8)[0]
     assert got.items == wanted
+
+
+def test_the_bundle_carries_the_card_of_the_run(run, tmp_path):
+    record = {"seed": 0, "dataset": {"fingerprint": runs.load_trained(run).dataset.fingerprint}}
+    record |= {"protocol": {"exclude_seen": True, "test_users": 3}, "test": {"recall@50": 0.25}}
+    (tmp_path / "evaluation.json").write_text(json.dumps(record))
+    export.publish(run, tmp_path / "b", evaluations=[tmp_path / "evaluation.json"])
+    tower = tmp_path / "b" / "user_tower" / "1"
+    card = read_model_card(tower)
+    trained = runs.load_trained(run)
+    assert card["dataset"]["fingerprint"] == trained.dataset.fingerprint
+    assert card["settings"]["similarity"] == "cosine"
+    assert card["figures"][-1]["model"] == {"recall@50": 0.25}
+    # The histories of the validation users, as the tower reads them.
+    sequences = trained.dataset.read("validation")
+    lengths = np.diff(sequences.row_splits)
+    cuts = np.maximum(1, 8 * lengths // 10)
+    read = [
+        sequences.items[start : start + cut][-5:].tolist()
+        for start, cut, length in zip(sequences.row_splits, cuts, lengths, strict=False)
+        if cut < length
+    ]
+    assert card["histories"]["histories"] == len(read)
+    places = [0 if n == 0 else 1 + int(np.log2(n)) for n in map(len, read)]
+    assert card["histories"]["lengths"] == pytest.approx(
+        (np.bincount(places, minlength=10) / len(read)).tolist()
+    )
+    ranks = [item - 1 for one in read for item in one]
+    num_items = trained.dataset.num_items
+    head = sum(rank < np.ceil(0.1 * num_items) for rank in ranks) / len(ranks)
+    assert sum(card["histories"]["popularity"][:5]) == pytest.approx(head)
+    with pytest.raises(BundleError, match=r"none\.json cannot be read .*; wanted a record that"):
+        export.publish(run, tmp_path / "b", evaluations=[tmp_path / "none.json"])
 
 
 def test_a_dry_run_writes_nothing(run, tmp_path):
