@@ -12,12 +12,13 @@ from causerec_tf.settings import WITHOUT_SEEN
 
 if TYPE_CHECKING:
     from causerec_tf.runs import TrainedRun
+    from causerec_tf.trained_run import Run
 
 _SPLITS = ("targets", "test", "validation")
 _PLACES = ("run", "dataset")
 
 
-def model_card(trained: "TrainedRun", evaluations: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def model_card(trained: "TrainedRun | Run", evaluations: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Describes a run, ready for JSON.
 
     Args:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,11 +11,13 @@ from causerec_tf.model_card import model_card
 from causerec_tf.runs import TrainedRun
 from causerec_tf.settings import Settings
 
-
-class Dataset:
-    name, fingerprint, num_items = "shop", "f" * 64, 7
-    protocol = {"name": "users"}
-    info = {"split_seed": 3, "counts": {"users": {"train": 9}}}
+DATASET = SimpleNamespace(
+    name="shop",
+    fingerprint="f" * 64,
+    num_items=7,
+    protocol={"name": "users"},
+    info={"split_seed": 3, "counts": {"users": {"train": 9}}},
+)
 
 
 HEAD = {"seed": 5, "dataset": {"name": "shop", "fingerprint": "f" * 64}}
@@ -42,7 +45,7 @@ def card(directory, record=RECORD, evaluations=()):
     if record is not None:
         (directory / "metrics.json").write_text(json.dumps(record))
     settings = Settings(seed=5, dataset="/home/a", run="/home/b", max_history=20)
-    return model_card(TrainedRun(None, settings, Dataset, record is not None, Path(directory)), evaluations)
+    return model_card(TrainedRun(None, settings, DATASET, record is not None, Path(directory)), evaluations)
 
 
 def test_each_figure_has_protocol_users_and_baselines(tmp_path):

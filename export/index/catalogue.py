@@ -76,6 +76,16 @@ class Catalogue:
         return "update" in self._index.description
 
     @property
+    def num_rows(self) -> int:
+        """The items of the index, withdrawn ones included, R."""
+        return self._index.num_rows
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The tower knows so many of the first rows."""
+        return self._index.vocabulary_size
+
+    @property
     def vocabulary(self) -> list[str]:
         """The ids that the tower knows, in the order of its vocabulary."""
         return self._item_ids[: self._index.vocabulary_size].tolist()

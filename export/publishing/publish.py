@@ -36,7 +36,7 @@ from export.store.layout import (
     tower_directory,
     tower_numbers,
 )
-from export.store.model_card import is_card_of, write_model_card
+from export.store.published_card import is_card_of, write_model_card
 from export.towers.local import LocalTower
 from export.towers.user_tower import export_user_tower
 
@@ -64,7 +64,7 @@ def publish(
       warm_up_histories: see `export_user_tower`.
       options: how the index is built; the defaults of `IndexOptions` when None.
       keep: how many towers stay, this one included, and with them the indexes that they name.
-      card: the model card as JSON, see `export.store.model_card`; None: none, or that which is there.
+      card: the model card as JSON, see `export.store.published_card`; None: none, or that which is there.
       dry_run: tells what would be done, and writes nothing.
 
     Raises:

@@ -156,6 +156,13 @@ def _add_page(app: FastAPI, service: Service) -> None:
         """Finds items whose id or name contains a text, the most popular first."""
         return await service.find(Lookup(query, limit), _seconds(None, service))
 
+    @app.get("/model_card", responses={404: {"model": ErrorAnswer}})
+    async def model_card() -> Response:
+        """What the newest version was trained on and with, and its figures; from the bundle."""
+        if service.model_card is None:
+            raise HTTPException(404, "The bundle has no model card; export/bundle.py writes one.")
+        return _json(service.model_card)
+
     @app.get("/examples", response_model=list[list[Named]])
     async def examples() -> Response:
         """Histories of real users, from the warm-up file of the newest version."""

@@ -52,4 +52,7 @@ class Options:
         "Most open connections; for one more, the one that has waited longest for its client is closed.",
         least=1,
     )
+    traffic_window: int = _option(
+        10_000, "Histories that coverage and drift in /metrics look back on, about.", least=2
+    )
     poll_seconds: float = _option(2.0, "Seconds between two looks for a newer version.", least=0.05)

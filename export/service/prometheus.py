@@ -10,6 +10,7 @@ from prometheus_client import (
 )
 
 from export.service.logs import DROPPED_LINES
+from export.service.traffic import Traffic
 
 # From half a millisecond, below which no request comes, to the longest timeout.
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 60.0)
@@ -19,7 +20,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 class Metrics:
     """The metrics of one service, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, traffic_window: int) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -57,9 +58,16 @@ class Metrics:
             "Histories with no known item, answered with the most popular items.",
             registry=registry,
         )
+        self.history_items = Counter(
+            "causerec_history_items", "Items in histories, known or not.", registry=registry
+        )
         self.unknown_items = Counter(
             "causerec_unknown_items", "Unknown items in histories.", registry=registry
         )
+        self.short_answers = Counter(
+            "causerec_short_answers", "Histories that got fewer than k items.", registry=registry
+        )
+        self.traffic = Traffic(registry, traffic_window)
         self.number = Gauge(
             "causerec_published_number", "Number of the newest version that is loaded.", registry=registry
         )

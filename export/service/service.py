@@ -21,6 +21,7 @@ from export.service.prometheus import Metrics
 from export.service.work_queue import WorkQueue
 from export.store.bundle_errors import TowerError
 from export.store.layout import TOWER_WARM_UP, read_tower, resolve_number, tower_directory
+from export.store.published_card import read_model_card
 from export.towers.answers import Recommendation, TowerAnswer
 from export.towers.local import LocalTower
 from export.towers.remote import RemoteTower
@@ -29,6 +30,10 @@ from export.towers.requests import read_warm_up
 _EXPLANATIONS_WAITING = 8
 _LOOKUPS_WAITING = 8
 _EXAMPLES = 20
+
+
+class _Probe(Query):
+    """What the service asks itself; no traffic."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,9 @@ class Service:
           TowerError: the tower elsewhere does not answer.
         """
         self.options = options
-        self.metrics = Metrics()
+        self.metrics = Metrics(options.traffic_window)
         self.examples = b"[]"  # JSON of histories of real users
+        self.model_card: bytes | None = None  # of the newest version, as JSON
         self._after_loading = after_loading
         self._catalogues = CatalogueCache(options.bundle, open_engine=engine_named(options.engine))
         self._tower: LocalTower | RemoteTower
@@ -101,6 +107,10 @@ class Service:
           TowerError: the tower elsewhere is busy, slow or gone.
         """
         answers = await self._questions.ask(queries, seconds)
+        self.metrics.history_items.inc(sum(len(query.history) for query in queries))
+        self.metrics.short_answers.inc(
+            sum(len(answer.items) < (query.k or 0) for query, answer in zip(queries, answers, strict=True))
+        )
         self.metrics.fallbacks.inc(sum(answer.fallback for answer in answers))
         self.metrics.unknown_items.inc(sum(answer.num_unknown for answer in answers))
         for answer in answers:
@@ -114,7 +124,7 @@ class Service:
         """
         catalogue = self.catalogue
         [known] = catalogue.ids(np.array([0]))  # what the tower does not know comes after what it does
-        [answer] = await self._questions.ask([Query([known], 1, exclude_seen=False)], seconds)
+        [answer] = await self._questions.ask([_Probe([known], 1, exclude_seen=False)], seconds)
         if answer.fallback and answer.version == catalogue.version:
             raise TowerError(
                 f"The tower of version {answer.version} does not know its own item {known!r:.100}."
@@ -155,7 +165,10 @@ class Service:
 
     def _answer(self, queries: list[Query], seconds: float) -> list[Recommendation]:
         self.metrics.batch_size.observe(len(queries))
-        return self._retriever.recommend(queries, timeout=seconds)
+        answers = self._retriever.recommend(queries, timeout=seconds)
+        real = [place for place, query in enumerate(queries) if not isinstance(query, _Probe)]
+        self.metrics.traffic.observe([queries[n] for n in real], [answers[n] for n in real])
+        return answers
 
     def _explain(self, queries: list[Query], seconds: float) -> list[bytes]:
         """Answers in names, for which a long history takes a while: not on the event loop."""
@@ -180,17 +193,20 @@ class Service:
         return [[_named(catalogue, item) for item in catalogue.find(one.text, one.limit)] for one in lookups]
 
     def _loaded(self) -> None:
-        """Takes the examples from the newest tower's warm-up file, once for all who ask."""
+        """Takes the examples and the model card of the newest tower, once for all who ask."""
         try:
             bundle = self.options.bundle
             tower = tower_directory(bundle, resolve_number(bundle, None))
+            description, card = read_tower(tower), read_model_card(tower)
+            catalogue = self._catalogues.get(description["version"])
+            self.model_card = None if card is None else json.dumps(card).encode()
+            self.metrics.traffic.follow(catalogue, description["max_history"], (card or {}).get("histories"))
             path = tower / TOWER_WARM_UP
             histories = read_warm_up(path)[:_EXAMPLES] if path.is_file() else []
-            catalogue = self._catalogues.get(read_tower(tower)["version"])
             named = [[_named(catalogue, item) for item in history] for history in histories]
             self.examples = json.dumps(named).encode()
         except Exception as error:  # whatever it is, recommendations do without
-            LOGGER.warning("the examples cannot be read; the ones in use stay", exc_info=error)
+            LOGGER.warning("examples or model card cannot be read; those in use stay", exc_info=error)
         self._after_loading()
 
     def _load(self) -> int:

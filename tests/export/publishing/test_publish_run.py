@@ -9,7 +9,7 @@ import export
 from causerec_tf import runs
 from causerec_tf.errors import InputError
 from export.store.bundle_errors import BundleError
-from export.store.model_card import read_model_card
+from export.store.published_card import read_model_card
 from tests import trainings
 
 
