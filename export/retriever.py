@@ -15,7 +15,7 @@ from export.index.engine import OpenEngine
 from export.index.engines import engine_named
 from export.query import ItemId, Query, checked_queries
 from export.store.bundle_errors import BundleError, TowerError, TowerTimeoutError
-from export.towers.answers import Influence, Recommendation, Tower, TowerAnswer
+from export.towers.answers import Influence, Recommendation, SimilarItems, Tower, TowerAnswer
 from export.towers.local import LocalTower
 
 _EXPLANATION_ATTEMPTS = 2
@@ -168,7 +168,7 @@ class Retriever:
         """Recommends for one query and explains that, by one version of the tower; see `explain`."""
         [asked] = checked_queries([query], k, exclude_seen)
         texts = asked.history
-        left = _countdown(timeout)
+        left = _countdown(timeout, "explanation")
         first = self._tower([texts], left())
         for _ in range(_EXPLANATION_ATTEMPTS):
             num_read = int(first.num_known[0])
@@ -207,6 +207,38 @@ class Retriever:
         influences.sort(key=lambda one: (-one.share, -one.vector_change, one.item))
         return _recommendation(catalogue, whole, scores, len(texts) - len(known), not num_read), influences
 
+    def similar(
+        self, query: Query | Sequence[ItemId], k: int | None = None, timeout: float | None = None
+    ) -> list[SimilarItems]:
+        """Finds the nearest items of each item, by the cosine of their vectors, without the item itself.
+
+        Args:
+          query: its history are N items, each of which is asked for by itself, whether the tower knows it or
+            not; bare ids are a query, too.
+          k: of a query that names none: how many of each.
+          timeout: seconds in which all must be done; None: as in `recommend`.
+
+        Returns:
+          N answers.
+
+        Raises:
+          BundleError, TowerError: as `recommend` does.
+          TowerTimeoutError: the time is over.
+        """
+        [asked] = checked_queries([query], k)
+        left = _countdown(timeout, "answer")
+        catalogue = self._open(_versions(self._tower([[]], left()))[0])
+        answers = []
+        for item in asked.history:
+            left()
+            rows, scores = catalogue.rows([item]), np.zeros(0, np.float32)
+            if is_there := bool(len(rows)):
+                rows, scores = catalogue.similar(int(rows[0]), min(asked.k, catalogue.num_items))
+            answers.append(
+                SimilarItems(item, catalogue.ids(rows), scores.tolist(), not is_there, catalogue.version)
+            )
+        return answers
+
     def _open(self, version: str) -> Catalogue:
         catalogue = self._catalogues.get(version)
         self._latest = catalogue
@@ -219,7 +251,7 @@ def _recommendation(
     return Recommendation(catalogue.ids(rows), scores.tolist(), num_unknown, fallback, catalogue.version)
 
 
-def _countdown(seconds: float | None) -> Callable[[], float | None]:
+def _countdown(seconds: float | None, what: str) -> Callable[[], float | None]:
     """Gives what tells how much of some seconds is left; once nothing is, it raises TowerTimeoutError."""
     ends = None if seconds is None else time.monotonic() + seconds
 
@@ -227,7 +259,7 @@ def _countdown(seconds: float | None) -> Callable[[], float | None]:
         if ends is None:
             return None
         if (rest := ends - time.monotonic()) <= 0:
-            raise TowerTimeoutError(f"There was no explanation within {seconds:.3f} s.")
+            raise TowerTimeoutError(f"There was no {what} within {seconds:.3f} s.")
         return rest
 
     return left

@@ -5,6 +5,7 @@ python pipelines/retrieve.py --bundle=bundles/shop --input=histories.csv --outpu
 python pipelines/retrieve.py --bundle=bundles/shop --input='histories/*.parquet' --output=recommendations/
 python pipelines/retrieve.py --bundle=bundles/shop --input='h/*.csv' --output=top50/ --runner=DirectRunner
 python pipelines/retrieve.py --bundle=bundles/shop --input=h.jsonl --output=o.jsonl --tower_address=tower:8500
+python pipelines/retrieve.py --bundle=bundles/shop --similar_to=items.txt --output=similar.parquet --k=20
 """
 
 import math
@@ -18,11 +19,12 @@ from export.batch.diversity import read_categories
 from export.batch.history_files import Columns, HistoryRow, expand
 from export.batch.job_settings import AnswerTally, JobSettings, describe
 from export.batch.processes import answer_shards, cores
-from export.batch.recommendation_files import RecommendationWriter
+from export.batch.recommendation_files import SIMILAR_SCHEMA, RecommendationWriter
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
 from export.index.engines import ENGINES
 from export.index.labels import read_ids
+from export.index.update_files import read_deletes
 from export.store.bundle_errors import BundleError
 from export.store.layout import check_name, index_directory, read_tower, resolve_number, tower_directory
 from export.towers.answers import Recommendation
@@ -32,7 +34,13 @@ from pipelines.command_line.retrieval_progress import RetrievalProgress
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("bundle", None, "Directory of the bundle.", required=True)
-flags.DEFINE_list("input", None, "Files of histories: globs, comma-separated.", required=True)
+flags.DEFINE_list("input", None, "Files of histories: globs, comma-separated.")
+flags.DEFINE_string(
+    "similar_to",
+    None,
+    "Instead of --input: the items whose nearest items are wanted, a text file with an id a line, or ids"
+    " between commas.",
+)
 flags.DEFINE_string(
     "output",
     None,
@@ -67,6 +75,10 @@ flags.DEFINE_enum(
 beam_flags.define(local="processes of this machine")
 flags.DEFINE_bool("overwrite", False, "Replace --output if it exists; in a directory of shards, start again.")
 
+_OF_HISTORIES = (
+    *("format", "jobs", "exclude_seen", "diversity", "item_categories", "user_column", "history_column"),
+    *("history_separator", "on_bad_row", "show", "explain", "tower_address", "runner", "beam_options"),
+)
 _SHOWN_ITEMS = 10
 _SHOWN_INFLUENCES = 3
 _EXPLAINED_ITEMS = 50  # of fewer, a single past item often changes none
@@ -74,6 +86,11 @@ _EXPLAINED_ITEMS = 50  # of fewer, a single past item often changes none
 
 def main() -> None:
     """Checks what can be checked before anything is loaded, then recommends."""
+    if (FLAGS.input is None) == (FLAGS.similar_to is None):
+        raise BundleError("Give either --input=FILES, of histories, or --similar_to=FILE, of item ids.")
+    if FLAGS.similar_to is not None:
+        _similar_items(Path(FLAGS.output))
+        return
     if FLAGS.explain and not FLAGS.show:
         raise BundleError("--explain needs --show=N, whose answers it explains; give both.")
     if not FLAGS.history_separator:
@@ -102,6 +119,32 @@ def main() -> None:
         _to_directory(paths, output, settings, categories)
     else:
         _to_file(paths, output, settings, categories)
+
+
+def _similar_items(output: Path) -> None:
+    """Writes the nearest items of items; none of the flags of histories has anything to say here."""
+    for name in _OF_HISTORIES:
+        if FLAGS[name].present:
+            raise BundleError(f"--{name} does not go with --similar_to; leave it out.")
+    path = Path(FLAGS.similar_to)
+    items = read_deletes(path) if path.is_file() else [one for one in FLAGS.similar_to.split(",") if one]
+    if not items:
+        raise BundleError(f"--similar_to={FLAGS.similar_to!r} names no file and no item.")
+    outputs.check_place(output, "--output", BundleError)
+    writer = RecommendationWriter(output, overwrite=FLAGS.overwrite, schema=SIMILAR_SCHEMA)
+    from export.batch.answering import write_similar  # these load TensorFlow
+    from export.retriever import Retriever
+
+    with writer:
+        retriever = Retriever.open(FLAGS.bundle, engine=FLAGS.engine)
+        unknown, version = write_similar(retriever, items, FLAGS.k, writer)
+        if unknown == len(items):
+            raise BundleError(
+                f"--similar_to={FLAGS.similar_to}: {FLAGS.bundle} has none of these {len(items):,} ids, such"
+                f" as {items[0]!r:.100}. Is it the file of another catalogue, or not there?"
+            )
+    print(f"{len(items):,} items, {unknown:,} of them unknown")
+    print(f"{FLAGS.output}: version {version}")
 
 
 def _sum_up(tally: AnswerTally, version: str, seconds: float) -> None:

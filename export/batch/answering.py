@@ -47,6 +47,22 @@ class Answering:
         return [diversify(one, self._categories, settings.k, settings.diversity) for one in answers]
 
 
+def write_similar(
+    retriever: Retriever, items: Sequence[str], k: int, writer: RecommendationWriter
+) -> tuple[int, str]:
+    """Writes the nearest items of each item, in batches, so that memory does not grow with them.
+
+    Returns:
+      How many of them the version does not have, and which one it is.
+    """
+    unknown = 0
+    for start in range(0, len(items), BATCH):
+        answers = retriever.similar(items[start : start + BATCH], k)
+        writer.write([answer.item for answer in answers], answers)
+        unknown += sum(answer.unknown for answer in answers)
+    return unknown, retriever.version
+
+
 def write_answers(
     answering: Answering, inputs: Sequence[Path], writer: RecommendationWriter, on_batch: OnBatch
 ) -> AnswerTally:

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,14 +14,22 @@ from export.batch.unfinished import unfinished_beside
 from export.store.bundle_errors import BundleError
 from export.store.disk import full_disk_named
 from export.store.layout import to_disk
-from export.towers.answers import Recommendation
+from export.towers.answers import Recommendation, SimilarItems
 
+# Of an output: the first column is whose the answer is, the others are of the answer.
 SCHEMA: dict[str, Any] = {
     "user_id": pl.String,
     "items": pl.List(pl.String),
     "scores": pl.List(pl.Float32),
     "num_unknown": pl.Int64,
     "fallback": pl.Boolean,
+    "version": pl.String,
+}
+SIMILAR_SCHEMA: dict[str, Any] = {
+    "item_id": pl.String,
+    "items": pl.List(pl.String),
+    "scores": pl.List(pl.Float32),
+    "unknown": pl.Boolean,
     "version": pl.String,
 }
 # Legal inside JSON, but some readers of lines, Python's splitlines among them, break a line here.
@@ -35,16 +43,27 @@ def row(user_id: str, recommendation: Recommendation) -> dict[str, Any]:
 
 def json_line(user_id: str, recommendation: Recommendation) -> str:
     """A row as one line of JSON, without its end."""
-    return json.dumps(row(user_id, recommendation), ensure_ascii=False).translate(_LINE_ENDS)
+    return _line(row(user_id, recommendation))
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False).translate(_LINE_ENDS)
 
 
 class RecommendationWriter:
-    """Writes rows {user_id, items, scores, num_unknown, fallback, version}, a batch at a time.
+    """Writes rows of the columns of `SCHEMA`, or of another schema, a batch at a time.
 
     As a context manager it leaves the whole file under its name, or, after an exception, nothing.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, work: Path | None = None):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        overwrite: bool,
+        work: Path | None = None,
+        schema: Mapping[str, Any] = SCHEMA,
+    ):
         """Checks that the file can be written.
 
         Its extension decides the format, .jsonl or .parquet; a link stands for what it points to. What is not
@@ -66,6 +85,7 @@ class RecommendationWriter:
         self._check_free()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._work = work
+        self._schema = dict(schema)
         self._parts = 0
 
     def __enter__(self) -> "RecommendationWriter":
@@ -87,19 +107,20 @@ class RecommendationWriter:
         if self._path.exists() and not self._overwrite:
             raise BundleError(f"{self._path} exists; give another name, or --overwrite to replace it.")
 
-    def write(self, user_ids: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
+    def write(self, ids: Sequence[str], answers: Sequence[Recommendation | SimilarItems]) -> None:
         """Writes a batch; raises OSError where that is not possible, as on a full disk."""
+        key, *names = self._schema
         with full_disk_named(self._path):
             if self._path.suffix == ".parquet":
                 # Parts, since a Parquet file cannot be appended to and must not be held in memory whole.
-                columns = {name: [getattr(one, name) for one in recommendations] for name in [*SCHEMA][1:]}
-                frame = pl.DataFrame({"user_id": user_ids} | columns, schema=SCHEMA)
+                columns = {name: [getattr(one, name) for one in answers] for name in names}
+                frame = pl.DataFrame({key: ids} | columns, schema=self._schema)
                 frame.write_parquet(self._beside / f"{self._parts:08d}.parquet")
                 self._parts += 1
                 return
             with (self._beside / "rows.jsonl").open("a", encoding="utf-8", newline="\n") as file:
-                for user_id, one in zip(user_ids, recommendations, strict=True):
-                    file.write(json_line(user_id, one) + "\n")
+                for one_id, one in zip(ids, answers, strict=True):
+                    file.write(_line({key: one_id} | {name: getattr(one, name) for name in names}) + "\n")
 
     def __exit__(
         self,

@@ -15,6 +15,7 @@ from export.index.engine import OpenEngine
 from export.index.engines import open_best
 from export.index.item_index import ItemIndex
 from export.index.labels import read_labels
+from export.index.nearest import nearest
 from export.store.bundle_errors import BundleError
 
 # Results that are fetched at once, some sixty bytes each: what a batch takes does not depend on how long its
@@ -154,6 +155,20 @@ class Catalogue:
         # The ids are ordered by how often they occur in training.
         rows = np.setdiff1d(self._index.first_rows(k + len(seen)), seen)[:k]
         return rows, np.zeros(len(rows), np.float32)
+
+    def similar(self, row: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the k items nearest to a row's, without itself, by the cosine of their vectors.
+
+        Where all vectors have length one that is the inner product, and the index is searched; elsewhere
+        everything is compared.
+
+        Returns:
+          rows int64 [at most k] and cosines float32, best first.
+        """
+        itself = np.array([row])
+        if self._index.description["similarity"] == "cosine":
+            return self.top(self.vectors_of(itself), [itself], [k])[0]
+        return nearest(self._index, row, np.setdiff1d(self.answered_rows, itself), k)
 
     def top(
         self, vectors: np.ndarray, seen: Sequence[np.ndarray], ks: Sequence[int]

@@ -30,6 +30,8 @@ from export.service.messages import (
     Readiness,
     Recommended,
     RecommendRequest,
+    Similar,
+    SimilarRequest,
     counted,
     encodable,
 )
@@ -124,6 +126,20 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
         queries = [Query(history, k, request.exclude_seen) for history in request.histories]
         answers = await service.recommend(queries, _seconds(request.timeout_ms, service))
         return BatchRecommended(answers=_recommended(answers))
+
+    class LimitedSimilarRequest(SimilarRequest):
+        """Items, at most --max_batch, each of which is asked for by itself."""
+
+        @field_validator("items", mode="before")
+        @classmethod
+        def _counted(cls, items: Any) -> Any:
+            return counted(items, 1, most_histories, "items (--max_batch)")
+
+    @app.post("/similar", response_model=Similar, responses=_FAILURES)
+    async def similar(request: LimitedSimilarRequest) -> Response:
+        """Finds the nearest items of each item, in names."""
+        query = Query(request.items, _checked_k(request.k, service))
+        return _json(await service.similar(query, _seconds(request.timeout_ms, service)))
 
     if not explained:
         return

@@ -29,11 +29,10 @@ History = Annotated[
 ]
 
 
-class _Request(BaseModel):
+class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")  # a misspelt field would be ignored without a word
 
     k: int = Field(DEFAULT_K, ge=1, strict=True, description="How many items; at most --max_k.")
-    exclude_seen: bool = Field(True, strict=True, description="Leave out the items of the history.")
     timeout_ms: int | None = Field(
         None,
         ge=1,
@@ -52,6 +51,10 @@ class _Request(BaseModel):
         return {name: body[name] for name in [*known, *itertools.islice(unknown, MOST_ERRORS)]}
 
 
+class _Request(_Asked):
+    exclude_seen: bool = Field(True, strict=True, description="Leave out the items of the history.")
+
+
 class RecommendRequest(_Request):
     """One history."""
 
@@ -62,6 +65,16 @@ class BatchRequest(_Request):
     """Several histories, answered in their order."""
 
     histories: Annotated[list[History], FailFast()] = Field(examples=[[["35462", "31094"], []]])
+
+
+class SimilarRequest(_Asked):
+    """Items, each of which is asked for by itself."""
+
+    items: Annotated[
+        list[str],
+        BeforeValidator(_item_ids),
+        Field(description="Item ids, 1 to --max_batch; integers are taken for strings."),
+    ] = Field(examples=[["35462", "31094"]])
 
 
 def counted(values: Any, least: int, most: int, what: str) -> Any:
@@ -124,6 +137,21 @@ class Explained(BaseModel):
     items: list[Scored]
     influences: list[Influential]
     fallback: bool
+    version: str
+
+
+class SimilarToOne(BaseModel):
+    """The nearest items of an item, their scores the cosine; `unknown`: the version does not have it."""
+
+    item: Named
+    items: list[Scored]
+    unknown: bool
+
+
+class Similar(BaseModel):
+    """The nearest items of several items, in their order."""
+
+    answers: list[SimilarToOne]
     version: str
 
 

@@ -1,4 +1,4 @@
-"""The service without its web framework: a bundle, a tower, three queues, and limits."""
+"""The service without its web framework: a bundle, a tower, four queues, and limits."""
 
 import json
 import time
@@ -29,6 +29,7 @@ from export.towers.requests import read_warm_up
 
 _EXPLANATIONS_WAITING = 8
 _LOOKUPS_WAITING = 8
+_SIMILAR_WAITING = 8
 _EXAMPLES = 20
 
 
@@ -81,6 +82,13 @@ class Service:
         )
         self._lookups = WorkQueue(
             self._look_up, most_waiting=_LOOKUPS_WAITING, most_together=1, threads=1, what="lookups"
+        )
+        self._similar = WorkQueue(
+            self._find_similar,
+            most_waiting=_SIMILAR_WAITING,
+            most_together=1,
+            threads=1,
+            what="requests for similar items",
         )
         self.metrics.waiting.set_function(lambda: self.waiting)
         self._follower = Follower(
@@ -144,6 +152,13 @@ class Service:
         """
         return (await self._lookups.ask([lookup], seconds))[0]
 
+    async def similar(self, query: Query, seconds: float) -> bytes:
+        """Answers the nearest items of those of a query, in names, as JSON; raises as `recommend` does.
+
+        It may go through the whole catalogue for every item, so it has a queue of its own.
+        """
+        return (await self._similar.ask([query], seconds))[0]
+
     def close(self, seconds: float = 1.0) -> bool:
         """Answers what is waiting, then ends the threads; more than one call does no harm.
 
@@ -153,7 +168,8 @@ class Service:
           Whether all threads have ended.
         """
         ends = time.monotonic() + seconds
-        closings = (self._questions.close, self._explanations.close, self._lookups.close, self._follower.stop)
+        queues = (self._questions, self._explanations, self._lookups, self._similar)
+        closings = (*(queue.close for queue in queues), self._follower.stop)
         ended = [close(max(0.0, ends - time.monotonic())) for close in closings]
         if isinstance(self._tower, RemoteTower):
             self._tower.close()
@@ -187,6 +203,23 @@ class Service:
             "version": answer.version,
         }
         return [json.dumps(explained).encode()]
+
+    def _find_similar(self, queries: list[Query], seconds: float) -> list[bytes]:
+        [asked] = queries
+        answers = self._retriever.similar(asked, timeout=seconds)
+        catalogue = self._catalogues.get(answers[0].version)
+        similar = [
+            {
+                "item": _named(catalogue, answer.item),
+                "items": [
+                    _named(catalogue, item) | {"score": score}
+                    for item, score in zip(answer.items, answer.scores, strict=True)
+                ],
+                "unknown": answer.unknown,
+            }
+            for answer in answers
+        ]
+        return [json.dumps({"answers": similar, "version": catalogue.version}).encode()]
 
     def _look_up(self, lookups: list[Lookup], _seconds: float) -> list[list[dict[str, Any]]]:
         catalogue = self.catalogue

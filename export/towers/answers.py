@@ -48,6 +48,26 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
+class SimilarItems:
+    """The answer to one item.
+
+    Attributes:
+      item: its id.
+      items: the ids of the nearest items, best first, without the item itself; fewer than k where there are
+        fewer.
+      scores: the cosine of the item's vector and of each.
+      unknown: the version does not have the item, so there are none.
+      version: the fingerprint of the index that answered.
+    """
+
+    item: str
+    items: list[str]
+    scores: list[float]
+    unknown: bool
+    version: str
+
+
+@dataclass(frozen=True)
 class Influence:
     """How much an answer rests on one past item, found by leaving the item out.
 
