@@ -1,6 +1,6 @@
 """How well similar items agree with what held-out users take one after the other, beside ItemKNN.
 
-python benchmarks/similar_items.py --run=runs/beauty
+python benchmarks/similar_items.py --runs=runs/cosine,runs/dot
 
 A pair is two different items that a held-out user, on whom nothing was trained, took one after the other,
 in either order; each counts once a user. A list of k similar items hits it if the list of the first has the
@@ -27,8 +27,8 @@ from pipelines.command_line import command, trained_runs  # noqa: E402
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("run", None, "Directory of a run on a dataset of the protocol `users`.", required=True)
-flags.DEFINE_string("dataset", None, "Where the run's dataset is now, if it was moved.")
+flags.DEFINE_list("runs", None, "Directories of runs on one dataset of the protocol `users`.", required=True)
+flags.DEFINE_string("dataset", None, "Where the runs' dataset is now, if it was moved.")
 flags.DEFINE_list("cutoffs", ["10", "50"], "Lengths of the lists.")
 flags.DEFINE_string("output", None, "Directory of the result. None: benchmarks/results.")
 
@@ -45,25 +45,33 @@ def main() -> None:
     from causerec_tf.data.protocols import USERS
     from causerec_tf.data.training_events import TrainingEvents
 
-    trained = trained_runs.load_one(FLAGS.run, FLAGS.dataset)
-    dataset = trained.dataset
+    runs = trained_runs.load(FLAGS.runs, FLAGS.dataset)
+    dataset = next(iter(runs.values())).dataset
     if dataset.protocol["name"] != USERS:
         raise InputError(f"{dataset.directory} has the protocol {dataset.protocol['name']}; wanted `users`.")
     pairs = held_out_pairs(dataset.read("test").rows())
-    rules = _rules(trained.model.item_vectors(), TrainingEvents(dataset))
+    rules = _rules_of_training(TrainingEvents(dataset))
+    for name, trained in runs.items():
+        rules |= {f"{name}_{rule}": one for rule, one in _rules_of(trained.model.item_vectors()).items()}
     cutoffs = sorted(map(int, FLAGS.cutoffs))
     figures = {name: hits(rule, pairs, cutoffs) for name, rule in rules.items()}
     ratios = {
-        f"cosine_over_{other}_at_{k}": figures["cosine"][f"hit@{k}"] / max(1e-9, figures[other][f"hit@{k}"])
-        for other in ("item_knn", "inner_product", "pop")
+        f"{name}_cosine_over_{other}_at_{k}": figures[f"{name}_cosine"][f"hit@{k}"] / figures[of][f"hit@{k}"]
+        for name in runs
+        for other, of in (
+            ("item_knn", "item_knn"),
+            ("inner_product", f"{name}_inner_product"),
+            ("pop", "pop"),
+        )
         for k in cutoffs
+        if figures[of][f"hit@{k}"]
     }
     result = {
         "benchmark": "similar_items",
         "ratios": ratios,
         "figures": figures,
         "pairs": len(pairs),
-        "run": {"system": trained.settings.system, "settings": trained.settings.identity()},
+        "runs": {name: trained.settings.identity() for name, trained in runs.items()},
         "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
         "command": shlex.join(["python", "benchmarks/similar_items.py", *sys.argv[1:]]),
         "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -75,7 +83,7 @@ def main() -> None:
     path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     print(f"{len(pairs):,} pairs of held-out users, {dataset.name}")
     for name, of_rule in figures.items():
-        print(f"{name:16}" + "".join(f"  {figure} {value:.4f}" for figure, value in of_rule.items()))
+        print(f"{name:24}" + "".join(f"  {figure} {value:.4f}" for figure, value in of_rule.items()))
     print(f"stored {path}")
 
 
@@ -104,11 +112,19 @@ def hits(rule: Rule, pairs: np.ndarray, cutoffs: list[int]) -> dict[str, float]:
     return figures | {"distinct_items": len(np.unique(lists))}
 
 
-def _rules(vectors: np.ndarray, training) -> dict[str, Rule]:
+def _rules_of(vectors: np.ndarray) -> dict[str, Rule]:
+    """Of a run's item vectors [V, d]."""
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return {
+        "cosine": lambda rows: units[rows] @ units.T,
+        "inner_product": lambda rows: vectors[rows] @ vectors.T,
+    }
+
+
+def _rules_of_training(training) -> dict[str, Rule]:
     from causerec_tf.baselines.user_item_matrix import user_item_matrix
 
-    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    taken_TV = user_item_matrix(training.sequences.rows(), len(vectors)).tocsc()
+    taken_TV = user_item_matrix(training.sequences.rows(), training.num_items).tocsc()
     counts_V = np.asarray(taken_TV.sum(axis=0)).ravel()
     lengths_V = np.sqrt(np.maximum(counts_V, 1))
 
@@ -117,10 +133,8 @@ def _rules(vectors: np.ndarray, training) -> dict[str, Rule]:
         return both / lengths_V[rows][:, np.newaxis] / lengths_V
 
     return {
-        "cosine": lambda rows: units[rows] @ units.T,
-        "inner_product": lambda rows: vectors[rows] @ vectors.T,
         "item_knn": item_knn,
-        "pop": lambda rows: np.broadcast_to(counts_V, (len(rows), len(vectors))),
+        "pop": lambda rows: np.broadcast_to(counts_V, (len(rows), len(counts_V))),
     }
 
 

@@ -55,11 +55,13 @@ def assert_answered_or_refused(response, *, may_be_late=False):
 WITH_INPUT = [
     ("POST", "/recommend"),
     ("POST", "/recommend/batch"),
+    ("POST", "/similar"),
     ("POST", "/explain"),
     ("GET", "/items"),
 ]
 OPERATIONS = [
     *WITH_INPUT,
+    ("GET", "/model_card"),
     ("GET", "/examples"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
@@ -103,11 +105,11 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=20,
 )
-FIELDS = st.sampled_from(["history", "histories", "k", "exclude_seen", "timeout_ms", "kk", "\ud800"])
+FIELDS = st.sampled_from(["history", "histories", "items", "k", "exclude_seen", "timeout_ms", "kk", "\ud800"])
 
 
 @many
-@pytest.mark.parametrize("path", ["/recommend", "/recommend/batch", "/explain"])
+@pytest.mark.parametrize("path", ["/recommend", "/recommend/batch", "/similar", "/explain"])
 def test_json_of_every_kind_whole_and_cut_off(client, path, examples):
     @asked(examples)
     @given(body=JSON | st.dictionaries(FIELDS, JSON, max_size=5), cut=st.integers(0, 40), data=st.data())
@@ -123,7 +125,7 @@ def test_json_of_every_kind_whole_and_cut_off(client, path, examples):
 
 
 @many
-@pytest.mark.parametrize("path", ["/recommend", "/explain"])
+@pytest.mark.parametrize("path", ["/recommend", "/similar", "/explain"])
 def test_bytes_of_every_kind(client, path, examples):
     json_in_16 = "application/json; charset=utf-16"
     kinds = ["application/json", "text/plain", "multipart/form-data", json_in_16, "", "/"]
