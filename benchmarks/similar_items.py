@@ -1,5 +1,11 @@
 """How well similar items agree with what held-out users take one after the other, beside ItemKNN.
 
+python pipelines/prepare.py --input=beauty/log.tsv.gz --user_column=user --item_column=item \
+  --time_column=timestamp --output=datasets/beauty
+python pipelines/train.py --recipe=recommended --method=base --epochs=4 --dataset=datasets/beauty \
+  --run=runs/cosine
+python pipelines/train.py --recipe=recommended --method=base --epochs=4 --similarity=dot --temperature=1 \
+  --dataset=datasets/beauty --run=runs/dot
 python benchmarks/similar_items.py --runs=runs/cosine,runs/dot
 
 A pair is two different items that a held-out user, on whom nothing was trained, took one after the other,
