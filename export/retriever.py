@@ -3,6 +3,7 @@
 Neither the training library nor Keras is imported here: the bundle is all that is needed.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
 from export.index.engine import OpenEngine
 from export.index.engines import engine_named
+from export.index.filtered_search import Found, Wanted
+from export.item_rules import ItemRules
 from export.query import ItemId, Query, checked_queries
 from export.store.bundle_errors import BundleError, TowerError, TowerTimeoutError
 from export.towers.answers import Influence, Recommendation, SimilarItems, Tower, TowerAnswer
@@ -30,8 +33,10 @@ class Retriever:
     so it is right also while an old and a new tower answer by turns.
     """
 
-    def __init__(self, tower: Tower, catalogues: CatalogueCache):
-        """Composes a tower and the catalogues of its bundle, and asks the tower for its version.
+    def __init__(self, tower: Tower, catalogues: CatalogueCache, rules: ItemRules | None = None):
+        """Composes a tower, the catalogues of its bundle and the rules of what may be answered.
+
+        It asks the tower for its version. Without rules no item has attributes, and all are available.
 
         Raises:
           BundleError: the bundle does not have the version that the tower answers.
@@ -39,6 +44,7 @@ class Retriever:
         """
         self._tower = tower
         self._catalogues = catalogues
+        self.rules = rules or ItemRules()
         self._latest = catalogues.get(_versions(tower([[]]))[0])
 
     @classmethod
@@ -49,6 +55,7 @@ class Retriever:
         version: int | None = None,
         tower: Tower | None = None,
         engine: str | OpenEngine = "auto",
+        rules: ItemRules | None = None,
     ) -> "Retriever":
         """Opens a bundle, wherever it lies.
 
@@ -58,6 +65,7 @@ class Retriever:
           tower: answers in place of the bundle's own tower, from another machine for instance.
           engine: what searches the items: `auto`, `scann`, `numpy`, `hnswlib`, or what opens one's own; see
             `export.index.engine`.
+          rules: of what may be answered; None: the bundle's attributes, and what its file says is out.
 
         Raises:
           BundleError: there is no such version, a file is missing or damaged, or the tower and the
@@ -68,7 +76,8 @@ class Retriever:
             raise BundleError("Give the number of the bundle's own tower, or another tower: not both.")
         open_engine = engine_named(engine) if isinstance(engine, str) else engine
         catalogues = CatalogueCache(bundle, open_engine=open_engine)
-        return cls(tower or LocalTower.load(Path(bundle), version, catalogues), catalogues)
+        tower = tower or LocalTower.load(Path(bundle), version, catalogues)
+        return cls(tower, catalogues, ItemRules(bundle) if rules is None else rules)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -123,14 +132,11 @@ class Retriever:
             group = np.flatnonzero(answer.version == version.encode()).tolist()
             rows_of = [catalogue.rows(asked[number].history) for number in group]
             known = [catalogue.known(rows) for rows in rows_of]
-            seen = [
-                np.unique(rows) if asked[number].exclude_seen else rows[:0]
-                for number, rows in zip(group, rows_of, strict=True)
-            ]
-            found = _top(catalogue, answer.user_vectors[group], known, seen, [asked[n].k for n in group])
-            for number, known_rows, (rows, scores) in zip(group, known, found, strict=True):
+            wanted = self.rules.wanted(catalogue, [asked[number] for number in group], rows_of)
+            found = _top(catalogue, answer.user_vectors[group], known, wanted)
+            for number, known_rows, one in zip(group, known, found, strict=True):
                 num_unknown = len(asked[number].history) - len(known_rows)
-                results[number] = _recommendation(catalogue, rows, scores, num_unknown, not len(known_rows))
+                results[number] = _recommendation(catalogue, one, num_unknown, not len(known_rows))
         return [result for result in results if result is not None]
 
     def explain(
@@ -186,26 +192,26 @@ class Retriever:
             raise TowerError(
                 "Several versions of the tower answer in turn; an explanation needs one. Ask again."
             )
-        seen, vectors = np.unique(rows) if asked.exclude_seen else rows[:0], answer.user_vectors
-        found: list[tuple[np.ndarray, np.ndarray]] = []
+        wanted, vectors = self.rules.wanted(catalogue, [asked], [rows]), answer.user_vectors
+        found: list[Found] = []
         for start in range(0, len(read), _SEARCHED_TOGETHER):
             left()
             part = read[start : start + _SEARCHED_TOGETHER]
             of_part = vectors[start : start + len(part)]
-            found += _top(catalogue, of_part, part, [seen] * len(part), [asked.k] * len(part))
-        whole, scores = found[0]
+            found += _top(catalogue, of_part, part, wanted * len(part))
+        whole = found[0].rows
         influences = [
             Influence(
                 item=item,
                 share=1.0 - len(np.intersect1d(whole, without)) / max(1, len(whole)),
                 vector_change=float(np.linalg.norm(vector - vectors[0])),
             )
-            for item, (without, _), vector in zip(
+            for item, (without, _, _), vector in zip(
                 catalogue.ids(left_out), found[1:], vectors[1:], strict=True
             )
         ]
         influences.sort(key=lambda one: (-one.share, -one.vector_change, one.item))
-        return _recommendation(catalogue, whole, scores, len(texts) - len(known), not num_read), influences
+        return _recommendation(catalogue, found[0], len(texts) - len(known), not num_read), influences
 
     def similar(
         self, query: Query | Sequence[ItemId], k: int | None = None, timeout: float | None = None
@@ -245,10 +251,9 @@ class Retriever:
         return catalogue
 
 
-def _recommendation(
-    catalogue: Catalogue, rows: np.ndarray, scores: np.ndarray, num_unknown: int, fallback: bool
-) -> Recommendation:
-    return Recommendation(catalogue.ids(rows), scores.tolist(), num_unknown, fallback, catalogue.version)
+def _recommendation(catalogue: Catalogue, found: Found, num_unknown: int, fallback: bool) -> Recommendation:
+    items, scores = catalogue.ids(found.rows), found.scores.tolist()
+    return Recommendation(items, scores, num_unknown, fallback, catalogue.version, found.plan)
 
 
 def _countdown(seconds: float | None, what: str) -> Callable[[], float | None]:
@@ -271,18 +276,13 @@ def _versions(answer: TowerAnswer) -> list[str]:
 
 
 def _top(
-    catalogue: Catalogue,
-    vectors: np.ndarray,
-    known: Sequence[np.ndarray],
-    seen: Sequence[np.ndarray],
-    ks: Sequence[int],
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The best k of each user; the most popular items for one of whom nothing is known."""
-    ks = [min(k, catalogue.num_items) for k in ks]
+    catalogue: Catalogue, vectors: np.ndarray, known: Sequence[np.ndarray], wanted: Sequence[Wanted]
+) -> list[Found]:
+    """The best of what each user wants; the most popular items for one of whom nothing is known."""
+    wanted = [dataclasses.replace(one, k=min(one.k, catalogue.num_items)) for one in wanted]
     asked = [number for number, rows in enumerate(known) if len(rows)]
-    searched = catalogue.top(vectors[asked], [seen[n] for n in asked], [ks[n] for n in asked])
+    searched = catalogue.top(vectors[asked], [wanted[number] for number in asked])
     found = dict(zip(asked, searched, strict=True))
     return [
-        found[number] if number in found else catalogue.most_popular(k, rows)
-        for number, (k, rows) in enumerate(zip(ks, seen, strict=True))
+        found[number] if number in found else catalogue.most_popular(one) for number, one in enumerate(wanted)
     ]

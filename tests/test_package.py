@@ -57,8 +57,9 @@ SERVING = ("retriever", "index.item_index", "towers.remote", "service.app")
 # other.
 FLOORS = (
     ("store",),
+    ("filters",),
     ("index", "query"),
-    ("towers",),
+    ("item_rules", "towers"),
     ("publishing",),
     ("retriever",),
     ("service", "batch"),

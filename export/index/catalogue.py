@@ -1,9 +1,9 @@
 """One version's catalogue: ids, names and index; finds the best items that a user has not seen.
 
-Shape legend: B requests, K vectors a user, V items, R rows (V and the withdrawn ones), d embedding size,
-F fetched items.
+Shape legend: B requests, K vectors a user, V items, R rows (V and the withdrawn ones), d embedding size.
 """
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
@@ -13,14 +13,13 @@ import numpy as np
 
 from export.index.engine import OpenEngine
 from export.index.engines import open_best
+from export.index.filtered_search import EMPTY, EXACT, Found, Wanted, search
 from export.index.item_index import ItemIndex
 from export.index.labels import read_labels
 from export.index.nearest import nearest
 from export.store.bundle_errors import BundleError
 
-# Results that are fetched at once, some sixty bytes each: what a batch takes does not depend on how long its
-# histories are.
-_MOST_FETCHED = 1 << 22
+POPULAR = "popular"  # how an answer was found that is the most popular items
 
 
 class Catalogue:
@@ -56,6 +55,10 @@ class Catalogue:
             )
         return cls(index, *read_labels(directory, index.num_rows))
 
+    def __len__(self) -> int:
+        """R, the rows, withdrawn ones included."""
+        return self._index.num_rows
+
     @property
     def version(self) -> str:
         """The fingerprint of the index, and of the tower whose vectors it answers."""
@@ -90,6 +93,11 @@ class Catalogue:
     def vocabulary(self) -> list[str]:
         """The ids that the tower knows, in the order of its vocabulary."""
         return self._item_ids[: self._index.vocabulary_size].tolist()
+
+    @property
+    def all_ids(self) -> list[str]:
+        """The ids of all R rows."""
+        return self._item_ids.tolist()
 
     @property
     def answered_ids(self) -> list[str]:
@@ -150,64 +158,44 @@ class Catalogue:
             f"{name}\n{item_id}".casefold() for name, item_id in zip(self._names, self._item_ids, strict=True)
         ]
 
-    def most_popular(self, k: int, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The answer for a user of whom nothing is known: k rows that are not in `seen`, and zeros."""
+    def most_popular(self, wanted: Wanted) -> Found:
+        """The answer for a user of whom nothing is known: k of the rows that are wanted, and zeros."""
+        k, excluded = wanted.k, wanted.excluded
+        if wanted.allowed is None:
+            rows = self._index.first_rows(k + len(excluded))
+        else:
+            rows = np.sort(wanted.allowed.rows)
         # The ids are ordered by how often they occur in training.
-        rows = np.setdiff1d(self._index.first_rows(k + len(seen)), seen)[:k]
-        return rows, np.zeros(len(rows), np.float32)
+        rows = np.setdiff1d(rows, excluded, assume_unique=True)[:k]
+        return Found(rows, np.zeros(len(rows), np.float32), POPULAR if len(rows) else EMPTY)
 
-    def similar(self, row: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the k items nearest to a row's, without itself, by the cosine of their vectors.
+    def similar(self, row: int, wanted: Wanted) -> Found:
+        """Finds the items nearest to a row's, without itself, by the cosine of their vectors.
 
         Where all vectors have length one that is the inner product, and the index is searched; elsewhere
-        everything is compared.
-
-        Returns:
-          rows int64 [at most k] and cosines float32, best first.
+        everything that may be answered is compared.
         """
-        itself = np.array([row])
+        excluded = np.union1d(wanted.excluded, row)
         if self._index.description["similarity"] == "cosine":
-            return self.top(self.vectors_of(itself), [itself], [k])[0]
-        return nearest(self._index, row, np.setdiff1d(self.answered_rows, itself), k)
+            without = dataclasses.replace(wanted, excluded=excluded)
+            return self.top(self.vectors_of(np.array([row])), [without])[0]
+        rows = np.sort(wanted.allowed.rows) if wanted.allowed is not None else self.answered_rows
+        rows = np.setdiff1d(rows, excluded, assume_unique=True)
+        if not len(rows):
+            return Found(rows, np.zeros(0, np.float32), EMPTY)
+        return Found(*nearest(self._index, row, rows, wanted.k), EXACT)
 
-    def top(
-        self, vectors: np.ndarray, seen: Sequence[np.ndarray], ks: Sequence[int]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Finds, for each user, the rows and scores of the best k that are not in `seen`.
+    def top(self, vectors: np.ndarray, wanted: Sequence[Wanted]) -> list[Found]:
+        """Finds the best of what each of B users [B, d] or [B, K, d] wants: see `filtered_search.search`."""
+        return search(self._index, vectors, wanted)
 
-        Args:
-          vectors: float32 [B, d] or [B, K, d].
-          seen: B arrays of distinct rows to leave out.
-          ks: B numbers of items; fewer are found where fewer are left.
+    @property
+    def answerable(self) -> np.ndarray:
+        """Bool [R], a new array: the rows that are not withdrawn."""
+        mask = np.zeros(self._index.num_rows, bool)
+        mask[self._index.first_rows(self._index.num_rows)] = True
+        return mask
 
-        Returns:
-          B pairs (rows int64 [at most k], scores float32 of the same length), best first.
-        """
-        if not len(ks):
-            return []
-        # Enough is fetched to lose all that was seen. Requests that need about as much are searched
-        # together, so that one long history does not make every other search as wide.
-        wanted = np.array([k + len(rows) for k, rows in zip(ks, seen, strict=True)])
-        fetch = np.minimum(2 ** np.ceil(np.log2(wanted)).astype(np.int64), self.num_items)
-        found: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(ks)
-        vectors_each = vectors.shape[1] if vectors.ndim == 3 else 1
-        for width in np.unique(fetch).tolist():
-            of_width = np.flatnonzero(fetch == width).tolist()
-            together = max(1, _MOST_FETCHED // (vectors_each * width))
-            for start in range(0, len(of_width), together):
-                group = of_width[start : start + together]
-                rows_BF, scores_BF = self._index.search(vectors[group], width)
-                keep_BF = ~_contains(rows_BF, [seen[number] for number in group], self._index.num_rows)
-                keep_BF &= rows_BF >= 0
-                for number, rows, scores, keep in zip(group, rows_BF, scores_BF, keep_BF, strict=True):
-                    found[number] = rows[keep][: ks[number]], scores[keep][: ks[number]]
-        return found
-
-
-def _contains(rows_BF: np.ndarray, seen: Sequence[np.ndarray], num_rows: int) -> np.ndarray:
-    """Tells which rows are seen by their request, in one lookup for all: bool [B, F]."""
-    owner_B = np.arange(len(rows_BF))
-    keys_BF = rows_BF + owner_B[:, None] * (num_rows + 1)
-    lengths = [len(rows) for rows in seen]
-    seen_keys = np.concatenate(seen) + np.repeat(owner_B, lengths) * (num_rows + 1)
-    return np.isin(keys_BF, seen_keys)
+    def prepare(self) -> None:
+        """Makes now what the first filtered search would wait for."""
+        _ = self._index.partitions

@@ -7,7 +7,9 @@ d embedding size, k results.
 """
 
 import json
+import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from export.index.changes import CHANGES, IndexChanges
 from export.index.description import DESCRIPTION, read_index
 from export.index.engine import VECTORS, Engine, OpenEngine, StoredIndex
 from export.index.engines import open_best
+from export.index.exact_vectors import ExactVectors
 from export.index.labels import IDS_FILE, NAMES_FILE, write_labels
+from export.index.partitions import Partitions, read_leaves
 from export.index.queries import QUERIES
 from export.index.scann_engine import ScannEngine
 from export.store import checksums
@@ -39,6 +43,7 @@ class ItemIndex:
         description: dict[str, Any],
         changes: IndexChanges | None = None,
         vectors: np.ndarray | None = None,
+        leaves: np.ndarray | None = None,
     ):
         """Wraps an engine.
 
@@ -49,11 +54,34 @@ class ItemIndex:
           changes: what differs between the engine and the catalogue; None: nothing, slot s is row s.
           vectors: float32 [S, d], the exact vectors of the slots, which may be mapped from a file; None:
             nobody asks for them.
+          leaves: int [S, m], the leaves in which each slot of a tree lies, for filtered searches.
         """
         self.engine = engine
         self.description = description
         self.changes = changes
         self._vectors = vectors
+        self._leaves = leaves
+        self._measuring = threading.Lock()
+
+    @cached_property
+    def exact(self) -> ExactVectors:
+        """The exact vectors by row, for filtered searches."""
+        if self._vectors is None:
+            raise BundleError("Filters need an index that was loaded from a bundle; save it and load it.")
+        return ExactVectors(self._vectors, self.changes)
+
+    @property
+    def partitions(self) -> Partitions | None:
+        """The leaves for filtered searches, measured when they are first asked for; None without a tree."""
+        if self._leaves is None:
+            return None
+        with self._measuring:
+            return self._partitions
+
+    @cached_property
+    def _partitions(self) -> Partitions:
+        assert self._leaves is not None
+        return Partitions.of(self.exact, self._leaves, self.changes)
 
     @property
     def num_items(self) -> int:
@@ -194,7 +222,8 @@ class ItemIndex:
         checksums.verify(directory)
         stored = StoredIndex(directory, description)
         changes = IndexChanges.load(directory / CHANGES) if description["format"] == 2 else None
-        index = cls(open_engine(stored), description, changes, stored.vectors)
+        engine = open_engine(stored)
+        index = cls(engine, description, changes, stored.vectors, read_leaves(stored))
         index._check_sizes(directory)
         with loading(directory):
             index.search(np.ones((1, description["dimension"]), np.float32), 1)

@@ -9,6 +9,10 @@ class BundleError(ValueError):
     """
 
 
+class FilterError(BundleError):
+    """A filter that asks for what cannot be asked: whoever sent it must change it."""
+
+
 class MissingVersionError(BundleError):
     """A tower answers a version whose index the bundle does not have."""
 

@@ -11,8 +11,11 @@ from typing import IO
 from export.store.bundle_errors import BundleError
 from export.store.disk import full_disk_named
 from export.store.layout import (
+    ATTRIBUTES_FOLDER,
     INDEXES_FOLDER,
     TOWERS_FOLDER,
+    attribute_numbers,
+    attributes_directory,
     beside,
     index_directory,
     left_aside,
@@ -109,6 +112,12 @@ def collect(
     return old, unnamed
 
 
+def collect_attributes(bundle: Path, keep: int) -> None:
+    """Removes the attributes of items beyond the last `keep`."""
+    for number in attribute_numbers(bundle)[:-keep]:
+        _remove(attributes_directory(bundle, number))
+
+
 def version_of(bundle: Path, number: int) -> str | None:
     """Gives the fingerprint of a published tower; None for one that was not made here."""
     try:
@@ -134,7 +143,7 @@ def _remove(directory: Path) -> None:
 
 
 def _clear(bundle: Path) -> None:
-    for part in (TOWERS_FOLDER, INDEXES_FOLDER):
+    for part in (TOWERS_FOLDER, INDEXES_FOLDER, ATTRIBUTES_FOLDER):
         for left in left_aside(bundle / part):
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left)

@@ -2,6 +2,8 @@
 
     <bundle>/user_tower/<number>/        a SavedModel; the highest number is served
     <bundle>/item_index/<fingerprint>/   the index that belongs to it
+    <bundle>/item_attributes/<number>/   what filters read; the highest number is used, with every version
+    <bundle>/unavailable.txt             ids of items that are out
 
 Each has a list of its files' SHA-256 (`export.store.checksums`).
 
@@ -21,6 +23,8 @@ from export.store.descriptions import FINGERPRINT, POSITIVE, read_description, w
 
 TOWERS_FOLDER = "user_tower"
 INDEXES_FOLDER = "item_index"
+ATTRIBUTES_FOLDER = "item_attributes"
+UNAVAILABLE_FILE = "unavailable.txt"
 # TensorFlow Serving is told to serve the directory of towers under its own name.
 MODEL_NAME = TOWERS_FOLDER
 # TensorFlow Serving reads its warm-up file from here and ignores what else lies in it.
@@ -55,15 +59,28 @@ def index_directory(bundle: Path, fingerprint: str) -> Path:
     return bundle / INDEXES_FOLDER / fingerprint
 
 
+def attributes_directory(bundle: Path, number: int) -> Path:
+    """What filters read, as it was written under a number."""
+    return bundle / ATTRIBUTES_FOLDER / str(number)
+
+
 def tower_numbers(bundle: Path) -> list[int]:
     """The published version numbers, ascending; none when the bundle does not exist.
 
     A number with zeros before it, which no publication writes, is none: `tower_directory` would not find it.
     """
-    towers = bundle / TOWERS_FOLDER
-    if not towers.is_dir():
+    return _numbers(bundle / TOWERS_FOLDER)
+
+
+def attribute_numbers(bundle: Path) -> list[int]:
+    """The numbers of the attributes that are there, ascending; none where filters have nothing to read."""
+    return _numbers(bundle / ATTRIBUTES_FOLDER)
+
+
+def _numbers(folder: Path) -> list[int]:
+    if not folder.is_dir():
         return []
-    names = [entry.name for entry in towers.iterdir() if entry.is_dir()]
+    names = [entry.name for entry in folder.iterdir() if entry.is_dir()]
     return sorted(int(name) for name in names if re.fullmatch(r"0|[1-9][0-9]*", name))
 
 

@@ -38,6 +38,8 @@ class Recommendation:
       num_unknown: how many places of the history hold an item that the tower does not know.
       fallback: nothing of the history was known; the items are the most popular ones.
       version: the fingerprint of the tower and the index that answered.
+      plan: how the items were found: "index"; with a filter "over_fetch", "partitions" or "exact", none of
+        which loses any; "popular" for a fallback; "empty" where no item passes the filter.
     """
 
     items: list[str]
@@ -45,6 +47,7 @@ class Recommendation:
     num_unknown: int
     fallback: bool
     version: str
+    plan: str = "index"
 
 
 @dataclass(frozen=True)

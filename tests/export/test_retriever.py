@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import export
 from export import retriever
-from export.index import catalogue
+from export.index import filtered_search
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
 from export.publishing.publication import Model
@@ -101,7 +101,7 @@ def test_each_request_has_its_own_k_and_does_not_depend_on_the_others(both):
 
 def test_histories_are_searched_in_parts_where_they_need_much(both, monkeypatch):
     whole = both[0].recommend(HISTORIES, 10)
-    monkeypatch.setattr(catalogue, "_MOST_FETCHED", 70)
+    monkeypatch.setattr(filtered_search, "_MOST_FETCHED", 70)
     searched, search = [], ItemIndex.search
 
     def counted(self, queries, k):

@@ -1,0 +1,1 @@
+"""Which items may be answered: attributes of items, a small language over them, items that are out."""

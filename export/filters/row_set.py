@@ -1,0 +1,54 @@
+"""Some rows of a catalogue: as a list where they are few, as a mask where they are many."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class RowSet:
+    """Rows below `num_rows`; exactly one of the two forms is given.
+
+    Attributes:
+      num_rows: R.
+      listed: int64, distinct, in no order.
+      mask: bool [R].
+    """
+
+    num_rows: int
+    listed: np.ndarray | None = None
+    mask: np.ndarray | None = None
+
+    @cached_property
+    def count(self) -> int:
+        """How many they are."""
+        return len(self.listed) if self.listed is not None else int(np.count_nonzero(self._held))
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """They as a list, int64."""
+        return self.listed if self.listed is not None else np.flatnonzero(self._held)
+
+    @property
+    def _held(self) -> np.ndarray:
+        assert self.mask is not None
+        return self.mask
+
+    def contains(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each of some rows, of any shape, is one of them; a row below 0 is none."""
+        if self.listed is not None:
+            return np.isin(rows, self.listed)
+        return self._held[rows] & (rows >= 0)
+
+    def where(self, other: "RowSet") -> "RowSet":
+        """Those of them that are in another set, too."""
+        if self.listed is not None:
+            return RowSet(self.num_rows, listed=self.listed[other.contains(self.listed)])
+        if other.listed is not None:
+            return other.where(self)
+        return RowSet(self.num_rows, mask=self._held & other._held)
+
+    def among(self, rows: np.ndarray) -> "RowSet":
+        """Those of them that are in a list of distinct rows."""
+        return RowSet(self.num_rows, listed=rows[self.contains(rows)])
