@@ -10,8 +10,8 @@ import numpy as np
 from export.filters.attribute_table import AttributeTable
 from export.filters.availability import Availability, OutItems
 from export.filters.expression import AllOf, Expression
-from export.filters.item_attributes import ItemAttributes
 from export.filters.row_set import RowSet
+from export.filters.stored_attributes import ItemAttributes
 from export.index.catalogue import Catalogue
 from export.index.filtered_search import Wanted
 from export.query import CheckedQuery
@@ -73,14 +73,18 @@ class ItemRules:
                     raise  # else newer ones have taken its place meanwhile
         tables: WeakKeyDictionary[Catalogue, AttributeTable] = WeakKeyDictionary()
         if catalogue is not None:
-            tables[catalogue] = attributes.by_row(catalogue.all_ids)
+            tables[catalogue] = table = attributes.by_row(catalogue.all_ids)
+            if self.default_filter is not None:  # else every answer would fail
+                table.check(self.default_filter)
+            catalogue.prepare()
         self._attributes, self._tables, self.attributes_number = attributes, tables, numbers[-1]
         return True
 
     def prepare(self, catalogue: Catalogue) -> None:
-        """Makes now what the first filtered query of a catalogue would wait for."""
-        self.table(catalogue)
-        catalogue.prepare()
+        """Makes now what the first filtered query of a catalogue would wait for, where there are filters."""
+        if self.attributes_number is not None:
+            self.table(catalogue)
+            catalogue.prepare()
 
     def table(self, catalogue: Catalogue) -> AttributeTable:
         """The attributes of a catalogue's items."""

@@ -220,7 +220,7 @@ class Retriever:
 
         Args:
           query: its history are N items, each of which is asked for by itself, whether the tower knows it or
-            not; bare ids are a query, too.
+            not; bare ids are a query, too. Its filter, allow and deny hold for what is answered.
           k: of a query that names none: how many of each.
           timeout: seconds in which all must be done; None: as in `recommend`.
 
@@ -234,12 +234,14 @@ class Retriever:
         [asked] = checked_queries([query], k)
         left = _countdown(timeout, "answer")
         catalogue = self._open(_versions(self._tower([[]], left()))[0])
+        asked = dataclasses.replace(asked, k=min(asked.k, catalogue.num_items), exclude_seen=False)
+        [wanted] = self.rules.wanted(catalogue, [asked], [np.zeros(0, np.int64)])
         answers = []
         for item in asked.history:
             left()
             rows, scores = catalogue.rows([item]), np.zeros(0, np.float32)
             if is_there := bool(len(rows)):
-                rows, scores = catalogue.similar(int(rows[0]), min(asked.k, catalogue.num_items))
+                rows, scores, _ = catalogue.similar(int(rows[0]), wanted)
             answers.append(
                 SimilarItems(item, catalogue.ids(rows), scores.tolist(), not is_there, catalogue.version)
             )

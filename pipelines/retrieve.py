@@ -22,6 +22,8 @@ from export.batch.processes import answer_shards, cores
 from export.batch.recommendation_files import SIMILAR_SCHEMA, RecommendationWriter
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
+from export.filters.availability import read_id_list
+from export.filters.expression import read_filter
 from export.index.engines import ENGINES
 from export.index.labels import read_ids
 from export.index.update_files import read_deletes
@@ -60,6 +62,10 @@ flags.DEFINE_float(
     lower_bound=0.0,
 )
 flags.DEFINE_string("item_categories", None, "For --diversity: csv or tsv file with item id and category.")
+flags.DEFINE_string("filter", None, "Filter in JSON, of the attributes that the bundle has.")
+flags.DEFINE_string("filter_column", None, "Name of a column of filters in JSON, one for each user.")
+flags.DEFINE_string("allow", None, "File with an id per line: the items that may be recommended.")
+flags.DEFINE_string("deny", None, "File with an id per line: items that are not recommended.")
 flags.DEFINE_string("user_column", "user_id", "Name of the column of user ids.")
 flags.DEFINE_string("history_column", "history", "Name of the column of histories, oldest item first.")
 flags.DEFINE_string("history_separator", " ", "Separator of the ids in a history that is one string.")
@@ -99,6 +105,10 @@ def main() -> None:
         raise BundleError("--diversity and --item_categories need each other; give both.")
     if not math.isfinite(FLAGS.diversity):
         raise BundleError(f"--diversity={FLAGS.diversity}: wanted a finite number, 0 or more.")
+    read_filter(FLAGS.filter or "{}")
+    for name in ("allow", "deny"):
+        if FLAGS[name].value:
+            read_id_list(Path(FLAGS[name].value))
     paths = expand(FLAGS.input)
     categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
     settings = JobSettings(
@@ -107,9 +117,13 @@ def main() -> None:
         diversity=FLAGS.diversity,
         # Absolute, like the bundle's: Beam's workers may work elsewhere.
         item_categories=str(Path(FLAGS.item_categories).absolute()) if FLAGS.item_categories else None,
-        columns=Columns(FLAGS.user_column, FLAGS.history_column, FLAGS.history_separator),
+        columns=Columns(
+            FLAGS.user_column, FLAGS.history_column, FLAGS.history_separator, FLAGS.filter_column
+        ),
         skip_bad_rows=FLAGS.on_bad_row == "skip",
         engine=FLAGS.engine,
+        filter=FLAGS.filter,
+        **{name: str(Path(FLAGS[name].value).absolute()) for name in ("allow", "deny") if FLAGS[name].value},
     )
     output = Path(FLAGS.output)
     if beam_flags.is_asked(BundleError):
@@ -192,19 +206,18 @@ def _to_file(
     outputs.check_place(output, "--output", BundleError)
     writer = RecommendationWriter(output, overwrite=FLAGS.overwrite)
     from export.batch.answering import Answering, write_answers  # these load TensorFlow
-    from export.retriever import Retriever
     from export.towers.remote import RemoteTower
 
     tower = RemoteTower(FLAGS.tower_address) if FLAGS.tower_address else None
-    retriever = Retriever.open(FLAGS.bundle, tower=tower, engine=settings.engine)
+    answering = Answering.open(FLAGS.bundle, settings, tower=tower)
+    retriever = answering.retriever
     _check_categories(categories, Path(FLAGS.bundle), retriever.version)
-    answering = Answering(retriever, settings)
     shown: list[str] = []
     with writer, RetrievalProgress(sum(path.stat().st_size for path in paths)) as progress:
 
         def on_batch(num_bytes: int, rows: list[HistoryRow], answers: list[Recommendation]) -> None:
             for row, answer in zip(rows[: FLAGS.show - len(shown)], answers, strict=False):
-                shown.append(_describe(retriever, row, answer))
+                shown.append(_describe(answering, row, answer))
             progress.step(num_bytes, len(rows), sum(len(answer.items) for answer in answers))
 
         tally = write_answers(answering, paths, writer, on_batch)
@@ -285,7 +298,9 @@ def _by_beam(
     _sum_up(tally, version, time.perf_counter() - started)
 
 
-def _describe(retriever, row: HistoryRow, answer) -> str:
+def _describe(answering, row: HistoryRow, answer) -> str:
+    retriever = answering.retriever
+
     def names(items: Sequence[str]) -> str:
         return " · ".join(map(retriever.name_of, items)) or "nothing"
 
@@ -302,7 +317,7 @@ def _describe(retriever, row: HistoryRow, answer) -> str:
         )
     if FLAGS.explain and answer.items and not answer.fallback:
         top = min(_EXPLAINED_ITEMS, len(answer.items))
-        influences = retriever.explain(row.history, top, FLAGS.exclude_seen)
+        influences = retriever.explain(answering.query(row), top)
         lines.append(f"  leans most on (share of the top {top} that changes without it):")
         for one in influences[:_SHOWN_INFLUENCES]:
             lines.append(f"     {one.share:>4.0%}  {retriever.name_of(one.item)}")

@@ -1,16 +1,20 @@
 """The work of a batch job whoever does it: rows of histories in, rows of answers out."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from export.batch.diversity import diversify, read_categories
 from export.batch.history_files import HistoryRow, read_histories
 from export.batch.job_settings import AnswerTally, JobSettings
 from export.batch.recommendation_files import RecommendationWriter
+from export.filters.availability import read_id_list
+from export.filters.expression import read_filter
+from export.item_rules import ItemRules
 from export.query import ItemId, Query
 from export.retriever import Retriever
-from export.towers.answers import Recommendation
+from export.store.bundle_errors import BundleError, FilterError
+from export.towers.answers import Recommendation, Tower
 
 BATCH = 2048
 _CANDIDATES_FOR_DIVERSITY = 5  # times k, so that there is something to choose from
@@ -23,13 +27,43 @@ class Answering:
     """A retriever with the settings of a job."""
 
     def __init__(self, retriever: Retriever, settings: JobSettings):
-        """Reads the categories; raises BundleError when they cannot be read."""
+        """Reads the categories; raises BundleError when they cannot be read, or the filter does not fit."""
         self.retriever, self.settings = retriever, settings
+        retriever.rules.check(retriever.rules.default_filter, retriever.catalogue)
         self._categories = None
         self._candidates = settings.k
         if settings.item_categories is not None:
             self._categories = read_categories(Path(settings.item_categories))
             self._candidates = _CANDIDATES_FOR_DIVERSITY * settings.k
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Path | str,
+        settings: JobSettings,
+        *,
+        version: int | None = None,
+        tower: Tower | None = None,
+    ) -> "Answering":
+        """Opens a bundle with what the job says about its items; raises as `Retriever.open` does."""
+        rules = ItemRules(
+            bundle,
+            default_filter=read_filter(settings.filter) if settings.filter else None,
+            allow=read_id_list(Path(settings.allow)) if settings.allow else None,
+            deny=read_id_list(Path(settings.deny)) if settings.deny else (),
+        )
+        return cls(
+            Retriever.open(bundle, version=version, tower=tower, engine=settings.engine, rules=rules),
+            settings,
+        )
+
+    def query(self, row: HistoryRow) -> Query:
+        """What a row asks; raises BundleError where its filter does not fit the items."""
+        try:
+            self.retriever.rules.check(row.filter, self.retriever.catalogue)
+        except FilterError as error:
+            raise BundleError(f"{row.where}: {error}") from error
+        return Query(row.history, exclude_seen=self.settings.exclude_seen, filter=row.filter)
 
     def __call__(self, queries: Sequence[Query | Sequence[ItemId]]) -> list[Recommendation]:
         """Answers B queries, or bare histories with what the job says; raises as `Retriever.recommend` does.
@@ -63,6 +97,20 @@ def write_similar(
     return unknown, retriever.version
 
 
+def _asked(
+    answering: Answering, rows: Iterable[HistoryRow], on_bad_row: Callable[[BundleError], None] | None
+) -> Iterator[tuple[HistoryRow, Query]]:
+    for row in rows:
+        try:
+            query = answering.query(row)
+        except BundleError as error:
+            if on_bad_row is None:
+                raise
+            on_bad_row(error)
+        else:
+            yield row, query
+
+
 def write_answers(
     answering: Answering, inputs: Sequence[Path], writer: RecommendationWriter, on_batch: OnBatch
 ) -> AnswerTally:
@@ -81,8 +129,10 @@ def write_answers(
 
     on_bad_row = tally.skip if settings.skip_bad_rows else None
     rows = read_histories(inputs, settings.columns, on_bad_row=on_bad_row, on_progress=on_progress)
-    while batch := list(itertools.islice(rows, BATCH)):
-        answers = answering([row.history for row in batch])
+    asked = _asked(answering, rows, on_bad_row)
+    while pairs := list(itertools.islice(asked, BATCH)):
+        batch = [row for row, _ in pairs]
+        answers = answering([query for _, query in pairs])
         writer.write([row.user_id for row in batch], answers)
         tally.count(answers, settings.k)
         on_batch(num_bytes, batch, answers)

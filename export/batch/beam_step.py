@@ -26,6 +26,7 @@ from apache_beam.utils.shared import Shared
 from export.batch.history_files import read_histories
 from export.batch.job_settings import BAD_ROWS_TOLD, AnswerTally, JobSettings
 from export.batch.recommendation_files import SCHEMA, json_line, row
+from export.query import Query
 from export.store.bundle_errors import BundleError
 from export.store.layout import read_tower, resolve_number, tower_directory
 
@@ -71,15 +72,15 @@ class _Answer(beam.DoFn):
 
     def _load(self) -> Any:
         from export.batch.answering import Answering  # loads TensorFlow: in the workers alone
-        from export.retriever import Retriever
 
-        retriever = Retriever.open(self._bundle, version=self._number, engine=self._settings.engine)
+        answering = Answering.open(self._bundle, self._settings, version=self._number)
+        retriever = answering.retriever
         if retriever.version != self._version:
             raise BundleError(
                 f"Version {self._number} of {self._bundle} is {retriever.version} on this worker, and"
                 f" {self._version} where the pipeline was made: all must see the same bundle."
             )
-        return Answering(retriever, self._settings)
+        return answering
 
     def process(self, batch: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
         answers = self._answering([query for _, query in batch])
@@ -159,7 +160,8 @@ class _Read(beam.DoFn):
         reports = []
         try:
             for one in read_histories([Path(path)], self._settings.columns, on_bad_row=skip):
-                yield one.user_id, one.history
+                query = Query(one.history, exclude_seen=self._settings.exclude_seen, filter=one.filter)
+                yield one.user_id, query
         except BundleError as error:
             reports.append([True, str(error)])
         _count(bad)

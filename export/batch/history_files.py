@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from export.filters.expression import Expression, parse_filter, read_filter
 from export.store import text_files
 from export.store.bundle_errors import BundleError
 
@@ -23,20 +24,30 @@ _PARQUET_ROWS = 8192
 
 
 class HistoryRow(NamedTuple):
-    """One request: where it stands, whose it is, and the item ids, oldest first."""
+    """One request: where it stands, whose it is, the item ids, oldest first, and a filter if it has one."""
 
     where: str
     user_id: str
     history: list[str]
+    filter: Expression | None = None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the two columns, and what stands between the ids of a history in one string."""
+    """Names of the columns, and what stands between the ids of a history in one string.
+
+    `filter` is that of filters in JSON, of which an empty one is none; None: no row has a filter of its own.
+    """
 
     user: str = "user_id"
     history: str = "history"
     separator: str = " "
+    filter: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that a file must have."""
+        return [self.user, self.history, *([] if self.filter is None else [self.filter])]
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
@@ -111,7 +122,7 @@ def read_histories(
                 try:
                     if isinstance(fields, BundleError):
                         raise fields
-                    yield _row(where, *fields, columns)
+                    yield _row(where, fields, columns)
                 except BundleError as error:
                     if on_bad_row is None:
                         raise
@@ -120,8 +131,8 @@ def read_histories(
             raise BundleError(f"{path} cannot be read: {error}") from error
 
 
-# What a reader yields: the place, and the two raw values or the error that stands in their stead.
-_Raw = tuple[str, tuple[Any, Any] | BundleError]
+# What a reader yields: the place, and the raw values of the columns or the error that stands in their stead.
+_Raw = tuple[str, Sequence[Any] | BundleError]
 
 
 def _is_no_data(path: Path, pattern: Path) -> bool:
@@ -153,11 +164,11 @@ def _json_rows(path: Path, lines: Iterator[bytes], columns: Columns) -> Iterator
         if isinstance(row, BundleError):
             yield where, row
             continue
-        missing = [c for c in (columns.user, columns.history) if not isinstance(row, dict) or c not in row]
+        missing = [name for name in columns.names if not isinstance(row, dict) or name not in row]
         if missing:
             yield where, BundleError(f"{where}: wanted an object with {' and '.join(map(repr, missing))}.")
         else:
-            yield where, (row[columns.user], row[columns.history])
+            yield where, [row[name] for name in columns.names]
 
 
 def _csv_rows(path: Path, lines: Iterator[bytes], delimiter: str, columns: Columns) -> Iterator[_Raw]:
@@ -169,7 +180,7 @@ def _csv_rows(path: Path, lines: Iterator[bytes], delimiter: str, columns: Colum
     if problem is not None:  # of the header: every row would be bad
         raise BundleError(f"{path}, line {number}: {problem}.")
     _check_columns(path, header, columns)
-    user, history = header.index(columns.user), header.index(columns.history)
+    places = [header.index(name) for name in columns.names]
     for number, cells, problem in records:
         if not cells and problem is None:
             continue
@@ -179,7 +190,7 @@ def _csv_rows(path: Path, lines: Iterator[bytes], delimiter: str, columns: Colum
         if problem is not None:
             yield where, BundleError(f"{where}: {problem}.")
         else:
-            yield where, (cells[user], cells[history])
+            yield where, [cells[place] for place in places]
 
 
 def _read_parquet(path: Path, columns: Columns, on_progress: Callable[[int], None]) -> Iterator[_Raw]:
@@ -189,24 +200,26 @@ def _read_parquet(path: Path, columns: Columns, on_progress: Callable[[int], Non
         return
     _check_columns(path, scan.collect_schema().names(), columns)
     size, number = path.stat().st_size, 0
-    selected = scan.select(columns.user, columns.history)
+    selected = scan.select(columns.names)
     for frame in selected.collect_batches(chunk_size=_PARQUET_ROWS, maintain_order=True, lazy=True):
-        for user_id, history in frame.iter_rows():
+        for fields in frame.iter_rows():
             number += 1
-            yield f"{path}, row {number}", (user_id, history)
+            yield f"{path}, row {number}", fields
         on_progress(size * len(frame) // max(1, total_rows))
 
 
 def _check_columns(path: Path, found: Sequence[str], columns: Columns) -> None:
-    missing = [name for name in (columns.user, columns.history) if name not in found]
+    missing = [name for name in columns.names if name not in found]
     if missing:
         raise BundleError(
             f"{path} has no column {' and '.join(map(repr, missing))}; it has"
-            f" {', '.join(map(repr, found)) or 'none'}. --user_column and --history_column name them."
+            f" {', '.join(map(repr, found)) or 'none'}. --user_column, --history_column and --filter_column"
+            " name them."
         )
 
 
-def _row(where: str, user_id: Any, history: Any, columns: Columns) -> HistoryRow:
+def _row(where: str, fields: Sequence[Any], columns: Columns) -> HistoryRow:
+    user_id, history, *filters = fields
     if history is None:
         history = []
     elif isinstance(history, str):
@@ -214,9 +227,16 @@ def _row(where: str, user_id: Any, history: Any, columns: Columns) -> HistoryRow
     elif not isinstance(history, list):
         raise BundleError(f"{where}: {columns.history} is {history!r:.100}; wanted a list of item ids.")
     try:
-        return HistoryRow(where, _id(user_id), [_id(item) for item in history])
+        return HistoryRow(where, _id(user_id), [_id(item) for item in history], *map(_filter, filters))
     except (TypeError, ValueError) as error:
         raise BundleError(f"{where}: {error}") from None
+
+
+def _filter(value: Any) -> Expression | None:
+    """Reads the filter of a row, as text or as JSON lines have it; raises FilterError, a ValueError."""
+    if isinstance(value, str):
+        return read_filter(value) if value.strip() else None
+    return parse_filter(value)
 
 
 def _id(value: Any) -> str:

@@ -21,7 +21,8 @@ class JobSettings:
 
     A user gets k items, or as many as there are. `item_categories` is a file, and goes with `diversity`, see
     `export.batch.diversity.diversified`. A row that cannot be read ends the job, or is skipped and counted.
-    `engine` is one of `export.index.engines`.
+    `engine` is one of `export.index.engines`. `filter`, in JSON, holds for every user; `allow` and `deny` are
+    files with an id a line.
     """
 
     k: int
@@ -31,16 +32,24 @@ class JobSettings:
     columns: Columns = field(default_factory=Columns)
     skip_bad_rows: bool = False
     engine: str = "auto"
+    filter: str | None = None
+    allow: str | None = None
+    deny: str | None = None
 
 
 def describe(settings: JobSettings) -> dict[str, Any]:
-    """The settings as JSON, with a hash of the categories: two jobs of the same description answer alike."""
+    """The settings as JSON, with hashes of the files: two jobs of the same description answer alike."""
     described = dataclasses.asdict(settings)
     if settings.engine == "auto":
         del described["engine"]  # as jobs were described before there was another
-    if settings.item_categories is not None:
-        content = Path(settings.item_categories).read_bytes()
-        described["item_categories"] = hashlib.sha256(content).hexdigest()
+    for name in ("item_categories", "allow", "deny"):
+        if described[name] is not None:
+            described[name] = hashlib.sha256(Path(described[name]).read_bytes()).hexdigest()
+    for name in ("filter", "allow", "deny"):
+        if described[name] is None:
+            del described[name]  # as jobs were described before there were filters
+    if settings.columns.filter is None:
+        del described["columns"]["filter"]
     return described
 
 

@@ -76,9 +76,8 @@ def _answering(job: Job, settings: JobSettings, on_step: OnStep) -> Callable[[Sh
     """Loads the bundle, and gives what answers a shard."""
     from export.batch.answering import Answering, write_answers  # these load TensorFlow, in each process anew
     from export.batch.recommendation_files import RecommendationWriter
-    from export.retriever import Retriever
 
-    answering = Answering(Retriever.open(job.bundle, engine=settings.engine), settings)
+    answering = Answering.open(job.bundle, settings)
     assert answering.retriever.version == job.version
 
     def on_batch(num_bytes: int, _rows: list, answers: list) -> None:

@@ -24,6 +24,7 @@ SCHEMA: dict[str, Any] = {
     "num_unknown": pl.Int64,
     "fallback": pl.Boolean,
     "version": pl.String,
+    "plan": pl.String,
 }
 SIMILAR_SCHEMA: dict[str, Any] = {
     "item_id": pl.String,

@@ -19,7 +19,17 @@ from export.batch.history_files import stem
 from export.store.bundle_errors import BundleError
 from export.store.disk import full_disk_named
 from export.store.housekeeping import only_one, remove_locked
-from export.store.layout import check_name, index_directory, link_or_copy, newest, read_tower, to_disk
+from export.store.layout import (
+    UNAVAILABLE_FILE,
+    attribute_numbers,
+    attributes_directory,
+    check_name,
+    index_directory,
+    link_or_copy,
+    newest,
+    read_tower,
+    to_disk,
+)
 
 _OWN = ".retrieval"
 
@@ -241,10 +251,16 @@ def _hold(bundle: Path, own: Path) -> str:
                 f"{tower} answers version {version}, and {index} is missing. Publish the run again: the index"
                 " is built in its place."
             )
-        for part in (tower, index):
+        parts = [tower, index]
+        if numbers := attribute_numbers(bundle):
+            parts.append(attributes_directory(bundle, numbers[-1]))
+        if (out := bundle / UNAVAILABLE_FILE).is_file():
+            made.mkdir(parents=True)
+            link_or_copy(out, made / UNAVAILABLE_FILE)
+        for part in parts:
             shutil.copytree(part, made / part.relative_to(bundle), copy_function=link_or_copy)
         # What is removed is renamed before: still there, it was whole all the time.
-        if not (tower.is_dir() and index.is_dir()):
+        if not all(part.is_dir() for part in parts):
             raise BundleError(f"{tower} was removed.")
         return version
 

@@ -6,6 +6,7 @@ An object holds where all that stands in it holds. A column is compared with one
 them), or with an object of operators; `all` and `any` take lists of objects, `not` takes one.
 """
 
+import json
 import math
 import reprlib
 from collections.abc import Callable
@@ -93,6 +94,15 @@ def parse_filter(value: Any) -> Expression | None:
     if value is None or value == {}:
         return None
     return _Reader().read(value, "filter", 1)
+
+
+def read_filter(text: str) -> Expression | None:
+    """Reads a filter as text, as `parse_filter` does."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FilterError(f"The filter {text!r:.100} is not JSON ({error}).") from error
+    return parse_filter(value)
 
 
 class _Reader:

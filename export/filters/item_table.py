@@ -8,7 +8,7 @@ import polars as pl
 
 from export.filters.columns import Kind, seconds_of
 from export.filters.expression import WORDS
-from export.filters.item_attributes import MOST_COLUMNS, ItemAttributes, Labels, Numbers
+from export.filters.stored_attributes import MOST_COLUMNS, ItemAttributes, Labels, Numbers
 from export.store.bundle_errors import BundleError
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}

@@ -1,5 +1,6 @@
 """The web application: paths, and which failure becomes which status."""
 
+import dataclasses
 import reprlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from export.query import Query
+from export.service.availability_path import add_availability, read_token
 from export.service.body_limit import BodyLimit
 from export.service.headers import DOCS_POLICY, HEADERS, POLICY, page_policy
 from export.service.logs import LOGGER
@@ -38,7 +40,7 @@ from export.service.messages import (
 from export.service.observation import Observation
 from export.service.service import Lookup, Service
 from export.service.work_queue import DeadlineError, QueueFullError
-from export.store.bundle_errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
+from export.store.bundle_errors import BundleError, FilterError, TowerBusyError, TowerError, TowerTimeoutError
 from export.towers.answers import Recommendation
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -51,6 +53,7 @@ _STATUS: dict[type[Exception], int] = {
     DeadlineError: 504,
     TowerTimeoutError: 504,
     TowerError: 503,
+    FilterError: 422,
     BundleError: 503,  # a request has been checked by then: what cannot be used is the bundle
 }
 
@@ -87,6 +90,8 @@ def create_app(service: Service, *, log_requests: bool = True, page: bool = True
     _add_failures(app)
     _add_operations(app, service)
     _add_recommendations(app, service, explained=page)
+    if service.options.unavailable_token_file is not None:
+        add_availability(app, service, read_token(Path(service.options.unavailable_token_file)), _FAILURES)
     if page:
         _add_page(app, service)
     return app
@@ -101,10 +106,12 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
     class LimitedRequest(RecommendRequest):
         """One history of at most --max_history_ids."""
 
-        _counted = field_validator("history", mode="before")(few_ids)
+        _counted = field_validator("history", "allow", "deny", mode="before")(few_ids)
 
     class LimitedBatchRequest(BatchRequest):
         """Several histories, at most --max_batch, answered in their order."""
+
+        _few = field_validator("allow", "deny", mode="before")(few_ids)
 
         @field_validator("histories", mode="before")
         @classmethod
@@ -115,15 +122,16 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
     @app.post("/recommend", responses=_FAILURES)
     async def recommend(request: LimitedRequest) -> Recommended:
         """Recommends for one history."""
-        query = Query(request.history, _checked_k(request.k, service), request.exclude_seen)
-        answers = await service.recommend([query], _seconds(request.timeout_ms, service))
+        answers = await service.recommend(
+            [_query(request.history, request, service)], _seconds(request.timeout_ms, service)
+        )
         return _recommended(answers)[0]
 
     @app.post("/recommend/batch", responses=_FAILURES)
     async def recommend_batch(request: LimitedBatchRequest) -> BatchRecommended:
         """Recommends for several histories at once."""
-        k = _checked_k(request.k, service)
-        queries = [Query(history, k, request.exclude_seen) for history in request.histories]
+        first = _query(request.histories[0], request, service)
+        queries = [dataclasses.replace(first, history=history) for history in request.histories]
         answers = await service.recommend(queries, _seconds(request.timeout_ms, service))
         return BatchRecommended(answers=_recommended(answers))
 
@@ -138,7 +146,7 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
     @app.post("/similar", response_model=Similar, responses=_FAILURES)
     async def similar(request: LimitedSimilarRequest) -> Response:
         """Finds the nearest items of each item, in names."""
-        query = Query(request.items, _checked_k(request.k, service))
+        query = _query(request.items, request, service)
         return _json(await service.similar(query, _seconds(request.timeout_ms, service)))
 
     if not explained:
@@ -147,7 +155,7 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
     @app.post("/explain", response_model=Explained, responses=_FAILURES)
     async def explain(request: LimitedRequest) -> Response:
         """Recommends in names, and tells which past items the answer rests on."""
-        query = Query(request.history, _checked_k(request.k, service), request.exclude_seen)
+        query = _query(request.history, request, service)
         return _json(await service.explain(query, _seconds(request.timeout_ms, service)))
 
 
@@ -267,10 +275,20 @@ def _told(error: dict) -> str:
     return f"{place}: got {reprlib.repr(error['input'])}; {wanted[:1].lower()}{wanted[1:]}."
 
 
-def _checked_k(k: int, service: Service) -> int:
-    if k > service.options.max_k:
-        raise HTTPException(422, f"k: got {k}; wanted 1 to {service.options.max_k} (--max_k).")
-    return k
+def _query(
+    history: Sequence[str], request: RecommendRequest | BatchRequest | SimilarRequest, service: Service
+) -> Query:
+    """What a request asks about one history; raises HTTPException or FilterError where it may not."""
+    if request.k > service.options.max_k:
+        raise HTTPException(422, f"k: got {request.k}; wanted 1 to {service.options.max_k} (--max_k).")
+    return Query(
+        history,
+        request.k,
+        isinstance(request, SimilarRequest) or request.exclude_seen,
+        service.check_filter(request.filter),
+        request.allow,
+        request.deny,
+    )
 
 
 def _seconds(timeout_ms: int | None, service: Service) -> float:

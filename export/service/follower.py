@@ -1,34 +1,31 @@
-"""Follows a bundle while newer versions are published."""
+"""Follows a bundle while something in it, its versions or the attributes of its items, is published anew."""
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
-
-from export.store.layout import resolve_number
 
 _AFTER_FAILURE = 30.0
 
 
 class Follower(threading.Thread):
-    """Looks again and again for a newer version."""
+    """Looks again and again for what is newer."""
 
     def __init__(
         self,
-        bundle: Path,
+        newest: Callable[[], int | None],
         number: int | None,
-        load: Callable[[], int],
+        load: Callable[[], int | None],
         *,
         seconds: float,
         on_failure: Callable[[Exception], None],
     ):
         """Does not start yet.
 
-        `number` is that of the version that is loaded, if one is; `load` loads the newest one, and gives its
-        number. Between two looks are so many seconds, after a failure at least 30; `on_failure` is told why
-        the newest version cannot be used, and it is tried again.
+        `newest` gives the number of the newest there is; `number` is that of what is loaded, if anything is;
+        `load` loads the newest, and gives its number. Between two looks are so many seconds, after a failure
+        at least 30; `on_failure` is told why the newest cannot be used, and it is tried again.
         """
         super().__init__(daemon=True, name="follower")
-        self._bundle, self._number, self._load = bundle, number, load
+        self._newest, self._number, self._load = newest, number, load
         self._seconds, self._on_failure = seconds, on_failure
         self._stopped = threading.Event()
 
@@ -38,9 +35,9 @@ class Follower(threading.Thread):
         while not self._stopped.wait(seconds):
             seconds = self._seconds
             try:
-                if resolve_number(self._bundle, None) != self._number:
+                if self._newest() != self._number:
                     self._number = self._load()
-            except Exception as error:  # whatever it is, the version in use goes on
+            except Exception as error:  # whatever it is, what is in use goes on
                 self._on_failure(error)
                 seconds = max(seconds, _AFTER_FAILURE)
 

@@ -14,7 +14,7 @@ MOST_ERRORS = 3
 def _item_ids(history: Any) -> Any:
     """Takes integers for ids too, as the batch command does, and says which item is neither."""
     if not isinstance(history, list):
-        raise ValueError("wanted a list of item ids, oldest first")
+        raise ValueError("wanted a list of item ids")
     kinds = set(map(type, history))  # of thousands of items at the speed of C: every other request waits
     if not kinds <= {str, int}:
         number, item = next((n, one) for n, one in enumerate(history) if type(one) not in (str, int))
@@ -22,6 +22,7 @@ def _item_ids(history: Any) -> Any:
     return list(map(str, history)) if int in kinds else history
 
 
+ItemIds = Annotated[list[str], BeforeValidator(_item_ids)]
 History = Annotated[
     list[str],
     BeforeValidator(_item_ids),
@@ -29,16 +30,8 @@ History = Annotated[
 ]
 
 
-class _Asked(BaseModel):
+class _Checked(BaseModel):
     model_config = ConfigDict(extra="forbid")  # a misspelt field would be ignored without a word
-
-    k: int = Field(DEFAULT_K, ge=1, strict=True, description="How many items; at most --max_k.")
-    timeout_ms: int | None = Field(
-        None,
-        ge=1,
-        strict=True,
-        description="Milliseconds in which an answer is of use; --timeout_ms if absent.",
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -49,6 +42,23 @@ class _Asked(BaseModel):
         known = [name for name in cls.model_fields if name in body]
         unknown = (name for name in body if name not in cls.model_fields)
         return {name: body[name] for name in [*known, *itertools.islice(unknown, MOST_ERRORS)]}
+
+
+class _Asked(_Checked):
+    k: int = Field(DEFAULT_K, ge=1, strict=True, description="How many items; at most --max_k.")
+    filter: dict[str, Any] | None = Field(
+        None,
+        description="Which items may be answered, by their attributes.",
+        examples=[{"category": ["a", "b"], "price": {"lt": 20}}],
+    )
+    allow: ItemIds | None = Field(None, description="Answer only these ids; at most --max_history_ids.")
+    deny: ItemIds = Field([], description="Do not answer these ids; at most --max_history_ids.")
+    timeout_ms: int | None = Field(
+        None,
+        ge=1,
+        strict=True,
+        description="Milliseconds in which an answer is of use; --timeout_ms if absent.",
+    )
 
 
 class _Request(_Asked):
@@ -89,11 +99,25 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+class UnavailableRequest(_Checked):
+    """Items that are out from now on, and items that are back."""
+
+    out: ItemIds = Field([], description="At most --max_history_ids; of any version, or of none.")
+    back: ItemIds = Field([], description="The same.")
+
+
+class Unavailable(BaseModel):
+    """How many ids are out."""
+
+    unavailable: int
+
+
 class Recommended(BaseModel):
     """The answer to one history, as in the rows of the batch command.
 
     Fewer than k items when fewer unseen ones are left. `fallback` says that nothing of the history was
-    known: the items are the most popular ones, their scores 0.
+    known: the items are the most popular ones, their scores 0. `plan` says how the items were found; "empty":
+    none passes the filter.
     """
 
     items: list[str]
@@ -101,6 +125,7 @@ class Recommended(BaseModel):
     num_unknown: int
     fallback: bool
     version: str
+    plan: str
 
 
 class BatchRecommended(BaseModel):
@@ -138,6 +163,7 @@ class Explained(BaseModel):
     influences: list[Influential]
     fallback: bool
     version: str
+    plan: str
 
 
 class SimilarToOne(BaseModel):

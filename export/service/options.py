@@ -55,4 +55,11 @@ class Options:
     traffic_window: int = _option(
         10_000, "Histories that coverage and drift in /metrics look back on, about.", least=2
     )
+    filter: str | None = _option(None, "Filter in JSON that every answer passes, beside the request's own.")
+    unavailable: str | None = _option(
+        None, "File of ids that are out, one a line, followed. None: unavailable.txt of the bundle."
+    )
+    unavailable_token_file: str | None = _option(
+        None, "File with the token of POST /unavailable. None: there is no such path."
+    )
     poll_seconds: float = _option(2.0, "Seconds between two looks for a newer version.", least=0.05)

@@ -68,9 +68,25 @@ class Metrics:
             "causerec_short_answers", "Histories that got fewer than k items.", registry=registry
         )
         self.traffic = Traffic(registry, traffic_window)
+        self.plans = Counter(
+            "causerec_plans",
+            "Answers by how they were found; `empty`: no item passed the filter.",
+            ["plan"],
+            registry=registry,
+        )
+        self.unavailable = Gauge(
+            "causerec_unavailable_items", "Items of the catalogue that are out.", registry=registry
+        )
+        self.unavailable_failures = Counter(
+            "causerec_unavailable_failures",
+            "Times that the file of unavailable items could not be read.",
+            registry=registry,
+        )
         self.number = Gauge(
             "causerec_published_number", "Number of the newest version that is loaded.", registry=registry
         )
         self.load_failures = Counter(
-            "causerec_load_failures", "Newer versions that could not be loaded.", registry=registry
+            "causerec_load_failures",
+            "Newer versions, or attributes, that could not be loaded.",
+            registry=registry,
         )

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from export.filters.expression import Expression, parse_filter, read_filter
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
 from export.index.engines import engine_named
+from export.item_rules import ItemRules
 from export.query import Query
 from export.retriever import Retriever
 from export.service.follower import Follower
@@ -19,8 +21,14 @@ from export.service.messages import encodable
 from export.service.options import Options
 from export.service.prometheus import Metrics
 from export.service.work_queue import WorkQueue
-from export.store.bundle_errors import TowerError
-from export.store.layout import TOWER_WARM_UP, read_tower, resolve_number, tower_directory
+from export.store.bundle_errors import FilterError, TowerError
+from export.store.layout import (
+    TOWER_WARM_UP,
+    attribute_numbers,
+    read_tower,
+    resolve_number,
+    tower_directory,
+)
 from export.store.published_card import read_model_card
 from export.towers.answers import Recommendation, TowerAnswer
 from export.towers.local import LocalTower
@@ -61,6 +69,12 @@ class Service:
         self.model_card: bytes | None = None  # of the newest version, as JSON
         self._after_loading = after_loading
         self._catalogues = CatalogueCache(options.bundle, open_engine=engine_named(options.engine))
+        self.rules = ItemRules(
+            options.bundle,
+            default_filter=read_filter(options.filter) if options.filter else None,
+            unavailable=options.unavailable,
+            on_failure=self._unavailable_failed,
+        )
         self._tower: LocalTower | RemoteTower
         number = None
         if options.tower_address is None:
@@ -69,7 +83,9 @@ class Service:
             self.metrics.number.set(number)
         else:
             self._tower = RemoteTower(options.tower_address, options.tower_name)
-        self._retriever = Retriever(self._timed_tower, self._catalogues)
+        self._retriever = Retriever(self._timed_tower, self._catalogues, self.rules)
+        self.rules.check(self.rules.default_filter, self.catalogue)
+        self.rules.prepare(self.catalogue)
         self._loaded()
         self._questions = WorkQueue(
             self._answer,
@@ -91,10 +107,25 @@ class Service:
             what="requests for similar items",
         )
         self.metrics.waiting.set_function(lambda: self.waiting)
-        self._follower = Follower(
-            options.bundle, number, self._load, seconds=options.poll_seconds, on_failure=self._failed
-        )
-        self._follower.start()
+        self.metrics.unavailable.set_function(lambda: self.rules.num_unavailable(self.catalogue))
+        self._followers = [
+            Follower(
+                lambda: resolve_number(options.bundle, None),
+                number,
+                self._load,
+                seconds=options.poll_seconds,
+                on_failure=self._failed,
+            ),
+            Follower(
+                lambda: max(attribute_numbers(options.bundle), default=None),
+                self.rules.attributes_number,
+                self._load_attributes,
+                seconds=options.poll_seconds,
+                on_failure=self._failed,
+            ),
+        ]
+        for follower in self._followers:
+            follower.start()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -110,11 +141,12 @@ class Service:
         """Answers within `seconds`.
 
         Raises:
+          FilterError: a filter asks for what the items do not have any more.
           QueueFullError, DeadlineError: as `WorkQueue.ask` does.
           MissingVersionError: the bundle does not have the index that the tower's answer names.
           TowerError: the tower elsewhere is busy, slow or gone.
         """
-        answers = await self._questions.ask(queries, seconds)
+        answers = _whole(await self._questions.ask(queries, seconds))
         self.metrics.history_items.inc(sum(len(query.history) for query in queries))
         self.metrics.short_answers.inc(
             sum(len(answer.items) < (query.k or 0) for query, answer in zip(queries, answers, strict=True))
@@ -123,6 +155,7 @@ class Service:
         self.metrics.unknown_items.inc(sum(answer.num_unknown for answer in answers))
         for answer in answers:
             self.metrics.answers.labels(answer.version).inc()
+            self.metrics.plans.labels(answer.plan).inc()
         return answers
 
     async def check(self, seconds: float) -> None:
@@ -132,7 +165,8 @@ class Service:
         """
         catalogue = self.catalogue
         [known] = catalogue.ids(np.array([0]))  # what the tower does not know comes after what it does
-        [answer] = await self._questions.ask([_Probe([known], 1, exclude_seen=False)], seconds)
+        probe = _Probe([known], 1, exclude_seen=False)
+        [answer] = _whole(await self._questions.ask([probe], seconds))
         if answer.fallback and answer.version == catalogue.version:
             raise TowerError(
                 f"The tower of version {answer.version} does not know its own item {known!r:.100}."
@@ -169,7 +203,7 @@ class Service:
         """
         ends = time.monotonic() + seconds
         queues = (self._questions, self._explanations, self._lookups, self._similar)
-        closings = (*(queue.close for queue in queues), self._follower.stop)
+        closings = [*(queue.close for queue in queues), *(follower.stop for follower in self._followers)]
         ended = [close(max(0.0, ends - time.monotonic())) for close in closings]
         if isinstance(self._tower, RemoteTower):
             self._tower.close()
@@ -179,12 +213,28 @@ class Service:
         with self.metrics.tower_seconds.time():
             return self._tower(histories, timeout)
 
-    def _answer(self, queries: list[Query], seconds: float) -> list[Recommendation]:
+    def check_filter(self, filter: Any) -> Expression | None:
+        """Reads the filter of a request; raises FilterError unless the items can be asked for it."""
+        expression = parse_filter(filter)
+        self.rules.check(expression, self.catalogue)
+        return expression
+
+    def change_unavailable(self, out: Sequence[str], back: Sequence[str]) -> int:
+        """Takes items out or back for every process that reads the file, and gives how many ids are out."""
+        return self.rules.availability.change(out, back)
+
+    def _answer(self, queries: list[Query], seconds: float) -> list[Recommendation | FilterError]:
         self.metrics.batch_size.observe(len(queries))
-        answers = self._retriever.recommend(queries, timeout=seconds)
+        try:
+            answers = self._retriever.recommend(queries, timeout=seconds)
+        except FilterError as error:
+            # The attributes have changed since the filters were checked: the others who ask do not suffer.
+            if len(queries) == 1:
+                return [error]
+            return [answer for query in queries for answer in self._answer([query], seconds)]
         real = [place for place, query in enumerate(queries) if not isinstance(query, _Probe)]
         self.metrics.traffic.observe([queries[n] for n in real], [answers[n] for n in real])
-        return answers
+        return [*answers]
 
     def _explain(self, queries: list[Query], seconds: float) -> list[bytes]:
         """Answers in names, for which a long history takes a while: not on the event loop."""
@@ -201,6 +251,7 @@ class Service:
             ],
             "fallback": answer.fallback,
             "version": answer.version,
+            "plan": answer.plan,
         }
         return [json.dumps(explained).encode()]
 
@@ -245,19 +296,44 @@ class Service:
     def _load(self) -> int:
         bundle = self.options.bundle
         if isinstance(self._tower, LocalTower):
-            self._tower = LocalTower.load(bundle, None, self._catalogues)
-            number = self._tower.number
+            tower = LocalTower.load(bundle, None, self._catalogues)
+            number = tower.number
+            self._prepare(number)
+            self._tower = tower
         else:  # its index is open before the first answer that names it arrives
             number = resolve_number(bundle, None)
-            self._catalogues.get(read_tower(tower_directory(bundle, number))["version"])
+            self._prepare(number)
         self.metrics.number.set(number)
         self._loaded()
         LOGGER.info("a newer version is loaded", extra={"fields": {"number": number}})
         return number
 
+    def _prepare(self, number: int) -> None:
+        """Opens the catalogue of a version, so that no request waits for it or for its attributes."""
+        version = read_tower(tower_directory(self.options.bundle, number))["version"]
+        self.rules.prepare(self._catalogues.get(version))
+
+    def _load_attributes(self) -> int | None:
+        if self.rules.follow(self.catalogue):
+            fields = {"number": self.rules.attributes_number}
+            LOGGER.info("newer attributes of items are loaded", extra={"fields": fields})
+        return self.rules.attributes_number
+
     def _failed(self, error: Exception) -> None:
         self.metrics.load_failures.inc()
-        LOGGER.error("the newest version cannot be loaded; the one in use stays", exc_info=error)
+        LOGGER.error("what is newest cannot be loaded; what is in use stays", exc_info=error)
+
+    def _unavailable_failed(self, error: Exception) -> None:
+        self.metrics.unavailable_failures.inc()
+        LOGGER.error("the file of unavailable items cannot be read; what it said last stays", exc_info=error)
+
+
+def _whole(answers: Sequence[Recommendation | FilterError]) -> list[Recommendation]:
+    """The answers to what was asked together, or the error of one of them."""
+    for answer in answers:
+        if isinstance(answer, FilterError):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, Recommendation)]
 
 
 def _named(catalogue: Catalogue, item: str) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pytest
 
 from export.filters import attribute_table
 from export.filters.expression import MOST_COMPARISONS, MOST_DEPTH, MOST_VALUES, parse_filter
-from export.filters.item_attributes import ItemAttributes
 from export.filters.item_table import read_item_table
+from export.filters.stored_attributes import ItemAttributes
 from export.store.bundle_errors import BundleError, FilterError
 from tests.export.filters.twin import moment, passes
 
@@ -62,7 +62,7 @@ def attributes(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["as it is", "always listed", "never listed"])
 def table(request, attributes):
-    """Whichever way rows are found; the catalogue lacks some items, and some of its own have no attributes."""
+    """Whichever way rows are found; the catalogue lacks some items and has others without attributes."""
     share = {"as it is": 1 / 8, "always listed": 2.0, "never listed": -1.0}[request.param]
     patch = pytest.MonkeyPatch()
     patch.setattr(attribute_table, "_LISTED_SHARE", share)
@@ -163,7 +163,7 @@ def nested(depth):
         ({"price": {"missing": 1}}, "got 1; wanted true or false"),
         (nested(MOST_DEPTH + 1), f"at most {MOST_DEPTH} deep"),
         ({"a": ["x"] * (MOST_VALUES + 1)}, "more than the 1,000 values"),
-        ({"any": [{"a": 1}] * (MOST_COMPARISONS + 1)}, f"more than {MOST_COMPARISONS} comparisons"),
+        ({"any": [{"a": 1}] * (MOST_COMPARISONS + 1)}, f"more than the {MOST_COMPARISONS} comparisons"),
     ],
 )
 def test_what_is_no_filter_is_refused_by_its_place(wanted, message):
@@ -228,7 +228,7 @@ def test_tables_of_every_format_are_read_alike(tmp_path, kind):
     elif kind == "jsonl":
         frame.write_ndjson(path)
     else:
-        text = frame.write_csv(separator="\t" if kind == "tsv" else ",")
+        text = frame.write_csv(separator="\t", quote_style="never") if kind == "tsv" else frame.write_csv()
         if kind.endswith("gz"):
             import gzip
 
@@ -257,9 +257,9 @@ def test_tables_of_every_format_are_read_alike(tmp_path, kind):
         ("id,price\n1,2\n,3\n", "item 2: None is no id"),
         ("item,price\n1,2\n", "has no column 'id'; it has 'item', 'price'"),
         ("id,not\n1,2\n", "'not' is a word of filters"),
-        ("id\n1\n", "has 0 columns beside the ids"),
+        ("id\n1\n", "has 0 columns beside 'id'"),
         ("id,price\n", "holds no items"),
-        ("id,price\n1.5,2\n", "is Float64; wanted strings or integers"),
+        ("id,price\n1.5,2\n", "is Float64; wanted ids, strings or integers"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused(tmp_path, text, message):

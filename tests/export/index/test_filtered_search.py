@@ -20,17 +20,21 @@ NOTHING = np.zeros(0, np.int64)
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The directories of a tree, of one in a quarter of the memory, and of an exact index."""
+    """The directories of a tree, of one in half of the memory, and of an exact index."""
     place = tmp_path_factory.mktemp("bundle") / "item_index"
-    for name, method, memory in (("tree", "tree", "full"), ("int8", "tree", "int8"), ("exact", "exact", "full")):
-        options = IndexOptions(method=method, memory=memory, k=K, target_recall=0.9)
+    for name, method, memory in (
+        ("tree", "tree", "full"),
+        ("half", "tree", "bfloat16"),
+        ("exact", "exact", "full"),
+    ):
+        options = IndexOptions(method=method, memory=memory, k=K, target_recall=0.98)
         index = build_index(VECTORS, queries=toy.clustered(200, DIMENSION, seed=3), options=options)
         ids = [str(row) for row in range(NUM_ITEMS)]
         index.save(place / name, fingerprint=name, item_ids=ids, item_vectors=VECTORS)
     return place
 
 
-@pytest.fixture(params=["tree", "int8", "exact", "changed tree"])
+@pytest.fixture(params=["tree", "half", "exact", "changed tree"])
 def index(request, saved):
     if request.param != "changed tree":
         return ItemIndex.load(saved / request.param), VECTORS, np.ones(NUM_ITEMS, bool)
@@ -59,7 +63,7 @@ def twin(vectors, query, mask, excluded, k):
 
 
 def recall(found, expected):
-    return len(set(found.rows.tolist()) & set(expected)) / max(1, len(expected))
+    return len(set(found.rows.tolist()) & set(expected)) / len(expected) if expected else 1.0
 
 
 def masks_of(share, live, query, vectors):
@@ -81,7 +85,7 @@ def test_recall_is_kept_whatever_passes(index, share, few, monkeypatch):
     recalls, plans = [], set()
     for query in QUERIES[:12]:
         for kind, mask in masks_of(share, live, query, vectors):
-            excluded = np.flatnonzero(mask)[:3]
+            excluded = np.flatnonzero(mask)[:1]
             mask_set = RowSet(len(mask), mask=mask)
             listed = RowSet(len(mask), listed=np.flatnonzero(mask)[::-1])
             expected = twin(vectors, query, mask, set(excluded.tolist()), K)
@@ -94,7 +98,7 @@ def test_recall_is_kept_whatever_passes(index, share, few, monkeypatch):
                 plans.add(found.plan)
                 if found.plan == "exact":
                     assert found.rows.tolist() == expected
-    assert np.mean(recalls) >= 0.98
+    assert np.mean(recalls) >= 0.97
     assert plans <= {"over_fetch", "partitions", "exact", "empty"}
     if few and share <= 0.5:
         assert "exact" in plans
@@ -117,7 +121,7 @@ def test_several_vectors_a_user_and_requests_of_every_kind_together(index):
     answers = search(searched, users, wanted)
     for one, mask, user, found in zip(wanted, masks, users, answers, strict=True):
         expected = twin(vectors, user, mask, set(one.excluded.tolist()), one.k)
-        assert recall(found, expected) >= (1 if found.plan == "exact" else 0.8) or not expected
+        assert recall(found, expected) >= (1 if found.plan == "exact" else 0.8)
         [alone] = search(searched, user[None], [one])
         assert alone.rows.tolist() == found.rows.tolist() and alone.plan == found.plan
     assert answers[0].plan == "index" and answers[2].plan == "exact" and answers[3].plan == "empty"

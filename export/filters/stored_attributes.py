@@ -65,6 +65,8 @@ class ItemAttributes:
 
     def by_row(self, item_ids: Sequence[str]) -> AttributeTable:
         """Brings the columns into the order of a catalogue's R ids; an item without a row has no values."""
+        if not self.columns:
+            return AttributeTable({}, len(item_ids))
         row_of = {item_id: row for row, item_id in enumerate(item_ids)}
         rows = np.fromiter((row_of.get(item, -1) for item in self.ids), np.int64, len(self.ids))
         count = len(item_ids)
