@@ -32,6 +32,7 @@ NAMES = (
     "compilation",
     "preparation",
     "index",
+    "filters",
     "serving",
     "load",
     "hostile_clients",
@@ -45,6 +46,7 @@ _QUICK: dict[str, dict[str, Any]] = {
     "compilation": {"calls": 2},
     "preparation": {"rows": (2_000,)},
     "index": {"num_items": 2000, "width": 8, "num_tuning": 200, "num_queries": 100, "timed": 20},
+    "filters": {"num_items": 2000, "width": 8, "shares": (0.5, 0.01), "num_queries": 3},
     "serving": {"items": 200, "dimension": 8, "requests": 256},
     "evaluation_growth": {"catalogues": {"100k": 500, "10m": 2000}, "users": (4, 8)},
     "load": {
@@ -132,6 +134,13 @@ def _measure(name: str) -> tuple:
 
         scale = index.Scale(**_QUICK[name]) if FLAGS.quick else index.Scale()
         return index.measure(scale, FLAGS.rounds, _say), index.draw, None
+    if name == "filters":
+        from benchmarks import filters
+
+        with tempfile.TemporaryDirectory() as kept:
+            quick = _QUICK[name] | {"kept": Path(kept)}
+            filter_scale = filters.Scale(**quick) if FLAGS.quick else filters.Scale()
+            return filters.measure(filter_scale, FLAGS.rounds, _say), filters.draw, None
     if name == "serving":
         from benchmarks import serving
 

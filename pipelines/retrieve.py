@@ -106,9 +106,9 @@ def main() -> None:
     if not math.isfinite(FLAGS.diversity):
         raise BundleError(f"--diversity={FLAGS.diversity}: wanted a finite number, 0 or more.")
     read_filter(FLAGS.filter or "{}")
-    for name in ("allow", "deny"):
-        if FLAGS[name].value:
-            read_id_list(Path(FLAGS[name].value))
+    lists = {name: Path(path).absolute() for name in ("allow", "deny") if (path := FLAGS[name].value)}
+    for path in lists.values():
+        read_id_list(path)
     paths = expand(FLAGS.input)
     categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
     settings = JobSettings(
@@ -123,7 +123,7 @@ def main() -> None:
         skip_bad_rows=FLAGS.on_bad_row == "skip",
         engine=FLAGS.engine,
         filter=FLAGS.filter,
-        **{name: str(Path(FLAGS[name].value).absolute()) for name in ("allow", "deny") if FLAGS[name].value},
+        **{name: str(path) for name, path in lists.items()},
     )
     output = Path(FLAGS.output)
     if beam_flags.is_asked(BundleError):
