@@ -33,6 +33,7 @@ NAMES = (
     "preparation",
     "index",
     "filters",
+    "availability",
     "serving",
     "load",
     "hostile_clients",
@@ -47,6 +48,7 @@ _QUICK: dict[str, dict[str, Any]] = {
     "preparation": {"rows": (2_000,)},
     "index": {"num_items": 2000, "width": 8, "num_tuning": 200, "num_queries": 100, "timed": 20},
     "filters": {"num_items": 2000, "width": 8, "shares": (0.5, 0.01), "num_queries": 3},
+    "availability": {"items": 200, "dimension": 8, "changes": 40, "together": 5},
     "serving": {"items": 200, "dimension": 8, "requests": 256},
     "evaluation_growth": {"catalogues": {"100k": 500, "10m": 2000}, "users": (4, 8)},
     "load": {
@@ -141,6 +143,11 @@ def _measure(name: str) -> tuple:
             quick = _QUICK[name] | {"kept": Path(kept)}
             filter_scale = filters.Scale(**quick) if FLAGS.quick else filters.Scale()
             return filters.measure(filter_scale, FLAGS.rounds, _say), filters.draw, None
+    if name == "availability":
+        from benchmarks import availability
+
+        available = availability.Scale(**_QUICK[name]) if FLAGS.quick else availability.Scale()
+        return availability.measure(available, FLAGS.rounds, _say), availability.draw, None
     if name == "serving":
         from benchmarks import serving
 

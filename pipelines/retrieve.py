@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -83,7 +84,16 @@ flags.DEFINE_bool("overwrite", False, "Replace --output if it exists; in a direc
 
 _OF_HISTORIES = (
     *("format", "jobs", "exclude_seen", "diversity", "item_categories", "user_column", "history_column"),
-    *("history_separator", "on_bad_row", "show", "explain", "tower_address", "runner", "beam_options"),
+    *(
+        "history_separator",
+        "filter_column",
+        "on_bad_row",
+        "show",
+        "explain",
+        "tower_address",
+        "runner",
+        "beam_options",
+    ),
 )
 _SHOWN_ITEMS = 10
 _SHOWN_INFLUENCES = 3
@@ -105,10 +115,6 @@ def main() -> None:
         raise BundleError("--diversity and --item_categories need each other; give both.")
     if not math.isfinite(FLAGS.diversity):
         raise BundleError(f"--diversity={FLAGS.diversity}: wanted a finite number, 0 or more.")
-    read_filter(FLAGS.filter or "{}")
-    lists = {name: Path(path).absolute() for name in ("allow", "deny") if (path := FLAGS[name].value)}
-    for path in lists.values():
-        read_id_list(path)
     paths = expand(FLAGS.input)
     categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
     settings = JobSettings(
@@ -122,8 +128,7 @@ def main() -> None:
         ),
         skip_bad_rows=FLAGS.on_bad_row == "skip",
         engine=FLAGS.engine,
-        filter=FLAGS.filter,
-        **{name: str(path) for name, path in lists.items()},
+        **_of_items(),
     )
     output = Path(FLAGS.output)
     if beam_flags.is_asked(BundleError):
@@ -133,6 +138,15 @@ def main() -> None:
         _to_directory(paths, output, settings, categories)
     else:
         _to_file(paths, output, settings, categories)
+
+
+def _of_items() -> dict[str, Any]:
+    """What the flags say about the items that may be answered; raises BundleError where it cannot be read."""
+    read_filter(FLAGS.filter or "{}")
+    lists = {name: Path(path).absolute() for name in ("allow", "deny") if (path := FLAGS[name].value)}
+    for path in lists.values():
+        read_id_list(path)
+    return {"filter": FLAGS.filter} | {name: str(path) for name, path in lists.items()}
 
 
 def _similar_items(output: Path) -> None:
@@ -146,11 +160,11 @@ def _similar_items(output: Path) -> None:
         raise BundleError(f"--similar_to={FLAGS.similar_to!r} names no file and no item.")
     outputs.check_place(output, "--output", BundleError)
     writer = RecommendationWriter(output, overwrite=FLAGS.overwrite, schema=SIMILAR_SCHEMA)
-    from export.batch.answering import write_similar  # these load TensorFlow
-    from export.retriever import Retriever
+    settings = JobSettings(k=FLAGS.k, engine=FLAGS.engine, **_of_items())
+    from export.batch.answering import Answering, write_similar  # these load TensorFlow
 
     with writer:
-        retriever = Retriever.open(FLAGS.bundle, engine=FLAGS.engine)
+        retriever = Answering.open(FLAGS.bundle, settings).retriever
         unknown, version = write_similar(retriever, items, FLAGS.k, writer)
         if unknown == len(items):
             raise BundleError(

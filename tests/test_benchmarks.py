@@ -27,6 +27,8 @@ RATIOS = {
     "growth": {"step_10m_over_100k"},
     "evaluation_growth": {"pair_10m_over_100k", "user_of_many_over_few"},
     "index": {"exact_over_index_at_recall_99"},
+    "filters": {"recall_at_50", "time_over_unfiltered_at_50", "recall_at_1", "time_over_unfiltered_at_1"},
+    "availability": {"p99_with_changes_over_without"},
     "serving": {"http_over_bare_p50", "batched_over_one_by_one"},
     "load": {"answered_at_twice_over_in_time"},
     "hostile_clients": {"worst_p99_over_100_ms"},

@@ -152,7 +152,8 @@ class NumberColumn:
     def passing(self, comparison: Comparison) -> np.ndarray:
         """The rows that pass."""
         parts = [self._order[first:last] for first, last in self._ranges(comparison)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        # In the order of the rows, so that whatever is read of them next is read in its order.
+        return np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
 
     def holds(self, comparison: Comparison, rows: np.ndarray | None) -> np.ndarray:
         """Whether rows pass."""

@@ -23,8 +23,8 @@ INDEX, OVER_FETCH, PARTITIONS, EXACT, EMPTY = "index", "over_fetch", "partitions
 # Results that are fetched at once, some sixty bytes each: what a batch takes does not depend on how long its
 # histories are.
 _MOST_FETCHED = 1 << 22
-# So many items are scored about as fast as leaves are chosen among them.
-_FEW = 16_384
+# So many items are scored at least as fast as leaves are chosen among them.
+_FEW = 65_536
 # More than this is not fetched from a tree: its leaves are searched with the filter instead.
 _WIDEST = 256
 # What is fetched beyond the expected share, since the share among the best items is not that of all.

@@ -138,6 +138,8 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
     class LimitedSimilarRequest(SimilarRequest):
         """Items, at most --max_batch, each of which is asked for by itself."""
 
+        _few = field_validator("allow", "deny", mode="before")(few_ids)
+
         @field_validator("items", mode="before")
         @classmethod
         def _counted(cls, items: Any) -> Any:
