@@ -323,6 +323,7 @@ def test_written_in_batches_it_is_one_file(tmp_path, suffix):
         "num_unknown": 2,
         "fallback": False,
         "version": "v",
+        "plan": "index",
     }
     assert (rows[1]["items"], rows[1]["fallback"]) == ([], True)
 
