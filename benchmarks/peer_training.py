@@ -24,6 +24,7 @@ class _Ranker:
 
     user_tower = SimpleNamespace(num_interests=1)
     trained_items = None  # all
+    returns = None  # it learns none
 
     def __init__(self, model: torch.nn.Module, num_items: int):
         self.num_items = num_items

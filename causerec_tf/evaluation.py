@@ -67,12 +67,32 @@ def rank_by_policies(
             for block in _blocks(len(users), users_per_block):
                 vectors = model.encode(tf.constant(users.history[block]))
                 seen = _excluded(users.seen, block, place_of, first) if any(policies) else None
-                exclusions = [seen if exclude_seen else None for exclude_seen in policies]
+                own = None
+                if model.returns is not None and not all(policies):
+                    own = _places_of(_pairs_of(users.history[block]), place_of, first)
+                exclusions = [seen if exclude_seen else own for exclude_seen in policies]
                 found = _ranked(vectors, catalogue, min(k, len(ids)), exclusions)
                 for best, ranks, (new_scores, places) in zip(scores, ranked, found, strict=True):
                     _merge(best[block], ranks[block], new_scores.numpy(), item_at[places.numpy()])
         first += len(part_ID)
+    if model.returns is not None:
+        for exclude_seen, best, ranks in zip(policies, scores, ranked, strict=True):
+            if not exclude_seen:
+                _merge_own_items(model, users, best, ranks)
     return ranked
+
+
+def _merge_own_items(model: CauseRec, users: EvaluationUsers, scores: np.ndarray, ranked: np.ndarray) -> None:
+    """Puts the items that the tower reads among the others, in place, by scores that know of returns."""
+    for block in _blocks(len(users), HISTORIES_PER_BLOCK):
+        history = tf.constant(users.history[block])
+        own = (one.numpy() for one in model.history_scores(history, model.encode(history)))
+        items_BL, scores_BL = own
+        is_known_BL = items_BL > 0
+        if model.trained_items is not None:
+            is_known_BL &= np.isin(items_BL, model.trained_items)
+        scores_BL = np.where(is_known_BL, scores_BL, -np.inf).astype(np.float32)
+        _merge(scores[block], ranked[block], scores_BL, np.where(is_known_BL, items_BL, 0))
 
 
 def rank_by_scores(
@@ -188,7 +208,16 @@ def _ranked_of(trained: np.ndarray | None, first: int, size: int) -> tuple[np.nd
 
 def _excluded(lists: ItemLists, block: slice, place_of: np.ndarray, first: int) -> tf.Tensor:
     """What the users of a block have of a part: int32 [N, 2], the row in the block and the item's place."""
-    pairs = _rows_and_items(lists, block).numpy()
+    return _places_of(_rows_and_items(lists, block).numpy(), place_of, first)
+
+
+def _pairs_of(history_BL: np.ndarray) -> np.ndarray:
+    """The row and each distinct item of padded histories, int [N, 2]."""
+    rows, columns = np.nonzero(history_BL)
+    return np.unique(np.stack([rows.astype(np.int32), history_BL[rows, columns]], axis=1), axis=0)
+
+
+def _places_of(pairs: np.ndarray, place_of: np.ndarray, first: int) -> tf.Tensor:
     inside = (pairs[:, 1] > first) & (pairs[:, 1] < first + len(place_of))
     rows, places = pairs[inside, 0], place_of[pairs[inside, 1] - first]
     return tf.constant(np.stack([rows, places], axis=1)[places > 0])

@@ -12,6 +12,7 @@ import tensorflow_recommenders as tfrs
 
 from causerec_tf.errors import InputError
 from causerec_tf.negatives import Negatives, Sampler, UniformSampler
+from causerec_tf.returns import ReturnTerms
 
 
 class Candidates(NamedTuple):
@@ -23,6 +24,7 @@ class Candidates(NamedTuple):
       negatives: those that the retrieval part drew.
       negative_SD: float [S, d], their vectors.
       num_items: V.
+      own: the items of the histories, where returns are learned.
     """
 
     target_B: tf.Tensor
@@ -30,11 +32,28 @@ class Candidates(NamedTuple):
     negatives: Negatives
     negative_SD: tf.Tensor
     num_items: int
+    own: "OwnItems | None" = None
 
     def repeated(self, times: int) -> "Candidates":
         """The same with each target `times` times in a row."""
         target_B, target_BD = (tf.repeat(one, times, axis=0) for one in (self.target_B, self.target_BD))
-        return self._replace(target_B=target_B, target_BD=target_BD)
+        own = self.own and OwnItems(
+            tf.repeat(self.own.item_BLD, times, axis=0),
+            ReturnTerms(*(tf.repeat(one, times, axis=0) for one in self.own.returns)),
+        )
+        return self._replace(target_B=target_B, target_BD=target_BD, own=own)
+
+
+class OwnItems(NamedTuple):
+    """The items of each user's own history, which are candidates, too, where returns are learned.
+
+    Attributes:
+      item_BLD: float [B, L, d], their vectors.
+      returns: the terms of their logits.
+    """
+
+    item_BLD: tf.Tensor
+    returns: ReturnTerms
 
 
 class SampledSoftmax:
@@ -83,6 +102,8 @@ class SampledSoftmax:
             ),
             negative_log_expected_count_S=drawn.log_expected_count_S,
             temperature=self.temperature,
+            own=candidates.own,
+            log_share=self.sampler.log_share(candidates.num_items),
         )
 
     def match_each(self, users: tf.Tensor, candidates: Candidates) -> tf.Tensor:
@@ -159,6 +180,8 @@ def sampled_softmax(
     target_log_expected_count_B: tf.Tensor | None = None,
     negative_log_expected_count_S: tf.Tensor | None = None,
     temperature: float = 1.0,
+    own: OwnItems | None = None,
+    log_share: float = 0.0,
 ) -> tf.Tensor:
     """Negative log-likelihood of the target among itself and the sampled negatives.
 
@@ -176,6 +199,10 @@ def sampled_softmax(
       target_log_expected_count_B: float [B] or None for a uniform sampler, where it cancels.
       negative_log_expected_count_S: float [S] or None, likewise.
       temperature: what the inner products are divided by.
+      own: the items of each user's history, which are then negatives of this user, their terms added. Where
+        one was sampled, it counts as own.
+      log_share: added to the logits of own items that are not the target: of what part of the catalogue the
+        sample is. A sample of a hundredth weighs as a hundredth of the catalogue, and so must they.
 
     Returns:
       float [B], the loss of each example.
@@ -188,7 +215,20 @@ def sampled_softmax(
     if negative_log_expected_count_S is not None:
         offset_S = -negative_log_expected_count_S
     accidental = accidental_hits(target_ids_B, negative_ids_S)
+    if own is not None:
+        items_BL, terms_BL = own.returns
+        is_target_BL = items_BL == target_ids_B[:, tf.newaxis]
+        positive_B += tf.reduce_sum(tf.where(is_target_BL, terms_BL, 0.0), axis=1)
+        hits = accidental_hits(tf.reshape(items_BL, [-1]), negative_ids_S)
+        hits //= tf.stack([tf.shape(items_BL)[1], 1])
+        accidental = tf.concat([accidental, hits], axis=0)
     others_B = _log_sum_exp_of_products(scaled_BD, negative_SD, offset_S, accidental)
+    if own is not None:
+        own_BL = tf.linalg.matvec(own.item_BLD, scaled_BD) + terms_BL + log_share
+        is_other_BL = (items_BL != 0) & ~is_target_BL
+        lowest = tf.fill(tf.shape(own_BL), own_BL.dtype.min)
+        own_B = tf.reduce_logsumexp(tf.where(is_other_BL, own_BL, lowest), axis=1)
+        others_B = tf.reduce_logsumexp(tf.stack([others_B, own_B]), axis=0)
     # log(e^p + e^others) - p
     return tf.nn.softplus(others_B - positive_B)
 

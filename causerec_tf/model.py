@@ -22,8 +22,9 @@ from causerec_tf.counterfactual.methods import (
 )
 from causerec_tf.errors import InputError
 from causerec_tf.losses import Counterfactuals, LossInputs, WeightedLoss
-from causerec_tf.matching import Candidates, SampledSoftmax, TaskMatching, nearest_interest
+from causerec_tf.matching import Candidates, OwnItems, SampledSoftmax, TaskMatching, nearest_interest
 from causerec_tf.negatives import Negatives
+from causerec_tf.returns import Returns
 from causerec_tf.shares import means_and_shares
 from causerec_tf.towers.base import KerasTower, UserTower
 from causerec_tf.towers.dropout import drawn_by
@@ -65,6 +66,7 @@ class CauseRec(tfrs.Model):
         seed: int = 0,
         whole_sequences: bool = False,
         counterfactual_positions: int = 1,
+        returns: Returns | None = None,
     ):
         """Composes the parts and makes their variables.
 
@@ -80,6 +82,8 @@ class CauseRec(tfrs.Model):
             windows; of a causal tower.
           counterfactual_positions: at how many positions, drawn of each whole sequence, counterfactuals are
             made and losses added.
+          returns: learns how likely a user comes back to an item; None: items of the history are ranked as
+            the others are. Of a model that trains on windows.
 
         Raises:
           InputError: the parts do not go together.
@@ -111,6 +115,11 @@ class CauseRec(tfrs.Model):
         names = [MATCHING, *(loss.name for loss in losses)]
         if len(set(names)) < len(names):
             raise InputError(f"the losses are named {', '.join(names)}: wanted a name for each.")
+        if returns is not None and whole_sequences:
+            raise InputError("returns are learned on windows: train without whole_sequences.")
+        if returns is not None and not isinstance(retrieval, SampledSoftmax):
+            raise InputError(f"returns are learned by SampledSoftmax, not by {type(retrieval).__name__}.")
+        self.returns = returns
         self.item_tower = item_tower
         self.user_tower = user_tower
         self.retrieval = retrieval
@@ -124,9 +133,12 @@ class CauseRec(tfrs.Model):
         self.trained_items: np.ndarray | None = None
         self._means = {name: tf.keras.metrics.Mean(name) for name in names}
         # Built now, so that a checkpoint can be restored before the first call.
-        for tower in (self.item_tower, self.user_tower):
-            if not tower.built:
-                tower.build(None)
+        layers: list[tf.keras.layers.Layer] = [self.item_tower, self.user_tower]
+        if returns is not None:
+            layers.append(returns)
+        for layer in layers:
+            if not layer.built:
+                layer.build(None)
 
     def describe(self) -> str:
         """The parts in words, a line each: what a run of a model that was composed by hand is known by."""
@@ -141,6 +153,7 @@ class CauseRec(tfrs.Model):
                 f"retrieval: {type(self.retrieval).__name__}",
                 f"counterfactual: {type(self.counterfactual).__name__ if self.counterfactual else 'none'}",
                 f"losses: {losses}",
+                *(["returns: learned"] if self.returns else []),
                 f"max_history: {self.max_history}, seed: {self.seed}{rows}",
             ]
         )
@@ -171,6 +184,23 @@ class CauseRec(tfrs.Model):
           float [B, d], or [B, I, d] where the tower gives several vectors.
         """
         return self.user_tower(self.item_tower(history_BL), history_BL != PADDING)
+
+    @tf.function(reduce_retracing=True)
+    def history_scores(self, history_BL: tf.Tensor, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores of the items of histories, returns included, on the scale of the inner products.
+
+        Args:
+          history_BL: int [B, L], oldest first, 0 is padding.
+          users: float [B, d] or [B, I, d], what `encode` gives for them.
+
+        Returns:
+          int32 [B, L], each distinct item at its last position and 0 elsewhere, and float [B, L], the scores.
+        """
+        assert self.returns is not None and isinstance(self.retrieval, SampledSoftmax), "no returns"
+        item_BLD = self.item_tower.as_candidates(self.item_tower(history_BL))
+        similarities_BL = _similarities(users, item_BLD)
+        items_BL, terms_BL = self.returns(history_BL, similarities_BL)
+        return items_BL, similarities_BL + self.retrieval.temperature * terms_BL
 
     def item_embeddings(self) -> np.ndarray:
         """The item table, float32 [V + 1, d]; row 0 is padding."""
@@ -262,6 +292,10 @@ class CauseRec(tfrs.Model):
                 ),
             )
         of_windows = candidates(target_B, places_B)
+        if self.returns is not None:
+            item_BLD = tf.gather(self.item_tower.as_candidates(vectors_UD), places_BL)
+            terms = self.returns(history_BL, _similarities(encoded.users, item_BLD))
+            of_windows = of_windows._replace(own=OwnItems(item_BLD, terms))
         if self.losses_added:
             loss_inputs = LossInputs(
                 history_BL=history_BL,
@@ -338,3 +372,9 @@ class CauseRec(tfrs.Model):
 def _nearest(users: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """The vector nearest to the target of each history, [..., d] or [..., I, d] -> [..., d]."""
     return users if users.shape.rank == target.shape.rank else nearest_interest(users, target)
+
+
+def _similarities(users: tf.Tensor, item_BLD: tf.Tensor) -> tf.Tensor:
+    """The inner product of each item with the nearest of its user's vectors, float [B, L]."""
+    several_BID = users[:, tf.newaxis] if users.shape.rank == 2 else users
+    return tf.reduce_max(tf.matmul(item_BLD, several_BID, transpose_b=True), axis=2)

@@ -3,6 +3,7 @@
 Shapes: V items of the catalogue, numbered 1..V by falling training frequency; S sampled negatives.
 """
 
+import math
 from typing import NamedTuple, Protocol
 
 import tensorflow as tf
@@ -30,6 +31,9 @@ class Sampler(Protocol):
     def log_expected_count(self, ids: tf.Tensor, num_items: int) -> tf.Tensor | None:
         """Log of how often each item is expected in a sample, float [...], or None if all are alike."""
 
+    def log_share(self, num_items: int) -> float:
+        """Log of the part of the catalogue that the corrected sample stands for."""
+
 
 class FullCatalogue:
     """No sample: every item is a negative."""
@@ -42,6 +46,10 @@ class FullCatalogue:
     def log_expected_count(self, ids: tf.Tensor, num_items: int) -> None:
         """None: each item is there once."""
         return None
+
+    def log_share(self, num_items: int) -> float:
+        """0: it is the catalogue."""
+        return 0.0
 
 
 class UniformSampler:
@@ -61,6 +69,10 @@ class UniformSampler:
     def log_expected_count(self, ids: tf.Tensor, num_items: int) -> None:
         """None: all are alike."""
         return None
+
+    def log_share(self, num_items: int) -> float:
+        """log(S / V)."""
+        return math.log(self.num_sampled / num_items)
 
 
 class LogUniformSampler:
@@ -89,3 +101,7 @@ class LogUniformSampler:
         rank = tf.cast(ids, tf.float32)
         probability = tf.math.log1p(1.0 / rank) / tf.math.log(float(num_items + 1))
         return tf.math.log(float(self.num_sampled) * probability)
+
+    def log_share(self, num_items: int) -> float:
+        """0: corrected, each item counts as if it were there once."""
+        return 0.0

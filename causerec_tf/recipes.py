@@ -116,6 +116,7 @@ def compose(settings: "Settings", num_items: int) -> "CauseRec":
       InputError: the full softmax of these settings does not fit a machine.
     """
     from causerec_tf.model import CauseRec
+    from causerec_tf.returns import Returns
     from causerec_tf.towers.item import ItemTower
 
     terms = weighted_losses(settings)
@@ -137,6 +138,7 @@ def compose(settings: "Settings", num_items: int) -> "CauseRec":
         seed=settings.seed,
         whole_sequences=settings.whole_sequences,
         counterfactual_positions=settings.counterfactual_positions,
+        returns=Returns(seed=settings.seed) if settings.returns == "learned" else None,
     )
 
 

@@ -299,7 +299,8 @@ def _without_best(run: RunDirectory) -> str:
 
 def towers(model: CauseRec) -> tf.train.Checkpoint:
     """What is kept of the best epoch: what is evaluated and exported, without optimiser or memory."""
-    return tf.train.Checkpoint(item_tower=model.item_tower, user_tower=model.user_tower)
+    returns = {} if model.returns is None else {"returns": model.returns}
+    return tf.train.Checkpoint(item_tower=model.item_tower, user_tower=model.user_tower, **returns)
 
 
 def difference(found: Settings, asked: Settings, *, also: Sequence[str] = ()) -> str:

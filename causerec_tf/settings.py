@@ -26,6 +26,7 @@ FILTERS = ("bsarec", "bsarec_causal")
 TRAINING_ROWS = ("windows", "sequences")
 SIMILARITIES = ("dot", "cosine")
 SCHEDULES = ("constant", "linear")
+RETURNS = ("as_others", "learned")
 PRECISIONS = ("float32", "mixed_bfloat16")
 RECIPE_LABELS = ("paper", "tuned")
 STRATEGIES = ("one_device", "mirrored", "multi_worker", "parameter_server")
@@ -131,6 +132,13 @@ class ModelSettings:
         "Standard deviation of initial item vectors; 0: 1 / sqrt(embedding_dim), a length of one on average.",
         bound=_AT_LEAST_0,
         acts=(lambda s: not s.warm_start, "no --warm_start"),
+    )
+    returns: str = _setting(
+        "as_others",
+        "How items of the history are ranked. as_others: by their vectors alone; learned: with a term that"
+        " learns how likely a user comes back.",
+        choices=RETURNS,
+        acts=(lambda s: not s.whole_sequences, "--training_rows=windows"),
     )
     item_dropout: float = _setting(
         0.0, "Share of the item vectors' values that is dropped in training.", bound=_A_SHARE

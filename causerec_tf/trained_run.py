@@ -225,6 +225,11 @@ class Run:
         chosen = self.model.item_vectors()[items - 1]
         several = vectors[:, np.newaxis] if vectors.ndim == 2 else vectors
         scores = np.einsum("bid,bkd->bki", several, chosen).max(axis=2)
+        if self.model.returns is not None:
+            own_items, own_scores = (one.numpy() for one in self.model.history_scores(history, vectors))
+            for scores_K, items_K, own_L, scores_L in zip(scores, items, own_items, own_scores, strict=True):
+                of_own = dict(zip(own_L.tolist(), scores_L.tolist(), strict=True))
+                scores_K[:] = [of_own.get(item, score) for item, score in zip(items_K, scores_K, strict=True)]
         return np.where(history[:, :1] > 0, scores, np.nan)
 
     def _item_frame(self, keys: list[Any], rows: np.ndarray, scores: np.ndarray, key: str) -> pl.DataFrame:

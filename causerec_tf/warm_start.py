@@ -49,6 +49,7 @@ class WarmStart:
         neither stay as the model has them, but for their length.
       user_tower: the weights of the user tower, in its order.
       about: for the record: from which run, and what became of how many items.
+      returns: the weights of what learned returns, in its order; none where nothing did.
     """
 
     table: np.ndarray
@@ -56,6 +57,7 @@ class WarmStart:
     is_placed: np.ndarray
     user_tower: list[np.ndarray]
     about: dict[str, Any]
+    returns: list[np.ndarray] = dataclasses.field(default_factory=list)
 
     def put_into(self, model: CauseRec) -> None:
         """Fills the towers of a new model."""
@@ -65,6 +67,9 @@ class WarmStart:
         model.item_tower.table.assign(table)
         for variable, value in zip(model.user_tower.weights, self.user_tower, strict=True):
             variable.assign(value)
+        if model.returns is not None and self.returns:
+            for variable, value in zip(model.returns.weights, self.returns, strict=True):
+                variable.assign(value)
 
 
 def read(settings: Settings, dataset: Dataset) -> WarmStart:
@@ -111,7 +116,8 @@ def read(settings: Settings, dataset: Dataset) -> WarmStart:
             "gone": earlier.dataset.num_items - num_kept,
         },
     }
-    return WarmStart(table, is_kept, is_placed, weights, about)
+    returns = earlier.model.returns.get_weights() if earlier.model.returns is not None else []
+    return WarmStart(table, is_kept, is_placed, weights, about, returns)
 
 
 def describe(about: dict) -> str:

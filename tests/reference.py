@@ -21,6 +21,40 @@ def sampled_softmax(
     return np.array(values)
 
 
+def return_features(history, similarities):
+    """Features of each distinct item of one history, by the position where it stands last."""
+    n, distinct = len(history), len(set(history))
+    features = {}
+    for item in set(history):
+        last = max(position for position, other in enumerate(history) if other == item)
+        age = n - 1 - last
+        features[last] = [
+            math.log(history.count(item)),
+            math.log(1 + age),
+            float(age == 0),
+            math.log(n),
+            1 - distinct / n,
+            similarities[last],
+        ]
+    return features
+
+
+def softmax_with_returns(user, target, others, history, target_id, other_ids, terms, log_share, temperature):
+    """One example: the target among the sample and the distinct items of its own history.
+
+    `history` is item -> vector, `terms` item -> r. A sampled item of the history does not count as sampled.
+    """
+    mine = user @ target / temperature + terms.get(target_id, 0.0)
+    logits = [mine]
+    for vector, item in zip(others, other_ids, strict=True):
+        if item != target_id and item not in history:
+            logits.append(user @ vector / temperature)
+    for item, vector in history.items():
+        if item != target_id:
+            logits.append(user @ vector / temperature + terms[item] + log_share)
+    return math.log(sum(math.exp(logit) for logit in logits)) - mine
+
+
 def contrast_with_observation(user, positives, negatives, positive_exists, negative_exists):
     """Equation 9 for one example: user [d], positives [M, d], negatives [N, d]."""
     total = 0.0

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import polars as pl
 import pytest
+import tensorflow as tf
 
 from causerec_tf import new_items, records, runs, training, warm_start
 from causerec_tf.errors import InputError
@@ -103,14 +104,21 @@ def test_an_item_without_history_starts_at_random_as_long_as_the_others(earlier)
 @pytest.mark.parametrize("tower", ["youtube_dnn", "gru4rec", "sasrec", "mind", "comirec_sa", "comirec_dr"])
 def test_every_tower_is_taken_over_whole(earlier, tower):
     _, (_, today), _ = earlier
-    one = compose(dataclasses.replace(TINY, tower=tower, seed=1), today.num_items)
-    other = compose(dataclasses.replace(TINY, tower=tower, seed=2), today.num_items)
+    one, other = (
+        compose(dataclasses.replace(TINY, tower=tower, seed=seed, returns="learned"), today.num_items)
+        for seed in (1, 2)
+    )
+    for number, weight in enumerate(one.returns.weights):
+        weight.assign(tf.fill(weight.shape, 0.5 + number))
     is_kept = np.arange(today.num_items + 1) > 0
     weights = [weight.numpy() for weight in one.user_tower.weights]
-    start = warm_start.WarmStart(one.item_embeddings(), is_kept, ~is_kept, weights, {})
+    returns = one.returns.get_weights()
+    start = warm_start.WarmStart(one.item_embeddings(), is_kept, ~is_kept, weights, {}, returns)
     start.put_into(other)
     histories = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]])
     np.testing.assert_allclose(other.encode(histories), one.encode(histories), rtol=1e-5, atol=1e-6)
+    theirs, ours = (model.history_scores(histories, model.encode(histories))[1] for model in (one, other))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_a_started_run_needs_its_source_no_more(tmp_path, earlier):

@@ -1,0 +1,118 @@
+"""What speaks for an item of the history because it is in the history: a learned term of its logit.
+
+Whether a user comes back to an item is a property of the log: of check-ins and music most events are returns,
+of ratings none. With this part the logit of an item of the history is
+
+    u . v / temperature + r,    r = w_2 . relu(W_1 f + b_1) + b_2
+
+where f are the features of `return_features`. W_1 is drawn, w_2 and b_2 start at 0, so that a model starts as
+one without.
+
+Shapes: B histories, L positions, d vector size, F features, H hidden units.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from causerec_tf.towers.item import PADDING
+
+# The order of the last axis of `return_features`.
+FEATURES = (
+    "log_occurrences",
+    "log_age",
+    "is_newest",
+    "log_length",
+    "share_of_returns",
+    "similarity",
+)
+_HIDDEN = 16
+
+
+class ReturnTerms(NamedTuple):
+    """The terms of the distinct items of histories, each at its last position.
+
+    Attributes:
+      items_BL: int [B, L], the item, or 0 where an item stands again later, and for padding.
+      terms_BL: float [B, L], r; 0 where there is no item.
+    """
+
+    items_BL: tf.Tensor
+    terms_BL: tf.Tensor
+
+
+class Returns(tf.keras.layers.Layer):
+    """Learns r, the term of the logit of the items of a history."""
+
+    def __init__(self, *, seed: int = 0, **kwargs):
+        """Sets the seed of the initial weights; **kwargs are of the Keras layer."""
+        super().__init__(**kwargs)
+        self._seed = seed
+
+    def build(self, input_shape) -> None:
+        """Makes the weights."""
+
+        def initial(shape, dtype=None, **_):
+            return tf.random.stateless_normal(
+                shape, [self._seed, -7], stddev=len(FEATURES) ** -0.5, dtype=dtype
+            )
+
+        self.hidden = self.add_weight(name="hidden", shape=[len(FEATURES), _HIDDEN], initializer=initial)
+        self.hidden_bias = self.add_weight(name="hidden_bias", shape=[_HIDDEN], initializer="zeros")
+        self.out = self.add_weight(name="out", shape=[_HIDDEN], initializer="zeros")
+        self.out_bias = self.add_weight(name="out_bias", shape=[], initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, history_BL: tf.Tensor, similarities_BL: tf.Tensor) -> ReturnTerms:
+        """The terms of histories.
+
+        Args:
+          history_BL: int [B, L], oldest first, 0 is padding.
+          similarities_BL: float [B, L], `u . v` of each item; what is learned here does not change it.
+        """
+        items_BL, features_BLF = return_features(history_BL, tf.stop_gradient(similarities_BL))
+        hidden_BLH = tf.nn.relu(tf.einsum("blf,fh->blh", features_BLF, self.hidden) + self.hidden_bias)
+        terms_BL = tf.einsum("blh,h->bl", hidden_BLH, self.out) + self.out_bias
+        return ReturnTerms(items_BL, tf.where(items_BL != PADDING, terms_BL, 0.0))
+
+
+def return_features(history_BL: tf.Tensor, similarities_BL: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """What r is computed from.
+
+    Of an item that stands c times in a history of n items, m of them distinct, the last time with a items
+    after it: log c, log(1 + a), whether a = 0, log n, 1 - m / n, and `u . v`.
+
+    Args:
+      history_BL: int [B, L], oldest first, 0 is padding.
+      similarities_BL: float [B, L], `u . v` of each item.
+
+    Returns:
+      int [B, L], the item at its last position and 0 elsewhere, and float [B, L, F].
+    """
+    mask_BL = history_BL != PADDING
+    num_rows, length = tf.unstack(tf.shape(history_BL, out_type=tf.int64))
+    rows_BL = tf.range(num_rows)[:, tf.newaxis]
+    positions_BL = tf.zeros([num_rows, 1], tf.int64) + tf.range(length)
+    # One number for each pair of row and item.
+    width = tf.cast(tf.reduce_max(history_BL), tf.int64) + 1
+    keys_N = tf.reshape(rows_BL * width + tf.cast(history_BL, tf.int64), [-1])
+    pairs, numbers_N = tf.unique(keys_N, out_idx=tf.int64)
+    count = tf.size(pairs, out_type=tf.int64)
+    occurrences = tf.math.unsorted_segment_sum(tf.ones_like(keys_N), numbers_N, count)
+    last = tf.math.unsorted_segment_max(tf.reshape(positions_BL, [-1]), numbers_N, count)
+    shape = tf.shape(history_BL)
+    is_last_BL = mask_BL & (tf.reshape(tf.gather(last, numbers_N), shape) == positions_BL)
+    occurrences_BL = tf.cast(tf.reshape(tf.gather(occurrences, numbers_N), shape), tf.float32)
+    lengths_B1 = tf.reduce_sum(tf.cast(mask_BL, tf.float32), axis=1, keepdims=True)
+    distinct_B1 = tf.reduce_sum(tf.cast(is_last_BL, tf.float32), axis=1, keepdims=True)
+    age_BL = tf.maximum(lengths_B1 - 1.0 - tf.cast(positions_BL, tf.float32), 0.0)
+    like = tf.zeros_like(similarities_BL)
+    features = [
+        tf.math.log(occurrences_BL),
+        tf.math.log1p(age_BL),
+        tf.cast(age_BL == 0.0, tf.float32),
+        tf.math.log(tf.maximum(lengths_B1, 1.0)) + like,
+        1.0 - distinct_B1 / tf.maximum(lengths_B1, 1.0) + like,
+        similarities_BL,
+    ]
+    return tf.where(is_last_BL, history_BL, tf.zeros_like(history_BL)), tf.stack(features, axis=-1)

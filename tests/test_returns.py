@@ -1,0 +1,188 @@
+"""Returns: features and loss against their twins, the ranking against brute force, and that it learns."""
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+import tensorflow as tf
+
+import causerec_tf as cr
+from causerec_tf import evaluation, matching, runs
+from causerec_tf.data.holdout import evaluation_users
+from causerec_tf.errors import InputError
+from causerec_tf.recipes import compose
+from causerec_tf.returns import FEATURES, Returns, ReturnTerms, return_features
+from causerec_tf.settings import Settings
+from tests import reference
+from tests.test_evaluation import users_of
+from tests.trainings import FAST, Stop, StopAt, train
+from tests.worlds import write_events
+
+rng = np.random.default_rng(4)
+HISTORIES = [[5, 2, 5, 9, 5, 2], [7], [1, 1, 1], [3, 4, 8, 4]]
+
+
+def padded(histories, width):
+    rows = np.zeros([len(histories), width], np.int32)
+    for row, history in zip(rows, histories, strict=True):
+        row[: len(history)] = history
+    return rows
+
+
+@pytest.mark.parametrize("width", [6, 11])  # padding changes nothing
+def test_features_equal_their_twin(width):
+    similarities = rng.normal(size=[len(HISTORIES), width]).astype(np.float32)
+    items, features = return_features(tf.constant(padded(HISTORIES, width)), tf.constant(similarities))
+    assert features.shape[2] == len(FEATURES)
+    for row, history in enumerate(HISTORIES):
+        want = reference.return_features(history, similarities[row])
+        at = np.flatnonzero(items[row])
+        assert at.tolist() == sorted(want)
+        assert items.numpy()[row, at].tolist() == [history[place] for place in at]
+        np.testing.assert_allclose(features.numpy()[row, at], [want[place] for place in at], rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.2])
+def test_the_loss_equals_its_twin(temperature):
+    num_items, width, log_share = 12, 7, -0.7
+    table = rng.normal(size=[num_items + 1, 4]).astype(np.float32)
+    users = rng.normal(size=[len(HISTORIES), 4]).astype(np.float32)
+    history = padded(HISTORIES, width)
+    targets, negatives = np.array([2, 7, 6, 9], np.int32), np.array([3, 5, 5, 11, 7, 1, 9], np.int32)
+    terms = rng.normal(size=history.shape).astype(np.float32)
+    items = return_features(tf.constant(history), tf.zeros(history.shape))[0].numpy()
+    terms[items == 0] = 0.0
+    got = matching.sampled_softmax(
+        users,
+        table[targets],
+        table[negatives],
+        target_ids_B=targets,
+        negative_ids_S=negatives,
+        temperature=temperature,
+        own=matching.OwnItems(table[history], ReturnTerms(items, terms)),
+        log_share=log_share,
+    )
+    for row in range(len(HISTORIES)):
+        own = {item: table[item].astype(float) for item in HISTORIES[row]}
+        term_of = {item: float(terms[row, place]) for place, item in enumerate(items[row]) if item}
+        want = reference.softmax_with_returns(
+            users[row].astype(float),
+            table[targets[row]].astype(float),
+            table[negatives].astype(float),
+            own,
+            targets[row],
+            negatives.tolist(),
+            term_of,
+            log_share,
+            temperature,
+        )
+        assert got[row].numpy() == pytest.approx(want, rel=1e-5)
+
+
+def trained_by_hand(num_items, tower="mean", similarity="dot"):
+    """A model whose return terms are of any size, for want of training."""
+    settings = Settings(embedding_dim=8, max_history=5, returns="learned", tower=tower, similarity=similarity)
+    model = compose(dataclasses.replace(settings, temperature=0.5), num_items)
+    for weight in model.returns.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    return model
+
+
+@pytest.mark.parametrize("tower", ["mean", "comirec_sa"])
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_ranking_equals_brute_force(tower, similarity, monkeypatch):
+    monkeypatch.setattr(evaluation, "VECTORS_PER_BLOCK", 12)
+    num_items = 300
+    model = trained_by_hand(num_items, tower, similarity)
+    users, histories = users_of(num_items)
+    kept, left_out = evaluation.rank_by_policies(model, users, 40, (False, True))
+
+    vectors = model.encode(users.history).numpy()
+    several = vectors if vectors.ndim == 3 else vectors[:, None]
+    scores = np.einsum("bid,vd->bvi", several, model.item_vectors()).max(axis=2)
+    hidden, hidden_bias, out, out_bias = (weight.numpy() for weight in model.returns.weights)
+    for row, history in enumerate(users.history):
+        read = [int(item) for item in history if item]
+        similarities = [scores[row, item - 1] for item in read]
+        for place, features in reference.return_features(read, similarities).items():
+            term = np.maximum(np.array(features) @ hidden + hidden_bias, 0) @ out + out_bias
+            scores[row, read[place] - 1] += 0.5 * term
+    np.testing.assert_array_equal(kept, np.argsort(-scores, axis=1, kind="stable")[:, :40] + 1)
+    for row, history in zip(left_out, histories, strict=True):
+        assert not set(row.tolist()) & set(history.tolist())
+
+
+def test_before_training_it_ranks_as_a_model_without():
+    users, _ = users_of(200)
+    models = [
+        compose(Settings(embedding_dim=8, max_history=5, returns=one), 200)
+        for one in ("as_others", "learned")
+    ]
+    without, with_returns = (evaluation.rank_users(model, users, 30, exclude_seen=False) for model in models)
+    np.testing.assert_array_equal(with_returns, without)
+
+
+def log_of(history_of, num_users=300, length=12):
+    """A log in which every user's events are `history_of(user)`."""
+    rows = [
+        (f"u{user}", item, place) for user in range(num_users) for place, item in enumerate(history_of(user))
+    ]
+    users, items, times = zip(*rows, strict=True)
+    return pl.DataFrame({"user": users, "item": [f"i{item:03d}" for item in items], "time": times})
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_it_learns_whether_users_come_back(tmp_path, comes_back):
+    draw = np.random.default_rng(1)
+
+    def history_of(_):
+        if comes_back:  # two items of one's own, by turns
+            return np.tile(draw.choice(80, 2, replace=False), 6)
+        return draw.choice(80, 12, replace=False)
+
+    dataset = write_events(log_of(history_of), tmp_path / "log")
+    changes = {"returns": "learned", "epochs": 3, "learning_rate": 0.02}
+    model, _ = train(tmp_path / "run", dataset, **changes)
+    users = evaluation_users(dataset.read("test"), FAST.max_history)
+    best = evaluation.rank_users(model, users, 2, exclude_seen=False)
+    is_own = np.array([np.isin(row, own) for row, own in zip(best, users.history, strict=True)])
+    assert is_own.mean() > 0.95 if comes_back else is_own.mean() < 0.05
+
+
+def test_a_stopped_run_goes_on_and_is_loaded_with_what_it_learned(tmp_path):
+    draw = np.random.default_rng(2)
+    dataset = write_events(log_of(lambda _: np.tile(draw.choice(80, 4, replace=False), 3)), tmp_path / "log")
+    whole, _ = train(tmp_path / "whole", dataset, returns="learned")
+    with pytest.raises(Stop):
+        train(tmp_path / "cut", dataset, returns="learned", callbacks=[StopAt(5)])
+    train(tmp_path / "cut", dataset, returns="learned")
+    loaded = runs.load_trained(tmp_path / "cut").model
+    for want, got in zip(whole.returns.weights, loaded.returns.weights, strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert np.abs(loaded.returns.weights[2]).max() > 0
+
+    run = cr.load_run(tmp_path / "cut")
+    history = run.dataset.item_ids()[:3]
+    answer = run.recommend([history], k=20, exclude_seen=False)
+    indices = np.array([[1, 2, 3]], np.int32)
+    _, own = loaded.history_scores(indices, loaded.encode(indices))
+    scores = dict(zip(answer["item_id"], answer["score"], strict=True))
+    assert [scores[item] for item in history] == pytest.approx(own[0].numpy().tolist(), rel=1e-5)
+    assert answer["score"].to_list() == sorted(scores.values(), reverse=True)
+
+
+def test_what_cannot_learn_returns_is_refused(tmp_path):
+    import tensorflow_recommenders as tfrs
+
+    from causerec_tf.model import CauseRec
+
+    parts = compose(Settings(embedding_dim=8), 50)
+    with pytest.raises(InputError, match="SampledSoftmax"):
+        CauseRec(parts.item_tower, parts.user_tower, tfrs.tasks.Retrieval(), returns=Returns())
+    gru = compose(Settings(embedding_dim=8, tower="gru4rec", training_rows="sequences"), 50)
+    with pytest.raises(InputError, match="windows"):
+        CauseRec(gru.item_tower, gru.user_tower, gru.retrieval, whole_sequences=True, returns=Returns())
+    sequences = Settings(tower="gru4rec", training_rows="sequences", returns="learned")
+    with pytest.raises(InputError, match="--training_rows=windows"):
+        sequences.check_acting(["returns"])
