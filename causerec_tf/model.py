@@ -24,7 +24,7 @@ from causerec_tf.errors import InputError
 from causerec_tf.losses import Counterfactuals, LossInputs, WeightedLoss
 from causerec_tf.matching import Candidates, OwnItems, SampledSoftmax, TaskMatching, nearest_interest
 from causerec_tf.negatives import Negatives
-from causerec_tf.returns import Returns
+from causerec_tf.returns import HistoryScores, Returns, similarities
 from causerec_tf.shares import means_and_shares
 from causerec_tf.towers.base import KerasTower, UserTower
 from causerec_tf.towers.dropout import drawn_by
@@ -117,9 +117,13 @@ class CauseRec(tfrs.Model):
             raise InputError(f"the losses are named {', '.join(names)}: wanted a name for each.")
         if returns is not None and whole_sequences:
             raise InputError("returns are learned on windows: train without whole_sequences.")
-        if returns is not None and not isinstance(retrieval, SampledSoftmax):
-            raise InputError(f"returns are learned by SampledSoftmax, not by {type(retrieval).__name__}.")
-        self.returns = returns
+        self.returns, self.scores_of_history = returns, None
+        if returns is not None:
+            if not isinstance(retrieval, SampledSoftmax):
+                raise InputError(f"returns are learned by SampledSoftmax, not by {type(retrieval).__name__}.")
+            self.scores_of_history = HistoryScores(
+                returns, as_candidates=item_tower.as_candidates, temperature=retrieval.temperature
+            )
         self.item_tower = item_tower
         self.user_tower = user_tower
         self.retrieval = retrieval
@@ -187,20 +191,14 @@ class CauseRec(tfrs.Model):
 
     @tf.function(reduce_retracing=True)
     def history_scores(self, history_BL: tf.Tensor, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Scores of the items of histories, returns included, on the scale of the inner products.
+        """What `scores_of_history`, which a model that learns returns has, gives for histories.
 
         Args:
           history_BL: int [B, L], oldest first, 0 is padding.
           users: float [B, d] or [B, I, d], what `encode` gives for them.
-
-        Returns:
-          int32 [B, L], each distinct item at its last position and 0 elsewhere, and float [B, L], the scores.
         """
-        assert self.returns is not None and isinstance(self.retrieval, SampledSoftmax), "no returns"
-        item_BLD = self.item_tower.as_candidates(self.item_tower(history_BL))
-        similarities_BL = _similarities(users, item_BLD)
-        items_BL, terms_BL = self.returns(history_BL, similarities_BL)
-        return items_BL, similarities_BL + self.retrieval.temperature * terms_BL
+        assert self.scores_of_history is not None
+        return self.scores_of_history(history_BL, self.item_tower(history_BL), users)
 
     def item_embeddings(self) -> np.ndarray:
         """The item table, float32 [V + 1, d]; row 0 is padding."""
@@ -294,7 +292,7 @@ class CauseRec(tfrs.Model):
         of_windows = candidates(target_B, places_B)
         if self.returns is not None:
             item_BLD = tf.gather(self.item_tower.as_candidates(vectors_UD), places_BL)
-            terms = self.returns(history_BL, _similarities(encoded.users, item_BLD))
+            terms = self.returns(history_BL, similarities(encoded.users, item_BLD))
             of_windows = of_windows._replace(own=OwnItems(item_BLD, terms))
         if self.losses_added:
             loss_inputs = LossInputs(
@@ -372,9 +370,3 @@ class CauseRec(tfrs.Model):
 def _nearest(users: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """The vector nearest to the target of each history, [..., d] or [..., I, d] -> [..., d]."""
     return users if users.shape.rank == target.shape.rank else nearest_interest(users, target)
-
-
-def _similarities(users: tf.Tensor, item_BLD: tf.Tensor) -> tf.Tensor:
-    """The inner product of each item with the nearest of its user's vectors, float [B, L]."""
-    several_BID = users[:, tf.newaxis] if users.shape.rank == 2 else users
-    return tf.reduce_max(tf.matmul(item_BLD, several_BID, transpose_b=True), axis=2)

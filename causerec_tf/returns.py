@@ -11,6 +11,7 @@ one without.
 Shapes: B histories, L positions, d vector size, F features, H hidden units.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -74,6 +75,50 @@ class Returns(tf.keras.layers.Layer):
         hidden_BLH = tf.nn.relu(tf.einsum("blf,fh->blh", features_BLF, self.hidden) + self.hidden_bias)
         terms_BL = tf.einsum("blh,h->bl", hidden_BLH, self.out) + self.out_bias
         return ReturnTerms(items_BL, tf.where(items_BL != PADDING, terms_BL, 0.0))
+
+
+class HistoryScores:
+    """Scores of the items of histories, returns included, on the scale of the inner products `u . v`."""
+
+    def __init__(
+        self, returns: Returns, *, as_candidates: Callable[[tf.Tensor], tf.Tensor], temperature: float
+    ):
+        """Composes.
+
+        Args:
+          returns: gives the terms of the logits.
+          as_candidates: what the item tower gives for a history -> the vectors that users are matched with.
+          temperature: what the inner products are divided by in a logit.
+        """
+        self._returns, self._as_candidates, self._temperature = returns, as_candidates, temperature
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """What was learned."""
+        return self._returns.variables
+
+    def __call__(
+        self, history_BL: tf.Tensor, concepts_BLD: tf.Tensor, users: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores the items of histories.
+
+        Args:
+          history_BL: int [B, L], oldest first, 0 is padding.
+          concepts_BLD: float [B, L, d], what the item tower gives for them.
+          users: float [B, d] or [B, I, d], what the user tower gives.
+
+        Returns:
+          int [B, L], each distinct item at its last position and 0 elsewhere, and float [B, L], the scores.
+        """
+        similarities_BL = similarities(users, self._as_candidates(concepts_BLD))
+        items_BL, terms_BL = self._returns(history_BL, similarities_BL)
+        return items_BL, similarities_BL + self._temperature * terms_BL
+
+
+def similarities(users: tf.Tensor, item_BLD: tf.Tensor) -> tf.Tensor:
+    """The inner product of each item with the nearest of its user's vectors, float [B, L]."""
+    several_BID = users[:, tf.newaxis] if users.shape.rank == 2 else users
+    return tf.reduce_max(tf.matmul(item_BLD, several_BID, transpose_b=True), axis=2)
 
 
 def return_features(history_BL: tf.Tensor, similarities_BL: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

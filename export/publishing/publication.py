@@ -12,7 +12,7 @@ import numpy as np
 from export.index.index_options import IndexOptions
 from export.store.layout import tower_directory
 from export.store.runtime import tf
-from export.towers.user_tower import TowerLayer
+from export.towers.user_tower import HistoryScorer, TowerLayer, variables_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Model:
       item_names: V names for people, or None.
       similarity: "dot", or "cosine" where user and item vectors have length one: items that are added
         later are then brought to it.
+      history_scores: see `export_user_tower`; of a model that learned returns.
     """
 
     item_embeddings: np.ndarray
@@ -37,6 +38,7 @@ class Model:
     max_history: int
     item_names: Sequence[str] | None = None
     similarity: str = "dot"
+    history_scores: HistoryScorer | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def fingerprint_of(model: Model, options: IndexOptions) -> str:
     # A layer makes its variables when it is first called.
     model.user_tower(tf.constant(model.item_embeddings[None, 1:2], tf.float32), tf.ones([1, 1], tf.bool))
     digest = hashlib.sha256()
-    variables = [np.asarray(variable) for variable in getattr(model.user_tower, "variables", [])]
+    layers = (model.user_tower, model.history_scores)
+    variables = [np.asarray(variable) for layer in layers for variable in variables_of(layer)]
     for array in [*variables, model.item_embeddings, model.item_vectors]:
         digest.update(f"{array.dtype} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -202,6 +202,7 @@ def _publish_tower(
         max_history=model.max_history,
         version=fingerprint,
         warm_up_histories=warm_up_histories,
+        history_scores=model.history_scores,
     )
     if card is not None:
         write_model_card(made, card)

@@ -88,6 +88,7 @@ def publish_run(
             max_history=model.max_history,
             item_names=[item_names[row] for row in rows] if item_names != item_ids else None,
             similarity="cosine" if model.user_tower.has_unit_length else "dot",
+            history_scores=model.scores_of_history,
         ),
         queries=evaluation.user_vectors(model, history),
         warm_up_histories=[row[row > 0].tolist() for row in numbers[:warm_up_requests]],

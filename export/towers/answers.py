@@ -14,11 +14,39 @@ class TowerAnswer(NamedTuple):
       user_vectors: float32 [B, d] or [B, K, d].
       num_known: int64 [B], how many items of each history were read.
       version: [B] of bytes: the fingerprint of the index that the vectors belong to.
+      history_items: int64 [B, L], vocabulary indices of the distinct items that were read, 0 elsewhere; None
+        of a tower that learned nothing about returns.
+      history_scores: float32 [B, L], what these items have in place of their inner product with the vectors.
     """
 
     user_vectors: np.ndarray
     num_known: np.ndarray
     version: np.ndarray
+    history_items: np.ndarray | None = None
+    history_scores: np.ndarray | None = None
+
+
+ALWAYS_ANSWERED = ("user_vectors", "num_known", "version")
+
+
+def joined(parts: Sequence[TowerAnswer]) -> TowerAnswer:
+    """The answer to the histories of several, one after another; their vectors are of one shape."""
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ALWAYS_ANSWERED}
+    # Of two versions only one may know of returns, or they read histories of different lengths.
+    widths = [part.history_items.shape[1] for part in parts if part.history_items is not None]
+    if widths:
+        items, scores = (
+            np.zeros((len(columns["version"]), max(widths)), kind) for kind in ("int64", "float32")
+        )
+        start = 0
+        for part in parts:
+            rows = slice(start, start + len(part.version))
+            if part.history_items is not None and part.history_scores is not None:
+                items[rows, : part.history_items.shape[1]] = part.history_items
+                scores[rows, : part.history_scores.shape[1]] = part.history_scores
+            start = rows.stop
+        columns |= {"history_items": items, "history_scores": scores}
+    return TowerAnswer(**columns)
 
 
 class Tower(Protocol):

@@ -89,7 +89,8 @@ def _check_equal(source: Path, made: Path, max_history: int, version: str) -> No
     old, new = (tf.saved_model.load(str(directory)) for directory in (source, made))
     for signature, inputs in tower_requests(histories, item_ids, max_history).items():
         wanted, got = (loaded.signatures[signature](**inputs) for loaded in (old, new))
-        if not np.array_equal(wanted["user_vectors"].numpy(), got["user_vectors"].numpy()):
-            raise BundleError(f"Signature {signature} of {made} answers other vectors than {source}.")
+        for name in wanted.keys() - {"version"}:
+            if not np.array_equal(wanted[name].numpy(), got[name].numpy()):
+                raise BundleError(f"Signature {signature} of {made} answers other {name} than {source}.")
         if set(got["version"].numpy().tolist()) != {version.encode()}:
             raise BundleError(f"Signature {signature} of {made} does not answer version {version}.")

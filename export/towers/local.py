@@ -46,7 +46,7 @@ class LocalTower:
         with loading(directory):
             read_graph(directory)
             self._model = tf.saved_model.load(str(directory))
-            vectors, _, version = self([item_ids[:1]])
+            vectors, _, version, *_ = self([item_ids[:1]])
         size = description["vectors_per_user"] * catalogue.dimension
         if vectors.size != size or vectors.shape[-1] != catalogue.dimension or not np.isfinite(vectors).all():
             raise BundleError(
@@ -76,4 +76,4 @@ class LocalTower:
         padded_BL = padded_histories([one[-self.max_history :] for one in known], self.max_history)
         # The signature is taken from the model each time: alone it would not keep its variables.
         outputs = self._model.signatures["serving_default"](item_ids=tf.constant(padded_BL))
-        return TowerAnswer(*(outputs[name].numpy() for name in TowerAnswer._fields))
+        return TowerAnswer(**{name: outputs[name].numpy() for name in TowerAnswer._fields if name in outputs})

@@ -9,7 +9,7 @@ import numpy as np
 from export.store.bundle_errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
 from export.store.layout import MODEL_NAME
 from export.store.runtime import tf
-from export.towers.answers import TowerAnswer
+from export.towers.answers import ALWAYS_ANSWERED, TowerAnswer, joined
 
 # Histories in one request. With batching a server refuses a request of more than its `max_batch_size`, which
 # is this number in `export/serving/batching.config`.
@@ -68,7 +68,7 @@ class RemoteTower:
             parts = [self._ask(chunk, timeout, ends) for chunk in chunks]
             # In a roll-out they may be of two versions, whose vectors need not go into one array.
             if len({part.user_vectors.shape[1:] for part in parts}) == 1:
-                return TowerAnswer(*map(np.concatenate, zip(*parts, strict=True)))
+                return joined(parts)
         raise TowerError(
             f"{self._address} answers by turns with vectors of different shapes; ask again later."
         )
@@ -90,14 +90,15 @@ class RemoteTower:
             response = self._stub.Predict(request, timeout=left)
         except self._grpc.RpcError as error:
             raise self._meaning(error, timeout) from error
-        missing = [name for name in TowerAnswer._fields if name not in response.outputs]
+        missing = [name for name in ALWAYS_ANSWERED if name not in response.outputs]
         if missing:
             raise TowerError(
                 f"The model {self._model_name!r} on {self._address} does not answer {', '.join(missing)}; is"
                 " it a user tower of a bundle?"
             )
-        answer = TowerAnswer(*(tf.make_ndarray(response.outputs[name]) for name in TowerAnswer._fields))
-        if {len(values) for values in answer} != {len(histories)}:
+        given = [name for name in TowerAnswer._fields if name in response.outputs]
+        answer = TowerAnswer(**{name: tf.make_ndarray(response.outputs[name]) for name in given})
+        if {len(getattr(answer, name)) for name in given} != {len(histories)}:
             raise TowerError(f"{self._address} answers {len(answer.version)} of {len(histories)} histories.")
         return answer
 

@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,9 @@ _TOLERANCE = 1e-5
 # (concepts [B, L, d] float32, mask [B, L] bool) -> [B, d] or [B, K, d] float32; a Keras layer is one. What a
 # client asks, with item ids, is `export.towers.answers.Tower`.
 TowerLayer = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# (item ids [B, L] int64, concepts, the tower's vectors) -> the ids, each at its last position and 0 elsewhere,
+# and the scores [B, L] float32 of these items. It has `.variables`, too.
+HistoryScorer = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def export_user_tower(
@@ -41,6 +45,7 @@ def export_user_tower(
     max_history: int,
     version: str,
     warm_up_histories: Sequence[Sequence[int]],
+    history_scores: HistoryScorer | None = None,
 ) -> None:
     """Writes the user tower as a SavedModel, reloads it and compares it with the original.
 
@@ -53,7 +58,9 @@ def export_user_tower(
       of any length, of which the last `max_history` known ones are read.
 
     Unknown items are ignored: the vector is that of the history without them. A history with
-    nothing known gets a vector of zeros.
+    nothing known gets a vector of zeros. A tower that learned how likely users come back also answers
+    `history_items` int64 [B, L], the vocabulary indices of the distinct items that it read, 0 elsewhere, and
+    `history_scores` float32 [B, L]: what these items have in place of their inner product with the vector.
 
     Args:
       directory: made here; it must not exist. The caller renames it into place when all is well.
@@ -66,6 +73,7 @@ def export_user_tower(
       warm_up_histories: vocabulary indices, oldest first; each becomes a warm-up request to every
         signature, so that the first real request of a server is not the slow one. May be empty; at most
         `MOST_WARM_UP_HISTORIES`.
+      history_scores: of a model that learned returns.
 
     Raises:
       BundleError: the pieces do not fit together, or the reloaded tower answers something else.
@@ -83,7 +91,8 @@ def export_user_tower(
 
     histories = [[int(i) for i in history][-max_history:] for history in warm_up_histories]
     # First of all, since a layer makes its variables when it is first called.
-    vectors = _expected_vectors(item_embeddings, user_tower, histories or [[1]], max_history)
+    expected = _expected(item_embeddings, user_tower, history_scores, histories or [[1]], max_history)
+    vectors = expected["user_vectors"]
 
     with tempfile.TemporaryDirectory() as scratch:
         # The table reads its ids from a file that travels as an asset: a list would go into the
@@ -91,7 +100,7 @@ def export_user_tower(
         vocabulary = Path(scratch) / Path(TOWER_VOCABULARY).name
         with full_disk_named(vocabulary):
             vocabulary.write_bytes(lines_of(item_ids))
-        served = _ServedTower(item_embeddings, user_tower, vocabulary, max_history, version)
+        served = _ServedTower(item_embeddings, user_tower, history_scores, vocabulary, max_history, version)
         tf.saved_model.save(served, str(directory), signatures=dict(served.functions))
 
     extra = directory / TOWER_EXTRA
@@ -106,7 +115,7 @@ def export_user_tower(
     (extra / TOWER_DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     if histories:
         write_warm_up(directory / TOWER_WARM_UP, histories, item_ids, max_history)
-    _check_reloaded(directory, histories or [[1]], vectors, item_ids, max_history, version)
+    _check_reloaded(directory, histories or [[1]], expected, item_ids, max_history, version)
 
 
 class _ServedTower(tf.Module):
@@ -116,6 +125,7 @@ class _ServedTower(tf.Module):
         self,
         item_embeddings: np.ndarray,
         user_tower: TowerLayer,
+        history_scores: HistoryScorer | None,
         vocabulary: Path,
         max_history: int,
         version: str,
@@ -123,7 +133,7 @@ class _ServedTower(tf.Module):
         super().__init__(name=MODEL_NAME)
         self._embeddings = tf.Variable(item_embeddings, trainable=False, name="item_embeddings")
         # The variables are tracked, the layer is not: it would bring its Keras description along.
-        self._tower_variables = list(getattr(user_tower, "variables", []))
+        self._tower_variables = [*variables_of(user_tower), *variables_of(history_scores)]
         self._table = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
                 str(vocabulary),
@@ -141,14 +151,18 @@ class _ServedTower(tf.Module):
         def encode(left_aligned_BL: tf.Tensor) -> dict[str, tf.Tensor]:
             mask_BL = left_aligned_BL > 0
             num_known_B = tf.reduce_sum(tf.cast(mask_BL, tf.int64), axis=1)
-            vectors = user_tower(tf.gather(embeddings, left_aligned_BL), mask_BL)
+            concepts_BLD = tf.gather(embeddings, left_aligned_BL)
+            vectors = user_tower(concepts_BLD, mask_BL)
             # An attention over nothing may be 0 / 0; such a row answers zeros.
             any_known = tf.reshape(num_known_B > 0, [-1] + [1] * (vectors.shape.rank - 1))
-            return {
+            answer = {
                 "user_vectors": tf.where(any_known, vectors, tf.zeros_like(vectors)),
                 "num_known": num_known_B,
                 "version": tf.fill([tf.shape(left_aligned_BL)[0]], version),
             }
+            if history_scores is not None:
+                answer |= _of_history(history_scores, left_aligned_BL, concepts_BLD, vectors)
+            return answer
 
         def without_unknown(item_ids_BL: tf.Tensor) -> tf.Tensor:
             """Moves the known ids to the left, in order, and fills up with 0."""
@@ -177,6 +191,17 @@ class _ServedTower(tf.Module):
             "string_ids": from_strings,
             "examples": from_examples,
         }
+
+
+def variables_of(layer: Any) -> list[tf.Variable]:
+    """The variables of a layer, or of a plain function or None, which have none."""
+    return list(getattr(layer, "variables", []))
+
+
+def _of_history(history_scores: HistoryScorer, ids_BL, concepts_BLD, vectors) -> dict[str, tf.Tensor]:
+    items_BL, scores_BL = history_scores(ids_BL, concepts_BLD, vectors)
+    # What stands beside no item, from vectors of nothing perhaps, is no score.
+    return {"history_items": items_BL, "history_scores": tf.where(items_BL > 0, scores_BL, 0.0)}
 
 
 def last_known(ids: tf.RaggedTensor, width: int) -> tf.Tensor:
@@ -215,29 +240,37 @@ def _checked_embeddings(item_embeddings: np.ndarray, item_ids: Sequence[str]) ->
     return embeddings
 
 
-def _expected_vectors(
+def _expected(
     item_embeddings: np.ndarray,
     user_tower: TowerLayer,
+    history_scores: HistoryScorer | None,
     histories: Sequence[Sequence[int]],
     max_history: int,
-) -> np.ndarray:
+) -> dict[str, np.ndarray]:
     # As a graph, since what is saved is one: TensorFlow fuses a graph's products with what follows them,
     # which in bfloat16 rounds less often than one operation after the other does.
-    encode = tf.function(
-        user_tower,
+    @tf.function(
         input_signature=[
+            tf.TensorSpec([None, max_history], tf.int64),
             tf.TensorSpec([None, max_history, item_embeddings.shape[1]], tf.float32),
-            tf.TensorSpec([None, max_history], tf.bool),
-        ],
+        ]
     )
+    def answer(ids_BL, concepts_BLD):
+        vectors = user_tower(concepts_BLD, ids_BL > 0)
+        answered = {"user_vectors": vectors}
+        if history_scores is not None:
+            answered |= _of_history(history_scores, ids_BL, concepts_BLD, vectors)
+        return answered
+
     padded_BL = padded_histories(histories, max_history)
-    return encode(tf.constant(item_embeddings[padded_BL]), tf.constant(padded_BL != 0)).numpy()
+    answered = answer(tf.constant(padded_BL), tf.constant(item_embeddings[padded_BL]))
+    return {name: value.numpy() for name, value in answered.items()}
 
 
 def _check_reloaded(
     directory: Path,
     histories: Sequence[Sequence[int]],
-    expected: np.ndarray,
+    expected: dict[str, np.ndarray],
     item_ids: Sequence[str],
     max_history: int,
     version: str,
@@ -245,12 +278,13 @@ def _check_reloaded(
     reloaded = tf.saved_model.load(str(directory))
     for signature, inputs in tower_requests(histories, item_ids, max_history).items():
         answer = reloaded.signatures[signature](**inputs)
-        difference = np.max(np.abs(answer["user_vectors"].numpy() - expected), initial=0.0)
-        if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
-            raise BundleError(
-                f"Signature {signature} of the reloaded tower differs from the tower by"
-                f" {difference} (at most {_TOLERANCE} is allowed); nothing was published."
-            )
+        for name, wanted in expected.items():
+            difference = np.max(np.abs(answer[name].numpy() - wanted), initial=0.0)
+            if not difference <= _TOLERANCE * max(1.0, float(np.abs(wanted).max())):
+                raise BundleError(
+                    f"{name} of signature {signature} of the reloaded tower differ from the tower's by"
+                    f" {difference} (at most {_TOLERANCE} is allowed); nothing was published."
+                )
         versions = set(answer["version"].numpy().tolist())
         if versions != {version.encode()}:
             raise BundleError(f"Signature {signature} answers version {versions}, not {version!r}.")
