@@ -14,6 +14,7 @@ from causerec_tf.errors import InputError
 from causerec_tf.recipes import compose
 from causerec_tf.returns import FEATURES, Returns, ReturnTerms, return_features
 from causerec_tf.settings import Settings
+from export.towers.user_tower import export_user_tower
 from tests import reference
 from tests.test_evaluation import users_of
 from tests.trainings import FAST, Stop, StopAt, train
@@ -186,3 +187,33 @@ def test_what_cannot_learn_returns_is_refused(tmp_path):
     sequences = Settings(tower="gru4rec", training_rows="sequences", returns="learned")
     with pytest.raises(InputError, match="--training_rows=windows"):
         sequences.check_acting(["returns"])
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_the_exported_tower_scores_the_items_of_a_history(tmp_path, similarity):
+    """Every signature answers what the model does, by ids, for histories with gaps and unknown items."""
+    num_items = 40
+    model = trained_by_hand(num_items, similarity=similarity)
+    ids = [f"item {number}" for number in range(1, num_items + 1)]
+    export_user_tower(
+        tmp_path / "tower",
+        item_embeddings=model.item_embeddings(),
+        user_tower=model.user_tower,
+        item_ids=ids,
+        max_history=5,
+        version="0123abcd",
+        warm_up_histories=[[1, 2, 2]],
+        history_scores=model.scores_of_history,
+    )
+    signatures = tf.saved_model.load(str(tmp_path / "tower")).signatures
+    asked = tf.constant([[7, 0, 3, 99, 7], [0, 0, 0, 0, 0], [1, 2, 3, 4, 5]], tf.int64)
+    names = [["item 7", "", "item 3", "none", "item 7"], [""] * 5, [f"item {n}" for n in range(1, 6)]]
+    read = np.array([[7, 3, 7, 0, 0], [0] * 5, [1, 2, 3, 4, 5]], np.int32)
+    items, scores = (one.numpy() for one in model.history_scores(read, model.encode(read)))
+    for answer in (
+        signatures["serving_default"](item_ids=asked),
+        signatures["string_ids"](item_ids=tf.constant(names)),
+    ):
+        np.testing.assert_array_equal(answer["history_items"], items)
+        np.testing.assert_allclose(answer["history_scores"], np.where(items > 0, scores, 0), rtol=1e-5)
+    assert items.tolist() == [[0, 3, 7, 0, 0], [0] * 5, [1, 2, 3, 4, 5]]

@@ -31,8 +31,8 @@ _TOLERANCE = 1e-5
 # (concepts [B, L, d] float32, mask [B, L] bool) -> [B, d] or [B, K, d] float32; a Keras layer is one. What a
 # client asks, with item ids, is `export.towers.answers.Tower`.
 TowerLayer = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-# (item ids [B, L] int64, concepts, the tower's vectors) -> the ids, each at its last position and 0 elsewhere,
-# and the scores [B, L] float32 of these items. It has `.variables`, too.
+# (item ids [B, L] int64, concepts, the vectors of the tower) -> the ids, each at its last position, else 0,
+# and float32 [B, L], the scores of these items. It has `.variables`, too.
 HistoryScorer = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 

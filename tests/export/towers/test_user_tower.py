@@ -249,7 +249,7 @@ class ForgetfulTower(toy.OrderTower):
 
 
 def test_a_tower_that_answers_otherwise_after_reloading_is_refused(tmp_path):
-    with pytest.raises(BundleError, match="differ from the tower.s by"):
+    with pytest.raises(BundleError, match=r"differ from the tower.s by"):
         export(tmp_path / "1", ForgetfulTower())
 
 
