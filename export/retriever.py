@@ -16,6 +16,7 @@ from export.index.engine import OpenEngine
 from export.index.engines import engine_named
 from export.index.filtered_search import Found, Wanted
 from export.item_rules import ItemRules
+from export.own_items import OwnItems, among, own_items, without
 from export.query import ItemId, Query, checked_queries
 from export.store.bundle_errors import BundleError, TowerError, TowerTimeoutError
 from export.towers.answers import Influence, Recommendation, SimilarItems, Tower, TowerAnswer
@@ -133,7 +134,8 @@ class Retriever:
             rows_of = [catalogue.rows(asked[number].history) for number in group]
             known = [catalogue.known(rows) for rows in rows_of]
             wanted = self.rules.wanted(catalogue, [asked[number] for number in group], rows_of)
-            found = _top(catalogue, answer.user_vectors[group], known, wanted)
+            own = own_items(catalogue, answer, group, wanted)
+            found = _top(catalogue, answer.user_vectors[group], known, wanted, own)
             for number, known_rows, one in zip(group, known, found, strict=True):
                 num_unknown = len(asked[number].history) - len(known_rows)
                 results[number] = _recommendation(catalogue, one, num_unknown, not len(known_rows))
@@ -197,8 +199,9 @@ class Retriever:
         for start in range(0, len(read), _SEARCHED_TOGETHER):
             left()
             part = read[start : start + _SEARCHED_TOGETHER]
-            of_part = vectors[start : start + len(part)]
-            found += _top(catalogue, of_part, part, wanted * len(part))
+            numbers = range(start, start + len(part))
+            own = own_items(catalogue, answer, numbers, wanted * len(part))
+            found += _top(catalogue, vectors[numbers], part, wanted * len(part), own)
         whole = found[0].rows
         influences = [
             Influence(
@@ -278,13 +281,19 @@ def _versions(answer: TowerAnswer) -> list[str]:
 
 
 def _top(
-    catalogue: Catalogue, vectors: np.ndarray, known: Sequence[np.ndarray], wanted: Sequence[Wanted]
+    catalogue: Catalogue,
+    vectors: np.ndarray,
+    known: Sequence[np.ndarray],
+    wanted: Sequence[Wanted],
+    own: Sequence[OwnItems],
 ) -> list[Found]:
     """The best of what each user wants; the most popular items for one of whom nothing is known."""
     wanted = [dataclasses.replace(one, k=min(one.k, catalogue.num_items)) for one in wanted]
     asked = [number for number, rows in enumerate(known) if len(rows)]
-    searched = catalogue.top(vectors[asked], [wanted[number] for number in asked])
-    found = dict(zip(asked, searched, strict=True))
+    searched = catalogue.top(vectors[asked], [without(wanted[number], own[number]) for number in asked])
+    found = {
+        number: among(one, own[number], wanted[number].k) for number, one in zip(asked, searched, strict=True)
+    }
     return [
         found[number] if number in found else catalogue.most_popular(one) for number, one in enumerate(wanted)
     ]

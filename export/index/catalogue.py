@@ -99,6 +99,10 @@ class Catalogue:
         """The ids of all R rows."""
         return self._item_ids.tolist()
 
+    def can_answer(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each of some rows can be answered, bool: is not withdrawn."""
+        return self._index.can_answer(rows)
+
     @property
     def answered_ids(self) -> list[str]:
         """The ids that can be answered, most popular first."""

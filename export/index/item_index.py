@@ -106,6 +106,12 @@ class ItemIndex:
         """The first `count` rows that can be answered, or all of them when there are fewer: int64."""
         return self.changes.live_rows[:count] if self.changes else np.arange(min(count, self.num_items))
 
+    def can_answer(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each of some rows can be answered, bool [...]."""
+        if self.changes is None:
+            return rows < self.num_items
+        return np.isin(rows, self.changes.live_rows)
+
     @property
     def fingerprint(self) -> str:
         """Which tower's vectors this index answers; known once it is saved."""

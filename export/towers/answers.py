@@ -67,7 +67,8 @@ class Recommendation:
       fallback: nothing of the history was known; the items are the most popular ones.
       version: the fingerprint of the tower and the index that answered.
       plan: how the items were found: "index"; with a filter "over_fetch", "partitions" or "exact", none of
-        which loses any; "popular" for a fallback; "empty" where no item passes the filter.
+        which loses any; "popular" for a fallback; "empty" where no item passes the filter; "history" where
+        items of the history alone do.
     """
 
     items: list[str]
