@@ -18,7 +18,7 @@ from export.towers.answers import TowerAnswer
 HISTORY = "history"
 
 
-class OwnItems(NamedTuple):
+class ScoredRows(NamedTuple):
     """Rows int64 [N], distinct, and scores float32 [N] of items of a user's history, in no order."""
 
     rows: np.ndarray
@@ -27,7 +27,7 @@ class OwnItems(NamedTuple):
 
 def own_items(
     catalogue: Catalogue, answer: TowerAnswer, numbers: Sequence[int], wanted: Sequence[Wanted]
-) -> list[OwnItems]:
+) -> list[ScoredRows]:
     """Gives those items of each history that have a score from the tower and may be answered.
 
     Args:
@@ -37,7 +37,7 @@ def own_items(
       wanted: of each of them; what is excluded there, as seen items are, is not given.
     """
     if answer.history_items is None or answer.history_scores is None:
-        nothing = OwnItems(np.zeros(0, np.int64), np.zeros(0, np.float32))
+        nothing = ScoredRows(np.zeros(0, np.int64), np.zeros(0, np.float32))
         return [nothing] * len(numbers)
     given = []
     for number, one in zip(numbers, wanted, strict=True):
@@ -46,18 +46,18 @@ def own_items(
         keep = catalogue.can_answer(rows) & ~np.isin(rows, one.excluded)
         if one.allowed is not None:
             keep &= one.allowed.contains(rows)
-        given.append(OwnItems(rows[keep], scores[keep]))
+        given.append(ScoredRows(rows[keep], scores[keep]))
     return given
 
 
-def without(wanted: Wanted, own: OwnItems) -> Wanted:
+def without(wanted: Wanted, own: ScoredRows) -> Wanted:
     """What is asked of the index, which does not know the scores of own items."""
     if not len(own.rows):
         return wanted
     return dataclasses.replace(wanted, excluded=np.union1d(wanted.excluded, own.rows))
 
 
-def among(found: Found, own: OwnItems, k: int) -> Found:
+def among(found: Found, own: ScoredRows, k: int) -> Found:
     """The best k of what was found and of own items; of equals what was found first."""
     if not len(own.rows):
         return found

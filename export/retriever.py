@@ -16,7 +16,7 @@ from export.index.engine import OpenEngine
 from export.index.engines import engine_named
 from export.index.filtered_search import Found, Wanted
 from export.item_rules import ItemRules
-from export.own_items import OwnItems, among, own_items, without
+from export.own_items import ScoredRows, among, own_items, without
 from export.query import ItemId, Query, checked_queries
 from export.store.bundle_errors import BundleError, TowerError, TowerTimeoutError
 from export.towers.answers import Influence, Recommendation, SimilarItems, Tower, TowerAnswer
@@ -285,7 +285,7 @@ def _top(
     vectors: np.ndarray,
     known: Sequence[np.ndarray],
     wanted: Sequence[Wanted],
-    own: Sequence[OwnItems],
+    own: Sequence[ScoredRows],
 ) -> list[Found]:
     """The best of what each user wants; the most popular items for one of whom nothing is known."""
     wanted = [dataclasses.replace(one, k=min(one.k, catalogue.num_items)) for one in wanted]

@@ -60,7 +60,7 @@ FLOORS = (
     ("filters",),
     ("index", "query"),
     ("item_rules", "towers"),
-    ("publishing",),
+    ("own_items", "publishing"),
     ("retriever",),
     ("service", "batch"),
 )
