@@ -8,12 +8,14 @@ import pytest
 import tensorflow as tf
 
 import causerec_tf as cr
+import export
 from causerec_tf import evaluation, matching, runs
 from causerec_tf.data.holdout import evaluation_users
 from causerec_tf.errors import InputError
 from causerec_tf.recipes import compose
 from causerec_tf.returns import FEATURES, Returns, ReturnTerms, return_features
 from causerec_tf.settings import Settings
+from export.publishing.publish_run import publish_run
 from export.towers.user_tower import export_user_tower
 from tests import reference
 from tests.test_evaluation import users_of
@@ -171,6 +173,15 @@ def test_a_stopped_run_goes_on_and_is_loaded_with_what_it_learned(tmp_path):
     scores = dict(zip(answer["item_id"], answer["score"], strict=True))
     assert [scores[item] for item in history] == pytest.approx(own[0].numpy().tolist(), rel=1e-5)
     assert answer["score"].to_list() == sorted(scores.values(), reverse=True)
+
+    # What is published answers as the run does, own items kept.
+    publish_run(run, tmp_path / "bundle", warm_up_requests=0)
+    retriever = export.Retriever.open(tmp_path / "bundle")
+    histories = [history, run.dataset.item_ids()[10:14] * 2]
+    for number, served in enumerate(retriever.recommend(histories, 20, exclude_seen=False)):
+        wanted = run.recommend(histories, k=20, exclude_seen=False).filter(pl.col("user_id") == number)
+        assert served.items == wanted["item_id"].to_list()
+        assert served.scores == pytest.approx(wanted["score"].to_list(), abs=1e-4)
 
 
 def test_what_cannot_learn_returns_is_refused(tmp_path):
