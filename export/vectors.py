@@ -12,6 +12,7 @@ import numpy as np
 from absl import flags
 
 from causerec_tf.errors import InputError
+from export.batch.attribute_values import AttributeValues
 from export.batch.history_files import Columns, HistoryRow, expand, read_histories
 from export.batch.vector_blocks import (
     ITEMS_TOGETHER,
@@ -22,10 +23,17 @@ from export.batch.vector_blocks import (
     user_blocks,
 )
 from export.batch.vector_files import VectorWriter
+from export.filters.stored_attributes import ItemAttributes
 from export.index.catalogue_cache import CatalogueCache
 from export.index.engines import engine_named
 from export.store.bundle_errors import BundleError
-from export.store.layout import read_tower, resolve_number, tower_directory
+from export.store.layout import (
+    attribute_numbers,
+    attributes_directory,
+    read_tower,
+    resolve_number,
+    tower_directory,
+)
 from pipelines.command_line import command, outputs, trained_runs
 
 FLAGS = flags.FLAGS
@@ -83,13 +91,21 @@ def _of_bundle(histories: Iterator[HistoryRow] | None) -> Iterator[tuple[str, It
     number = resolve_number(Path(FLAGS.bundle), None)
     catalogue = catalogues.get(read_tower(tower_directory(Path(FLAGS.bundle), number))["version"])
     if FLAGS.items:
-        yield "items", item_blocks(catalogue)
+        yield "items", item_blocks(catalogue, _attributes(Path(FLAGS.bundle)))
     if histories is not None:
         from export.towers.local import LocalTower  # loads TensorFlow
 
         tower = LocalTower.load(Path(FLAGS.bundle), number, catalogues)
         yield "users", user_blocks(tower, histories)
     print(f"version {catalogue.version}")
+
+
+def _attributes(bundle: Path) -> AttributeValues | None:
+    """The newest attributes of a bundle, if it has any."""
+    numbers = attribute_numbers(bundle)
+    if not numbers:
+        return None
+    return AttributeValues(ItemAttributes.load(attributes_directory(bundle, numbers[-1])))
 
 
 def _of_run(histories: Iterator[HistoryRow] | None) -> Iterator[tuple[str, Iterator[Block]]]:

@@ -9,24 +9,32 @@ from typing import Any
 
 import numpy as np
 
+from export.batch.attribute_values import AttributeValues
 from export.batch.history_files import HistoryRow
+from export.batch.vector_files import NORM, VECTOR
 from export.index.catalogue import Catalogue
 from export.towers.answers import Tower
 
 Block = tuple[dict[str, Any], np.ndarray]
 
+_OURS = ("item_id", "name", VECTOR, NORM)
 ITEMS_TOGETHER = 65_536
 USERS_TOGETHER = 1_024
 
 
-def item_blocks(catalogue: Catalogue) -> Iterator[Block]:
-    """`item_id`, `name` where there are names, and the exact vectors, most popular first."""
+def item_blocks(catalogue: Catalogue, attributes: AttributeValues | None = None) -> Iterator[Block]:
+    """`item_id`, `name` where there are names, attributes, and the exact vectors, most popular first.
+
+    An attribute with the name of another column has `attribute_` before it.
+    """
     answered = catalogue.answered_rows
     for start in range(0, len(answered), ITEMS_TOGETHER):
         rows = answered[start : start + ITEMS_TOGETHER]
         columns: dict[str, Any] = {"item_id": catalogue.ids(rows)}
         if catalogue.has_names:
             columns["name"] = [catalogue.name_of(item) for item in columns["item_id"]]
+        for name, values in (attributes.of(columns["item_id"]) if attributes else {}).items():
+            columns[f"attribute_{name}" if name in _OURS else name] = values
         yield columns, catalogue.vectors_of(rows)
 
 

@@ -59,7 +59,8 @@ class StoredIndex:
         """
         path = self.directory / (_SCANN_VECTORS if self.description["memory"] == "full" else VECTORS)
         with loading(path):
-            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+            # A plain array over the mapped file: every view of a memmap goes through its subclass.
+            vectors = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         dimension = self.description["dimension"]
         if vectors.dtype != np.float32 or vectors.ndim != 2 or vectors.shape[1] != dimension:
             raise BundleError(f"{path} holds {vectors.dtype} {list(vectors.shape)}; publish again.")

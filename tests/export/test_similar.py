@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 
@@ -82,7 +83,7 @@ def test_in_blocks_it_is_the_same(world, monkeypatch):
 def test_changed_items(world, tmp_path):
     """What was added has neighbours, what was withdrawn is none and has some, what is unknown is said so."""
     bundle, table = tmp_path / "b", dict(world[1])
-    subprocess.run(["cp", "-r", world[0], bundle], check=True)
+    shutil.copytree(world[0], bundle)
     new = np.array([[1, 2, 3, 4, 5, 6], [6, -5, 4, -3, 2, -1]], np.float32)
     update = Update(upsert_ids=["new", IDS[3]], upsert_vectors=new, delete_ids=[IDS[5]])
     update_index(bundle, update)
@@ -96,6 +97,34 @@ def test_changed_items(world, tmp_path):
     assert withdrawn.items == [other for _, other in twin(table | {IDS[5]: withdrawn_vector}, IDS[5], 9)]
     assert (unknown.items, unknown.scores, unknown.unknown) == ([], [], True)
     assert not (added.unknown or replaced.unknown or withdrawn.unknown)
+
+
+def test_filters_hold_for_what_is_answered(world, tmp_path):
+    bundle, table = tmp_path / "b", world[1]
+    shutil.copytree(world[0], bundle)
+    rows = [{"item_id": item, "price": number} for number, item in enumerate(IDS)]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = scripts.run(
+        "export/item_attributes.py", f"--bundle={bundle}", f"--item_table={tmp_path / 't.jsonl'}"
+    )
+    assert done.returncode == 0, done.stderr
+    retriever = Retriever.open(bundle)
+
+    def passing(keep, item):
+        return [other for _, other in twin(table, item, NUM_ITEMS) if keep(other)][:6]
+
+    def asked(**values):
+        return [one.items for one in retriever.similar(export.Query([IDS[3], IDS[40]], k=6, **values))]
+
+    number = IDS.index
+    for values, keep in (
+        ({"filter": {"price": {"lt": 20}}}, lambda other: number(other) < 20),
+        ({"filter": {"price": {"ge": 58}}}, lambda other: number(other) >= 58),
+        ({"allow": IDS[:5]}, lambda other: other in IDS[:5]),
+        ({"deny": IDS[10:]}, lambda other: other not in IDS[10:]),
+        ({"filter": {"price": {"gt": 99}}}, lambda other: False),
+    ):
+        assert asked(**values) == [passing(keep, IDS[3]), passing(keep, IDS[40])], values
 
 
 def test_an_item_without_a_direction_is_near_nothing():

@@ -1,5 +1,6 @@
 """Vectors out of a bundle and a run, and into other stores."""
 
+import datetime
 import json
 
 import numpy as np
@@ -80,6 +81,40 @@ def test_of_a_bundle(bundle, histories, tmp_path):
     assert "2 of them are zero" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"i.parquet", "i.npy", "u.parquet", "u.npy"}
     assert pl.read_parquet_metadata(tmp_path / "i.parquet")["metric"] == "inner product"
+
+
+def test_attributes_stand_beside_the_vectors(tmp_path):
+    bundle = tmp_path / "bundle"
+    Version(1).publish(bundle)
+    rows = [
+        {"id": IDS[9], "colour": "red", "tags": ["p", "q"], "price": 1.5, "new": True, "at": "2026-01-31"},
+        {"id": IDS[0], "colour": None, "tags": [], "price": None, "new": None, "at": None},
+        {"id": IDS[4], "colour": "blue", "tags": ["q"], "price": -3, "new": False, "at": None},
+        {"id": "no item", "colour": "green", "tags": ["r"], "price": 9, "new": True, "at": None},
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(row | {"name": "x"}) for row in rows))
+    done = scripts.run(
+        "export/item_attributes.py",
+        *(f"--bundle={bundle}", f"--item_table={tmp_path / 't.jsonl'}", "--item_column=id"),
+        "--time_columns=at",
+    )
+    assert done.returncode == 0, done.stderr
+    done = scripts.run(SCRIPT, f"--bundle={bundle}", f"--items={tmp_path / 'i.parquet'}")
+    assert done.returncode == 0, done.stderr
+    items = pl.read_parquet(tmp_path / "i.parquet")
+    assert items["item_id"].to_list() == IDS
+    assert items["name"].to_list() == NAMES
+    of_item = dict(zip(IDS, items.iter_rows(named=True), strict=True))
+    wanted = {
+        "colour": ["red", None, "blue", None],
+        "tags": [["p", "q"], None, ["q"], None],
+        "price": [1.5, None, -3.0, None],
+        "new": [True, None, False, None],
+        "at": [datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC), None, None, None],
+        "attribute_name": ["x", "x", "x", None],
+    }
+    for name, values in wanted.items():
+        assert [of_item[item][name] for item in (IDS[9], IDS[0], IDS[4], IDS[1])] == values, name
 
 
 def test_the_inner_product_is_the_score_and_its_order_the_retrievers(bundle):
