@@ -26,6 +26,7 @@ class Query:
         has, or read already; None: all.
       allow: the ids that may be answered; None: all.
       deny: ids that are not answered.
+      seed: what `export.lists.exploration`, where it is on, draws by; None: the history decides.
     """
 
     history: Sequence[ItemId]
@@ -34,6 +35,7 @@ class Query:
     filter: Mapping[str, Any] | Expression | None = None
     allow: Sequence[ItemId] | None = None
     deny: Sequence[ItemId] = ()
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,10 @@ class Retriever:
         """The items that it can answer, the longest list."""
         return self._latest.num_items
 
+    def catalogue_of(self, version: str) -> Catalogue:
+        """The items of a version that was answered, by its fingerprint; raises BundleError if it is gone."""
+        return self._catalogues.get(version)
+
     def name_of(self, item_id: str) -> str:
         """A name to read: the item's, or its id when there is none."""
         return self._latest.name_of(item_id)

@@ -16,7 +16,6 @@ from typing import Any
 
 from absl import flags
 
-from export.batch.diversity import read_categories
 from export.batch.history_files import Columns, HistoryRow, expand
 from export.batch.job_settings import AnswerTally, JobSettings, describe
 from export.batch.processes import answer_shards, cores
@@ -28,6 +27,8 @@ from export.filters.expression import read_filter
 from export.index.engines import ENGINES
 from export.index.labels import read_ids
 from export.index.update_files import read_deletes
+from export.lists.categories import read_categories
+from export.lists.choosing import Variety
 from export.store.bundle_errors import BundleError
 from export.store.layout import check_name, index_directory, read_tower, resolve_number, tower_directory
 from export.towers.answers import Recommendation
@@ -62,7 +63,19 @@ flags.DEFINE_float(
     "Score that an item loses for each better item of its category (ComiRec's controllable aggregation).",
     lower_bound=0.0,
 )
-flags.DEFINE_string("item_categories", None, "For --diversity: csv or tsv file with item id and category.")
+flags.DEFINE_float(
+    "relevance",
+    Variety.relevance,
+    "Share of the score against the cosine to the nearest item of the list: maximal marginal relevance.",
+    0.0,
+    1.0,
+)
+flags.DEFINE_integer("category_cap", 0, "Most items of one category in a list; 0: any number.", lower_bound=0)
+flags.DEFINE_string(
+    "item_categories",
+    None,
+    "For --diversity and --category_cap: csv or tsv file with item id and category.",
+)
 flags.DEFINE_string("filter", None, "Filter in JSON, of the attributes that the bundle has.")
 flags.DEFINE_string("filter_column", None, "Name of a column of filters in JSON, one for each user.")
 flags.DEFINE_string("allow", None, "File with an id per line: the items that may be recommended.")
@@ -83,7 +96,8 @@ beam_flags.define(local="processes of this machine")
 flags.DEFINE_bool("overwrite", False, "Replace --output if it exists; in a directory of shards, start again.")
 
 _OF_HISTORIES = (
-    *("format", "jobs", "exclude_seen", "diversity", "item_categories", "user_column", "history_column"),
+    *("format", "jobs", "exclude_seen", "diversity", "relevance", "category_cap", "item_categories"),
+    *("user_column", "history_column"),
     *(
         "history_separator",
         "filter_column",
@@ -111,16 +125,19 @@ def main() -> None:
         raise BundleError("--explain needs --show=N, whose answers it explains; give both.")
     if not FLAGS.history_separator:
         raise BundleError("--history_separator is empty; it must be at least one character.")
-    if bool(FLAGS.diversity) != bool(FLAGS.item_categories):
-        raise BundleError("--diversity and --item_categories need each other; give both.")
+    if bool(FLAGS.diversity or FLAGS.category_cap) != bool(FLAGS.item_categories):
+        raise BundleError("--diversity or --category_cap, and --item_categories need each other; give both.")
     if not math.isfinite(FLAGS.diversity):
         raise BundleError(f"--diversity={FLAGS.diversity}: wanted a finite number, 0 or more.")
+    Variety(FLAGS.diversity, FLAGS.relevance, FLAGS.category_cap)  # refuses what does not go together
     paths = expand(FLAGS.input)
     categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
     settings = JobSettings(
         k=FLAGS.k,
         exclude_seen=FLAGS.exclude_seen,
         diversity=FLAGS.diversity,
+        relevance=FLAGS.relevance,
+        category_cap=FLAGS.category_cap,
         # Absolute, like the bundle's: Beam's workers may work elsewhere.
         item_categories=str(Path(FLAGS.item_categories).absolute()) if FLAGS.item_categories else None,
         columns=Columns(

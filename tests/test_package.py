@@ -62,6 +62,7 @@ FLOORS = (
     ("item_rules", "towers"),
     ("own_items", "publishing"),
     ("retriever",),
+    ("lists",),
     ("service", "batch"),
 )
 # The one place outside the scripts where export/ meets the library that trained the model.

@@ -1,23 +1,25 @@
 """The work of a batch job whoever does it: rows of histories in, rows of answers out."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from export.batch.diversity import diversify, read_categories
 from export.batch.history_files import HistoryRow, read_histories
 from export.batch.job_settings import AnswerTally, JobSettings
 from export.batch.recommendation_files import RecommendationWriter
 from export.filters.availability import read_id_list
 from export.filters.expression import read_filter
 from export.item_rules import ItemRules
+from export.lists.categories import read_categories
+from export.lists.choosing import Variety
+from export.lists.list_maker import ListMaker
 from export.query import ItemId, Query
 from export.retriever import Retriever
 from export.store.bundle_errors import BundleError, FilterError
 from export.towers.answers import Recommendation, Tower
 
 BATCH = 2048
-_CANDIDATES_FOR_DIVERSITY = 5  # times k, so that there is something to choose from
 
 # The bytes of the inputs that were read since the last call, some rows, and their answers.
 OnBatch = Callable[[int, list[HistoryRow], list[Recommendation]], None]
@@ -30,11 +32,11 @@ class Answering:
         """Reads the categories; raises BundleError when they cannot be read, or the filter does not fit."""
         self.retriever, self.settings = retriever, settings
         retriever.rules.check(retriever.rules.default_filter, retriever.catalogue)
-        self._categories = None
-        self._candidates = settings.k
-        if settings.item_categories is not None:
-            self._categories = read_categories(Path(settings.item_categories))
-            self._candidates = _CANDIDATES_FOR_DIVERSITY * settings.k
+        self._make_lists = ListMaker(
+            retriever,
+            variety=Variety(settings.diversity, settings.relevance, settings.category_cap),
+            categories=read_categories(Path(settings.item_categories)) if settings.item_categories else None,
+        )
 
     @classmethod
     def open(
@@ -75,10 +77,7 @@ class Answering:
             one if isinstance(one, Query) else Query(one, exclude_seen=settings.exclude_seen)
             for one in queries
         ]
-        answers = self.retriever.recommend(asked, self._candidates)
-        if self._categories is None:
-            return answers
-        return [diversify(one, self._categories, settings.k, settings.diversity) for one in answers]
+        return self._make_lists([dataclasses.replace(one, k=one.k or settings.k) for one in asked])
 
 
 def write_similar(

@@ -19,10 +19,10 @@ BAD_ROWS_TOLD = 5  # of a whole job
 class JobSettings:
     """What decides the answers of a job, beside the bundle and the histories.
 
-    A user gets k items, or as many as there are. `item_categories` is a file, and goes with `diversity`, see
-    `export.batch.diversity.diversified`. A row that cannot be read ends the job, or is skipped and counted.
-    `engine` is one of `export.index.engines`. `filter`, in JSON, holds for every user; `allow` and `deny` are
-    files with an id a line.
+    A user gets k items, or as many as there are. `diversity`, `relevance` and `category_cap` are those of
+    `export.lists.choosing.Variety`; the file `item_categories` goes with the first and the last. A row that
+    cannot be read ends the job, or is skipped and counted. `engine` is one of `export.index.engines`.
+    `filter`, in JSON, holds for every user; `allow` and `deny` are files with an id a line.
     """
 
     k: int
@@ -35,6 +35,8 @@ class JobSettings:
     filter: str | None = None
     allow: str | None = None
     deny: str | None = None
+    relevance: float = 1.0
+    category_cap: int = 0
 
 
 def describe(settings: JobSettings) -> dict[str, Any]:
@@ -48,6 +50,9 @@ def describe(settings: JobSettings) -> dict[str, Any]:
     for name in ("filter", "allow", "deny"):
         if described[name] is None:
             del described[name]  # as jobs were described before there were filters
+    for name, value in (("relevance", 1.0), ("category_cap", 0)):
+        if described[name] == value:
+            del described[name]
     if settings.columns.filter is None:
         del described["columns"]["filter"]
     return described

@@ -39,7 +39,7 @@ _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\
 
 def row(user_id: str, recommendation: Recommendation) -> dict[str, Any]:
     """A row of an output."""
-    return {"user_id": user_id} | vars(recommendation)
+    return {"user_id": user_id} | {name: getattr(recommendation, name) for name in [*SCHEMA][1:]}
 
 
 def json_line(user_id: str, recommendation: Recommendation) -> str:

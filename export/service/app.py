@@ -34,6 +34,7 @@ from export.service.messages import (
     RecommendRequest,
     Similar,
     SimilarRequest,
+    Steps,
     counted,
     encodable,
 )
@@ -119,7 +120,7 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
             histories = counted(histories, 1, most_histories, "of them")
             return list(map(few_ids, histories)) if isinstance(histories, list) else histories
 
-    @app.post("/recommend", responses=_FAILURES)
+    @app.post("/recommend", responses=_FAILURES, response_model_exclude_none=True)
     async def recommend(request: LimitedRequest) -> Recommended:
         """Recommends for one history."""
         answers = await service.recommend(
@@ -127,7 +128,7 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
         )
         return _recommended(answers)[0]
 
-    @app.post("/recommend/batch", responses=_FAILURES)
+    @app.post("/recommend/batch", responses=_FAILURES, response_model_exclude_none=True)
     async def recommend_batch(request: LimitedBatchRequest) -> BatchRecommended:
         """Recommends for several histories at once."""
         first = _query(request.histories[0], request, service)
@@ -290,6 +291,7 @@ def _query(
         service.check_filter(request.filter),
         request.allow,
         request.deny,
+        request.seed,
     )
 
 
@@ -301,7 +303,12 @@ def _seconds(timeout_ms: int | None, service: Service) -> float:
 
 
 def _recommended(answers: Sequence[Recommendation]) -> list[Recommended]:
-    return [Recommended.model_construct(**vars(answer)) for answer in answers]
+    return [
+        Recommended.model_construct(
+            **vars(answer) | {"steps": answer.steps and Steps.model_construct(**answer.steps)}
+        )
+        for answer in answers
+    ]
 
 
 def _json(content: bytes) -> Response:

@@ -53,6 +53,9 @@ class _Asked(_Checked):
     )
     allow: ItemIds | None = Field(None, description="Answer only these ids; at most --max_history_ids.")
     deny: ItemIds = Field([], description="Do not answer these ids; at most --max_history_ids.")
+    seed: int | None = Field(
+        None, ge=0, lt=2**63, strict=True, description="What exploration draws by; the history if absent."
+    )
     timeout_ms: int | None = Field(
         None,
         ge=1,
@@ -112,6 +115,27 @@ class Unavailable(BaseModel):
     unavailable: int
 
 
+class Steps(BaseModel):
+    """What was done to a list after the search; what does not act is absent.
+
+    Attributes:
+      candidates: how many items were found to choose from.
+      reranker: "used", or why the list has its own order: "late", "busy" or "failed", with `reranker_error`.
+      diversity: this, `relevance` and `category_cap` are the flags that act.
+      explored: the ids that were drawn from `explored_from` by `seed`.
+    """
+
+    candidates: int
+    reranker: str | None = None
+    reranker_error: str | None = None
+    diversity: float | None = None
+    relevance: float | None = None
+    category_cap: int | None = None
+    explored: list[str] | None = None
+    explored_from: str | None = None
+    seed: int | None = None
+
+
 class Recommended(BaseModel):
     """The answer to one history, as in the rows of the batch command.
 
@@ -126,6 +150,7 @@ class Recommended(BaseModel):
     fallback: bool
     version: str
     plan: str
+    steps: Steps | None = None
 
 
 class BatchRecommended(BaseModel):
@@ -164,6 +189,7 @@ class Explained(BaseModel):
     fallback: bool
     version: str
     plan: str
+    steps: Steps | None = None
 
 
 class SimilarToOne(BaseModel):

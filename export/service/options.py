@@ -62,4 +62,24 @@ class Options:
     unavailable_token_file: str | None = _option(
         None, "File with the token of POST /unavailable. None: there is no such path."
     )
+    diversity: float = _option(
+        0.0, "Score that an item loses for each better item of its category in the list.", least=0
+    )
+    relevance: float = _option(
+        1.0,
+        "Share of the score against the cosine to the nearest item of the list: maximal marginal relevance.",
+        least=0,
+    )
+    category_cap: int = _option(0, "Most items of one category in a list; 0: any number.", least=0)
+    item_categories: str | None = _option(
+        None, "For --diversity and --category_cap: csv or tsv file with item id and category."
+    )
+    reranker: str | None = _option(
+        None, "What scores the candidates again: module:function, or an http or https address."
+    )
+    reranker_ms: int = _option(50, "Milliseconds for that; then the list stays as it was found.", least=1)
+    explore: float = _option(0.0, "Share of a list that is drawn from --explore_from.", least=0)
+    explore_from: str = _option(
+        "tail", "tail: all but the most popular items; new: those added since the tower was trained."
+    )
     poll_seconds: float = _option(2.0, "Seconds between two looks for a newer version.", least=0.05)

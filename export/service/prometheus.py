@@ -82,6 +82,15 @@ class Metrics:
             "Times that the file of unavailable items could not be read.",
             registry=registry,
         )
+        self.reranker = Counter(
+            "causerec_reranked",
+            "Lists that a re-ranker was asked about: used, late, busy or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.explored = Counter(
+            "causerec_explored_items", "Items in answers that were drawn to explore.", registry=registry
+        )
         self.number = Gauge(
             "causerec_published_number", "Number of the newest version that is loaded.", registry=registry
         )

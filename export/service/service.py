@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,11 @@ from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
 from export.index.engines import engine_named
 from export.item_rules import ItemRules
+from export.lists.categories import read_categories
+from export.lists.choosing import Variety
+from export.lists.exploration import Exploration
+from export.lists.list_maker import ListMaker
+from export.lists.reranking import Reranker
 from export.query import Query
 from export.retriever import Retriever
 from export.service.follower import Follower
@@ -84,6 +90,7 @@ class Service:
         else:
             self._tower = RemoteTower(options.tower_address, options.tower_name)
         self._retriever = Retriever(self._timed_tower, self._catalogues, self.rules)
+        self._make_lists = _list_maker(self._retriever, options)
         self.rules.check(self.rules.default_filter, self.catalogue)
         self.rules.prepare(self.catalogue)
         self._loaded()
@@ -156,6 +163,10 @@ class Service:
         for answer in answers:
             self.metrics.answers.labels(answer.version).inc()
             self.metrics.plans.labels(answer.plan).inc()
+            if answer.steps is not None:
+                self.metrics.explored.inc(len(answer.steps.get("explored", ())))
+                if "reranker" in answer.steps:
+                    self.metrics.reranker.labels(answer.steps["reranker"]).inc()
         return answers
 
     async def check(self, seconds: float) -> None:
@@ -226,7 +237,7 @@ class Service:
     def _answer(self, queries: list[Query], seconds: float) -> list[Recommendation | FilterError]:
         self.metrics.batch_size.observe(len(queries))
         try:
-            answers = self._retriever.recommend(queries, timeout=seconds)
+            answers = self._make_lists(queries, seconds)
         except FilterError as error:
             # The attributes have changed since the filters were checked: the others who ask do not suffer.
             if len(queries) == 1:
@@ -239,7 +250,10 @@ class Service:
     def _explain(self, queries: list[Query], seconds: float) -> list[bytes]:
         """Answers in names, for which a long history takes a while: not on the event loop."""
         [asked] = queries
+        ends = time.monotonic() + seconds
         answer, influences = self._retriever.recommend_explained(asked, timeout=seconds)
+        if self._make_lists.is_active:  # what the model's own list rests on says what this one does
+            [answer] = self._make_lists([asked], max(1e-3, ends - time.monotonic()))
         catalogue = self._catalogues.get(answer.version)
         scored = zip(answer.items, answer.scores, strict=True)
         explained = {
@@ -252,6 +266,7 @@ class Service:
             "fallback": answer.fallback,
             "version": answer.version,
             "plan": answer.plan,
+            "steps": answer.steps,
         }
         return [json.dumps(explained).encode()]
 
@@ -326,6 +341,21 @@ class Service:
     def _unavailable_failed(self, error: Exception) -> None:
         self.metrics.unavailable_failures.inc()
         LOGGER.error("the file of unavailable items cannot be read; what it said last stays", exc_info=error)
+
+
+def _list_maker(retriever: Retriever, options: Options) -> ListMaker:
+    """Raises BundleError where the options do not go together, or a file or a function is missing."""
+    categories = options.item_categories
+    reranker = None
+    if options.reranker is not None:
+        reranker = Reranker.named(options.reranker, options.reranker_ms)
+    return ListMaker(
+        retriever,
+        variety=Variety(options.diversity, options.relevance, options.category_cap),
+        categories=None if categories is None else read_categories(Path(categories)),
+        reranker=reranker,
+        exploration=Exploration(options.explore, options.explore_from),
+    )
 
 
 def _whole(answers: Sequence[Recommendation | FilterError]) -> list[Recommendation]:

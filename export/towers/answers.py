@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -69,6 +69,7 @@ class Recommendation:
       plan: how the items were found: "index"; with a filter "over_fetch", "partitions" or "exact", none of
         which loses any; "popular" for a fallback; "empty" where no item passes the filter; "history" where
         items of the history alone do.
+      steps: what was done to the list after that, see `export.lists.list_maker`; None: nothing.
     """
 
     items: list[str]
@@ -77,6 +78,7 @@ class Recommendation:
     fallback: bool
     version: str
     plan: str = "index"
+    steps: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

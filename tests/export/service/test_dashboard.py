@@ -22,7 +22,7 @@ ADDED = {"job", "instance"}
 def fixture_labels_of():
     """Name of a series as /metrics has it -> the names of its labels."""
     metrics = Metrics(10)
-    for name in ("requests", "answers", "request_seconds"):
+    for name in ("requests", "answers", "request_seconds", "plans", "reranker"):
         metric = getattr(metrics, name)
         metric.labels(*metric._labelnames)
     return {

@@ -1,0 +1,1 @@
+"""What becomes of a retrieved list before it is answered: other scores, variety, exploration."""
