@@ -6,7 +6,7 @@ Shape legend: B requests, K vectors a user, V items, R rows (V and the withdrawn
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from export.index.nearest import nearest
 from export.store.bundle_errors import BundleError
 
 POPULAR = "popular"  # how an answer was found that is the most popular items
+_ROWS_OF_A_TEXT = 4096
 
 
 class Catalogue:
@@ -145,22 +146,42 @@ class Catalogue:
         return item_id if row is None or self._names is None else self._names[row]
 
     def find(self, text: str, limit: int) -> list[str]:
-        """The ids of the most popular items whose id or name contains a text; upper and lower case alike."""
+        """The ids of items whose id or name contains a text, upper and lower case alike.
+
+        First those whose id or name begins with it, the most popular first, then the others likewise.
+        """
         wanted = text.casefold()
-        found = (
-            item_id for item_id, folded in zip(self._item_ids, self._folded, strict=True) if wanted in folded
-        )
-        return list(itertools.islice(found, limit))
+        if "\n" in wanted:  # which stands between the lines that are searched
+            return []
+        found = list(itertools.islice(self._rows_with(f"\n{wanted}"), limit))
+        if len(found) < limit:
+            begin = set(found)
+            others = (row for row in self._rows_with(wanted) if row not in begin)
+            found += itertools.islice(others, limit - len(found))
+        return self.ids(np.array(found, np.int64))
+
+    def _rows_with(self, wanted: str) -> Iterator[int]:
+        """The rows, ascending, whose lines contain a text."""
+        for number, (lines, starts) in enumerate(self._folded):
+            place = 0
+            while 0 <= (place := lines.find(wanted, place)) < len(lines):
+                row = int(np.searchsorted(starts, place, side="right")) - 1
+                yield number * _ROWS_OF_A_TEXT + row
+                place = int(starts[row + 1])
 
     @functools.cached_property
-    def _folded(self) -> list[str]:
-        """What is searched for a text: R times name and id without upper case, made at the first search."""
-        if self._names is None:
-            return [item_id.casefold() for item_id in self._item_ids]
-        # Both are lines of a file, so the end of a line keeps them apart.
-        return [
-            f"{name}\n{item_id}".casefold() for name, item_id in zip(self._names, self._item_ids, strict=True)
-        ]
+    def _folded(self) -> list[tuple[str, np.ndarray]]:
+        r"""What is searched for a text, made at the first search: texts of some thousand rows.
+
+        Of each row one has "\n" and the name, if there are names, then "\n" and the id, without upper case;
+        beside it stands where each of its rows begins, and where the last one ends. Python searches a text
+        without letting another thread go on: all rows in one would hold up every request.
+        """
+        lines = [f"\n{item_id}".casefold() for item_id in self._item_ids]
+        if self._names is not None:
+            lines = [f"\n{name}".casefold() + line for name, line in zip(self._names, lines, strict=True)]
+        blocks = (lines[start : start + _ROWS_OF_A_TEXT] for start in range(0, len(lines), _ROWS_OF_A_TEXT))
+        return [("".join(block), np.cumsum([0, *map(len, block)])) for block in blocks]
 
     def most_popular(self, wanted: Wanted) -> Found:
         """The answer for a user of whom nothing is known: k of the rows that are wanted, and zeros."""

@@ -21,20 +21,29 @@ class Counting(list):
 
 def twin(names, text, limit):
     wanted = text.casefold()
-    found = [
-        item
-        for item, name in zip(IDS, names, strict=True)
-        if wanted in name.casefold() or wanted in item.casefold()
-    ]
-    return found[:limit]
+    folded = [(item, (name.casefold(), item.casefold())) for item, name in zip(IDS, names, strict=True)]
+    first = [item for item, texts in folded if any(one.startswith(wanted) for one in texts)]
+    later = [item for item, texts in folded if any(wanted in one for one in texts) and item not in first]
+    return [*first, *later][:limit]
 
 
 @pytest.mark.parametrize("names", [None, NAMES], ids=["ids alone", "names"])
-@pytest.mark.parametrize("text", ["", "ITEM-1", "é", "STRASSE 1", "straße", "été", "a\tb", "no such", "9"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "ITEM-1", "é", "STRASSE 1", "straße", "été", "a\tb", "no such", "9", "1", "m-1", "\n", "0\nitem"],
+)
 def test_finds_what_the_twin_finds(names, text):
     catalogue = Catalogue(None, IDS, names)
     for limit in (1, 5, 100):
         assert catalogue.find(text, limit) == twin(names or IDS, text, limit)
+
+
+@pytest.mark.parametrize("text", ["number 1", "item-", "39"])
+def test_rows_of_several_texts_are_found(monkeypatch, text):
+    monkeypatch.setattr("export.index.catalogue._ROWS_OF_A_TEXT", 7)
+    catalogue = Catalogue(None, IDS, NAMES)
+    for limit in (1, 9, 100):
+        assert catalogue.find(text, limit) == twin(NAMES, text, limit)
 
 
 def test_names_are_folded_once_and_not_before_the_first_search():
