@@ -34,7 +34,7 @@ from export.service.messages import (
     RecommendRequest,
     Similar,
     SimilarRequest,
-    Steps,
+    ListSteps,
     counted,
     encodable,
 )
@@ -305,7 +305,7 @@ def _seconds(timeout_ms: int | None, service: Service) -> float:
 def _recommended(answers: Sequence[Recommendation]) -> list[Recommended]:
     return [
         Recommended.model_construct(
-            **vars(answer) | {"steps": answer.steps and Steps.model_construct(**answer.steps)}
+            **vars(answer) | {"steps": answer.steps and ListSteps.model_construct(**answer.steps)}
         )
         for answer in answers
     ]

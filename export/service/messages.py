@@ -115,7 +115,7 @@ class Unavailable(BaseModel):
     unavailable: int
 
 
-class Steps(BaseModel):
+class ListSteps(BaseModel):
     """What was done to a list after the search; what does not act is absent.
 
     Attributes:
@@ -150,7 +150,7 @@ class Recommended(BaseModel):
     fallback: bool
     version: str
     plan: str
-    steps: Steps | None = None
+    steps: ListSteps | None = None
 
 
 class BatchRecommended(BaseModel):
@@ -189,7 +189,7 @@ class Explained(BaseModel):
     fallback: bool
     version: str
     plan: str
-    steps: Steps | None = None
+    steps: ListSteps | None = None
 
 
 class SimilarToOne(BaseModel):
