@@ -42,15 +42,14 @@ class Traffic:
         self._training: dict | None = None
         self._max_history = 1
         self._halves = [_Half(0), _Half(0)]  # the one before, and the one that is being filled
-        self._items = Counter(
+        items = Counter(
             "causerec_answered_items",
             "Items in answers, by part of the catalogue: up to this share of it, the most popular first, or"
             " added to the index later.",
             ["popularity"],
             registry=registry,
         )
-        for part in PARTS:
-            self._items.labels(part)
+        self._items = [items.labels(part) for part in PARTS]
         Gauge(
             "causerec_answered_coverage",
             "Share of the catalogue that was in an answer within the window.",
@@ -96,8 +95,8 @@ class Traffic:
         read = [catalogue.known(catalogue.rows(last)) for last in lasts]
         answered = catalogue.rows([item for _, items in pairs for item in items])
         parts = np.bincount(parts_of(answered, catalogue.vocabulary_size), minlength=len(PARTS))
-        for part, count in zip(PARTS, parts.tolist(), strict=True):
-            self._items.labels(part).inc(count)
+        for counter, count in zip(self._items, parts.tolist(), strict=True):
+            counter.inc(count)
         with self._lock:
             if catalogue is not self._catalogue:  # a newer one has come meanwhile
                 return
