@@ -22,8 +22,8 @@ from export.lists.reranking import Reranker
 from export.query import Query
 from export.retriever import Retriever
 from export.service.follower import Follower
+from export.service.in_names import InNames, named
 from export.service.logs import LOGGER
-from export.service.messages import encodable
 from export.service.options import Options
 from export.service.prometheus import Metrics
 from export.service.work_queue import WorkQueue
@@ -91,6 +91,7 @@ class Service:
             self._tower = RemoteTower(options.tower_address, options.tower_name)
         self._retriever = Retriever(self._timed_tower, self._catalogues, self.rules)
         self._make_lists = _list_maker(self._retriever, options)
+        self._in_names = InNames(self._catalogues)
         self.rules.check(self.rules.default_filter, self.catalogue)
         self.rules.prepare(self.catalogue)
         self._loaded()
@@ -248,48 +249,16 @@ class Service:
         return [*answers]
 
     def _explain(self, queries: list[Query], seconds: float) -> list[bytes]:
-        """Answers in names, for which a long history takes a while: not on the event loop."""
         [asked] = queries
-        ends = time.monotonic() + seconds
-        answer, influences = self._retriever.recommend_explained(asked, timeout=seconds)
-        if self._make_lists.is_active:  # what the model's own list rests on says what this one does
-            [answer] = self._make_lists([asked], max(1e-3, ends - time.monotonic()))
-        catalogue = self._catalogues.get(answer.version)
-        scored = zip(answer.items, answer.scores, strict=True)
-        explained = {
-            "history": [_named(catalogue, str(item)) for item in asked.history],
-            "items": [_named(catalogue, item) | {"score": score} for item, score in scored],
-            "influences": [
-                _named(catalogue, one.item) | {"share": one.share, "vector_change": one.vector_change}
-                for one in influences
-            ],
-            "fallback": answer.fallback,
-            "version": answer.version,
-            "plan": answer.plan,
-            "steps": answer.steps,
-        }
-        return [json.dumps(explained).encode()]
+        return [self._in_names.explained(self._retriever, self._make_lists, asked, seconds)]
 
     def _find_similar(self, queries: list[Query], seconds: float) -> list[bytes]:
         [asked] = queries
-        answers = self._retriever.similar(asked, timeout=seconds)
-        catalogue = self._catalogues.get(answers[0].version)
-        similar = [
-            {
-                "item": _named(catalogue, answer.item),
-                "items": [
-                    _named(catalogue, item) | {"score": score}
-                    for item, score in zip(answer.items, answer.scores, strict=True)
-                ],
-                "unknown": answer.unknown,
-            }
-            for answer in answers
-        ]
-        return [json.dumps({"answers": similar, "version": catalogue.version}).encode()]
+        return [self._in_names.similar(self._retriever, asked, seconds)]
 
     def _look_up(self, lookups: list[Lookup], _seconds: float) -> list[list[dict[str, Any]]]:
         catalogue = self.catalogue
-        return [[_named(catalogue, item) for item in catalogue.find(one.text, one.limit)] for one in lookups]
+        return [[named(catalogue, item) for item in catalogue.find(one.text, one.limit)] for one in lookups]
 
     def _loaded(self) -> None:
         """Takes the examples and the model card of the newest tower, once for all who ask."""
@@ -302,7 +271,7 @@ class Service:
             self.metrics.traffic.follow(catalogue, description["max_history"], (card or {}).get("histories"))
             path = tower / TOWER_WARM_UP
             histories = read_warm_up(path)[:_EXAMPLES] if path.is_file() else []
-            named = [[_named(catalogue, item) for item in history] for history in histories]
+            named = [[named(catalogue, item) for item in history] for history in histories]
             self.examples = json.dumps(named).encode()
         except Exception as error:  # whatever it is, recommendations do without
             LOGGER.warning("examples or model card cannot be read; those in use stay", exc_info=error)
@@ -364,9 +333,3 @@ def _whole(answers: Sequence[Recommendation | FilterError]) -> list[Recommendati
         if isinstance(answer, FilterError):
             raise answer
     return [answer for answer in answers if isinstance(answer, Recommendation)]
-
-
-def _named(catalogue: Catalogue, item: str) -> dict[str, Any]:
-    """An item as `export.service.messages.Named`."""
-    name = encodable(catalogue.name_of(item))
-    return {"id": encodable(item), "name": name, "known": catalogue.knows(item)}
