@@ -12,7 +12,7 @@ from typing import Any
 from absl import flags
 
 from causerec_tf.errors import InputError
-from export.index.index_options import INDEX_MEMORIES, INDEX_METHODS, IndexOptions
+from export.index.index_options import INDEX_MEMORIES, INDEX_METHODS, MOST_PARTS, IndexOptions
 from export.store.bundle_errors import BundleError
 from export.store.housekeeping import VERSIONS_KEPT
 from export.store.layout import (
@@ -45,6 +45,13 @@ flags.DEFINE_enum(
     IndexOptions.memory,
     INDEX_MEMORIES,
     "Item vectors in memory: full, half or a quarter of the size. Refused if the target recall is missed.",
+)
+flags.DEFINE_integer(
+    "index_parts",
+    IndexOptions.parts,
+    "Cut the index into so many parts, built side by side in less memory. 0: as few as hold a GiB each.",
+    lower_bound=0,
+    upper_bound=MOST_PARTS,
 )
 flags.DEFINE_integer("keep", VERSIONS_KEPT, "How many versions to keep, including the new one.")
 flags.DEFINE_integer(
@@ -98,6 +105,7 @@ def _publish_run(bundle: Path) -> Any:
         "target_recall",
         "index_method",
         "index_memory",
+        "index_parts",
         "keep",
         "warm_up_requests",
         "evaluations",

@@ -52,12 +52,13 @@ class StoredIndex:
     def vectors(self) -> np.ndarray:
         """The exact vectors of the slots, float32 [S, d], mapped from their file and not read yet.
 
-        With memory "full" they are ScaNN's own file, a plain array; otherwise they lie beside it.
+        With memory "full" they are ScaNN's own file, a plain array; otherwise, and with parts, they lie
+        beside it.
 
         Raises:
           BundleError: they are missing or of another shape.
         """
-        path = self.directory / (_SCANN_VECTORS if self.description["memory"] == "full" else VECTORS)
+        path = self.directory / (VECTORS if keeps_vectors(self.description) else _SCANN_VECTORS)
         with loading(path):
             # A plain array over the mapped file: every view of a memmap goes through its subclass.
             vectors = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -65,6 +66,11 @@ class StoredIndex:
         if vectors.dtype != np.float32 or vectors.ndim != 2 or vectors.shape[1] != dimension:
             raise BundleError(f"{path} holds {vectors.dtype} {list(vectors.shape)}; publish again.")
         return vectors
+
+
+def keeps_vectors(description: dict[str, Any]) -> bool:
+    """Whether the exact vectors lie in a file of their own: ScaNN's holds rounded ones, or parts of them."""
+    return description["memory"] != "full" or description.get("parts", 1) > 1
 
 
 OpenEngine = Callable[[StoredIndex], Engine]

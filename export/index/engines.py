@@ -15,9 +15,7 @@ def engine_named(name: str) -> OpenEngine:
     if name == "auto":
         return open_best
     if name == "scann":
-        from export.index.scann_engine import ScannEngine
-
-        return ScannEngine.open
+        return _open_scann
     if name == "numpy":
         from export.index.numpy_engine import NumpyEngine
 
@@ -32,6 +30,13 @@ def engine_named(name: str) -> OpenEngine:
 def open_best(stored: StoredIndex) -> Engine:
     """Opens an index with ScaNN where that is installed, and for exact search in NumPy elsewhere."""
     return engine_named("scann" if _has_scann() else "numpy")(stored)
+
+
+def _open_scann(stored: StoredIndex) -> Engine:
+    from export.index.parted_engine import PartedEngine
+    from export.index.scann_engine import ScannEngine
+
+    return (PartedEngine if stored.description.get("parts", 1) > 1 else ScannEngine).open(stored)
 
 
 def _has_scann() -> bool:

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from export.index.changes import CHANGES, IndexChanges
-from export.index.description import DESCRIPTION, read_index
-from export.index.engine import VECTORS, Engine, OpenEngine, StoredIndex
+from export.index.description import DESCRIPTION, format_of, has_changes, read_index
+from export.index.engine import VECTORS, Engine, OpenEngine, StoredIndex, keeps_vectors
 from export.index.engines import open_best
 from export.index.exact_vectors import ExactVectors
 from export.index.labels import IDS_FILE, NAMES_FILE, write_labels
+from export.index.parted_engine import PartedEngine
 from export.index.partitions import Partitions, read_leaves
 from export.index.queries import QUERIES
 from export.index.scann_engine import ScannEngine
@@ -180,7 +181,8 @@ class ItemIndex:
           item_ids: R ids without a newline, in the order of the rows.
           item_names: R names for people to read; a newline in one becomes a space.
           item_vectors: float32 [S, d], the exact vectors of the slots; kept beside an index whose memory is
-            not "full", so that it can be measured and built again. It is not loaded for searching.
+            not "full", or that has parts, so that it can be measured and built again. It is not loaded for
+            searching.
           queries: the user vectors on which recall is measured, now and after updates.
           unchanged_in: a saved index with these very slots and queries: their files are shared by links.
 
@@ -197,20 +199,22 @@ class ItemIndex:
             of_source = checksums.recorded(unchanged_in)
             known = {name: digest for name, digest in of_source.items() if name not in _OF_UPDATE}
             for name in known:
+                (directory / name).parent.mkdir(exist_ok=True)
                 link_or_copy(unchanged_in / name, directory / name)
         else:
-            assert isinstance(self.engine, ScannEngine)  # as `build_index` makes it
+            assert isinstance(self.engine, ScannEngine | PartedEngine)  # as `build_index` makes it
             self.engine.save(directory)
-            if item_vectors is not None and self.description["memory"] != "full":
+            if item_vectors is not None and keeps_vectors(self.description):
                 np.save(directory / VECTORS, np.asarray(item_vectors, np.float32), allow_pickle=False)
             if queries is not None:
                 np.save(directory / QUERIES, np.asarray(queries, np.float32), allow_pickle=False)
         write_labels(directory, item_ids, item_names)
         if self.changes is not None:
             self.changes.save(directory / CHANGES)
-        searched = (file.stat().st_size for file in directory.iterdir() if file.name not in _OURS)
+        files = (file for file in directory.rglob("*") if file.is_file())
+        searched = (file.stat().st_size for file in files if file.name not in (*_OURS, checksums.CHECKSUMS))
         self.description |= {
-            "format": 1 if self.changes is None else 2,
+            "format": format_of(self.description, has_changes=self.changes is not None),
             "fingerprint": fingerprint,
             "searched_bytes": sum(searched),
         }
@@ -227,7 +231,7 @@ class ItemIndex:
         description = read_index(directory)
         checksums.verify(directory)
         stored = StoredIndex(directory, description)
-        changes = IndexChanges.load(directory / CHANGES) if description["format"] == 2 else None
+        changes = IndexChanges.load(directory / CHANGES) if has_changes(description) else None
         engine = open_engine(stored)
         index = cls(engine, description, changes, stored.vectors, read_leaves(stored))
         index._check_sizes(directory)

@@ -1,6 +1,6 @@
 """Exact search in NumPy, and how much of it an approximate answer found.
 
-Shape legend: Q queries, K vectors a query, V items, d embedding size, k results, w the most that a block adds.
+Shape legend: Q queries, K vectors a query, V items, d embedding size, k results, w at most added by a block.
 """
 
 import numpy as np

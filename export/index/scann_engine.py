@@ -38,19 +38,28 @@ class ScannEngine:
         Raises:
           BundleError: a file is missing or damaged, or there is no ScaNN.
         """
-        from export.index.scann_runtime import scann
-
-        assets = read_assets(stored.directory, stored.description)
-        with loading(stored.directory):
-            native = scann.scann_pybind.ScannNumpy(str(stored.directory), assets)
-        engine = cls(scann.ScannSearcher(native), stored.description)
-        slots = engine.searcher.size()
-        if slots != len(stored.vectors):
+        engine = cls.load(stored.directory, stored.description)
+        if engine.size != len(stored.vectors):
             raise BundleError(
-                f"{stored.directory} has {slots} places and {len(stored.vectors)} exact vectors; publish"
-                " again."
+                f"{stored.directory} has {engine.size} places and {len(stored.vectors)} exact vectors;"
+                " publish again."
             )
         return engine
+
+    @classmethod
+    def load(cls, directory: Path, description: dict[str, Any]) -> "ScannEngine":
+        """Loads ScaNN's files in a directory with a list of checksums; raises as `open` does."""
+        from export.index.scann_runtime import scann
+
+        assets = read_assets(directory, description)
+        with loading(directory):
+            native = scann.scann_pybind.ScannNumpy(str(directory), assets)
+        return cls(scann.ScannSearcher(native), description)
+
+    @property
+    def size(self) -> int:
+        """S, the slots that it holds."""
+        return self.searcher.size()
 
     def save(self, directory: Path) -> None:
         """Writes ScaNN's files, which can be moved anywhere."""
@@ -64,7 +73,7 @@ class ScannEngine:
             # The leaves that were searched hold fewer than k items; all of them hold everything.
             everything = self._description["settings"]["num_leaves"]
             slots[short], scores[short] = self._search(
-                queries[short], k, leaves_to_search=everything, reorder=self.searcher.size()
+                queries[short], k, leaves_to_search=everything, reorder=self.size
             )
         missing = np.isnan(scores)
         slots[missing], scores[missing] = -1, -np.inf
@@ -78,7 +87,7 @@ class ScannEngine:
         factor = max(1.0, k / self._description["k"])
         return {
             "leaves_to_search": min(settings["num_leaves"], math.ceil(factor * settings["leaves_to_search"])),
-            "reorder": min(self.searcher.size(), math.ceil(factor * settings["reorder"])),
+            "reorder": min(self.size, math.ceil(factor * settings["reorder"])),
         }
 
     def _search(

@@ -96,9 +96,11 @@ def fingerprint_of(model: Model, options: IndexOptions) -> str:
     variables = [np.asarray(variable) for layer in layers for variable in variables_of(layer)]
     for array in [*variables, model.item_embeddings, model.item_vectors]:
         digest.update(f"{array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     digest.update("\n".join(model.item_ids).encode())
     digest.update(f"\n{model.max_history} {options}".encode())
+    if options.parts:
+        digest.update(f"\n{options.parts} parts".encode())
     if model.item_names is not None:
         digest.update(json.dumps(list(model.item_names)).encode())
     if model.similarity != "dot":

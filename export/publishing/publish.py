@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from export.index.building import build_index, measuring_queries
+from export.index.building import build_index
 from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
 from export.index.description import read_index
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
+from export.index.measuring import measuring_queries
 from export.publishing.publication import Model, Publication, fingerprint_of
 from export.store import checksums
 from export.store.bundle_errors import BundleError
@@ -167,7 +168,7 @@ def _publish_index(
     bundle: Path, fingerprint: str, model: Model, queries: np.ndarray, options: IndexOptions
 ) -> dict[str, Any]:
     place = index_directory(bundle, fingerprint)
-    index = build_index(model.item_vectors, queries=queries, options=options)
+    index = build_index(model.item_vectors, queries=queries, options=options, scratch=beside(place, "parts"))
     index.description["similarity"] = model.similarity
     made = beside(place, "building")
     index.save(

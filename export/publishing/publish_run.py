@@ -28,6 +28,7 @@ def publish_run(
     target_recall: float = IndexOptions.target_recall,
     index_method: str = IndexOptions.method,
     index_memory: str = IndexOptions.memory,
+    index_parts: int = IndexOptions.parts,
     keep: int = VERSIONS_KEPT,
     warm_up_requests: int = WARM_UP_HISTORIES,
     evaluations: Sequence[str | os.PathLike] = (),
@@ -44,6 +45,7 @@ def publish_run(
       target_recall: this one, `index_method` and `index_memory` are those of `IndexOptions`.
       index_method: see there.
       index_memory: see there.
+      index_parts: see there.
       keep: how many versions stay, the new one included.
       warm_up_requests: real histories that a model server replays when it starts; other than 0 they need
         tensorflow-serving-api.
@@ -92,7 +94,9 @@ def publish_run(
         ),
         queries=evaluation.user_vectors(model, history),
         warm_up_histories=[row[row > 0].tolist() for row in numbers[:warm_up_requests]],
-        options=IndexOptions(target_recall=target_recall, method=index_method, memory=index_memory),
+        options=IndexOptions(
+            target_recall=target_recall, method=index_method, memory=index_memory, parts=index_parts
+        ),
         keep=keep,
         card=model_card(trained, records) | {"histories": asking.describe()},
         dry_run=dry_run,

@@ -9,13 +9,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from export.index.building import build_index, measured
+from export.index.building import build_index
 from export.index.catalogue_cache import CatalogueCache
 from export.index.changes import IndexChanges
 from export.index.description import read_index
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
-from export.index.recall import kth_best_scores
+from export.index.measuring import Truth, measured
 from export.index.updated_catalogue import Update, UpdatedCatalogue
 from export.publishing.publication import Publication
 from export.store.bundle_errors import BundleError
@@ -139,8 +139,10 @@ def _make_rebuilt(
         k=old["k"],
         method=old["requested_method"],
         memory=old["memory"],
+        parts=old.get("requested_parts", 0),
     )
-    index = build_index(vectors, queries=catalogue.queries, options=options)
+    scratch = beside(made.with_name(fingerprint), "parts")
+    index = build_index(vectors, queries=catalogue.queries, options=options, scratch=scratch)
     index.description |= {
         "similarity": old["similarity"],
         "vocabulary_size": before.vocabulary_size,
@@ -173,8 +175,8 @@ def _now(index: ItemIndex, catalogue: UpdatedCatalogue) -> dict[str, Any]:
     point: dict[str, Any] = {"recall": None, "recall_low": None, "milliseconds": None}
     k = description["k"]
     if catalogue.queries is not None and k <= index.num_items:
-        thresholds = kth_best_scores(catalogue.vectors[catalogue.changes.live_rows], catalogue.queries, k)
-        point = measured(index, catalogue.vectors, catalogue.queries, thresholds)
+        truth = Truth.of(catalogue.vectors[catalogue.changes.live_rows], catalogue.queries, k)
+        point = measured(index, catalogue.vectors, truth)
         if point["recall"] is not None and point["recall"] < description["target_recall"]:
             advised.append(f"recall@{k} is {point['recall']:.4f}, below {description['target_recall']}")
     return {

@@ -46,7 +46,7 @@ _TOWER = {
 _OF_A_COPY = {"origin": whole(0, (1 << 63) - 1)}
 Read = TypeVar("Read")
 # Why a directory of ours stands beside its place, under a name that is never read.
-Aside = Literal["building", "copying", "damaged", "exporting", "relabelling", "removing", "updating"]
+Aside = Literal["building", "copying", "damaged", "exporting", "parts", "relabelling", "removing", "updating"]
 
 
 def tower_directory(bundle: Path, number: int) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.index import building
+from export.index import tuning
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
 from export.index.labels import read_ids
@@ -46,7 +46,7 @@ def published(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # A tree that searches all leaves and scores all items: whatever partition chance makes, also of what
         # is built anew, its answers are exact.
-        patch.setattr(building, "_least_leaves", lambda measure, num_leaves, target: measure(num_leaves))
+        patch.setattr(tuning, "_least_leaves", lambda measure, num_leaves, target: measure(num_leaves))
         put(bundle, request.param, k=20 if request.param == "exact" else NUM_ITEMS // 2)
         yield bundle
 
