@@ -55,7 +55,7 @@ def build_index(
     _check(item_vectors, queries, options)
     queries = measuring_queries(queries)
     num_parts = options.parts or math.ceil(item_vectors.nbytes / _PART_BYTES)
-    num_parts = min(num_parts, math.ceil(len(item_vectors) / LEAST_FOR_TREE))
+    num_parts = min(num_parts, max(1, len(item_vectors) // LEAST_FOR_TREE))
     method = options.method
     if method == "auto" and len(item_vectors) < EXACT_BELOW * num_parts:
         method = "exact"

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import numpy as np
 
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
-from export.index.measuring import Truth, found_by, milliseconds_of, recall_of
+from export.index.measuring import Truth, milliseconds_of, recall_of
 from export.index.parted_engine import PartedEngine, part_directory
-from export.index.recall import best_scores, num_reaching
+from export.index.recall import best_scores, is_found, is_reaching
 from export.index.scann_building import TreeShape, build_exact, build_tree
 from export.index.scann_engine import ScannEngine
 from export.index.whole_building import build_whole
@@ -28,8 +29,20 @@ _SIDE_BY_SIDE = 2
 # Times the leaves that the first part needs: what all are measured with, until the whole reaches the target.
 _WIDER = (1.0, 1.25, 1.5, 2.0, 4.0)
 
-# How many of the best a part finds at each width, int64 [W, Q], and the milliseconds of a query, [W].
-_Measured = tuple[np.ndarray, np.ndarray]
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a part answers at each of the W widths.
+
+    Attributes:
+      scores: float32 [W, Q, k of the part], by which the answers are merged.
+      is_hit: bool of the same shape, which of them are among the best of the whole.
+      milliseconds: float64 [W], of a query alone.
+    """
+
+    scores: np.ndarray
+    is_hit: np.ndarray
+    milliseconds: np.ndarray
 
 
 def build_parts(
@@ -71,12 +84,15 @@ def build_parts(
         made.mkdir()
         index.engine.save(made)
         checksums.write(made, {})
-        found, milliseconds = [], []
+        truth, vectors = truths[part], item_vectors[part::num_parts]
+        scores, hits, times = [], [], []
         for width in widths if len(queries) else []:
-            index.description["settings"].update(width)
-            found.append(found_by(index, item_vectors[part::num_parts], truths[part]))
-            milliseconds.append(milliseconds_of(index, queries))
-        return np.array(found), np.array(milliseconds)
+            index.description["settings"].update(settings | width)
+            rows, found = index.search(queries, index.description["k"])
+            scores.append(found)
+            hits.append(is_found(vectors, queries, rows, truth.thresholds))
+            times.append(milliseconds_of(index, queries))
+        return _Measured(np.array(scores), np.array(hits), np.array(times))
 
     def build(part: int) -> _Measured:
         vectors = _copied(item_vectors, part, num_parts)
@@ -121,7 +137,7 @@ def _truths(item_vectors: np.ndarray, queries: np.ndarray, k: int, num_parts: in
     parts = [item_vectors[part::num_parts] for part in range(num_parts)]
     best = [best_scores(one, queries, min(k, len(one))) for one in parts]
     thresholds = np.partition(np.hstack(best), -k, axis=1)[:, -k]
-    return [Truth(queries, thresholds, num_reaching(one, thresholds)) for one in best]
+    return [Truth(queries, thresholds, is_reaching(one, thresholds).sum(axis=1)) for one in best]
 
 
 def _widths(settings: dict[str, Any]) -> list[dict[str, int]]:
@@ -134,8 +150,11 @@ def _chosen(
     results: Sequence[_Measured], widths: Sequence[dict[str, int]], k: int, target: float
 ) -> dict[str, Any]:
     """The point of the first width at which the parts together reach the target, or of the last."""
-    found_WQ = np.minimum(k, np.sum([found for found, _ in results], axis=0))  # more only where scores tie
-    milliseconds_W = np.sum([times for _, times in results], axis=0)
+    scores_WQ = np.concatenate([one.scores for one in results], axis=2)
+    hits_WQ = np.concatenate([one.is_hit for one in results], axis=2)
+    best_WQ = np.argsort(-scores_WQ, axis=2, kind="stable")[:, :, :k]
+    found_WQ = np.take_along_axis(hits_WQ, best_WQ, axis=2).sum(axis=2)
+    milliseconds_W = np.sum([one.milliseconds for one in results], axis=0)
     points = [
         width | recall_of(found, np.full(len(found), k)) | {"milliseconds": round(float(milliseconds), 4)}
         for width, found, milliseconds in zip(widths, found_WQ, milliseconds_W, strict=True)

@@ -50,16 +50,15 @@ def kth_best_scores(item_vectors: np.ndarray, queries: np.ndarray, k: int) -> np
     return best_scores(item_vectors, queries, k).min(axis=1, initial=np.inf)
 
 
-def num_reaching(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Counts the scores [Q, any] that reach the thresholds [Q], but for rounding: int64 [Q]."""
-    least = thresholds - _ROUNDING * np.maximum(1.0, np.abs(thresholds))
-    return (scores >= least[:, None]).sum(axis=1)
+def is_reaching(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Whether scores [Q, any] reach the thresholds [Q], but for rounding: bool of their shape."""
+    return scores >= (thresholds - _ROUNDING * np.maximum(1.0, np.abs(thresholds)))[:, None]
 
 
-def num_found(
+def is_found(
     item_vectors: np.ndarray, queries: np.ndarray, rows: np.ndarray, thresholds: np.ndarray
 ) -> np.ndarray:
-    """Counts, for each query, the results that belong to the exact best k.
+    """Tells which results belong to the exact best k of their query.
 
     A result counts when its true score reaches the k-th best one, so that items with equal scores
     are interchangeable.
@@ -71,17 +70,17 @@ def num_found(
       thresholds: float32 [Q] from `kth_best_scores`.
 
     Returns:
-      int64 [Q].
+      bool [Q, k].
     """
     scores = np.full(rows.shape, -np.inf, np.float32)
     for number, (query, row) in enumerate(zip(queries, rows, strict=True)):
         found = row >= 0
         scores[number, found] = (np.atleast_2d(query) @ item_vectors[row[found]].T).max(axis=0)
-    return num_reaching(scores, thresholds)
+    return is_reaching(scores, thresholds)
 
 
 def recall_at_k(
     item_vectors: np.ndarray, queries: np.ndarray, rows: np.ndarray, thresholds: np.ndarray
 ) -> np.ndarray:
-    """Gives, for each query, the share of its k results that `num_found` counts: float64 [Q]."""
-    return num_found(item_vectors, queries, rows, thresholds) / rows.shape[1]
+    """Gives, for each query, the share of its k results that `is_found` finds: float64 [Q]."""
+    return is_found(item_vectors, queries, rows, thresholds).mean(axis=1)
