@@ -12,6 +12,7 @@ def interleave(
     *,
     after_round: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda line: None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Times blocks of work in turn; each round starts with another of them.
 
@@ -20,6 +21,8 @@ def interleave(
       rounds: how often each is timed.
       after_round: called, untimed, at the end of each round.
       say: told how the rounds go on.
+      clock: `time.process_time` for work of one thread on a machine that others use: what they take is not
+        counted.
 
     Returns:
       name -> [rounds] seconds, in the order of the rounds.
@@ -29,20 +32,20 @@ def interleave(
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            seconds[name].append(timed(blocks[name]))
+            seconds[name].append(timed(blocks[name], clock))
         after_round()
         say(f"round {number + 1} of {rounds}")
     return seconds
 
 
-def timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds that a piece of work takes, without pauses of Python's garbage collector."""
     gc.collect()
     gc.disable()
     try:
-        started = time.perf_counter()
+        started = clock()
         work()
-        return time.perf_counter() - started
+        return clock() - started
     finally:
         gc.enable()
 

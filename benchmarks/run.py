@@ -46,7 +46,14 @@ _QUICK: dict[str, dict[str, Any]] = {
     "evaluation": {"steps": 4},
     "compilation": {"calls": 2},
     "preparation": {"rows": (2_000,)},
-    "index": {"num_items": 2000, "width": 8, "num_tuning": 200, "num_queries": 100, "timed": 20},
+    "index": {
+        "trained": False,
+        "num_items": 2000,
+        "width": 8,
+        "num_tuning": 200,
+        "num_queries": 128,
+        "timed": 20,
+    },
     "filters": {"num_items": 2000, "width": 8, "shares": (0.5, 0.01), "num_queries": 3},
     "availability": {"items": 200, "dimension": 8, "changes": 40, "together": 5},
     "serving": {"items": 200, "dimension": 8, "requests": 256},
@@ -68,6 +75,12 @@ flags.DEFINE_list("only", list(NAMES), "Which benchmarks: " + ", ".join(NAMES) +
 flags.DEFINE_string("dataset", None, "Directory of a dataset. None: a generated one of Yelp2018's size.")
 flags.DEFINE_string(
     "bundle", None, "Of `load`: what is served; with --dataset its test users ask. None: a generated one."
+)
+flags.DEFINE_string(
+    "vectors",
+    None,
+    "Of `index`: what benchmarks/trained_vectors.py made. None: datasets/trained_vectors, trained when it is"
+    " missing.",
 )
 flags.DEFINE_string(
     "earlier", None, "Of `hostile_clients`: a checkout of an earlier state, whose service is measured, too."
@@ -135,7 +148,8 @@ def _measure(name: str) -> tuple:
         from benchmarks import index
 
         scale = index.Scale(**_QUICK[name]) if FLAGS.quick else index.Scale()
-        return index.measure(scale, FLAGS.rounds, _say), index.draw, None
+        vectors = Path(FLAGS.vectors) if FLAGS.vectors else GENERATED.with_name("trained_vectors")
+        return index.measure(scale, vectors, FLAGS.rounds, _say), index.draw, None
     if name == "filters":
         from benchmarks import filters
 

@@ -13,6 +13,9 @@ from export.store.bundle_errors import BundleError
 
 LEAST_FOR_TREE = 16  # asymmetric hashing trains 16 centres a block
 _ANISOTROPIC = 0.2
+# An item lies in two leaves, so twice the candidates are taken as are scored exactly. With less a search of
+# everything would miss some.
+_OVERRETRIEVE = 2.0
 _STORED = {
     "full": scann.scann_builder.ReorderType.FLOAT32,
     "bfloat16": scann.scann_builder.ReorderType.BFLOAT16,
@@ -42,7 +45,9 @@ def build_exact(item_vectors: np.ndarray, k: int, memory: str) -> ItemIndex:
 def build_tree(item_vectors: np.ndarray, k: int, memory: str, shape: TreeShape) -> ItemIndex:
     """Builds a tree over float32 [V, d], which ScaNN copies; it searches everything until it is tuned."""
     num_items = len(item_vectors)
-    spilling = {"soar_lambda": shape.soar_lambda, "overretrieve_factor": 2.0} if shape.soar_lambda else {}
+    spilling = {}
+    if shape.soar_lambda is not None:
+        spilling = {"soar_lambda": shape.soar_lambda, "overretrieve_factor": _OVERRETRIEVE}
     noise = _ANISOTROPIC if memory == "int8" else math.nan
     builder = (
         scann.builder(item_vectors, k, "dot_product")

@@ -97,13 +97,21 @@ class ScannEngine:
         leaves_to_search: int | None = None,
         reorder: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        search = self.searcher.search_batched
-        if len(queries) > 1:
-            search = self.searcher.search_batched_parallel
-        slots, scores = search(
+        if len(queries) == 1:
+            return self._search_one(queries[0], k, leaves_to_search or -1, reorder or -1)
+        slots, scores = self.searcher.search_batched_parallel(
             queries,
             final_num_neighbors=k,
             pre_reorder_num_neighbors=reorder,
             leaves_to_search=leaves_to_search,
         )
         return slots.astype(np.int64), scores
+
+    def _search_one(
+        self, query: np.ndarray, k: int, leaves_to_search: int, reorder: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Searches for one query by the shorter way, which gives as many results as it finds."""
+        found, products = self.searcher.search(query, k, reorder, leaves_to_search)
+        slots, scores = np.zeros((1, k), np.int64), np.full((1, k), np.nan, np.float32)
+        slots[0, : len(found)], scores[0, : len(found)] = found, products
+        return slots, scores

@@ -1,5 +1,6 @@
 """ScaNN, which has builds for few platforms; without it, importing this raises a BundleError."""
 
+from export.index.scann_processor import use_avx2
 from export.store.bundle_errors import BundleError
 from export.store.runtime import tf  # noqa: F401  # first, without Keras: ScaNN imports it, too
 
@@ -11,5 +12,7 @@ except ImportError as error:
         f"ScaNN cannot be loaded ({error}): it has builds for Linux alone. Indexes are built and changed"
         " where it runs; elsewhere --engine=numpy or --engine=hnswlib searches them."
     ) from error
+
+use_avx2(scann.scann_pybind.__file__)
 
 __all__ = ["scann", "scann_assets_pb2"]

@@ -19,8 +19,8 @@ def tune(
     """Searches a tree's settings: leaves to search, and candidates to score exactly.
 
     At its end the search scores everything in every leaf, so a tree of full vectors that may take any
-    time does reach the target. One of rounded vectors need not: it ends where scoring twice the candidates
-    gains nothing.
+    time does reach the target. One of rounded vectors need not: it ends where scoring half as many more
+    candidates gains nothing.
 
     Args:
       tree: whose settings are set to the best.
@@ -44,7 +44,7 @@ def tune(
 
     best: dict[str, Any] | None = None
     reached = 0.0
-    for reorder in _doubling(2 * k, num_items):
+    for reorder in _growing(2 * k, num_items, 1.5):
         point = _least_leaves(partial(measure, reorder), settings["num_leaves"], target)
         if point is None:
             highest = max(one["recall"] for one in curve if one["reorder"] == reorder)
@@ -66,7 +66,7 @@ def _least_leaves(
 ) -> dict[str, Any] | None:
     """Finds about the fewest leaves that reach the target, or None where more would not help."""
     too_few, previous = 0, -1.0
-    for leaves in _doubling(math.ceil(num_leaves / 200), num_leaves):
+    for leaves in _growing(math.ceil(num_leaves / 200), num_leaves, 2):
         point = measure(leaves)
         if point["recall_low"] >= target:
             break
@@ -87,9 +87,9 @@ def _least_leaves(
     return point
 
 
-def _doubling(first: int, last: int) -> Iterator[int]:
+def _growing(first: int, last: int, factor: float) -> Iterator[int]:
     value = min(first, last)
     while value < last:
         yield value
-        value *= 2
+        value = math.ceil(factor * value)
     yield last

@@ -240,7 +240,7 @@ def test_changed_ids_and_foreign_descriptions_are_errors(tmp_path):
     with pytest.raises(BundleError, match=r"index\.json has changed"):
         ItemIndex.load(tmp_path / "a")
     toy.sign_again(tmp_path / "a")
-    with pytest.raises(BundleError, match="format is 99; wanted 1 or 2"):
+    with pytest.raises(BundleError, match="format is 99; wanted 1 or 2 or 3 or 4"):
         ItemIndex.load(tmp_path / "a")
 
 
