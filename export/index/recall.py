@@ -7,7 +7,7 @@ import numpy as np
 
 # The scores of all queries against a block of items stay below this many bytes: what is taken does not grow
 # with the catalogue.
-_BLOCK_BYTES = 64 << 20
+_BLOCK_BYTES = 16 << 20
 # Two orders of summation of the same product differ in the last bits: that is not a miss.
 _ROUNDING = 1e-5
 
@@ -25,17 +25,18 @@ def best_scores(item_vectors: np.ndarray, queries: np.ndarray, k: int) -> np.nda
     """
     per_query = queries.shape[1] if queries.ndim == 3 else 1
     size = max(k, _BLOCK_BYTES // (4 * max(1, len(queries)) * per_query))
-    best = np.full((len(queries), k), -np.inf, np.float32)
+    best = np.zeros((len(queries), k), np.float32)
     for start in range(0, len(item_vectors) if len(queries) else 0, size):
         scores = queries @ item_vectors[start : start + size].T
         if scores.ndim == 3:
             scores = scores.max(axis=1)
-        best = _merged(best, scores)
+        # The first block holds k scores at least; of those that follow most are below them.
+        best = _merged(best, scores) if start else np.partition(scores, -k, axis=1)[:, -k:]
     return best
 
 
 def _merged(best: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The k best [Q, k] of what was found before and of a block's scores, most of which are below those."""
+    """The k best [Q, k] of what was found before and of a block's scores."""
     k = best.shape[1]
     query, item = np.nonzero(scores > best.min(axis=1, keepdims=True))
     counts = np.bincount(query, minlength=len(best))
@@ -47,7 +48,7 @@ def _merged(best: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 def kth_best_scores(item_vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     """The score that an item needs to be among the best k, float32 [Q]; arguments as of `best_scores`."""
-    return best_scores(item_vectors, queries, k).min(axis=1, initial=np.inf)
+    return best_scores(item_vectors, queries, k).min(axis=1)
 
 
 def is_reaching(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
