@@ -4,6 +4,7 @@ Item and user vectors of a model that was trained here (`benchmarks.trained_vect
 in batches, one thread for each. Times are the processor's, so that what else the machine does is not counted.
 """
 
+import copy
 import dataclasses
 import importlib.util
 import time
@@ -98,7 +99,8 @@ def measure(scale: Scale, directory: Path, num_rounds: int, say: Callable[[str],
         name = "ours" if memory == "full" else f"ours_{memory}"
         curves[name] = _our_curve(name, index, scale.k)
         result.details.setdefault("index", {})[name] = {
-            key: index.description[key] for key in ("method", "settings", "memory", "recall", "queries")
+            key: copy.copy(index.description[key])  # the settings will be searched with others
+            for key in ("method", "settings", "memory", "recall", "queries")
         }
     result.details["peers"] = {}
     for module, package in index_peers.PEERS.items():

@@ -17,7 +17,8 @@ import numpy as np
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
 from export.index.measuring import Truth, milliseconds_of, recall_of
-from export.index.parted_engine import PartedEngine, part_directory
+from export.index.part_places import part_directory
+from export.index.parted_engine import PartedEngine
 from export.index.recall import best_scores, is_found, is_reaching
 from export.index.scann_building import TreeShape, build_exact, build_tree
 from export.index.scann_engine import ScannEngine

@@ -1,7 +1,5 @@
 """A catalogue in several ScaNN indexes, whose answers are merged: what is too large to be built as one.
 
-Slot s is place s // P of part s % P. So every part is a like sample of the catalogue, popular items and rare
-ones, and the same settings suit all of them.
 Shape legend: B queries, S slots, P parts, d embedding size, k results.
 """
 
@@ -12,14 +10,10 @@ from typing import Any
 import numpy as np
 
 from export.index.engine import StoredIndex
+from export.index.part_places import part_directory, part_sizes
 from export.index.scann_engine import ScannEngine
 from export.store.bundle_errors import BundleError
 from export.store.layout import link_or_copy
-
-
-def part_directory(directory: Path, part: int) -> Path:
-    """Where the files of a part lie, below the directory of the index."""
-    return directory / f"part-{part:03}"
 
 
 class PartedEngine:
@@ -75,8 +69,3 @@ class PartedEngine:
             made.mkdir()
             for file in part_directory(self._directory, part).iterdir():
                 link_or_copy(file, made / file.name)
-
-
-def part_sizes(num_slots: int, num_parts: int) -> list[int]:
-    """How many slots each part has: alike, but for one."""
-    return [len(range(part, num_slots, num_parts)) for part in range(num_parts)]

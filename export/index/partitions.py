@@ -11,12 +11,14 @@ a query, k results.
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from export.index.changes import IndexChanges
 from export.index.engine import StoredIndex
 from export.index.exact_vectors import ExactVectors
+from export.index.part_places import part_directory, part_sizes
 from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
 
@@ -120,18 +122,33 @@ class Partitions:
 def read_leaves(stored: StoredIndex) -> np.ndarray | None:
     """Reads the leaves of a tree: int64 [S, m], m of them for each slot; None without a tree.
 
+    With parts, whose trees have leaves of their own, these are numbered one part after another.
+
     Raises:
       BundleError: they are missing or cannot be.
     """
     if stored.description["method"] != "tree":
         return None
-    path = stored.directory / _LEAVES
-    num_slots = len(stored.vectors)
+    num_leaves = stored.description["settings"]["num_leaves"]
+    num_slots, num_parts = len(stored.vectors), stored.description.get("parts", 1)
+    if num_parts == 1:
+        return _read_leaves(stored.directory / _LEAVES, num_slots, num_leaves)
+    leaves = [
+        part * num_leaves + _read_leaves(part_directory(stored.directory, part) / _LEAVES, size, num_leaves)
+        for part, size in enumerate(part_sizes(num_slots, num_parts))
+    ]
+    together = np.empty((num_slots, max(one.shape[1] for one in leaves)), np.int64)
+    for part, one in enumerate(leaves):
+        together[part::num_parts] = one
+    return together
+
+
+def _read_leaves(path: Path, num_slots: int, num_leaves: int) -> np.ndarray:
     with loading(path):
         # With spilling a slot lies in several, which stand beside each other; -1 after the only one.
         leaves = np.load(path, allow_pickle=False).astype(np.int64).reshape(num_slots, -1)
         leaves = np.where(leaves < 0, leaves[:, :1], leaves)
-        if leaves.min(initial=0) < 0 or leaves.max(initial=0) >= stored.description["settings"]["num_leaves"]:
+        if leaves.min(initial=0) < 0 or leaves.max(initial=0) >= num_leaves:
             raise BundleError(f"{path} names leaves that are not there; publish again.")
     return leaves
 

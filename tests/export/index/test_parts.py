@@ -174,3 +174,18 @@ def test_a_published_index_in_parts_takes_updates_and_keeps_its_parts_when_it_is
         assert np.mean(hits) > 0.93
         assert catalogue.num_items == 1463
     assert not list((bundle / "item_index").glob(".*"))
+
+
+def test_the_leaves_of_all_parts_are_told_apart_for_filters(tmp_path):
+    index = built(tmp_path, method="tree", target_recall=0.9)
+    loaded = saved(index, tmp_path / "x" / "a", item_vectors=VECTORS)
+    partitions = loaded.partitions
+    num_leaves = index.description["settings"]["num_leaves"]
+    assert len(partitions.leaf_of_row) == 1501
+    np.testing.assert_array_equal(partitions.leaf_of_row // num_leaves, np.arange(1501) % 3)
+    rows = np.arange(0, 1501, 2)
+    for query in QUERIES[:10]:
+        found, scores = partitions.search(loaded.exact, query[None], rows, 10)
+        wanted = rows[np.argsort(-(VECTORS[rows] @ query))[:10]]
+        assert len(set(found) & set(wanted)) >= 9
+        np.testing.assert_allclose(scores, VECTORS[found] @ query, rtol=1e-4, atol=1e-4)
