@@ -24,6 +24,7 @@ from export.index.scann_building import TreeShape, build_exact, build_tree
 from export.index.scann_engine import ScannEngine
 from export.index.whole_building import build_whole
 from export.store import checksums
+from export.store.memory import give_back_freed
 
 # Built side by side: ScaNN uses all cores for most of a build, so more would take memory and no less time.
 _SIDE_BY_SIDE = 2
@@ -104,10 +105,14 @@ def build_parts(
             shape = TreeShape(settings["num_leaves"], settings["soar_lambda"])
             index = build_tree(vectors, size, options.memory, shape)
         del vectors  # ScaNN has its own
-        return finish(part, index)
+        measured = finish(part, index)
+        del index
+        give_back_freed()
+        return measured
 
     results = [finish(0, first)]
     del first
+    give_back_freed()
     with ThreadPoolExecutor(max(1, min(_SIDE_BY_SIDE, os.cpu_count() or 1))) as threads:
         results += threads.map(build, range(1, num_parts))
     point: dict[str, Any] = {"recall": None, "recall_low": None, "milliseconds": None}

@@ -65,14 +65,16 @@ def _least_leaves(
     measure: Callable[[int], dict[str, Any]], num_leaves: int, target: float
 ) -> dict[str, Any] | None:
     """Finds about the fewest leaves that reach the target, or None where more would not help."""
-    too_few, previous = 0, -1.0
+    too_few, reached, stalled = 0, -1.0, 0
     for leaves in _growing(math.ceil(num_leaves / 200), num_leaves, 2):
         point = measure(leaves)
         if point["recall_low"] >= target:
             break
-        if point["recall"] - previous < _LEAST_GAIN:
+        # The second leaf of a query may hold what the first does; not so four and eight.
+        stalled = stalled + 1 if point["recall"] - reached < _LEAST_GAIN else 0
+        if stalled == 2:
             return None  # what is missing is lost by the reordering, not by the leaves
-        too_few, previous = leaves, point["recall"]
+        too_few, reached = leaves, max(reached, point["recall"])
     else:
         return None
     for _ in range(2):

@@ -6,6 +6,7 @@ import pytest
 from export.index.building import build_index
 from export.index.description import read_index
 from export.index.engines import engine_named
+from export.index.filtered_search import Wanted
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
 from export.publishing.publication import Model, fingerprint_of
@@ -163,13 +164,13 @@ def test_a_published_index_in_parts_takes_updates_and_keeps_its_parts_when_it_is
         place = bundle / "item_index" / made.fingerprint
         assert read_index(place)["format"] == 4
         assert sorted(one.name for one in place.glob("part-*")) == ["part-000", "part-001", "part-002"]
-        found = Retriever.open(bundle).catalogue.top(QUERIES, [np.zeros(0, np.int64)] * 60, [20] * 60)
         catalogue = Retriever.open(bundle).catalogue
+        found = catalogue.top(QUERIES, [Wanted(20, np.zeros(0, np.int64))] * 60)
         names = list(live)
         wanted = twin(np.array([live[name] for name in names]), QUERIES, 20)
         hits = [
-            len(set(catalogue.ids(rows)) & {names[row] for row in row_wanted}) / 20
-            for (rows, _), row_wanted in zip(found, wanted, strict=True)
+            len(set(catalogue.ids(one.rows)) & {names[row] for row in row_wanted}) / 20
+            for one, row_wanted in zip(found, wanted, strict=True)
         ]
         assert np.mean(hits) > 0.93
         assert catalogue.num_items == 1463
