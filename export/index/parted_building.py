@@ -24,7 +24,7 @@ from export.index.scann_building import TreeShape, build_exact, build_tree
 from export.index.scann_engine import ScannEngine
 from export.index.whole_building import build_whole
 from export.store import checksums
-from export.store.memory import give_back_freed
+from export.store.freed_memory import give_back_freed
 
 # Built side by side: ScaNN uses all cores for most of a build, so more would take memory and no less time.
 _SIDE_BY_SIDE = 2
