@@ -38,6 +38,7 @@ class Scale:
       dimension: of its vectors.
       changes: items that go out or come back, `together` of them in a request.
       together: of a request.
+      changes_per_second: of these items.
       rate: histories that are asked for in a second.
       connections: that ask.
     """
@@ -46,7 +47,8 @@ class Scale:
     dimension: int = 64
     changes: int = 10_000
     together: int = 10
-    rate: float = 50.0
+    changes_per_second: float = 200.0
+    rate: float = 20.0
     connections: int = 8
 
 
@@ -143,7 +145,9 @@ async def _load(
     async def change() -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
         random = np.random.default_rng(1)
-        for _ in range(changes // scale.together):
+        for number in range(changes // scale.together):
+            due = started + number * scale.together / scale.changes_per_second
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
             drawn = [changed[n] for n in random.choice(len(changed), scale.together, replace=False)]
             back = [item for item in drawn if item in seen.out_since]
             out = [item for item in drawn if item not in seen.out_since]

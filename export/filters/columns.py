@@ -86,7 +86,8 @@ class LabelColumn:
             lists = [self._of(code) for code in self._codes_in(comparison)]
             if self.kind == "multi" and len(lists) > 1:
                 return np.unique(np.concatenate(lists))
-            return np.concatenate(lists) if lists else np.zeros(0, np.int64)
+            # In the order of the rows, so that whatever is read of them next is read in its order.
+            return np.sort(np.concatenate(lists)) if lists else np.zeros(0, np.int64)
         if isinstance(comparison, HasAll):
             if not self.at_most(comparison):
                 return np.zeros(0, np.int64)
@@ -152,7 +153,6 @@ class NumberColumn:
     def passing(self, comparison: Comparison) -> np.ndarray:
         """The rows that pass."""
         parts = [self._order[first:last] for first, last in self._ranges(comparison)]
-        # In the order of the rows, so that whatever is read of them next is read in its order.
         return np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
 
     def holds(self, comparison: Comparison, rows: np.ndarray | None) -> np.ndarray:

@@ -27,6 +27,8 @@ _MOST_FETCHED = 1 << 22
 _FEW = 65_536
 # More than this is not fetched from a tree: its leaves are searched with the filter instead.
 _WIDEST = 256
+# So many times more is fetched when too few of the first were left.
+_AGAIN = 4
 # What is fetched beyond the expected share, since the share among the best items is not that of all.
 _MARGIN = 1.5
 
@@ -85,7 +87,8 @@ class _Search:
         ]
 
     def run(self) -> list[Found]:
-        widths, few = {}, []
+        widths: dict[int, int] = {}
+        few: list[int] = []
         for number, one in enumerate(self._wanted):
             if one.allowed is not None and not self._num_passing[number]:
                 nothing = np.zeros(0, np.int64)
@@ -94,8 +97,17 @@ class _Search:
                 few.append(number)
             else:
                 widths[number] = width
-        for width in sorted(set(widths.values())):
-            few += self._fetch([number for number, one in widths.items() if one == width], width)
+        while widths:
+            wider: dict[int, int] = {}
+            for width in sorted(set(widths.values())):
+                short = self._fetch([number for number, one in widths.items() if one == width], width)
+                # Among the best items more may be excluded than among all: often a little more is enough.
+                again = min(self._index.num_items, _AGAIN * width)
+                if width < again <= _AGAIN * _WIDEST:
+                    wider |= dict.fromkeys(short, again)
+                else:
+                    few += short
+            widths = wider
         for number in few:
             self._found[number] = self._among(number)
         return [one for one in self._found if one is not None]
