@@ -23,6 +23,8 @@ INDEX, OVER_FETCH, PARTITIONS, EXACT, EMPTY = "index", "over_fetch", "partitions
 # Results that are fetched at once, some sixty bytes each: what a batch takes does not depend on how long its
 # histories are.
 _MOST_FETCHED = 1 << 22
+# So many items are scored as fast as the index is searched.
+_VERY_FEW = 2_048
 # So many items are scored at least as fast as leaves are chosen among them.
 _FEW = 65_536
 # More than this is not fetched from a tree: its leaves are searched with the filter instead.
@@ -121,7 +123,7 @@ class _Search:
             # that one long history does not make every other search as wide.
             return min(num_items, 2 ** math.ceil(math.log2(at_least)))
         passing = self._num_passing[number]
-        if passing <= _FEW:
+        if passing <= _VERY_FEW:
             return None
         share = one.allowed.count / num_items
         width = at_least if share == 1 else math.ceil(_MARGIN * at_least / share)
