@@ -271,8 +271,8 @@ class Service:
             self.metrics.traffic.follow(catalogue, description["max_history"], (card or {}).get("histories"))
             path = tower / TOWER_WARM_UP
             histories = read_warm_up(path)[:_EXAMPLES] if path.is_file() else []
-            named = [[named(catalogue, item) for item in history] for history in histories]
-            self.examples = json.dumps(named).encode()
+            examples = [[named(catalogue, item) for item in history] for history in histories]
+            self.examples = json.dumps(examples).encode()
         except Exception as error:  # whatever it is, recommendations do without
             LOGGER.warning("examples or model card cannot be read; those in use stay", exc_info=error)
         self._after_loading()
