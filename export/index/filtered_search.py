@@ -28,7 +28,7 @@ _VERY_FEW = 2_048
 # So many items are scored at least as fast as leaves are chosen among them.
 _FEW = 65_536
 # More than this is not fetched from a tree: its leaves are searched with the filter instead.
-_WIDEST = 256
+_WIDEST = 1_024
 # So many times more is fetched when too few of the first were left.
 _AGAIN = 4
 # What is fetched beyond the expected share, since the share among the best items is not that of all.
@@ -102,13 +102,16 @@ class _Search:
         while widths:
             wider: dict[int, int] = {}
             for width in sorted(set(widths.values())):
-                short = self._fetch([number for number, one in widths.items() if one == width], width)
-                # Among the best items more may be excluded than among all: often a little more is enough.
                 again = min(self._index.num_items, _AGAIN * width)
-                if width < again <= _AGAIN * _WIDEST:
-                    wider |= dict.fromkeys(short, again)
-                else:
-                    few += short
+                for number, num_kept in self._fetch(
+                    [number for number, one in widths.items() if one == width], width
+                ):
+                    # Among the best items more may be excluded than among all: often a little more is enough.
+                    is_enough = _AGAIN * num_kept >= min(self._wanted[number].k, self._num_passing[number])
+                    if is_enough and width < again <= _AGAIN * _WIDEST:
+                        wider[number] = again
+                    else:
+                        few.append(number)
             widths = wider
         for number in few:
             self._found[number] = self._among(number)
@@ -132,8 +135,8 @@ class _Search:
         widest = _WIDEST if self._index.partitions is not None else num_items // 4
         return width if width <= max(widest, 2 * at_least) else None
 
-    def _fetch(self, numbers: list[int], width: int) -> list[int]:
-        """Searches the index, and gives the requests for which too few items are left."""
+    def _fetch(self, numbers: list[int], width: int) -> list[tuple[int, int]]:
+        """Searches the index, and gives the requests for which too few items are left, and how many are."""
         short = []
         each = self._vectors.shape[1] if self._vectors.ndim == 3 else 1
         together = max(1, _MOST_FETCHED // (each * width))
@@ -150,7 +153,7 @@ class _Search:
                 if one.allowed is None:
                     self._found[number] = Found(rows, scores, INDEX)
                 elif len(rows) < min(one.k, self._num_passing[number]):
-                    short.append(number)
+                    short.append((number, len(rows)))
                 else:
                     self._found[number] = Found(rows, scores, OVER_FETCH)
         return short

