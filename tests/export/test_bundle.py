@@ -28,6 +28,7 @@ def load_trained(directory, dataset):
         model=types.SimpleNamespace(
             max_history=4,
             trained_items=None,
+            scores_of_history=None,
             item_embeddings=lambda: table,
             item_vectors=lambda: table[1:],
             user_tower=tower,
@@ -47,6 +48,9 @@ def load_trained(directory, dataset):
 runs = types.ModuleType("causerec_tf.runs")
 runs.load_trained = load_trained
 sys.modules["causerec_tf.runs"] = causerec_tf.runs = runs
+model_card = types.ModuleType("causerec_tf.model_card")
+model_card.model_card = lambda trained, evaluations=(): {"system": "toy", "figures": []}
+sys.modules["causerec_tf.model_card"] = model_card
 runpy.run_path("export/bundle.py", run_name="__main__")
 """
 

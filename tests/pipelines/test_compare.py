@@ -291,6 +291,7 @@ tested = ["ndcg@10"]
 """
 
 
+@pytest.mark.long
 def test_seen_items_are_left_out_where_the_plan_says_so(compared, tmp_path):
     """The same runs in another output: nothing is trained, and the other figures of each are taken."""
     place, _ = compared

@@ -139,7 +139,14 @@ def test_mixed_precision_rounds_products_only(name):
     np.testing.assert_allclose(vectors, exact(*inputs), atol=0.1 * np.abs(exact(*inputs)).max())
 
 
-@every_tower
+@pytest.mark.parametrize(
+    "name",
+    [
+        # `tests/export/towers/test_user_tower.py` exports each named tower in each precision.
+        pytest.param(name, marks=[] if name in ("mean", "gru4rec", "interest") else pytest.mark.long)
+        for name in [*TOWERS, *OTHERS]
+    ],
+)
 def test_what_is_exported_answers_as_the_tower_does(tmp_path, name):
     tower = make(name)
     table = np.random.default_rng(4).normal(size=[21, D]).astype(np.float32)
