@@ -4,3 +4,10 @@ import os
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# A file goes to one worker as a whole: the longest first, or the others wait for it at the end.
+_FIRST = ("test_wheel.py", "test_end_to_end.py", "test_compare.py", "test_interrupted_runs.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in _FIRST)

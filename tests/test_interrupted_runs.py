@@ -21,8 +21,11 @@ def fixture_dataset(tmp_path_factory):
     "changes",
     [
         pytest.param({"method": "base"}, marks=pytest.mark.long),
-        pytest.param({"method": "item", "learning_rate_schedule": "linear"}, marks=pytest.mark.long),
-        {"tower": "sasrec", "training_rows": "sequences", "dropout": 0.2, "batch_size": 24},
+        {"method": "item", "learning_rate_schedule": "linear"},
+        pytest.param(
+            {"tower": "sasrec", "training_rows": "sequences", "dropout": 0.2, "batch_size": 24},
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, dataset, changes):
@@ -90,7 +93,9 @@ def stop_after_two_checkpoints(run, dataset):
     assert tf.train.latest_checkpoint(run / "checkpoints").endswith("ckpt-2")
 
 
-@pytest.mark.parametrize("damage", ["truncated", pytest.param("gone", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "damage", [pytest.param(one, marks=pytest.mark.long) for one in ("truncated", "gone")]
+)
 def test_a_damaged_last_checkpoint_costs_the_steps_since_the_one_before(tmp_path, dataset, damage):
     run = tmp_path / "run"
     stop_after_two_checkpoints(run, dataset)

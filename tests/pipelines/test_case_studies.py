@@ -80,6 +80,7 @@ def test_distances_in_the_plane():
     np.testing.assert_allclose(cases.plane_distances(users, items), [[4.0, 1.0]])
 
 
+@pytest.mark.long
 def test_t_sne_brings_together_what_is_together():
     chance = np.random.default_rng(0)
     centres = 10 * np.eye(3, 8)

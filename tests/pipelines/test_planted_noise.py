@@ -15,6 +15,7 @@ def flagfile(directory, **changes):
     return path
 
 
+@pytest.mark.long
 def test_every_system_is_measured_on_both_histories(tmp_path):
     output = tmp_path / "out"
     flags = [f"--flagfile_of_runs={flagfile(tmp_path)}", f"--output={output}", "--num_users=600"]

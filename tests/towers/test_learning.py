@@ -41,9 +41,14 @@ def train(directory, dataset, **changes):
     return training.train(settings, dataset, run)[0]
 
 
+SLOW = ("gru4rec", "sasrec")  # they read item by item, or each with each
 # From random maps ComiRec-DR has to learn one for each position and takes three times as long.
 CASES = [
-    *(pytest.param(tower, {"epochs": 3}, id=tower) for tower in TOWERS if tower != "comirec_dr"),
+    *(
+        pytest.param(tower, {"epochs": 3}, id=tower, marks=[pytest.mark.long] * (tower in SLOW))
+        for tower in TOWERS
+        if tower != "comirec_dr"
+    ),
     pytest.param("comirec_dr", {"epochs": 3, "routing_init": "identity"}, id="comirec_dr"),
     pytest.param("comirec_dr", {"epochs": 9}, id="comirec_dr_random", marks=pytest.mark.long),
 ]
@@ -69,6 +74,7 @@ def next_item_found(model, dataset):
     return np.mean(ranked[:, 0] == following)
 
 
+@pytest.mark.long
 def test_towers_that_see_the_order_beat_mean_pooling(tmp_path, order):
     found = {
         tower: next_item_found(train(tmp_path / tower, order, tower=tower, epochs=4), order)
