@@ -5,6 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
+_SORTED_AT_ONCE = 1_024  # a longer list is looked up in a mask: to sort it would take longer
+
 
 @dataclass(frozen=True, eq=False)
 class RowSet:
@@ -30,14 +32,17 @@ class RowSet:
         """They as a list, int64."""
         return self.listed if self.listed is not None else np.flatnonzero(self._held)
 
-    @property
+    @cached_property
     def _held(self) -> np.ndarray:
-        assert self.mask is not None
-        return self.mask
+        if self.mask is not None:
+            return self.mask
+        held = np.zeros(self.num_rows, bool)
+        held[self.listed] = True
+        return held
 
     def contains(self, rows: np.ndarray) -> np.ndarray:
         """Whether each of some rows, of any shape, is one of them; a row below 0 is none."""
-        if self.listed is not None:
+        if self.listed is not None and len(self.listed) <= _SORTED_AT_ONCE:
             return np.isin(rows, self.listed)
         return self._held[rows] & (rows >= 0)
 
