@@ -8,7 +8,7 @@ quickstart: .venv/runtime   ## a generated log -> trained model, bundle, recomme
 	$(BIN)/python pipelines/quickstart.py
 
 test: .venv/dev             ## everything but the long tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: .venv/dev        ## kill tests, real data, long training
 	$(BIN)/python -m pytest -m long
