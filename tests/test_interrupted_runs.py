@@ -21,7 +21,7 @@ def fixture_dataset(tmp_path_factory):
     "changes",
     [
         pytest.param({"method": "base"}, marks=pytest.mark.long),
-        {"method": "item", "learning_rate_schedule": "linear"},
+        pytest.param({"method": "item", "learning_rate_schedule": "linear"}, marks=pytest.mark.long),
         pytest.param(
             {"tower": "sasrec", "training_rows": "sequences", "dropout": 0.2, "batch_size": 24},
             marks=pytest.mark.long,

@@ -49,7 +49,7 @@ def test_a_checkpoint_of_an_earlier_version_has_no_losses():
     assert progress.losses.plus({"matching": 2.0}, 3).means() == {"matching": 2.0}
 
 
-@pytest.mark.parametrize("method", [pytest.param("base", marks=pytest.mark.long), "item"])
+@pytest.mark.parametrize("method", [pytest.param(one, marks=pytest.mark.long) for one in ("base", "item")])
 def test_learns_the_generated_world(tmp_path, dataset, method):
     model, progress = train(tmp_path / "run", dataset, method=method, epochs=6)
     settings = settings_of("", dataset, method=method)
