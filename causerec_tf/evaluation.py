@@ -86,8 +86,8 @@ def _merge_own_items(model: CauseRec, users: EvaluationUsers, scores: np.ndarray
     """Puts the items that the tower reads among the others, in place, by scores that know of returns."""
     for block in _blocks(len(users), HISTORIES_PER_BLOCK):
         history = tf.constant(users.history[block])
-        own = (one.numpy() for one in model.history_scores(history, model.encode(history)))
-        items_BL, scores_BL = own
+        own = model.history_scores(history, model.encode(history))
+        items_BL, scores_BL = (one.numpy() for one in own)
         is_known_BL = items_BL > 0
         if model.trained_items is not None:
             is_known_BL &= np.isin(items_BL, model.trained_items)

@@ -103,7 +103,8 @@ class SampledSoftmax:
             negative_log_expected_count_S=drawn.log_expected_count_S,
             temperature=self.temperature,
             own=candidates.own,
-            log_share=self.sampler.log_share(candidates.num_items),
+            # Only here is a sampler of one's own asked for it.
+            log_share=0.0 if candidates.own is None else self.sampler.log_share(candidates.num_items),
         )
 
     def match_each(self, users: tf.Tensor, candidates: Candidates) -> tf.Tensor:

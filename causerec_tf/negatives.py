@@ -32,7 +32,7 @@ class Sampler(Protocol):
         """Log of how often each item is expected in a sample, float [...], or None if all are alike."""
 
     def log_share(self, num_items: int) -> float:
-        """Log of the part of the catalogue that the corrected sample stands for."""
+        """Log of the catalogue's part that the corrected sample stands for; for learned returns alone."""
 
 
 class FullCatalogue:

@@ -220,3 +220,21 @@ def test_each_of_several_histories_is_matched_with_its_examples_target():
                 users[b, m][None], targets[b][None], negatives, [b + 1], np.arange(4, 10), t=0.5
             )
             np.testing.assert_allclose(got[b, m], want[0], rtol=1e-5)
+
+
+def test_a_sampler_of_ones_own_need_not_know_of_returns():
+    class First:
+        def draw(self, num_items, seed):
+            return Negatives(tf.range(1, 4), None)
+
+        def log_expected_count(self, ids, num_items):
+            return None
+
+    users, targets, negatives = normal(2, 4), normal(2, 4), normal(3, 4)
+    ids = np.array([5, 2], np.int32)
+    drawn = Negatives(tf.range(1, 4), None)
+    got = matching.SampledSoftmax(First())(
+        tf.constant(users), matching.Candidates(tf.constant(ids), targets, drawn, negatives, 9)
+    )
+    want = reference.sampled_softmax(users, targets, negatives, ids, np.array([1, 2, 3]))
+    np.testing.assert_allclose(got, want, rtol=1e-5)

@@ -84,8 +84,7 @@ class ScannEngine:
     def _settings_for(self, k: int) -> dict[str, int]:
         """Scales the settings, tuned at one k, with the number of results that is asked for.
 
-        Twenty times as many results lie in seven times as many leaves: of 300,000 trained vectors recall at
-        100 to 2,000 is then within .001 of that at 50, or above it.
+        The best items of a query lie close together, so that more of them want fewer more leaves.
         """
         if self._description["method"] == "exact":
             return {}
