@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from export.filters.columns import Column
+from export.filters.columns import FilterColumn
 from export.filters.expression import AllOf, AnyOf, Expression, Not
 from export.filters.row_set import RowSet
 from export.store.bundle_errors import FilterError
@@ -16,7 +16,7 @@ _LISTED_SHARE = 1 / 8
 class AttributeTable:
     """Columns by name, each of R rows."""
 
-    def __init__(self, columns: Mapping[str, Column], num_rows: int):
+    def __init__(self, columns: Mapping[str, FilterColumn], num_rows: int):
         self.columns = dict(columns)
         self.num_rows = num_rows
 

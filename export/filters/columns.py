@@ -17,7 +17,7 @@ from export.store.bundle_errors import FilterError
 Kind = Literal["category", "multi", "boolean", "numeric", "time"]
 
 
-class Column(Protocol):
+class FilterColumn(Protocol):
     """Answers the comparisons of one column."""
 
     kind: Kind

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from export.filters.attribute_table import AttributeTable
-from export.filters.columns import Column, LabelColumn, NumberColumn
+from export.filters.columns import FilterColumn, LabelColumn, NumberColumn
 from export.store import checksums
 from export.store.bundle_errors import BundleError
 from export.store.descriptions import POSITIVE, check, one_of, read_description, whole
@@ -70,7 +70,7 @@ class ItemAttributes:
         row_of = {item_id: row for row, item_id in enumerate(item_ids)}
         rows = np.fromiter((row_of.get(item, -1) for item in self.ids), np.int64, len(self.ids))
         count = len(item_ids)
-        columns: dict[str, Column] = {}
+        columns: dict[str, FilterColumn] = {}
         for name, column in self.columns.items():
             if isinstance(column, Numbers):
                 values = np.full(count, np.nan)
