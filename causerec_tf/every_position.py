@@ -40,6 +40,18 @@ def encode(
     return tf.concat(vectors, axis=0), tf.concat(numbers, axis=0)
 
 
+def prefixes(history_BL: tf.Tensor, numbers_P: tf.Tensor) -> tf.Tensor:
+    """The items that stand up to positions of sequences, padded, int [P, L].
+
+    Args:
+      history_BL: int [B, L].
+      numbers_P: int32 [P], of the B * L positions.
+    """
+    length = history_BL.shape[1]
+    up_to_PL = tf.sequence_mask(numbers_P % length + 1, length, history_BL.dtype)
+    return tf.gather(history_BL, numbers_P // length) * up_to_PL
+
+
 class ByLength:
     """A user tower that encodes histories of similar length together."""
 
@@ -85,9 +97,8 @@ def draw_windows(
     highest_BC, positions_BC = tf.math.top_k(order_BL, min(count, length))
     drawn = tf.where(highest_BC >= 0)
     rows_Q, positions_Q = tf.cast(drawn[:, 0], tf.int32), tf.gather_nd(positions_BC, drawn)
-    up_to_QL = tf.sequence_mask(positions_Q + 1, length, history_BL.dtype)
-    target_Q = tf.gather_nd(targets_BL, tf.stack([rows_Q, positions_Q], axis=1))
-    return tf.gather(history_BL, rows_Q) * up_to_QL, target_Q
+    numbers_Q = rows_Q * length + positions_Q
+    return prefixes(history_BL, numbers_Q), tf.gather(tf.reshape(targets_BL, [-1]), numbers_Q)
 
 
 def _groups(mask_BL: tf.Tensor) -> list[tuple[int, tf.Tensor]]:

@@ -32,15 +32,12 @@ class Candidates(NamedTuple):
     negatives: Negatives
     negative_SD: tf.Tensor
     num_items: int
-    own: "OwnItems | None" = None
+    own: "OwnItems | OwnItemsOfSequences | None" = None
 
     def repeated(self, times: int) -> "Candidates":
-        """The same with each target `times` times in a row."""
+        """The same with each target `times` times in a row; where returns are learned, of windows."""
         target_B, target_BD = (tf.repeat(one, times, axis=0) for one in (self.target_B, self.target_BD))
-        own = self.own and OwnItems(
-            tf.repeat(self.own.item_BLD, times, axis=0),
-            ReturnTerms(*(tf.repeat(one, times, axis=0) for one in self.own.returns)),
-        )
+        own = self.own and self.own.repeated(times)
         return self._replace(target_B=target_B, target_BD=target_BD, own=own)
 
 
@@ -54,6 +51,49 @@ class OwnItems(NamedTuple):
 
     item_BLD: tf.Tensor
     returns: ReturnTerms
+
+    def products(self, user_BD: tf.Tensor) -> tf.Tensor:
+        """The inner product of each user with each of their items, float [B, L]."""
+        return tf.linalg.matvec(self.item_BLD, user_BD)
+
+    def repeated(self, times: int) -> "OwnItems":
+        """The same with each user `times` times in a row."""
+        return OwnItems(
+            tf.repeat(self.item_BLD, times, axis=0),
+            ReturnTerms(*(tf.repeat(one, times, axis=0) for one in self.returns)),
+        )
+
+
+class OwnItemsOfSequences(NamedTuple):
+    """The same of N predictions at the positions of R whole sequences, each with the items up to its own.
+
+    Attributes:
+      item_RLD: float [R, L, d], the vectors of the sequences' items.
+      numbers_N: int32 [N], which of the R * L positions each prediction is made at.
+      returns: the terms of the logits, [N, L].
+    """
+
+    item_RLD: tf.Tensor
+    numbers_N: tf.Tensor
+    returns: ReturnTerms
+
+    def products(self, user_ND: tf.Tensor) -> tf.Tensor:
+        """The inner product of each prediction with each item of its sequence, float [N, L]."""
+        return products_in_sequences(user_ND, self.item_RLD, self.numbers_N)
+
+    def repeated(self, times: int) -> "OwnItemsOfSequences":
+        """Refused: counterfactuals are matched on windows."""
+        raise NotImplementedError("counterfactuals of whole sequences are matched on windows drawn of them")
+
+
+def products_in_sequences(user_ND: tf.Tensor, item_RLD: tf.Tensor, numbers_N: tf.Tensor) -> tf.Tensor:
+    """What `OwnItemsOfSequences.products` gives; no item vector is gathered once for each prediction."""
+    num_rows, length, width = tf.unstack(tf.shape(item_RLD))
+    # As many vectors as positions, so that a sequence is one product.
+    user_PD = tf.scatter_nd(numbers_N[:, tf.newaxis], user_ND, [num_rows * length, width])
+    user_RLD = tf.reshape(user_PD, [num_rows, length, width])
+    products_RLL = tf.matmul(user_RLD, item_RLD, transpose_b=True)
+    return tf.gather(tf.reshape(products_RLL, [num_rows * length, length]), numbers_N)
 
 
 class SampledSoftmax:
@@ -181,7 +221,7 @@ def sampled_softmax(
     target_log_expected_count_B: tf.Tensor | None = None,
     negative_log_expected_count_S: tf.Tensor | None = None,
     temperature: float = 1.0,
-    own: OwnItems | None = None,
+    own: OwnItems | OwnItemsOfSequences | None = None,
     log_share: float = 0.0,
 ) -> tf.Tensor:
     """Negative log-likelihood of the target among itself and the sampled negatives.
@@ -225,7 +265,7 @@ def sampled_softmax(
         accidental = tf.concat([accidental, hits], axis=0)
     others_B = _log_sum_exp_of_products(scaled_BD, negative_SD, offset_S, accidental)
     if own is not None:
-        own_BL = tf.linalg.matvec(own.item_BLD, scaled_BD) + terms_BL + log_share
+        own_BL = own.products(scaled_BD) + terms_BL + log_share
         is_other_BL = (items_BL != 0) & ~is_target_BL
         lowest = tf.fill(tf.shape(own_BL), own_BL.dtype.min)
         own_B = tf.reduce_logsumexp(tf.where(is_other_BL, own_BL, lowest), axis=1)

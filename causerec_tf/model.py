@@ -22,7 +22,15 @@ from causerec_tf.counterfactual.methods import (
 )
 from causerec_tf.errors import InputError
 from causerec_tf.losses import Counterfactuals, LossInputs, WeightedLoss
-from causerec_tf.matching import Candidates, OwnItems, SampledSoftmax, TaskMatching, nearest_interest
+from causerec_tf.matching import (
+    Candidates,
+    OwnItems,
+    OwnItemsOfSequences,
+    SampledSoftmax,
+    TaskMatching,
+    nearest_interest,
+    products_in_sequences,
+)
 from causerec_tf.negatives import Negatives
 from causerec_tf.returns import HistoryScores, Returns, similarities
 from causerec_tf.shares import means_and_shares
@@ -83,7 +91,7 @@ class CauseRec(tfrs.Model):
           counterfactual_positions: at how many positions, drawn of each whole sequence, counterfactuals are
             made and losses added.
           returns: learns how likely a user comes back to an item; None: items of the history are ranked as
-            the others are. Of a model that trains on windows.
+            the others are.
 
         Raises:
           InputError: the parts do not go together.
@@ -115,8 +123,6 @@ class CauseRec(tfrs.Model):
         names = [MATCHING, *(loss.name for loss in losses)]
         if len(set(names)) < len(names):
             raise InputError(f"the losses are named {', '.join(names)}: wanted a name for each.")
-        if returns is not None and whole_sequences:
-            raise InputError("returns are learned on windows: train without whole_sequences.")
         self.returns, self.scores_of_history = returns, None
         if returns is not None:
             if not isinstance(retrieval, SampledSoftmax):
@@ -268,7 +274,16 @@ class CauseRec(tfrs.Model):
             targets_RL = sequences[1]
             users_PD, numbers_P = every_position.encode(self.user_tower, vectors_UD, places_RL[0], targets_RL)
             targets = (tf.gather(tf.reshape(one, [-1]), numbers_P) for one in (targets_RL, places_RL[1]))
-            parts[MATCHING] = self.retrieval(users_PD, candidates(*targets))
+            of_predictions = candidates(*targets)
+            if self.returns is not None:
+                item_RLD = tf.gather(self.item_tower.as_candidates(vectors_UD), places_RL[0])
+                terms = self.returns(
+                    every_position.prefixes(sequences[0], numbers_P),
+                    products_in_sequences(users_PD, item_RLD, numbers_P),
+                )
+                own = OwnItemsOfSequences(item_RLD, numbers_P, terms)
+                of_predictions = of_predictions._replace(own=own)
+            parts[MATCHING] = self.retrieval(users_PD, of_predictions)
             if not self.losses_added:
                 return parts
         if self.counterfactual is None:

@@ -138,7 +138,6 @@ class ModelSettings:
         "How items of the history are ranked. as_others: by their vectors alone; learned: with a term that"
         " learns how likely a user comes back.",
         choices=RETURNS,
-        acts=(lambda s: not s.whole_sequences, "--training_rows=windows"),
     )
     item_dropout: float = _setting(
         0.0, "Share of the item vectors' values that is dropped in training.", bound=_A_SHARE

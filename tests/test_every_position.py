@@ -72,11 +72,17 @@ def with_gradients(model, batch):
     return float(loss), [g.sum(axis=0) if "positions" in n else g for n, g in zip(names, dense, strict=True)]
 
 
+@pytest.mark.parametrize("returns", ["as_others", "learned"])
 @pytest.mark.parametrize("name", TOWERS)
-def test_loss_and_gradients_are_those_of_the_same_examples_as_windows(name):
+def test_loss_and_gradients_are_those_of_the_same_examples_as_windows(name, returns):
     batch = sequences()
-    loss, gradients = with_gradients(model_of("sequences", **TOWERS[name]), batch)
-    wanted, of_windows = with_gradients(model_of("windows", **TOWERS[name]), windows_of(batch))
+    models = [model_of(rows, **TOWERS[name], returns=returns) for rows in ("sequences", "windows")]
+    if returns == "learned":
+        for model in models:  # the output weights start at 0
+            for number, weight in enumerate(model.returns.weights):
+                weight.assign(tf.random.stateless_normal(weight.shape, [number, 3]))
+    loss, gradients = with_gradients(models[0], batch)
+    wanted, of_windows = with_gradients(models[1], windows_of(batch))
     assert loss == pytest.approx(wanted, rel=1e-5)
     assert max(np.abs(one).max() for one in of_windows) > 1e-2
     for one, other in zip(gradients, of_windows, strict=True):

@@ -192,12 +192,6 @@ def test_what_cannot_learn_returns_is_refused(tmp_path):
     parts = compose(Settings(embedding_dim=8), 50)
     with pytest.raises(InputError, match="SampledSoftmax"):
         CauseRec(parts.item_tower, parts.user_tower, tfrs.tasks.Retrieval(), returns=Returns())
-    gru = compose(Settings(embedding_dim=8, tower="gru4rec", training_rows="sequences"), 50)
-    with pytest.raises(InputError, match="windows"):
-        CauseRec(gru.item_tower, gru.user_tower, gru.retrieval, whole_sequences=True, returns=Returns())
-    sequences = Settings(tower="gru4rec", training_rows="sequences", returns="learned")
-    with pytest.raises(InputError, match="--training_rows=windows"):
-        sequences.check_acting(["returns"])
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
