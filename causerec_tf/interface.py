@@ -6,7 +6,7 @@ Frames go in (Polars, pandas, Arrow), and Polars frames come out.
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import polars as pl
 
 from causerec_tf import flagfiles, recipes
 from causerec_tf.data import frames
+from causerec_tf.data.features_of_log import read_features
 from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import read_frame, read_log
 from causerec_tf.data.log_settings import LogSettings
@@ -26,6 +27,7 @@ from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.progress_bar import ProgressBar
 from causerec_tf.retraining import settings_like
+from causerec_tf.schema import Column, Schema, read_schema, schema_of
 from causerec_tf.settings import ModelSettings, ObjectiveSettings, Settings
 from causerec_tf.train_run import train_run
 from causerec_tf.trained_run import Run, load_run
@@ -57,6 +59,11 @@ def prepare(
     split_seed: int = 0,
     num_shards: int = 8,
     on_bad_row: str = "error",
+    schema: Schema | str | Path | Sequence[Mapping[str, Any] | Column] | None = None,
+    item_table: Any = None,
+    user_table: Any = None,
+    item_table_id: str | None = None,
+    user_table_id: str | None = None,
     overwrite: bool = False,
 ) -> Dataset:
     """Prepares a log: orders it by user and time, splits the users 8:1:1, writes a dataset.
@@ -83,6 +90,11 @@ def prepare(
       split_seed: decides which users are train, validation and test.
       num_shards: TFRecord files of each split.
       on_bad_row: `error`, or `skip`: leave such rows out and count them.
+      schema: the columns beyond user, item and time: a schema file, or the columns, each as there.
+      item_table: a table of items, a row each: a frame, or paths and globs; see docs/data_format.md.
+      user_table: the same of users.
+      item_table_id: name of the table's column of item ids; None: as `item`.
+      user_table_id: the same of users.
       overwrite: replace the dataset that is there.
 
     Returns:
@@ -96,6 +108,14 @@ def prepare(
         Filters(min_user_count, min_item_count, max_user_count),
     )
     asked.check(filters, split_seed, has_test_lists=given_test is not None)
+    features = read_features(
+        _schema(schema),
+        {
+            "item": (_table(item_table), item_table_id or item),
+            "user": (_table(user_table), user_table_id or user),
+        },
+        on_bad_row,
+    )
     names = None if item_names is None else {str(key): name for key, name in item_names.items()}
     if source is None:
         log, world_names = generated()
@@ -124,8 +144,19 @@ def prepare(
         split_seed=split_seed,
         num_shards=num_shards,
         item_names=names,
+        features=features,
         overwrite=overwrite,
     )
+
+
+def _schema(asked: Schema | str | Path | Sequence[Mapping[str, Any] | Column] | None) -> Schema:
+    if asked is None or isinstance(asked, Schema):
+        return asked or Schema()
+    return read_schema(asked) if isinstance(asked, str | Path) else schema_of(asked)
+
+
+def _table(source: Any) -> Any:
+    return source if source is None or frames.is_frame(source) else _paths(source)
 
 
 def _frame(source: Any, settings: LogSettings) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 python pipelines/prepare.py --input='logs/*.csv.gz' --output=datasets/shop
 python pipelines/prepare.py --input=train.txt,test.txt --format=item_lists --output=datasets/yelp2018
 python pipelines/prepare.py --input=tfds:movielens/1m-ratings --output=datasets/ml1m
+python pipelines/prepare.py --input=log.csv --schema=schema.toml --item_table=items.csv --output=datasets/shop
 python pipelines/prepare.py --output=datasets/generated      # without a log: a generated world
 """
 
@@ -13,6 +14,8 @@ from absl import flags
 from tqdm import tqdm
 
 from causerec_tf.data.dataset_files import INFO_FILE
+from causerec_tf.data.feature_tables import TableUse
+from causerec_tf.data.features_of_log import FittedFeatures
 from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import Log, SplitSequences
 from causerec_tf.data.item_names import read_item_names
@@ -24,7 +27,16 @@ from causerec_tf.data.time_units import describe_span, describe_time
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
-from pipelines.command_line import beam_flags, command, item_tables, log_flags, outputs, protocol_flags
+from causerec_tf.schema import Schema
+from pipelines.command_line import (
+    beam_flags,
+    command,
+    feature_flags,
+    item_tables,
+    log_flags,
+    outputs,
+    protocol_flags,
+)
 from pipelines.command_line.printed_steps import Steps
 
 FLAGS = flags.FLAGS
@@ -33,6 +45,7 @@ _NO_FILTERS = Filters()
 
 log_flags.define(without_input="a generated world")
 protocol_flags.define()
+feature_flags.define()
 flags.DEFINE_string("output", None, "Directory of the dataset to make.", required=True)
 flags.DEFINE_string("item_names", None, "A csv or tsv file: item id, readable name.")
 flags.DEFINE_integer(
@@ -73,16 +86,20 @@ def main() -> None:
     _filters().check()
     protocol = protocol_flags.settings()
     protocol.check(_filters(), FLAGS.split_seed, has_test_lists=bool(FLAGS.given_test))
+    schema = feature_flags.schema()
     steps = Steps()
     if beam_flags.is_asked(InputError):
+        if schema:
+            raise InputError(f"--schema does not go with --runner={FLAGS.runner} yet. Say --runner=local.")
         _prepare_by_beam(steps)
         return
     output = Path(FLAGS.output)
     outputs.check_place(output.resolve(), "--output", InputError)
     check_output(output, marker=INFO_FILE, overwrite=FLAGS.overwrite)
+    features = feature_flags.read(schema)
     log, names = _read(steps)
     steps.begin("filtering and ordering")
-    returns = 0
+    returns, uses = 0, list[TableUse]()
     with tqdm(unit="user", leave=False, delay=3, dynamic_ncols=True) as bar:
 
         def on_ordered(sequences: SplitSequences) -> None:
@@ -94,6 +111,9 @@ def main() -> None:
             steps.begin("writing")
             bar.reset(sum(len(records.users) for records in sequences.records.values()))
 
+        def on_fitted(fitted: FittedFeatures) -> None:
+            uses.extend(fitted.uses)
+
         dataset = prepare(
             log,
             output,
@@ -102,12 +122,15 @@ def main() -> None:
             split_seed=FLAGS.split_seed,
             num_shards=FLAGS.num_shards,
             item_names=names,
+            features=features,
             overwrite=FLAGS.overwrite,
             on_ordered=on_ordered,
+            on_fitted=on_fitted,
             on_written=bar.update,
         )
     steps.end(f"{3 * FLAGS.num_shards} shards")
     _print_summary(dataset.info, log.rows_read, log.skipped, returns, steps.seconds)
+    _print_features(schema, uses)
 
 
 def _prepare_by_beam(steps: Steps) -> None:
@@ -229,6 +252,13 @@ def _print_summary(
         has_enough = protocol["name"] == USERS and total[0] >= len(SPLITS)
         cure = "take a larger log" + (" or another --split_seed" if has_enough else "")
         print(f"note: no user fell into {' and '.join(empty)}: {cure}.")
+
+
+def _print_features(schema: Schema, uses: list[TableUse]) -> None:
+    if schema:
+        print(f"{'features':16}{feature_flags.describe_schema(schema)}")
+    for use in uses:
+        print(f"{f'{use.owner} table':16}{feature_flags.describe(use)}")
 
 
 def _describe(protocol: dict, info: dict) -> str:

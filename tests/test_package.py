@@ -49,7 +49,7 @@ def test_an_environment_that_asks_for_keras_3_is_refused(value):
 # Parts that share nothing but tensors and arrays.
 INDEPENDENT = ("data", "towers", "counterfactual", "losses", "metrics", "retrieval", "checkpoints")
 # What all may know: it knows nothing of interactions, models or runs, and waits for no TensorFlow.
-SHARED = ("errors", "files")
+SHARED = ("errors", "files", "schema")
 # Each asks one question of a trained model; what they share is in evaluation, metrics and comparison.
 STUDIES = ("under_disturbance", "noise_detection", "indispensable_items", "cases")
 SERVING = ("retriever", "index.item_index", "towers.remote", "service.app")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from causerec_tf.data import times
 from causerec_tf.data.dataset_files import INFO_FILE
+from causerec_tf.data.features_of_log import Features, FittedFeatures, fit_features
 from causerec_tf.data.filters import Filters, apply_filters
 from causerec_tf.data.interactions import TEST_COLUMN, Log, SplitSequences, build_sequences
 from causerec_tf.data.protocol_settings import ProtocolSettings, times_of
@@ -25,8 +26,10 @@ def prepare(
     split_seed: int = 0,
     num_shards: int = 8,
     item_names: Mapping[str, str] | None = None,
+    features: Features | None = None,
     overwrite: bool = False,
     on_ordered: Callable[[SplitSequences], None] = lambda sequences: None,
+    on_fitted: Callable[[FittedFeatures], None] = lambda features: None,
     on_written: Callable[[int], None] = lambda users: None,
 ) -> "Dataset":
     """Writes the dataset of a log. The same log and settings give the same bytes.
@@ -39,8 +42,10 @@ def prepare(
       split_seed: decides which users are train, validation and test.
       num_shards: TFRecord files of each split.
       item_names: item id -> readable name.
+      features: a schema and its tables; None: there is none.
       overwrite: replace the dataset that is there, once the new one is whole.
       on_ordered: called once all are in order.
+      on_fitted: called once the features are fitted, where there is a schema.
       on_written: called with a number of users whenever so many more have been written.
     """
     check_output(directory, marker=INFO_FILE, overwrite=overwrite)
@@ -50,6 +55,10 @@ def prepare(
     found = asked.resolve(lambda: times_of(events["time"].to_numpy(), log.time_unit))
     sequences = build_sequences(events, split_seed=split_seed, num_shards=num_shards, protocol=found)
     on_ordered(sequences)
+    fitted = FittedFeatures()
+    if features is not None and features.schema:
+        fitted = fit_features(features, sequences, log.time_unit)
+        on_fitted(fitted)
     # TensorFlow takes seconds to import: only when the log has proved good.
     from causerec_tf.data.sequence_writer import write_dataset
 
@@ -61,10 +70,11 @@ def prepare(
             "time_unit": log.time_unit,
             "filters": filters.description(),
             "split_seed": split_seed,
-            "source": source_of(log),
+            "source": source_of(log) | fitted.description(),
         },
         protocol=found,
         item_names=item_names,
+        features=fitted.columns,
         overwrite=overwrite,
         progress=on_written,
     )

@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSIONS, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
+from causerec_tf.data.feature_files import write_feature_files
+from causerec_tf.data.feature_fitting import StoredColumn
 from causerec_tf.data.interactions import SplitSequences
 from causerec_tf.data.protocols import HeldOutUsers, Protocol
 from causerec_tf.data.sequence_counts import describe_counts, items_of, tally_by_split
@@ -30,6 +32,7 @@ def write_dataset(
     about: Mapping[str, object],
     protocol: Protocol | None = None,
     item_names: Mapping[str, str] | None = None,
+    features: Sequence[StoredColumn] = (),
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda users: None,
 ) -> Dataset:
@@ -42,6 +45,7 @@ def write_dataset(
       about: how the sequences were made (filters, split seed, source, ...), for `dataset.json`.
       protocol: that split them; None: by users.
       item_names: item id -> readable name; an item without one is named by its id.
+      features: the columns of a schema, with the values of these sequences.
       overwrite: replace the dataset that is there, once the new one is whole.
       progress: called with a number of users whenever so many more have been written.
 
@@ -50,7 +54,14 @@ def write_dataset(
     """
     with directory_written_beside(directory, marker=INFO_FILE, overwrite=overwrite) as beside:
         _write_files(
-            sequences, beside, num_shards, dict(about), protocol or HeldOutUsers(), item_names, progress
+            sequences,
+            beside,
+            num_shards,
+            dict(about),
+            protocol or HeldOutUsers(),
+            item_names,
+            features,
+            progress,
         )
     return open_dataset(directory)
 
@@ -62,6 +73,7 @@ def _write_files(
     about: dict,
     protocol: Protocol,
     item_names: Mapping[str, str] | None,
+    features: Sequence[StoredColumn],
     progress: Callable[[int], None],
 ) -> None:
     _write_lines(directory / ITEMS_FILE, sequences.vocabulary)
@@ -82,6 +94,7 @@ def _write_files(
         shards=shards,
         about=about,
         item_names=item_names,
+        features=features,
     )
 
 
@@ -93,6 +106,7 @@ def write_descriptions(
     shards: dict[str, list[dict]],
     about: Mapping[str, object],
     item_names: Mapping[str, str] | None,
+    features: Sequence[StoredColumn] = (),
 ) -> dict:
     """Writes what tells of the shards: `dataset.json`, names, and the files for TensorFlow Datasets.
 
@@ -103,23 +117,26 @@ def write_descriptions(
       shards: split -> its shards in order: `file`, `bytes`, `sha256` and `records` of each.
       about: see `write_dataset`.
       item_names: see `write_dataset`.
+      features: see `write_dataset`.
     """
-    text_files = [ITEMS_FILE]
+    files = [ITEMS_FILE]
     if item_names is not None:
         names = [re.sub(r"\r\n|\n|\r", " ", item_names.get(item_id) or item_id) for item_id in vocabulary]
         _write_lines(directory / ITEM_NAMES_FILE, names)
-        text_files.append(ITEM_NAMES_FILE)
+        files.append(ITEM_NAMES_FILE)
+    feature_files = write_feature_files(directory, features)
     _write_tfds_metadata(directory, shards, CUTS if "protocol" in counted else ())
     info = {
-        "format_version": FORMAT_VERSIONS["protocol" in counted],
+        "format_version": FORMAT_VERSIONS[2 if features else "protocol" in counted],
         "num_items": len(vocabulary),
         **counted,
         **about,
+        **({"schema": [one.fit.description() for one in features]} if features else {}),
         "num_shards": len(shards[SPLITS[0]]),
         "shards": shards,
-        "files": [describe_file(directory / name) for name in text_files],
-        "fingerprint": _fingerprint(file_sha256(directory / ITEMS_FILE), shards),
+        "files": [describe_file(directory / name, name) for name in files + feature_files],
     }
+    info["fingerprint"] = _fingerprint(info, feature_files)
     text = json.dumps(info, indent=2, ensure_ascii=False)
     (directory / INFO_FILE).write_text(text + "\n", encoding="utf-8")
     return info
@@ -130,9 +147,9 @@ def shard_file(split: str, shard: int, num_shards: int) -> str:
     return f"sequences-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
 
 
-def describe_file(path: Path) -> dict:
-    """A file's entry in `dataset.json`."""
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+def describe_file(path: Path, name: str = "") -> dict:
+    """A file's entry in `dataset.json`, under its name in the dataset; without one, that of the file."""
+    return {"file": name or path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def write_records(sequences: SplitSequences, split: str, members: np.ndarray, path: Path) -> None:
@@ -188,11 +205,17 @@ def _write_tfds_metadata(directory: Path, shards: dict[str, list[dict]], cuts: S
     )
 
 
-def _fingerprint(vocabulary_sha256: str, shards: dict[str, list[dict]]) -> str:
-    digest = hashlib.sha256(f"{ITEMS_FILE} {vocabulary_sha256}\n".encode())
+def _fingerprint(info: dict, feature_files: Sequence[str]) -> str:
+    """Over the vocabulary and the shards; with a schema also over it and the files of its features."""
+    sums = {file["file"]: file["sha256"] for file in info["files"]}
+    digest = hashlib.sha256(f"{ITEMS_FILE} {sums[ITEMS_FILE]}\n".encode())
     for split in SPLITS:
-        for shard in shards[split]:
+        for shard in info["shards"][split]:
             digest.update(f"{shard['file']} {shard['sha256']}\n".encode())
+    if "schema" in info:
+        digest.update(json.dumps(info["schema"], ensure_ascii=False).encode())
+    for name in feature_files:
+        digest.update(f"{name} {sums[name]}\n".encode())
     return digest.hexdigest()
 
 

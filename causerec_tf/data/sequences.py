@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import tensorflow as tf
 
 from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSIONS, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
+from causerec_tf.data.feature_files import ITEM_FEATURES_FILE, fitted_columns, read_item_features
 from causerec_tf.data.protocols import EVERYTHING, TRAIN_ON, USERS
 from causerec_tf.data.ragged import ItemLists, row_splits
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
+from causerec_tf.schema import FittedColumn, Schema
 
 __all__ = ["SPLITS", "Dataset", "UserSequences", "open_dataset"]
 
@@ -154,6 +157,34 @@ class Dataset:
         path = self.directory / ITEM_NAMES_FILE
         return read_lines(path) if path.exists() else self.item_ids()
 
+    @property
+    def schema(self) -> Schema:
+        """The columns beyond user, item and time; where it was prepared without a schema, none."""
+        return Schema(tuple(one.column for one in self._fitted()))
+
+    def fitted_columns(self, owner: str) -> list[FittedColumn]:
+        """The columns of one of `schema.OWNERS`, with what was fitted on the training events."""
+        return [one for one in self._fitted() if one.column.owner == owner]
+
+    def item_features(self) -> dict[str, np.ndarray]:
+        """The values of all items by the column's name.
+
+        Returns:
+          name -> int32 or float32 [V + 1, *column.shape], as `schema` says what is stored; row 0 is padding,
+          whose values are missing.
+
+        Raises:
+          InputError: the file is damaged.
+        """
+        columns = [one.column for one in self.fitted_columns("item")]
+        try:
+            return read_item_features(self.directory, columns, self.num_items)
+        except (pl.exceptions.PolarsError, ValueError) as error:
+            raise _damaged(str(self.directory / ITEM_FEATURES_FILE), str(error)) from error
+
+    def _fitted(self) -> list[FittedColumn]:
+        return fitted_columns(self.directory, self.info.get("schema", []))
+
     def read(self, split: str, *, num_shards: int | None = None) -> UserSequences:
         """Reads a split into memory.
 
@@ -254,7 +285,7 @@ def open_dataset(directory: str | Path) -> Dataset:
         raise _damaged(str(directory / INFO_FILE), "it does not describe a dataset") from error
     if version not in FORMAT_VERSIONS:
         raise InputError(
-            f"{directory} has format version {version}, wanted {' or '.join(map(str, FORMAT_VERSIONS))}."
+            f"{directory} has format version {version}, wanted {', '.join(map(str, FORMAT_VERSIONS))}."
             " Prepare it again with this"
             " version of pipelines/prepare.py."
         )
