@@ -14,7 +14,7 @@ import polars as pl
 
 from causerec_tf import flagfiles, recipes
 from causerec_tf.data import frames
-from causerec_tf.data.features_of_log import read_features
+from causerec_tf.data.features_of_log import of_events, read_features
 from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import read_frame, read_log
 from causerec_tf.data.log_settings import LogSettings
@@ -108,8 +108,9 @@ def prepare(
         Filters(min_user_count, min_item_count, max_user_count),
     )
     asked.check(filters, split_seed, has_test_lists=given_test is not None)
+    columns = _schema(schema)
     features = read_features(
-        _schema(schema),
+        columns,
         {
             "item": (_table(item_table), item_table_id or item),
             "user": (_table(user_table), user_table_id or user),
@@ -118,6 +119,8 @@ def prepare(
     )
     names = None if item_names is None else {str(key): name for key, name in item_names.items()}
     if source is None:
+        if of_events(columns):
+            raise InputError(f"{of_events(columns)[0].key}: the generated world has no such columns.")
         log, world_names = generated()
         names = world_names if names is None else names
     else:
@@ -128,6 +131,7 @@ def prepare(
             time_format=time_format,
             order="file" if time is None else "time",
             on_bad_row=on_bad_row,
+            features=of_events(columns),
         )
         if frames.is_frame(source):
             frame, test_frame = _frame(source, settings), None

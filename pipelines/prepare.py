@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from causerec_tf.data.dataset_files import INFO_FILE
 from causerec_tf.data.feature_tables import TableUse
-from causerec_tf.data.features_of_log import FittedFeatures
+from causerec_tf.data.features_of_log import FittedFeatures, of_events
 from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import Log, SplitSequences
 from causerec_tf.data.item_names import read_item_names
@@ -27,7 +27,7 @@ from causerec_tf.data.time_units import describe_span, describe_time
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
-from causerec_tf.schema import Schema
+from causerec_tf.schema import Column, Schema
 from pipelines.command_line import (
     beam_flags,
     command,
@@ -97,7 +97,7 @@ def main() -> None:
     outputs.check_place(output.resolve(), "--output", InputError)
     check_output(output, marker=INFO_FILE, overwrite=FLAGS.overwrite)
     features = feature_flags.read(schema)
-    log, names = _read(steps)
+    log, names = _read(steps, of_events(schema))
     steps.begin("filtering and ordering")
     returns, uses = 0, list[TableUse]()
     with tqdm(unit="user", leave=False, delay=3, dynamic_ncols=True) as bar:
@@ -130,7 +130,7 @@ def main() -> None:
         )
     steps.end(f"{3 * FLAGS.num_shards} shards")
     _print_summary(dataset.info, log.rows_read, log.skipped, returns, steps.seconds)
-    _print_features(schema, uses)
+    _print_features(schema, uses, log.unreadable)
 
 
 def _prepare_by_beam(steps: Steps) -> None:
@@ -194,14 +194,16 @@ def _filters() -> Filters:
     return Filters(FLAGS.min_user_count, FLAGS.min_item_count, FLAGS.max_user_count, FLAGS.training_share)
 
 
-def _read(steps: Steps) -> tuple[Log, dict[str, str] | None]:
+def _read(steps: Steps, features: Sequence[Column]) -> tuple[Log, dict[str, str] | None]:
     """The log and the items' names."""
     names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
     if FLAGS.input:
         steps.begin(f"reading {','.join(FLAGS.input)}")
-        log, found_names = log_flags.read(FLAGS.given_test)
+        log, found_names = log_flags.read(FLAGS.given_test, features)
         steps.end(f"{log.rows_read:,} rows")
         return log, found_names if names is None else names
+    if features:
+        raise InputError(f"{features[0].key}: the generated world has no such columns.")
     steps.begin("no --input: generating a world with known interests")
     log, found_names = generated()
     steps.end(f"{log.rows_read:,} interactions")
@@ -254,11 +256,13 @@ def _print_summary(
         print(f"note: no user fell into {' and '.join(empty)}: {cure}.")
 
 
-def _print_features(schema: Schema, uses: list[TableUse]) -> None:
+def _print_features(schema: Schema, uses: list[TableUse], unreadable: Mapping[str, int]) -> None:
     if schema:
         print(f"{'features':16}{feature_flags.describe_schema(schema)}")
     for use in uses:
         print(f"{f'{use.owner} table':16}{feature_flags.describe(use)}")
+    for key, count in unreadable.items():
+        print(f"note: {count:,} values of {key} cannot be read and count as missing.")
 
 
 def _describe(protocol: dict, info: dict) -> str:

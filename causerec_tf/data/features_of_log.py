@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from causerec_tf.data import times
 from causerec_tf.data.feature_fitting import Fit, StoredColumn, fit, stored_values
 from causerec_tf.data.feature_tables import FeatureTable, TableUse, rows_of, table_for
 from causerec_tf.data.interactions import SplitSequences
+from causerec_tf.data.time_units import unit_of
 from causerec_tf.errors import InputError
-from causerec_tf.schema import Schema
+from causerec_tf.schema import Column, Schema
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,13 @@ class FittedFeatures:
         }
 
 
+def of_events(schema: Schema) -> tuple[Column, ...]:
+    """The columns of events and requests that a log has, not those of times."""
+    return tuple(
+        column for column in schema.columns if column.owner in ("event", "request") and not column.is_of_time
+    )
+
+
 def read_features(
     schema: Schema, sources: Mapping[str, tuple[Any, str]], on_bad_row: str = "error"
 ) -> Features:
@@ -79,17 +86,20 @@ def fit_features(features: Features, sequences: SplitSequences, time_unit: str) 
       InputError: a column is computed of times, and the log has none.
     """
     schema = features.schema
-    if schema.needs_times and time_unit == times.ORDER:
-        column = next(column for column in schema.columns if column.is_of_time)
-        raise InputError(
-            f"{column.key} is computed of times, and the log is read without: its order is that of the file."
-            " Take the column out of the schema, or name the log's times."
-        )
-    in_training = sequences.in_records("train")
-    events = sequences.items[in_training] - 1
-    counts = {"item": np.bincount(events, minlength=len(sequences.vocabulary))}
-    values, uses = dict[str, pl.Series](), list[TableUse]()
-    for owner, ids in (("item", sequences.vocabulary),):
+    _check_times(schema, int(sequences.times.max()), time_unit)
+    in_training, records = sequences.in_records("train"), sequences.records["train"]
+    of_users = np.zeros(len(sequences.user_ids), np.int64)
+    of_users[records.users] = records.lengths
+    of_events = np.zeros(len(sequences.items), np.int64)
+    of_events[in_training] = 1
+    counts = {
+        "item": np.bincount(sequences.items[in_training] - 1, minlength=len(sequences.vocabulary)),
+        "user": of_users,
+        "event": of_events,
+        "request": of_events,
+    }
+    values, uses = dict(sequences.columns.to_dict()), list[TableUse]()
+    for owner, ids in (("item", sequences.vocabulary), ("user", sequences.user_ids)):
         if owner in features.tables:
             found, use = rows_of(features.tables[owner], schema.of(owner), ids)
             values |= {column.key: found[column.key] for column in schema.of(owner)}
@@ -99,8 +109,20 @@ def fit_features(features: Features, sequences: SplitSequences, time_unit: str) 
         if column.is_of_time:
             columns.append(StoredColumn(Fit(column)))
             continue
-        if column.owner != "item":
-            raise InputError(f"{column.key}: columns of the {column.owner} are not read yet.")
         fitted = fit(column, values[column.key], counts[column.owner])
         columns.append(StoredColumn(fitted, stored_values(fitted, values[column.key])))
     return FittedFeatures(tuple(columns), tuple(uses))
+
+
+def _check_times(schema: Schema, last: int, time_unit: str) -> None:
+    for column in schema.columns:
+        if column.is_of_time and time_unit == times.ORDER:
+            raise InputError(
+                f"{column.key} is computed of times, and the log is read without: its order is that of the"
+                " file. Take the column out of the schema, or name the log's times."
+            )
+        if column.kind in ("hour", "weekday") and unit_of(last, time_unit) is None:
+            raise InputError(
+                f"{column.key} is of the calendar, and the times of the log are no dates: they end with"
+                f" {last}, as given. Take the column out of the schema."
+            )

@@ -1,9 +1,10 @@
 """Evaluation users: their sequences cut in history and targets, as the records say or after 80 %."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from causerec_tf.data.evaluation_context import Context, context_of, last_places, only_rows
 from causerec_tf.data.protocols import EVERYTHING
 from causerec_tf.data.ragged import ItemLists, row_splits, rows_and_positions
 from causerec_tf.data.sequences import Dataset, UserSequences
@@ -20,12 +21,14 @@ class EvaluationUsers:
         the right.
       seen: the whole history of each user, for exclusion.
       targets: each user's distinct targets in the order of first occurrence.
+      context: what is known beside the histories, see `evaluation_context`; empty without a schema.
     """
 
     user_ids: np.ndarray
     history: np.ndarray
     seen: ItemLists
     targets: ItemLists
+    context: Context = field(default_factory=dict)
 
     def __len__(self) -> int:
         """The number of users, U."""
@@ -38,6 +41,7 @@ class EvaluationUsers:
             self.history[start:stop],
             self.seen.part(start, stop),
             self.targets.part(start, stop),
+            only_rows(self.context, slice(start, stop)),
         )
 
     def with_unseen_targets(self) -> "EvaluationUsers":
@@ -64,6 +68,7 @@ class EvaluationUsers:
             self.history[places],
             self.seen.take(places),
             ItemLists(self.targets.items[is_kept], row_splits(counts[places])),
+            only_rows(self.context, places),
         )
         return users, places
 
@@ -102,6 +107,7 @@ def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUs
         history=last_items(seen, max_history),
         seen=seen,
         targets=ItemLists(targets[is_first], row_splits(num_targets)),
+        context=context_of(sequences, users, cuts, starts + cuts, max_history),
     )
 
 
@@ -125,10 +131,7 @@ def asking_histories(dataset: Dataset, max_history: int) -> np.ndarray:
 
 def last_items(lists: ItemLists, max_history: int) -> np.ndarray:
     """The last items of each list, oldest first: int32 [U, max_history], padded with 0 on the right."""
-    steps = np.arange(max_history)
-    kept = np.minimum(np.diff(lists.row_splits), max_history)
-    is_kept = steps < kept[:, np.newaxis]
-    index = (lists.row_splits[1:] - kept)[:, np.newaxis] + steps
+    index, is_kept = last_places(lists.row_splits[:-1], np.diff(lists.row_splits), max_history)
     history = np.zeros((len(lists), max_history), np.int32)
     history[is_kept] = lists.items[index[is_kept]]
     return history

@@ -8,7 +8,7 @@ import dataclasses
 import glob
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path, PurePath
 from typing import TypeVar
@@ -38,14 +38,15 @@ class Log:
     """The rows of a log that could be read, in the order of the files.
 
     Attributes:
-      events: columns `user` (text), `item` (text) and `time` (int64); and `is_test` (bool) where published
-        test lists were read beside the training lists.
+      events: columns `user` (text), `item` (text) and `time` (int64); `is_test` (bool) where published test
+        lists were read beside the training lists; and those of the schema by their keys.
       time_unit: `times.AS_GIVEN`, `times.MICROSECONDS` or `times.ORDER`.
       rows_read: rows met, the bad ones included.
       skipped: reason -> number of bad rows left out for it.
       files: the names of the files, without their folders.
       test_files: the same of those with test lists.
       kind: `log` of files, `frame` of data frames, or `generated`.
+      unreadable: key of a column of the schema -> values that could not be used and count as missing.
     """
 
     events: pl.DataFrame
@@ -55,6 +56,7 @@ class Log:
     files: tuple[str, ...]
     test_files: tuple[str, ...] = ()
     kind: str = "log"
+    unreadable: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class SplitSequences:
         without `row_splits[u + 1]`.
       shard: int64 [users].
       records: split -> its records.
+      columns: [events], the schema's columns of the events by their keys, as `feature_values` gives them;
+        without a schema none.
     """
 
     vocabulary: list[str]
@@ -82,6 +86,7 @@ class SplitSequences:
     row_splits: np.ndarray
     shard: np.ndarray
     records: Mapping[str, SplitRecords]
+    columns: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def in_records(self, split: str) -> np.ndarray:
         """Where the events of a split's records stand among all events, int64 [events of the split]."""
@@ -136,6 +141,7 @@ def _read(
     notations: dict[str, str] = {}
     units: list[UnitCounts] = []
     skipped: Counter[str] = Counter()
+    unreadable: Counter[str] = Counter()
     rows_read: Counter[str] = Counter()
     num_events = 0
     for number, (path, file) in enumerate(zip(paths, files, strict=True)):
@@ -143,6 +149,7 @@ def _read(
         rows_read[path] += rows.rows_read
         num_events += len(rows.events)
         skipped.update(rows.skipped)
+        unreadable.update(rows.unreadable)
         if len(rows.events):
             notations[path] = rows.notation
             units.append(count_units(rows.events["time"], rows.notation, path))
@@ -164,7 +171,8 @@ def _read(
                 frames[place] = in_microseconds(frames[place], path_text)
     names, events = tuple(Path(path).name for path in paths), pl.concat(frames, rechunk=True)
     read = rows_read.total()
-    return Log(events, time_unit, read, dict(skipped), names[:num_lists], names[num_lists:])
+    listed, tested = names[:num_lists], names[num_lists:]
+    return Log(events, time_unit, read, dict(skipped), listed, tested, unreadable=dict(unreadable))
 
 
 def no_usable_rows(paths: Sequence[Path | str], rows_read: int) -> InputError:
@@ -227,7 +235,8 @@ def build_sequences(
     """Orders the events user by user, splits them and numbers the items.
 
     Args:
-      events: columns `user`, `item` and `time`, and `is_test` where there are published test lists.
+      events: columns `user`, `item` and `time`, `is_test` where there are published test lists, and those
+        of a schema.
       split_seed: any integer; another one puts users elsewhere.
       num_shards: number of shards of each split.
       protocol: how to split; None: by users.
@@ -254,13 +263,19 @@ def ordered_sequences(
     # A user's test list comes behind the training list, whatever its times.
     has_lists = TEST_COLUMN in events.columns
     lists = users * 2 + events[TEST_COLUMN].to_numpy() if has_lists else users
-    lists, moments, items = in_order(lists, events["time"].to_numpy(), items)
+    columns = events.select(name for name in events.columns if "/" in name)
+    if columns.width:
+        rows = np.arange(len(items), dtype=np.uint32)
+        lists, moments, rows = in_order(lists, events["time"].to_numpy(), rows)
+        items, columns = items[rows], columns[rows]
+    else:
+        lists, moments, items = in_order(lists, events["time"].to_numpy(), items)
     users, is_test = (lists // 2, lists % 2) if has_lists else (lists, np.zeros(0, np.uint32))
     row_splits = ragged.row_splits(np.bincount(users, minlength=len(user_ids)))
     num_test = np.bincount(users[: len(is_test)][is_test == 1], minlength=len(user_ids))
     place, shard = place_users(user_ids, split_seed, num_shards)
     records = (protocol or HeldOutUsers()).records(UserEvents(moments, row_splits, place, num_test))
-    return SplitSequences([], user_ids, items, moments, row_splits, shard, records)
+    return SplitSequences([], user_ids, items, moments, row_splits, shard, records, columns)
 
 
 def in_order(

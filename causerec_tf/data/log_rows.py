@@ -3,12 +3,14 @@
 A bad row ends the reading with its file, line and column, or is left out and counted.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from causerec_tf.data import times
+from causerec_tf.data.feature_values import checked_values, with_missing_replaced
 from causerec_tf.data.frames import Frame
 from causerec_tf.data.json_lines import JsonLinesFile
 from causerec_tf.data.log_files import LogFile
@@ -33,16 +35,19 @@ class FileRows:
     """What a file held.
 
     Attributes:
-      events: columns `user` (text), `item` (text) and `time` (int64), bad rows left out.
+      events: columns `user` (text), `item` (text) and `time` (int64), and those of the schema by their keys;
+        bad rows left out.
       notation: how the file writes times; see `times.parse_times`.
       rows_read: rows met, the bad ones included.
       skipped: reason -> number of bad rows left out for it.
+      unreadable: key of a column of the schema -> values that cannot be used and count as missing.
     """
 
     events: pl.DataFrame
     notation: str
     rows_read: int
     skipped: dict[str, int]
+    unreadable: dict[str, int] = field(default_factory=dict)
 
 
 def read_rows(
@@ -60,7 +65,8 @@ def read_rows(
       InputError: a column is missing or of no use, or a row is bad.
     """
     roles = settings.roles()
-    file, table, num_unreadable = read_table(file, roles, settings.skip_bad)
+    wanted = [column.source for column in settings.features]
+    file, table, num_unreadable = read_table(file, roles, settings.skip_bad, wanted)
     raw = table.select(*(pl.col(name).alias(role) for role, name in roles.items()))
     check_types(file.path, raw, roles, settings.time_format)
     ids = raw.select(pl.col("user", "item").cast(pl.String))
@@ -69,6 +75,14 @@ def read_rows(
         moments, notation = times.parse_times(raw["time"], notation, settings.time_format)
         events = ids.with_columns(moments.alias("time"))
     _refuse_control_characters(file, ids, roles)
+    unreadable = {}
+    for column in settings.features:
+        values, num_bad = checked_values(
+            column, table[column.source], str(file.path), file.place_of_row, skip_bad=settings.skip_bad
+        )
+        events = events.with_columns(with_missing_replaced(column, values).alias(column.key))
+        if num_bad:
+            unreadable[column.key] = num_bad
 
     skipped = {REASONS["line"]: num_unreadable} if num_unreadable else {}
     good = pl.repeat(True, len(events), dtype=pl.Boolean, eager=True)
@@ -88,7 +102,7 @@ def read_rows(
         position = pl.int_range(events_above, events_above + pl.len(), dtype=pl.Int64)
         kept = kept.with_columns(position.alias("time"))
     assert notation is not None  # one of the two has settled it
-    return FileRows(kept, notation, len(events) + num_unreadable, skipped)
+    return FileRows(kept, notation, len(events) + num_unreadable, skipped, unreadable)
 
 
 def check_types(path: Path | str, raw: pl.DataFrame, roles: dict[str, str], time_format: str | None) -> None:
@@ -122,9 +136,11 @@ def check_types(path: Path | str, raw: pl.DataFrame, roles: dict[str, str], time
         )
 
 
-def read_table(file: LogSource, roles: dict[str, str], skip_bad: bool) -> tuple[LogSource, pl.DataFrame, int]:
+def read_table(
+    file: LogSource, roles: dict[str, str], skip_bad: bool, more: Sequence[str] = ()
+) -> tuple[LogSource, pl.DataFrame, int]:
     """The file without its unreadable lines, its columns, and the number of those lines."""
-    names = list(roles.values())
+    names = list(dict.fromkeys([*roles.values(), *more]))
     nothing = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     if isinstance(file, LogFile) and not file.has_rows():
         return file, nothing, 0
@@ -138,10 +154,10 @@ def read_table(file: LogSource, roles: dict[str, str], skip_bad: bool) -> tuple[
         # The first line may lack a key that the others have, and one part what another part has.
         missing = [name for name in missing if len(table) and table[name].null_count() == len(table)]
         if missing and not file.is_part:
-            raise missing_column(file.path, missing[0], found, tuple(roles))
+            raise _missing(file, missing[0], found, roles)
         return file.without(bad), table, len(bad)
     if missing:
-        raise missing_column(file.path, missing[0], found, tuple(roles))
+        raise _missing(file, missing[0], found, roles)
     if isinstance(file, Frame):
         return file, file.table(names), 0
     try:
@@ -187,6 +203,15 @@ def missing_column(
         f" Name yours with {', '.join(flags[:-1])} and {flags[-1]}; for a csv or tsv file"
         f" without a header say --columns={','.join(roles)}"
         + ("; for a log without times, --order=file." if "time" in roles else ".")
+    )
+
+
+def _missing(file: LogSource, name: str, found: list[str], roles: dict[str, str]) -> InputError:
+    if name in roles.values():
+        return missing_column(file.path, name, found, tuple(roles))
+    return InputError(
+        f"{file.path} has no column {name!r}, which the schema wants. Columns found:"
+        f" {', '.join(map(repr, found))}. Name the file's column in the schema, with `column`."
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from causerec_tf.data import times
 from causerec_tf.errors import InputError
+from causerec_tf.schema import Column
 
 ROLES = ("user", "item", "time")
 
@@ -25,6 +26,7 @@ class LogSettings:
       order: `time`, or `file`: the time of an event is its position in the log, from 0, and no column is
         read as time.
       on_bad_row: `error`, or `skip`: leave it out and count it.
+      features: columns of the schema that are read of each event.
     """
 
     file_format: str = "auto"
@@ -35,6 +37,7 @@ class LogSettings:
     time_format: str | None = None
     order: str = "time"
     on_bad_row: str = "error"
+    features: Sequence[Column] = ()
 
     @property
     def header(self) -> tuple[str, ...] | None:

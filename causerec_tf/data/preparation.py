@@ -100,5 +100,6 @@ def source_of(log: Log) -> dict[str, Any]:
         **({"test_files": list(log.test_files)} if log.test_files else {}),
         "rows_read": log.rows_read,
         "rows_skipped": log.skipped,
+        **({"unreadable": dict(log.unreadable)} if log.unreadable else {}),
         **as_recorded(suspicions_of(log.events)),
     }

@@ -16,12 +16,14 @@ import tensorflow as tf
 from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSIONS, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
 from causerec_tf.data.feature_files import write_feature_files
 from causerec_tf.data.feature_fitting import StoredColumn
+from causerec_tf.data.feature_records import RecordColumns, metadata
 from causerec_tf.data.interactions import SplitSequences
 from causerec_tf.data.protocols import HeldOutUsers, Protocol
 from causerec_tf.data.sequence_counts import describe_counts, items_of, tally_by_split
 from causerec_tf.data.sequences import Dataset, file_sha256, open_dataset
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.files import directory_written_beside
+from causerec_tf.schema import Column
 
 
 def write_dataset(
@@ -77,6 +79,7 @@ def _write_files(
     progress: Callable[[int], None],
 ) -> None:
     _write_lines(directory / ITEMS_FILE, sequences.vocabulary)
+    of_records = RecordColumns(features)
     shards: dict[str, list[dict]] = {}
     for split in SPLITS:
         shards[split] = []
@@ -84,7 +87,7 @@ def _write_files(
         for shard in range(num_shards):
             members = np.flatnonzero(shard_of_record == shard)
             path = directory / shard_file(split, shard, num_shards)
-            write_records(sequences, split, members, path)
+            write_records(sequences, split, members, path, of_records)
             progress(len(members))
             shards[split].append(describe_file(path) | {"records": len(members)})
     write_descriptions(
@@ -125,7 +128,8 @@ def write_descriptions(
         _write_lines(directory / ITEM_NAMES_FILE, names)
         files.append(ITEM_NAMES_FILE)
     feature_files = write_feature_files(directory, features)
-    _write_tfds_metadata(directory, shards, CUTS if "protocol" in counted else ())
+    cuts = CUTS if "protocol" in counted else ()
+    _write_tfds_metadata(directory, shards, cuts, [one.column for one in features])
     info = {
         "format_version": FORMAT_VERSIONS[2 if features else "protocol" in counted],
         "num_items": len(vocabulary),
@@ -152,7 +156,13 @@ def describe_file(path: Path, name: str = "") -> dict:
     return {"file": name or path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
-def write_records(sequences: SplitSequences, split: str, members: np.ndarray, path: Path) -> None:
+def write_records(
+    sequences: SplitSequences,
+    split: str,
+    members: np.ndarray,
+    path: Path,
+    columns: RecordColumns | None = None,
+) -> None:
     """Writes a TFRecord file of some records of a split, by their ascending positions, int64 [members]."""
     records = sequences.records[split]
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -169,10 +179,14 @@ def write_records(sequences: SplitSequences, split: str, members: np.ndarray, pa
                 cuts = getattr(records, name)
                 if cuts is not None:
                     features[name].int64_list.value.append(int(cuts[number]))
+            if columns is not None:
+                columns.add(example, user, start, end)
             writer.write(example.SerializeToString(deterministic=True))
 
 
-def _write_tfds_metadata(directory: Path, shards: dict[str, list[dict]], cuts: Sequence[str]) -> None:
+def _write_tfds_metadata(
+    directory: Path, shards: dict[str, list[dict]], cuts: Sequence[str], columns: Sequence[Column]
+) -> None:
     """Adds the two files by which TensorFlow Datasets knows the records."""
     import tensorflow_datasets as tfds  # here, because reading a dataset does without it
 
@@ -189,6 +203,7 @@ def _write_tfds_metadata(directory: Path, shards: dict[str, list[dict]], cuts: S
                 "timestamps": tfds.features.Sequence(np.int64),
             }
             | {name: tfds.features.Scalar(np.int64) for name in cuts}
+            | metadata(columns)
         ),
         split_infos=[
             tfds.core.SplitInfo(

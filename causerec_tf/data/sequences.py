@@ -10,20 +10,23 @@ item is its place in the vocabulary `items.txt`, counted from 1: index 0 is padd
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import tensorflow as tf
 
+from causerec_tf.data import time_units, times
 from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSIONS, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
 from causerec_tf.data.feature_files import ITEM_FEATURES_FILE, fitted_columns, read_item_features
-from causerec_tf.data.protocols import EVERYTHING, TRAIN_ON, USERS
+from causerec_tf.data.feature_records import in_records, record_features, values_of_users
+from causerec_tf.data.protocols import EVERYTHING, TRAIN_ON, USERS, label
 from causerec_tf.data.ragged import ItemLists, row_splits
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
-from causerec_tf.schema import FittedColumn, Schema
+from causerec_tf.schema import Column, FittedColumn, Schema
 
 __all__ = ["SPLITS", "Dataset", "UserSequences", "open_dataset"]
 
@@ -49,6 +52,12 @@ class UserSequences:
       num_history: int64 [users], how many of the first events of each user are history, the rest being
         targets; None where the reader cuts.
       num_before_test: int64 [users], see `protocols.SplitRecords`; None as above.
+      columns: of a schema, by key, as stored: of users int32 or float32 [users, *column.shape], of events and
+        requests [events].
+      seconds: int64 [events], the times in whole seconds, where a column of the schema is computed of times;
+        else None.
+      asked_at: where the histories end at a moment and not with an event: the time, in seconds, at which all
+        lists are asked for; else None.
     """
 
     user_ids: np.ndarray
@@ -57,6 +66,9 @@ class UserSequences:
     row_splits: np.ndarray
     num_history: np.ndarray | None = None
     num_before_test: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    seconds: np.ndarray | None = None
+    asked_at: int | None = None
 
     def __len__(self) -> int:
         """The number of users."""
@@ -182,6 +194,17 @@ class Dataset:
         except (pl.exceptions.PolarsError, ValueError) as error:
             raise _damaged(str(self.directory / ITEM_FEATURES_FILE), str(error)) from error
 
+    @property
+    def per_second(self) -> int:
+        """How many units of the records' times a second has; 1 where they are no dates."""
+        return time_units.per_second(self.info["last_time"], self.info.get("time_unit", times.AS_GIVEN))
+
+    def _asked_at(self, split: str) -> int | None:
+        protocol = self.protocol
+        if label(protocol) != "time_all" or split == SPLITS[0]:
+            return None
+        return protocol["validation_from" if split == SPLITS[1] else "test_from"] // self.per_second
+
     def _fitted(self) -> list[FittedColumn]:
         return fitted_columns(self.directory, self.info.get("schema", []))
 
@@ -200,6 +223,9 @@ class Dataset:
         if self.protocol["name"] != USERS:
             features |= {name: tf.io.FixedLenFeature([], tf.int64) for name in CUTS}
             cuts = {name: [np.zeros(0, np.int64)] for name in CUTS}
+        schema = self.schema
+        columns = {column: [_nothing(column)] for column in in_records(schema.columns)}
+        features |= record_features(columns)
         shards = zip(self._shard_infos(split), self.shards(split), strict=True)
         filled = [(shard, path) for shard, path in shards if shard["records"]]
         for shard, path in filled[:num_shards]:
@@ -215,16 +241,22 @@ class Dataset:
                     lengths.append(users["items"].row_lengths().numpy())
                     for name in cuts:
                         cuts[name].append(users[name].numpy())
+                    for column, values in columns.items():
+                        values.append(_parsed(column, users[column.key]))
             except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
                 raise _damaged(path, error.message.split("\n")[0]) from error
             if found != shard["records"]:
                 raise _damaged(path, f"{found} users, where {shard['records']} were written")
+        moments = np.concatenate([np.zeros(0, np.int64), *timestamps])
         sequences = UserSequences(
             user_ids=np.array([user_id.decode("utf-8") for user_id in user_ids], dtype=object),
             items=np.concatenate([[], *items]).astype(np.int32),
-            timestamps=np.concatenate([np.zeros(0, np.int64), *timestamps]),
+            timestamps=moments,
             row_splits=row_splits(np.concatenate([np.zeros(0, np.int64), *lengths])),
             **{name: np.concatenate(values) for name, values in cuts.items()},
+            columns={column.key: np.concatenate(values) for column, values in columns.items()},
+            seconds=moments // self.per_second if schema.needs_times else None,
+            asked_at=self._asked_at(split),
         )
         if len(sequences.items) and not (
             sequences.items.min() >= 1 and sequences.items.max() <= self.num_items
@@ -302,6 +334,17 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _nothing(column: Column) -> np.ndarray:
+    kind = np.int32 if column.is_integer else np.float32
+    return np.zeros((0, *column.shape) if column.owner == "user" else 0, kind)
+
+
+def _parsed(column: Column, values: tf.RaggedTensor) -> np.ndarray:
+    if column.owner == "user":
+        return values_of_users(column, values).numpy()
+    return values.flat_values.numpy().astype(np.int32 if column.is_integer else np.float32)
 
 
 def _check_size(path: Path, wanted: int) -> None:

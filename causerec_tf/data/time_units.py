@@ -125,6 +125,12 @@ def unit_of(last: int, time_unit: str) -> str | None:
     return None if time_unit == times.ORDER else next(dated, None)
 
 
+def per_second(last: int, time_unit: str) -> int:
+    """How many of a log's units a second has, by its last time; 1 where its times are no dates."""
+    unit = unit_of(last, time_unit)
+    return 1 if unit is None else _PER_SECOND[unit]
+
+
 def per_day(unit: str) -> int:
     """The length of a day in a unit that `unit_of` gives."""
     return 86_400 * _PER_SECOND[unit]

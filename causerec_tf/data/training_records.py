@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from causerec_tf.data.feature_records import OF_EVENTS, in_records
 from causerec_tf.data.protocols import TRAIN_ON
 from causerec_tf.data.ragged import row_splits
 from causerec_tf.data.sequences import ITEMS_FEATURE, Dataset, UserSequences
@@ -32,14 +33,16 @@ def parse_training(dataset: Dataset, records: tf.Tensor, features: dict[str, Any
     Args:
       dataset: theirs.
       records: serialised.
-      features: what is wanted, as `tf.io.parse_example` takes it; ragged ones are of events.
+      features: what is wanted, as `tf.io.parse_example` takes it; ragged ones are of events, or columns of
+        users.
     """
     if dataset.train_on == TRAIN_ON[0]:
         return tf.io.parse_example(records, features)
     parsed = tf.io.parse_example(records, features | {_CUT: tf.io.FixedLenFeature([], tf.int64)})
     counts = parsed.pop(_CUT)
+    of_users = {column.key for column in dataset.schema.of("user")}
     return {
-        name: _first(value, counts) if isinstance(value, tf.RaggedTensor) else value
+        name: _first(value, counts) if isinstance(value, tf.RaggedTensor) and name not in of_users else value
         for name, value in parsed.items()
     }
 
@@ -55,11 +58,16 @@ def read_training(dataset: Dataset) -> UserSequences:
     )
     rows = np.repeat(np.arange(len(lengths)), lengths)
     is_kept = np.arange(len(rows)) - row_splits(lengths)[rows] < kept[rows]
+    columns = {}
+    for column in in_records(dataset.schema.columns):
+        values = np.concatenate([part.columns[column.key] for part in parts])
+        columns[column.key] = values[is_kept if column.owner in OF_EVENTS else kept > 0]
     return UserSequences(
         user_ids=np.concatenate([part.user_ids for part in parts])[kept > 0],
         items=np.concatenate([part.items for part in parts])[is_kept],
         timestamps=np.concatenate([part.timestamps for part in parts])[is_kept],
         row_splits=row_splits(kept[kept > 0]),
+        columns=columns,
     )
 
 
@@ -82,6 +90,15 @@ def trained_items(dataset: Dataset) -> np.ndarray | None:
     return np.unique(read_training(dataset).items)
 
 
+def rows_of_entries(lists: tf.RaggedTensor) -> tf.Tensor:
+    """The row of each entry, int32 [events].
+
+    `value_rowids()` would hold a rectangle meanwhile: all rows by the longest of them.
+    """
+    places = tf.range(tf.size(lists.flat_values, out_type=tf.int64))
+    return tf.searchsorted(lists.row_limits(), places, side="right")
+
+
 def _splits(dataset: Dataset) -> tuple[str, ...]:
     return SPLITS[:1] if dataset.train_on == TRAIN_ON[0] else SPLITS
 
@@ -89,6 +106,5 @@ def _splits(dataset: Dataset) -> tuple[str, ...]:
 def _first(events: tf.RaggedTensor, counts: tf.Tensor) -> tf.RaggedTensor:
     """The first `counts` events of each row, int64 [rows]."""
     places = tf.range(tf.size(events.flat_values, out_type=tf.int64))
-    rows = tf.searchsorted(events.row_limits(), places, side="right")
-    is_first = places < tf.gather(events.row_starts() + counts, rows)
+    is_first = places < tf.gather(events.row_starts() + counts, rows_of_entries(events))
     return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(events.flat_values, is_first), counts)

@@ -26,7 +26,13 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf.data.sequences import ITEMS_FEATURE, Dataset, open_dataset
-from causerec_tf.data.training_records import parse_training, training_lengths, training_shards
+from causerec_tf.data.training_columns import ColumnsBeside
+from causerec_tf.data.training_records import (
+    parse_training,
+    rows_of_entries,
+    training_lengths,
+    training_shards,
+)
 from causerec_tf.errors import InputError
 
 _MOST_USERS_PER_CHUNK = 2048
@@ -79,7 +85,7 @@ def training_batches(
       `{"history": int32 [B, max_history], "target": int32 [B]}`, of B / num_pipelines rows where batches
       are shared; of whole sequences `{"history": int32 [B, max_history], "targets": int32 [B, max_history]}`,
       where the target of each item is 0 only for padding. Histories are oldest first and padded with 0 on the
-      right; none is empty.
+      right; none is empty. Of a dataset with a schema also what `training_columns.ColumnsBeside` gives.
 
     Raises:
       InputError: a setting is out of range, or no training user has two events.
@@ -103,13 +109,14 @@ def training_batches(
             f"{dataset.directory} has no training user with two events or more, so nothing to learn"
             " from. Prepare a larger log, or try another --split_seed."
         )
-    users_per_chunk = _users_per_chunk(dataset)
+    users_per_chunk, beside = _users_per_chunk(dataset), ColumnsBeside(dataset)
 
     def permute_users(number: tf.Tensor, records: tf.Tensor) -> tf.Tensor:
         return _shuffle(records, _seed(seed, epoch, _PURPOSE_USERS), number)
 
     def chunk_of_rows(number: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
-        items = parse_training(dataset, records, {"items": ITEMS_FEATURE})["items"]
+        parsed = parse_training(dataset, records, {"items": ITEMS_FEATURE} | beside.features)
+        items = parsed["items"]
         positions = _target_positions(items)
         if whole_sequences:
             positions = _row_ends(items, positions, max_history)
@@ -119,11 +126,12 @@ def training_batches(
         return {
             "items": tf.cast(items.flat_values, tf.int32),
             # int32 indices are enough for a chunk, and half the memory traffic
-            "row_starts": tf.cast(tf.gather(items.row_starts(), _rows(items)), tf.int32),
+            "row_starts": tf.cast(tf.gather(items.row_starts(), rows_of_entries(items)), tf.int32),
             "positions": positions,
             "targets": _draw_ahead(
                 items, drawn_for, targets_ahead, _folded(_seed(seed, epoch, _PURPOSE_TARGETS), number)
             ),
+            **beside.of_chunk(parsed),
         }
 
     def take_share(before: tf.Tensor, chunk: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
@@ -145,8 +153,11 @@ def training_batches(
             if whole_sequences:
                 # The target of an item is drawn for the event behind it.
                 behind = tf.gather(targets, tf.where(is_history, index + 1, 0))
-                return batch | {"targets": _gather_real(items, behind, is_history)}
-            return batch | {"target": tf.gather(items, targets[of_block])}
+                batch["targets"] = _gather_real(items, behind, is_history)
+                return batch | beside.of_rows(chunk, positions, index, is_history, behind, is_history)
+            at = targets[of_block]
+            batch["target"] = tf.gather(items, at)
+            return batch | beside.of_rows(chunk, positions, index, is_history, at, tf.ones_like(at, tf.bool))
 
         return starts.map(block)
 
@@ -212,15 +223,6 @@ def _records(dataset: Dataset, order: np.random.Generator) -> tf.data.Dataset:
     )
 
 
-def _rows(items: tf.RaggedTensor) -> tf.Tensor:
-    """The row of each entry, int32 [events].
-
-    `value_rowids()` would hold a rectangle meanwhile: all rows by the longest of them.
-    """
-    places = tf.range(tf.size(items.flat_values, out_type=tf.int64))
-    return tf.searchsorted(items.row_limits(), places, side="right")
-
-
 def _target_positions(items: tf.RaggedTensor) -> tf.Tensor:
     """Where targets stand in the flat items: everywhere but at the start of a row, int32 [W]."""
     size = tf.size(items.flat_values)
@@ -233,7 +235,7 @@ def _draw_ahead(items: tf.RaggedTensor, positions: tf.Tensor, ahead: int, seed: 
     """Where targets stand, int32 [W]: drawn from so many events from `positions`, int32 [W], on."""
     if ahead == 1:
         return positions
-    row_limits = tf.cast(tf.gather(items.row_limits(), _rows(items)), tf.int32)
+    row_limits = tf.cast(tf.gather(items.row_limits(), rows_of_entries(items)), tf.int32)
     choices = tf.minimum(tf.gather(row_limits, positions) - positions, ahead)
     share = tf.random.stateless_uniform(tf.shape(positions), seed)
     # A share just below 1 times the choices may round up to all of them.
@@ -243,7 +245,7 @@ def _draw_ahead(items: tf.RaggedTensor, positions: tf.Tensor, ahead: int, seed: 
 
 def _row_ends(items: tf.RaggedTensor, positions: tf.Tensor, max_history: int) -> tf.Tensor:
     """Those of the targets' positions, int32 [W], at which a row of a whole sequence ends, int32 [R]."""
-    row_limits = tf.cast(tf.gather(items.row_limits(), _rows(items)), tf.int32)
+    row_limits = tf.cast(tf.gather(items.row_limits(), rows_of_entries(items)), tf.int32)
     to_the_end = tf.gather(row_limits, positions) - 1 - positions
     return tf.boolean_mask(positions, to_the_end % max_history == 0)
 

@@ -16,6 +16,7 @@ from causerec_tf.data.public.movielens import read_movielens
 from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
 from causerec_tf.data.suspicious_ids import Suspicion, describe
 from causerec_tf.errors import InputError
+from causerec_tf.schema import Column
 
 FLAGS = flags.FLAGS
 
@@ -97,34 +98,45 @@ def is_tfds() -> bool:
     return any(pattern.startswith("tfds:") for pattern in FLAGS.input)
 
 
-def settings() -> LogSettings:
-    """How the log's files are to be read.
+def settings(features: Sequence[Column] = ()) -> LogSettings:
+    """How the log's files are to be read, and which columns of a schema are read of each event.
 
     Raises:
       InputError: columns are named where the format settles them, or a column of times that is not read.
     """
+    if features and (is_tfds() or FLAGS.format == "item_lists"):
+        wanted = "tfds:NAME" if is_tfds() else f"--format={FLAGS.format}"
+        raise InputError(f"{wanted} has no column for {features[0].key} of the schema. Take it out.")
     if is_tfds() or FLAGS.format not in _FORMATS_WITH_COLUMNS:
         given = [name for name in _COLUMN_FLAGS if FLAGS[name].present]
         if given:
             wanted = "tfds:NAME" if is_tfds() else f"--format={FLAGS.format}"
             raise InputError(f"{wanted} settles the columns. Leave --{given[0]} out.")
     if FLAGS.format in _LOGS_OF_LAYOUT:
-        return dataclasses.replace(_LOGS_OF_LAYOUT[FLAGS.format], on_bad_row=FLAGS.on_bad_row)
+        return dataclasses.replace(
+            _LOGS_OF_LAYOUT[FLAGS.format], on_bad_row=FLAGS.on_bad_row, features=features
+        )
     if FLAGS.order == "file" and FLAGS["time_column"].present:
         raise InputError("--order=file reads no times. Leave it or --time_column out.")
     asked: dict[str, Any] = {name: FLAGS[name].value for name in (*_COLUMN_FLAGS, "on_bad_row")}
-    return LogSettings(file_format=FLAGS.format, **asked)
+    return LogSettings(file_format=FLAGS.format, features=features, **asked)
 
 
-def read(test_patterns: Sequence[str] = ()) -> tuple[interactions.Log, dict[str, str] | None]:
+def read(
+    test_patterns: Sequence[str] = (), features: Sequence[Column] = ()
+) -> tuple[interactions.Log, dict[str, str] | None]:
     """The log, and the items' names where the log itself has them; also published test lists.
+
+    Args:
+      test_patterns: globs and paths of published test lists.
+      features: columns of a schema that are read of each event.
 
     Raises:
       InputError: flags do not go together, or the log cannot be used.
     """
     if not any(FLAGS.input):
         raise InputError("--input is empty: name the log's files.")
-    how = settings()
+    how = settings(features)
     names = None
     if is_tfds():
         if len(FLAGS.input) > 1 or FLAGS.format != _DEFAULTS.file_format:

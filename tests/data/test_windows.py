@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import tensorflow as tf
 
-from causerec_tf.data import interactions, sequence_writer, windows
+from causerec_tf.data import interactions, sequence_writer, training_records, windows
 from causerec_tf.errors import InputError
 from tests import reference_data
 
@@ -269,5 +269,7 @@ def test_the_rows_of_entries_take_no_rectangle_of_rows_by_the_longest():
     """Users by the longest sequence: of these a rectangle would have 10^12 places."""
     lengths = np.ones(1_000_000, np.int64)
     lengths[[0, 2]] = 1_000_000, 0
-    rows = windows._rows(tf.RaggedTensor.from_row_lengths(np.zeros(lengths.sum(), np.int32), lengths))
+    rows = training_records.rows_of_entries(
+        tf.RaggedTensor.from_row_lengths(np.zeros(lengths.sum(), np.int32), lengths)
+    )
     np.testing.assert_array_equal(rows, np.repeat(np.arange(len(lengths)), lengths))
