@@ -120,7 +120,7 @@ def compose(settings: "Settings", num_items: int) -> "CauseRec":
     from causerec_tf.towers.item import ItemTower
 
     terms = weighted_losses(settings)
-    _check_softmax(settings, num_items, matches_positives=any(term.name == "cm" for term in terms))
+    check_softmax(settings, num_items)
     return CauseRec(
         ItemTower(
             num_items,
@@ -271,8 +271,10 @@ def _made(make: Callable[..., Any], **settings: Any) -> Any:
     return make(**{name: value for name, value in settings.items() if name in wanted})
 
 
-def _check_softmax(settings: "Settings", num_items: int, *, matches_positives: bool) -> None:
+def check_softmax(settings: "Settings", num_items: int) -> None:
+    """Raises `InputError` where the full softmax of these settings does not fit a machine."""
     predictions, windows = 1, 1
+    matches_positives = settings.acting().get("lambda_cm", 0.0) > 0
     if settings.whole_sequences:
         predictions, windows = settings.max_history, settings.counterfactual_positions
     num_matched = settings.batch_size * (predictions + windows * settings.num_positives * matches_positives)

@@ -28,8 +28,10 @@ from causerec_tf.model import CauseRec
 from causerec_tf.settings import Settings
 
 # What a start that was killed before it wrote the flagfile may have left.
+SEARCH = "search"  # of a run whose recipe was found for it: what was tried
 _BEFORE_FLAGS = (
     ".lock",
+    SEARCH,
     *(one for name in ("dataset.txt", "parts.txt") for one in (name, f".{name}.unfinished")),
     ".flags.txt.unfinished",
 )

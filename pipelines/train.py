@@ -9,8 +9,12 @@ whose record lacks something that this version writes is measured again, not tra
     python pipelines/train.py --flagfile=configs/recommended.flags --warm_start=runs/yesterday \
         --dataset=datasets/today --run=runs/today
 
-starts from the towers of an earlier run; docs/warm_start.md. `--strategy` trains on several devices or
-machines; docs/distributed_training.md.
+starts from the towers of an earlier run; docs/warm_start.md.
+
+    python pipelines/train.py --recipe=auto --budget=30m --dataset=datasets/shop --run=runs/shop
+
+first finds a recipe for this log, as `tune.py --preset=any` does, in runs/shop/search; docs/comparing.md.
+`--strategy` trains on several devices or machines; docs/distributed_training.md.
 """
 
 import time
@@ -38,13 +42,16 @@ flags.DEFINE_string(
     " validation, on all of the dataset; where that has test users, on all before their targets. Settings"
     " given beside it replace those of the run. docs/protocols.md.",
 )
+flags.DEFINE_bool(settings_flags.AUTO, False, "The same as --recipe=auto.")
+flags.DEFINE_string("budget", "30m", "Of --recipe=auto: time for the trainings of its trials: 90s, 30m, 2h.")
 flags.DEFINE_bool("profile", False, "Profile steps 20 to 40 for TensorBoard, in the run's events/.")
 
 
 def main() -> None:
     """Trains, evaluates, writes metrics.json."""
     settings_flags.check_places(FLAGS)
-    settings = None if FLAGS.like else settings_flags.read(FLAGS)
+    _check_auto()
+    settings = None if FLAGS.like or FLAGS.auto else settings_flags.read(FLAGS)
 
     # TensorFlow takes seconds to import: a wrong flag should not wait for it.
     from causerec_tf.data.sequences import open_dataset
@@ -60,6 +67,8 @@ def main() -> None:
     if settings is not None:
         strategies.read_task(settings.strategy)  # a missing cluster is said before anything is read
     dataset = open_dataset(FLAGS.dataset)
+    if FLAGS.auto:
+        settings = settings_flags.read_chosen(FLAGS, _chosen())
     settings = settings or settings_flags.read_like(FLAGS, FLAGS.like, dataset)
     dataset = dataset.for_training(settings.train_on)
     task = strategies.read_task(settings.strategy)
@@ -106,6 +115,25 @@ def main() -> None:
     )
     report.print_record(record)
     print(f"record: {run.metrics}")
+
+
+def _check_auto() -> None:
+    """Raises `InputError` where --recipe=auto does not go with other flags, or --budget without it."""
+    if FLAGS.auto and FLAGS.like:
+        raise InputError("--recipe=auto with --like: the run has its settings. Leave one of them out.")
+    if FLAGS["budget"].present and not FLAGS.auto:
+        raise InputError("--budget has no effect without --recipe=auto. Leave it out, or add that.")
+
+
+def _chosen() -> Path:
+    """The flagfile of the recipe that was found for the dataset, which is looked for now if it was not."""
+    from causerec_tf.runs import SEARCH, RunDirectory
+    from pipelines.choosing.choose import choose
+
+    run = RunDirectory(Path(FLAGS.run))
+    run.check_place()
+    given = settings_flags.given(FLAGS)
+    return choose(FLAGS.dataset, run.path / SEARCH, preset="any", budget=FLAGS.budget, given=given)
 
 
 def _what_is_kept(run, epochs: int) -> str:

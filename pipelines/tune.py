@@ -2,6 +2,11 @@
 
     python pipelines/tune.py --plan=configs/tuning/yelp2018.toml --output=tuning/yelp2018 --trials=20 --jobs=2
 
+    python pipelines/tune.py --preset=any --budget=30m --dataset=datasets/shop --output=tuning/shop
+
+tries what a preset says, round by round, on a log of which nothing is known: towers, then settings, then the
+counterfactual part; `train.py --recipe=auto` does this and trains.
+
 It can be stopped and run again at any time, also with more --trials: trials that ended are kept, one that was
 being trained goes on from its last checkpoint. The test users are not looked at.
 """
@@ -18,7 +23,10 @@ from pipelines.command_line import command, outputs, report
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("plan", None, "TOML file that says what to tune, and how.", required=True)
+flags.DEFINE_string("plan", None, "TOML file that says what to tune, and how.")
+flags.DEFINE_string("preset", None, "Instead of a plan: any, or a TOML file like choosing/any.toml.")
+flags.DEFINE_string("dataset", None, "Of a preset: directory made by pipelines/prepare.py.")
+flags.DEFINE_string("budget", "30m", "Of a preset: time to train all trials in: 90s, 30m, 2h.")
 flags.DEFINE_string(
     "output", None, "Directory for trials.db, the trials' runs, the page and flagfiles.", required=True
 )
@@ -29,7 +37,33 @@ _SHOWN = ("recall@50", "ndcg@50", "hr@50")
 
 
 def main() -> None:
-    """Makes every trial that is missing; writes the page and the best flags after each system."""
+    """Makes every trial that is missing; writes the page and the best flags."""
+    _check_flags()
+    if FLAGS.preset:
+        from pipelines.choosing.choose import choose
+
+        output = Path(FLAGS.output)
+        outputs.check_place(output, "--output", InputError, is_filled=True)
+        command.keep_freed_memory()
+        choose(FLAGS.dataset, output, preset=FLAGS.preset, budget=FLAGS.budget, given={})
+    else:
+        _tune_by_plan()
+
+
+def _check_flags() -> None:
+    """Raises `InputError` where flags of a plan and of a preset are mixed, or both or neither is named."""
+    of_other = {"plan": ("dataset", "budget"), "preset": ("trials", "jobs")}
+    named = [one for one in of_other if FLAGS[one].value]
+    if len(named) != 1:
+        raise InputError("wanted --plan=FILE, or --preset=any with --dataset=DIR: one of the two.")
+    for name in of_other[named[0]]:
+        if FLAGS[name].present:
+            raise InputError(f"--{name} has no effect with --{named[0]}. Leave it out.")
+    if FLAGS.preset and not FLAGS.dataset:
+        raise InputError("--preset wants --dataset=DIR: the log that a recipe is found for.")
+
+
+def _tune_by_plan() -> None:
     try:
         from pipelines.comparison import search, search_page, search_plan, trial
     except ImportError as error:

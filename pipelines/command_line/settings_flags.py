@@ -2,7 +2,8 @@
 
 import dataclasses
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -13,6 +14,7 @@ from causerec_tf.settings import RECIPE_LABELS, Settings
 if TYPE_CHECKING:
     from causerec_tf.data.sequences import Dataset
 
+AUTO = "auto"  # the recipe that is found, of scripts with a flag of this name
 _REQUIRED = ("dataset", "run")
 
 
@@ -35,9 +37,24 @@ def read_like(flag_values: flags.FlagValues, chosen: str, dataset: "Dataset") ->
     """
     from causerec_tf.retraining import settings_like
 
-    names = [field.name for field in dataclasses.fields(Settings)]
-    given = {name: flag_values[name].value for name in names if flag_values[name].present}
-    return _acting(settings_like(chosen, dataset, given))
+    places = {name: flag_values[name].value for name in _REQUIRED}
+    return _acting(settings_like(chosen, dataset, places | given(flag_values)))
+
+
+def given(flag_values: flags.FlagValues) -> dict[str, Any]:
+    """The settings that were given on the command line, or by a flagfile of it, without places."""
+    names = [field.name for field in dataclasses.fields(Settings) if field.name not in _REQUIRED]
+    return {name: flag_values[name].value for name in names if flag_values[name].present}
+
+
+def read_chosen(flag_values: flags.FlagValues, flagfile: Path) -> Settings:
+    """The settings of a recipe that was found, and those that were given.
+
+    Raises:
+      InputError: as of `read`.
+    """
+    places: dict[str, Any] = {name: flag_values[name].value for name in _REQUIRED}
+    return _acting(dataclasses.replace(flagfiles.read(flagfile), **places, **given(flag_values)))
 
 
 def check_places(flag_values: flags.FlagValues) -> None:
@@ -60,6 +77,9 @@ def with_recipe(arguments: list[str]) -> list[str]:
         if name == "recipe" and argument.startswith("-") and value not in RECIPE_LABELS:
             if not separator:
                 raise InputError(f"{argument} names no recipe: wanted --recipe=NAME.")
+            if value == AUTO:
+                changed.append(f"--{AUTO}")
+                continue
             argument = f"--flagfile={recipes.flagfile(value)}"
         changed.append(argument)
     return changed

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -12,6 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from causerec_tf.settings import Settings
+from pipelines.command_line import streams
 from pipelines.comparison import search
 
 
@@ -22,7 +22,7 @@ def train(file: Path, system: str, number: int, settings: Settings, jobs: int) -
     """
     directory = Path(settings.run)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    _print_to(directory.with_name(f"{directory.name}.log"))
+    streams.print_to(directory.with_name(f"{directory.name}.log"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search ends its trials
     threading.Thread(target=_end_with_the_search, daemon=True).start()
     if jobs > 1:
@@ -57,14 +57,6 @@ def train(file: Path, system: str, number: int, settings: Settings, jobs: int) -
         study.tell(trial, state=TrialState.FAIL)
     else:
         study.tell(trial, reporter.best_score)
-
-
-def _print_to(log: Path) -> None:
-    """Lets all that the process prints go to the end of a file, TensorFlow's own notes too."""
-    with log.open("ab") as file:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            os.dup2(file.fileno(), stream.fileno())
 
 
 def _end_with_the_search() -> None:

@@ -1,0 +1,115 @@
+"""What a search leaves to be read: trials, rules beside the best, what the counterfactual part buys."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from causerec_tf.comparison import compare
+from causerec_tf.settings import Settings
+from pipelines.choosing.rounds import Attempt, RoundSearch
+
+_SHOWN = ("recall@20", "recall@50", "ndcg@50", "hr@50")
+_TESTED = ("recall@50", "ndcg@50")
+
+
+def page(
+    search: RoundSearch, baselines: Mapping[str, Mapping[str, float]], *, title: str, command: str
+) -> str:
+    """The page, in Markdown.
+
+    Args:
+      search: that has ended.
+      baselines: name -> validation figures, of those that the data allow.
+      title: of the page.
+      command: that made it.
+    """
+    best = search.best
+    budget = f"{search.seconds / 60:g} minutes of training for all trials"
+    lines = [
+        f"# {title}",
+        "",
+        "```",
+        command,
+        "```",
+        "",
+        f"Validation users; {budget}. The test users were not",
+    ]
+    lines[-1] += " looked at."
+    lines += ["", f"Chosen: **{best.round_name}.{best.name}**, with", "", "```"]
+    lines += [*chosen_flagfile(search).splitlines()[1:], "```", "", "## Every trial", ""]
+    lines += [f"| round | trial | {' | '.join(_SHOWN)} | epochs | s an epoch | |"]
+    lines += ["|---|---|" + "---:|" * (len(_SHOWN) + 2) + "---|"]
+    lines += [_row(one, is_best=one is best) for one in search.attempts]
+    lines += ["", "A trial takes over what its round started from. Settings of each:", ""]
+    lines += [f"- `{one.name}`: {_in_words(one.changed)}" for one in search.attempts]
+    lines += [
+        "",
+        "## Beside simple rules",
+        "",
+        f"| | {' | '.join(_SHOWN)} |",
+        "|---|" + "---:|" * len(_SHOWN),
+    ]
+    figures = {"chosen": best.result["validation"], **baselines}
+    for name, values in figures.items():
+        lines.append(f"| {name} | " + " | ".join(_figure(values, metric) for metric in _SHOWN) + " |")
+    lines += ["", "## The counterfactual part", "", *_counterfactual(search)]
+    return "\n".join(lines) + "\n"
+
+
+def chosen_flagfile(search: RoundSearch) -> str:
+    """A flagfile of the best trial: what acts, without places."""
+    best = search.best
+    settings = dataclasses.replace(best.settings, dataset="", run="")
+    default = Settings()
+    lines = [
+        f"--{name}={value}"
+        for name, value in settings.acting().items()
+        if name not in ("dataset", "run") and value != getattr(default, name)
+    ]
+    head = f"# {best.round_name}.{best.name}: validation {settings.choose_by} {best.score:.4f}"
+    return "\n".join([head, *lines]) + "\n"
+
+
+def _row(one: Attempt, *, is_best: bool) -> str:
+    if "failed" in one.result:
+        return f"| {one.round_name} | {one.name} |" + " |" * (len(_SHOWN) + 2) + f" {one.result['failed']} |"
+    note = "**chosen**" if is_best else "control" if one.is_control else ""
+    cells = [_figure(one.result["validation"], metric) for metric in _SHOWN]
+    cells += [str(one.result["epochs"]), f"{one.result['seconds_per_epoch']:.1f}", note]
+    return f"| {one.round_name} | {one.name} | " + " | ".join(cells) + " |"
+
+
+def _counterfactual(search: RoundSearch) -> list[str]:
+    """Each option of a round with a control, and the control, against the same model without."""
+    rounds = [one for one in search.preset.rounds if one.control is not None]
+    lines: list[str] = []
+    for one in rounds:
+        able = [attempt for attempt in search.of_round(one.name) if attempt.users]
+        without = next((attempt for attempt in able if not attempt.changed), None)
+        others = [attempt for attempt in able if attempt.changed]
+        if without is None or not others:
+            continue
+        lines += [
+            f"Against the same model without, which had as much time ({without.result['epochs']} epochs):"
+        ]
+        lines += ["", "| | metric | gain | 95 % over users | p |", "|---|---|---:|---:|---:|"]
+        for attempt in others:
+            for metric in _TESTED:
+                found = compare({0: attempt.users[metric]}, {0: without.users[metric]})
+                share = found.baseline or 1.0
+                low, high = found.interval.low / share, found.interval.high / share
+                cells = [f"{found.difference / share:+.1%}", f"{low:+.1%} to {high:+.1%}"]
+                lines.append(
+                    f"| {attempt.name} | {metric} | "
+                    + " | ".join(cells)
+                    + f" | {found.interval.p_value:.3f} |"
+                )
+    return lines or ["It was not tried."]
+
+
+def _figure(values: Mapping[str, Any], metric: str) -> str:
+    return f"{values[metric]:.4f}" if metric in values else ""
+
+
+def _in_words(changed: Mapping[str, Any]) -> str:
+    return " ".join(f"`--{name}={value}`" for name, value in changed.items()) or "as it is"
