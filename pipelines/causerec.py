@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 SCRIPTS = {
+    "schema": "pipelines.guess_schema",
     "prepare": "pipelines.prepare",
     "train": "pipelines.train",
     "evaluate": "pipelines.evaluate",

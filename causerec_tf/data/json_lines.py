@@ -57,6 +57,21 @@ class JsonLinesFile:
                 return list(row) if isinstance(row, dict) else []
         return []
 
+    def keys_of(self, num_rows: int) -> list[str]:
+        """The keys of the first rows, in the order in which they come up."""
+        keys: dict[str, None] = {}
+        for _, line in self._lines():
+            if num_rows and line.strip():
+                num_rows -= 1
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                keys |= dict.fromkeys(row if isinstance(row, dict) else ())
+            elif not num_rows:
+                break
+        return list(keys)
+
     def table(
         self, columns: list[str], id_columns: list[str], *, stop_at_bad: bool
     ) -> tuple[pl.DataFrame, list[Record]]:
