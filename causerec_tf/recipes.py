@@ -74,7 +74,9 @@ BASELINES = {
     "own_past": "causerec_tf.baselines.own_past:OwnPast",
     "item_knn": "causerec_tf.baselines.item_neighbours:ItemNeighbours",
     "item_knn_recent": "causerec_tf.baselines.item_neighbours:ItemNeighbours",
+    "vsknn": "causerec_tf.baselines.session_neighbours:SessionNeighbours",
     "ease": "causerec_tf.baselines.ease:Ease",
+    "ials": "causerec_tf.baselines.als:AlternatingLeastSquares",
 }
 CHEAP_BASELINES = ("pop", "own_past")  # beside every trained model
 _HALF_LIFE = 5.0  # of item_knn_recent: between what Beauty (2 to 4) and check-ins (10 to 16) like best

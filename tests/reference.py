@@ -173,6 +173,19 @@ def cosines(interactions):
     return interactions.T.astype(np.float64) @ interactions / np.outer(lengths, lengths)
 
 
+def vsknn(history, others, num_items, num_neighbours):
+    """V-SKNN's scores of all items for one history, by loops; `others` are the lists of training users."""
+    weight = {item: (place + 1) / len(history) for place, item in enumerate(history)}
+    similar = [sum(weight[item] for item in set(other) & set(weight)) for other in others]
+    order = sorted(range(len(others)), key=lambda user: (-similar[user], user))
+    scores = np.zeros(num_items)
+    for user in order[:num_neighbours]:
+        shared = set(others[user]) & set(weight)
+        for item in set(others[user]):
+            scores[item - 1] += similar[user] * max([weight[one] for one in shared], default=0.0)
+    return scores
+
+
 def ease_weights(interactions, l2):
     """EASE's weights of a dense matrix: the minimum of |X - X B|^2 + l2 |B|^2, each column without itself."""
     x = interactions.astype(np.float64)

@@ -1,6 +1,7 @@
-"""The yardstick's script; the models have their tests in tests/baselines."""
+"""The peers' script; the models have their tests in tests/baselines."""
 
 import json
+import runpy
 
 import pytest
 
@@ -9,25 +10,43 @@ from tests.pipelines import scripts
 SCRIPT = "benchmarks/yardstick.py"
 
 
-def test_the_script_chooses_on_validation_users_and_measures_the_choice_alone_on_test_users(tmp_path):
+def test_each_policy_chooses_on_validation_users_and_measures_the_choice_on_test_users(tmp_path):
     scripts.write_world(tmp_path / "world")
-    done = scripts.run(
-        SCRIPT, f"--dataset={tmp_path / 'world'}", "--l2=1,100", f"--output={tmp_path / 'records'}"
-    )
+    peers = "--peers=pop,own_past,item_knn,vsknn,ease"
+    place = tmp_path / "peers.json"
+    done = scripts.run(SCRIPT, f"--dataset={tmp_path / 'world'}", peers, f"--output={place}")
     assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "records" / "world.json").read_text(encoding="utf-8"))
-    neighbours, *eases = record["rows"]
-    assert [row["l2"] for row in eases] == [1, 100]
-    scores = [row["validation"]["seen_items_kept"]["recall@50"] for row in eases]
-    measured = ["test" in row for row in eases]
-    assert measured == [score == max(scores) for score in scores] and sum(measured) == 1
-    # Fifty of 120 items by chance have a recall of .42.
-    for row in (neighbours, eases[measured.index(True)]):
-        for policy in ("seen_items_kept", "seen_items_left_out"):
-            assert 0.6 < row["test"][policy]["recall@50"] <= 1
+    found = json.loads(place.read_text(encoding="utf-8"))
+    assert found["ratios"] == {}  # no run of ours
+    peers = found["datasets"]["world"]["peers"]
+    assert "left_out" not in peers["own_past"]  # it knows seen items only
+    for policy in ("kept", "left_out"):
+        trials = {one["l2"]: one[policy]["recall@50"] for one in peers["ease"]["trials"]}
+        assert sorted(trials) == [100, 300, 1000]
+        chosen = peers["ease"][policy]["chosen"]["l2"]
+        assert trials[chosen] == max(trials.values())
+        # Fifty of 120 items by chance have a recall of .42.
+        for name in ("item_knn", "vsknn", "ease"):
+            assert 0.6 < peers[name][policy]["test"]["recall@50"] <= 1
 
 
-@pytest.mark.parametrize("l2", ["much", "0", ""])
-def test_a_weight_that_cannot_be_is_told(tmp_path, l2):
-    done = scripts.run(SCRIPT, f"--dataset={tmp_path}", f"--l2={l2}")
-    assert done.returncode == 2 and "--l2=" in done.stderr
+def test_ratios_are_ours_over_the_best_peer():
+    ratios_of = runpy.run_path(str(scripts.ROOT / SCRIPT), run_name="yardstick")["ratios_of"]
+
+    def of(recall, ndcg):
+        return {"test": {"recall@50": recall, "ndcg@50": ndcg}}
+
+    peers = {"a": {"kept": of(0.2, 0.3), "left_out": of(0.5, 0.1)}, "b": {"kept": of(0.4, 0.1)}}
+    ours = {"kept": {"recall@50": 0.5, "ndcg@50": 0.15}, "left_out": {"recall@50": 0.4, "ndcg@50": 0.2}}
+    assert ratios_of("d", ours, peers) == {
+        "d.kept.recall@50": 1.25,
+        "d.kept.ndcg@50": 0.5,
+        "d.left_out.recall@50": 0.8,
+        "d.left_out.ndcg@50": 2.0,
+    }
+
+
+@pytest.mark.parametrize("peers", ["knn", "pop,knn"])
+def test_a_peer_that_is_not_known_is_told(tmp_path, peers):
+    done = scripts.run(SCRIPT, f"--dataset={tmp_path}", f"--peers={peers}")
+    assert done.returncode == 2 and "--peers has" in done.stderr

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse
 
 from causerec_tf import recipes
-from causerec_tf.baselines import ease, item_neighbours, own_past, popularity
+from causerec_tf.baselines import als, ease, item_neighbours, own_past, popularity, session_neighbours
 from causerec_tf.baselines.user_item_matrix import user_item_matrix
 from causerec_tf.data import times
 from causerec_tf.data.holdout import EvaluationUsers
@@ -198,3 +198,35 @@ def test_a_baseline_that_there_is_not_is_told(name):
         InputError, match=f"there is no baseline {name!r}: wanted some of pop, pop_7d, own_past"
     ):
         recipes.baselines([name])
+
+
+@pytest.mark.parametrize("num_neighbours", [3, 100])
+def test_vsknn_is_its_definition(num_neighbours):
+    rows, histories = random_rows(40, 12, seed=5), [*random_rows(6, 12, seed=6), [], [12]]
+    model = session_neighbours.SessionNeighbours(num_neighbours)
+    model.fit(training_of(rows, 12))
+    scores = model.scores(users_of(histories))
+    for row, history in enumerate(histories):
+        want = reference.vsknn(history, rows, 12, num_neighbours)
+        np.testing.assert_allclose(scores[row], want, rtol=1e-5, atol=1e-7)
+    assert not scores[-2:].any()  # nothing is known of an empty history, and of an item nobody took
+
+
+def test_ials_folds_in_what_it_was_trained_on():
+    """A user's factors are the ridge regression of the preferences on the items' factors."""
+    pytest.importorskip("implicit")
+    rows = random_rows(60, 20, seed=7)
+    model = als.AlternatingLeastSquares(4, alpha=3.0, regularization=0.1)
+    model.fit(training_of(rows, 20))
+    items = model._model.item_factors.astype(np.float64)
+    for row, got in zip(rows, model.scores(users_of(rows)), strict=True):
+        preferred = dense([row], 20)[0]
+        confidence = 1 + 2.0 * preferred
+        gram = items.T @ (items * confidence[:, None]) + 0.1 * np.eye(4)
+        user = np.linalg.solve(gram, items.T @ (confidence * preferred))
+        np.testing.assert_allclose(got, items @ user, rtol=2e-2, atol=2e-3)
+
+
+def test_ials_without_its_package_is_refused_in_words(monkeypatch):
+    monkeypatch.setattr(als.importlib.util, "find_spec", lambda name: None)
+    assert "pip install implicit" in als.AlternatingLeastSquares().refusal(training_of([[1]], 2))
