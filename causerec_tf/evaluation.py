@@ -1,6 +1,6 @@
 """A model over evaluation users: ranked items, then figures of each user."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,18 +20,30 @@ POLICIES = (False, True)
 _top_k = tf.function(retrieval.top_k_of_each)
 
 
-def user_vectors(model: CauseRec, history: np.ndarray) -> np.ndarray:
+def user_vectors(
+    model: CauseRec, history: np.ndarray, context: Mapping[str, np.ndarray] | None = None
+) -> np.ndarray:
     """User vectors of histories, block by block, so that memory does not grow but by the answer.
 
     Args:
       model: the model.
       history: int [users, L], one or more, oldest first, padded with 0 on the right.
+      context: what is known beside them, a row a user, as `EvaluationUsers.context`; None: nothing.
 
     Returns:
       float32 [users, d], or [users, K, d] where the tower gives K vectors.
     """
     blocks = _blocks(len(history), HISTORIES_PER_BLOCK)
-    return np.concatenate([model.encode(tf.constant(history[block])).numpy() for block in blocks])
+    return np.concatenate([_encode(model, history, context or {}, block).numpy() for block in blocks])
+
+
+def _encode(
+    model: CauseRec, history: np.ndarray, context: Mapping[str, np.ndarray], block: slice
+) -> tf.Tensor:
+    """The vectors of the users of a block."""
+    beside = {key: tf.constant(values[block]) for key, values in context.items()}
+    # A model without a context is traced without one.
+    return model.encode(tf.constant(history[block]), *([beside] if beside else []))
 
 
 def rank_users(model: CauseRec, users: EvaluationUsers, k: int, *, exclude_seen: bool) -> np.ndarray:
@@ -65,7 +77,7 @@ def rank_by_policies(
             catalogue = retrieval.in_blocks(part_ID if len(ids) == len(part_ID) else part_ID[ids - first - 1])
             item_at = np.append(0, ids)  # by place; 0, no item, stays 0
             for block in _blocks(len(users), users_per_block):
-                vectors = model.encode(tf.constant(users.history[block]))
+                vectors = _encode(model, users.history, users.context, block)
                 seen = _excluded(users.seen, block, place_of, first) if any(policies) else None
                 own = None
                 if model.returns is not None and not all(policies):
@@ -86,7 +98,7 @@ def _merge_own_items(model: CauseRec, users: EvaluationUsers, scores: np.ndarray
     """Puts the items that the tower reads among the others, in place, by scores that know of returns."""
     for block in _blocks(len(users), HISTORIES_PER_BLOCK):
         history = tf.constant(users.history[block])
-        own = model.history_scores(history, model.encode(history))
+        own = model.history_scores(history, _encode(model, users.history, users.context, block))
         items_BL, scores_BL = (one.numpy() for one in own)
         is_known_BL = items_BL > 0
         if model.trained_items is not None:

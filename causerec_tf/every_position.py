@@ -8,21 +8,23 @@ U distinct items of a step, P predictions: the real positions of all sequences, 
 sequence.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
-from causerec_tf.towers.base import Changes, UserTower
+from causerec_tf.towers.base import Changes
 from causerec_tf.towers.item import PADDING
 
 _NARROWEST = 8
 
 
 def encode(
-    user_tower: UserTower, vectors_UD: tf.Tensor, places_BL: tf.Tensor, targets_BL: tf.Tensor
+    user_tower: Any, vectors_UD: tf.Tensor, places_BL: tf.Tensor, targets_BL: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Encodes the prefix that ends at each position that has a target.
 
     Args:
-      user_tower: one that reads causally.
+      user_tower: one that reads causally, or what its `given` gave for the sequences.
       vectors_UD: float [U, d], the vectors of the step's distinct items.
       places_BL: int32 [B, L], where the sequences' items are among these.
       targets_BL: int32 [B, L], the target of each item, 0 where there is none: behind the sequence.
@@ -35,7 +37,8 @@ def encode(
     for width, rows_G in _groups(targets_BL != PADDING):
         real_GW = tf.gather(targets_BL[:, :width], rows_G) != PADDING
         concepts_GWD = tf.gather(vectors_UD, tf.gather(places_BL[:, :width], rows_G))
-        vectors.append(tf.boolean_mask(user_tower.encode_every_position(concepts_GWD, real_GW), real_GW))
+        tower = user_tower.of_rows(rows_G, width)
+        vectors.append(tf.boolean_mask(tower.encode_every_position(concepts_GWD, real_GW), real_GW))
         numbers.append(tf.boolean_mask(rows_G[:, tf.newaxis] * length + tf.range(width), real_GW))
     return tf.concat(vectors, axis=0), tf.concat(numbers, axis=0)
 
@@ -55,8 +58,8 @@ def prefixes(history_BL: tf.Tensor, numbers_P: tf.Tensor) -> tf.Tensor:
 class ByLength:
     """A user tower that encodes histories of similar length together."""
 
-    def __init__(self, user_tower: UserTower):
-        """Takes the tower."""
+    def __init__(self, user_tower: Any):
+        """Takes the tower, or what its `given` gave for the histories."""
         self._tower = user_tower
 
     def encode_counterfactuals(
@@ -68,7 +71,7 @@ class ByLength:
         rows: list[tf.Tensor] = []
         for width, rows_G in _groups(mask_BL):
             history_GW, mask_GW = (tf.gather(one[:, :width], rows_G) for one in (history_BL, mask_BL))
-            made = self._tower.encode_counterfactuals(
+            made = self._tower.of_rows(rows_G, width).encode_counterfactuals(
                 history_GW, mask_GW, changes.of_rows(rows_G), vectors_UD
             )
             for one, more in zip((users, others, rows), (*made, rows_G), strict=True):
@@ -79,7 +82,7 @@ class ByLength:
 
 def draw_windows(
     history_BL: tf.Tensor, targets_BL: tf.Tensor, count: int, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Draws positions of each sequence, without replacement; each gives a window that ends there.
 
     Args:
@@ -89,7 +92,8 @@ def draw_windows(
       seed: int [2].
 
     Returns:
-      `history` int32 [Q, L], the items up to the position, padded, and `target` int32 [Q].
+      `history` int32 [Q, L], the items up to the position, padded, and `target` int32 [Q]; the sequence and
+      the position of each, int32 [Q] both.
     """
     num_rows, length = tf.shape(history_BL)[0], history_BL.shape[1]
     order_BL = tf.random.stateless_uniform([num_rows, length], seed)
@@ -98,7 +102,8 @@ def draw_windows(
     drawn = tf.where(highest_BC >= 0)
     rows_Q, positions_Q = tf.cast(drawn[:, 0], tf.int32), tf.gather_nd(positions_BC, drawn)
     numbers_Q = rows_Q * length + positions_Q
-    return prefixes(history_BL, numbers_Q), tf.gather(tf.reshape(targets_BL, [-1]), numbers_Q)
+    target_Q = tf.gather(tf.reshape(targets_BL, [-1]), numbers_Q)
+    return prefixes(history_BL, numbers_Q), target_Q, rows_Q, positions_Q
 
 
 def _groups(mask_BL: tf.Tensor) -> list[tuple[int, tf.Tensor]]:

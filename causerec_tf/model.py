@@ -50,7 +50,7 @@ class _Draw(enum.IntEnum):
 
 # What the stream of the synthesis is folded with for other purposes. (One more in `_Draw` would give each of
 # them other numbers.)
-_DROPOUT, _WINDOWS = 101, 102
+_DROPOUT, _WINDOWS, _HISTORIES = 101, 102, 103
 
 
 class CauseRec(tfrs.Model):
@@ -75,6 +75,7 @@ class CauseRec(tfrs.Model):
         whole_sequences: bool = False,
         counterfactual_positions: int = 1,
         returns: Returns | None = None,
+        history_dropout: float = 0.0,
     ):
         """Composes the parts and makes their variables.
 
@@ -92,6 +93,8 @@ class CauseRec(tfrs.Model):
             made and losses added.
           returns: learns how likely a user comes back to an item; None: items of the history are ranked as
             the others are.
+          history_dropout: the share of training examples whose history is left out, so that a user without
+            one is answered by what else is known, in [0, 1). Of a model that trains on windows.
 
         Raises:
           InputError: the parts do not go together.
@@ -123,6 +126,8 @@ class CauseRec(tfrs.Model):
         names = [MATCHING, *(loss.name for loss in losses)]
         if len(set(names)) < len(names):
             raise InputError(f"the losses are named {', '.join(names)}: wanted a name for each.")
+        if history_dropout and whole_sequences:
+            raise InputError("histories are left out of windows: train without whole_sequences.")
         self.returns, self.scores_of_history = returns, None
         if returns is not None:
             if not isinstance(retrieval, SampledSoftmax):
@@ -139,6 +144,7 @@ class CauseRec(tfrs.Model):
         self.seed = seed
         self.whole_sequences = whole_sequences
         self.counterfactual_positions = counterfactual_positions
+        self.history_dropout = history_dropout
         self.num_trained_items = item_tower.num_items
         self.trained_items: np.ndarray | None = None
         self._means = {name: tf.keras.metrics.Mean(name) for name in names}
@@ -179,21 +185,30 @@ class CauseRec(tfrs.Model):
         Args:
           num_trained_items: negatives are drawn from so many items, the first.
           trained_items: int, ascending: only these are ranked, for nothing trains the vectors of the others;
-            None: all.
+            None: all. Where items have features all are ranked: the others are what their features say.
         """
         self.num_trained_items, self.trained_items = num_trained_items, trained_items
+        if self.item_tower.features is not None and trained_items is not None:
+            is_known = np.zeros(self.num_items + 1, bool)
+            is_known[trained_items] = True
+            self.item_tower.start_from_features(is_known)
+            self.trained_items = None
 
     @tf.function(reduce_retracing=True)
-    def encode(self, history_BL: tf.Tensor) -> tf.Tensor:
+    def encode(self, history_BL: tf.Tensor, context: dict[str, tf.Tensor] | None = None) -> tf.Tensor:
         """User vectors of histories.
 
         Args:
           history_BL: int [B, L], item indices, oldest first, 0 is padding.
+          context: what is known beside the histories, by the keys of training batches; what is not there is
+            missing. A model without columns of users, events and requests reads nothing of it.
 
         Returns:
           float [B, d], or [B, I, d] where the tower gives several vectors.
         """
-        return self.user_tower(self.item_tower(history_BL), history_BL != PADDING)
+        mask_BL = history_BL != PADDING
+        tower = self.user_tower.given(context or {}, mask_BL)
+        return tower(self.item_tower(history_BL), mask_BL)
 
     @tf.function(reduce_retracing=True)
     def history_scores(self, history_BL: tf.Tensor, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -208,7 +223,7 @@ class CauseRec(tfrs.Model):
 
     def item_embeddings(self) -> np.ndarray:
         """The item table, float32 [V + 1, d]; row 0 is padding."""
-        return self.item_tower.table.numpy()
+        return self.item_tower.embeddings()
 
     def item_vectors(self) -> np.ndarray:
         """What user vectors are ranked against by inner product, float32 [V, d]; for cosine of length one."""
@@ -224,7 +239,10 @@ class CauseRec(tfrs.Model):
         Args:
           inputs: `history` int32 [B, L] and `target` int32 [B], or of whole sequences `history` and
             `targets`, both int32 [R, L]; where steps overlap, asynchronously, also `step` int64 [], the
-            number that its draws go by.
+            number that its draws go by. What is known beside the histories, by column: `event/<name>`
+            [B, L], `user/<name>` [B, ...], `request/<name>` [B] or [R, L], and `time` int64 [B, L] and
+            `request_time` int64 [B] or [R, L]. And `weight` float32 [B] or [R, L]: that of each example in
+            the losses.
           training: not used: the loss exists only in training.
 
         Returns:
@@ -247,15 +265,24 @@ class CauseRec(tfrs.Model):
     def _parts(self, inputs: dict[str, tf.Tensor], drawn: Negatives, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """The losses by their names, each float [examples that it is a mean over]."""
         sequences = [inputs["history"], inputs["targets"]] if self.whole_sequences else []
+        weights = inputs.get("weight")
         if self.whole_sequences:
             count = self.counterfactual_positions if self.losses_added else 0
             window_seed = tf.random.fold_in(seed, _WINDOWS)
-            history_BL, target_B = every_position.draw_windows(
+            drawn_windows = every_position.draw_windows(
                 inputs["history"], inputs["targets"], count, window_seed
             )
+            history_BL, target_B, *drawn_at = drawn_windows
+            # Once for all: a table that is looked up twice would have rows twice in its gradient.
+            tower_of_sequences = self.user_tower.given(inputs, sequences[0] != PADDING, every_position=True)
+            tower = tower_of_sequences.at_positions(*drawn_at)
+            mask_BL = history_BL != PADDING
         else:
             history_BL, target_B = inputs["history"], inputs["target"]
-        mask_BL = history_BL != PADDING
+            if self.history_dropout:
+                history_BL = self._without_histories(history_BL, seed)
+            mask_BL = history_BL != PADDING
+            tower = self.user_tower.given(inputs, mask_BL)
         candidates_P = tf.zeros([0], tf.int32)
         if self.counterfactual is not None:
             candidates_P = self.counterfactual.draw_candidates(seed)
@@ -272,7 +299,9 @@ class CauseRec(tfrs.Model):
         parts: dict[str, tf.Tensor] = {}
         if self.whole_sequences:
             targets_RL = sequences[1]
-            users_PD, numbers_P = every_position.encode(self.user_tower, vectors_UD, places_RL[0], targets_RL)
+            users_PD, numbers_P = every_position.encode(
+                tower_of_sequences, vectors_UD, places_RL[0], targets_RL
+            )
             targets = (tf.gather(tf.reshape(one, [-1]), numbers_P) for one in (targets_RL, places_RL[1]))
             of_predictions = candidates(*targets)
             if self.returns is not None:
@@ -283,15 +312,18 @@ class CauseRec(tfrs.Model):
                 )
                 own = OwnItemsOfSequences(item_RLD, numbers_P, terms)
                 of_predictions = of_predictions._replace(own=own)
-            parts[MATCHING] = self.retrieval(users_PD, of_predictions)
+            matched_P = self.retrieval(users_PD, of_predictions)
+            if weights is not None:
+                matched_P *= tf.gather(tf.reshape(weights, [-1]), numbers_P)
+                weights = tf.gather_nd(weights, tf.stack(drawn_at, axis=1))
+            parts[MATCHING] = matched_P
             if not self.losses_added:
                 return parts
         if self.counterfactual is None:
-            encoded = Encoded(self.user_tower(tf.gather(vectors_UD, places_BL), mask_BL))
+            encoded = Encoded(tower(tf.gather(vectors_UD, places_BL), mask_BL))
         else:
-            tower = every_position.ByLength(self.user_tower) if self.whole_sequences else self.user_tower
             encoded = self.counterfactual(
-                tower,
+                every_position.ByLength(tower) if self.whole_sequences else tower,
                 Histories(
                     history_BL=history_BL,
                     mask_BL=mask_BL,
@@ -321,10 +353,16 @@ class CauseRec(tfrs.Model):
                 user_BD=_nearest(encoded.users, of_windows.target_BD),
                 synthesised=self._counterfactuals(encoded, of_windows),
             )
-            parts |= {name: loss(loss_inputs) for name, _, loss in self.losses_added}
+            parts |= {name: _weighted(loss(loss_inputs), weights) for name, _, loss in self.losses_added}
         if not self.whole_sequences:
-            parts[MATCHING] = self.retrieval(encoded.users, of_windows)
+            parts[MATCHING] = _weighted(self.retrieval(encoded.users, of_windows), weights)
         return parts
+
+    def _without_histories(self, history_BL: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Leaves a share of the histories out, whole."""
+        shape = [tf.shape(history_BL)[0], 1]
+        share_B1 = tf.random.stateless_uniform(shape, tf.random.fold_in(seed, _HISTORIES))
+        return tf.where(share_B1 >= self.history_dropout, history_BL, PADDING)
 
     def train_step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step; answers with the means of the loss parts over the epoch so far."""
@@ -380,6 +418,10 @@ class CauseRec(tfrs.Model):
         streams = len(_Draw)
         number = tf.cast(step, tf.int64) * streams + int(draw)
         return tf.stack([tf.constant(self.seed, tf.int64), number])
+
+
+def _weighted(losses_B: tf.Tensor, weights_B: tf.Tensor | None) -> tf.Tensor:
+    return losses_B if weights_B is None else losses_B * weights_B
 
 
 def _nearest(users: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

@@ -16,6 +16,8 @@ from causerec_tf.errors import InputError
 
 if TYPE_CHECKING:
     from causerec_tf.baselines.baseline import Baseline
+    from causerec_tf.feature_recipes import DatasetFeatures
+    from causerec_tf.features.context import ContextFeatures
     from causerec_tf.losses import WeightedLoss
     from causerec_tf.matching import SampledSoftmax
     from causerec_tf.model import CauseRec
@@ -107,22 +109,27 @@ def flagfile(recipe: str | Path) -> Path:
     )
 
 
-def compose(settings: "Settings", num_items: int) -> "CauseRec":
+def compose(settings: "Settings", num_items: int, features: "DatasetFeatures | None" = None) -> "CauseRec":
     """The model that the settings ask for.
 
     Args:
       settings: of the run.
       num_items: V, the catalogue's size without padding.
+      features: what the dataset knows beyond user, item and time; None: nothing.
 
     Raises:
-      InputError: the full softmax of these settings does not fit a machine.
+      InputError: the full softmax of these settings does not fit a machine, or the settings do not go with
+        the features.
     """
+    from causerec_tf import feature_recipes
     from causerec_tf.model import CauseRec
     from causerec_tf.returns import Returns
     from causerec_tf.towers.item import ItemTower
 
     terms = weighted_losses(settings)
     check_softmax(settings, num_items)
+    features = features or feature_recipes.DatasetFeatures()
+    of_items = feature_recipes.item_features(settings, features)
     return CauseRec(
         ItemTower(
             num_items,
@@ -130,9 +137,11 @@ def compose(settings: "Settings", num_items: int) -> "CauseRec":
             similarity=settings.similarity,
             initial_std=settings.acting().get("item_init_std") or None,
             dropout=settings.item_dropout,
+            features=of_items,
+            id_dropout=settings.id_dropout,
             seed=settings.seed,
         ),
-        user_tower(settings),
+        user_tower(settings, feature_recipes.context_features(settings, features)),
         retrieval(settings),
         counterfactual=counterfactual(settings) if terms else None,
         losses=terms,
@@ -141,11 +150,13 @@ def compose(settings: "Settings", num_items: int) -> "CauseRec":
         whole_sequences=settings.whole_sequences,
         counterfactual_positions=settings.counterfactual_positions,
         returns=Returns(seed=settings.seed) if settings.returns == "learned" else None,
+        history_dropout=settings.acting().get("history_dropout", 0.0),
     )
 
 
-def user_tower(settings: "Settings") -> "UserTower":
-    """The user tower, with all its weights."""
+def user_tower(settings: "Settings", features: "ContextFeatures | None" = None) -> "UserTower":
+    """The user tower, with all its weights; `features` are what it reads beside histories."""
+    from causerec_tf.towers.context_tower import ContextTower
     from causerec_tf.towers.interest_attention import InterestAttention, InterestTower
     from causerec_tf.towers.unit_length import UnitLengthTower
 
@@ -164,7 +175,8 @@ def user_tower(settings: "Settings") -> "UserTower":
         seed=settings.seed,
         **ROUTING_INITS[settings.routing_init],
     )
-    tower = UnitLengthTower(encoder) if settings.similarity == "cosine" else encoder
+    unit_length = settings.similarity == "cosine"
+    tower = UnitLengthTower(encoder) if unit_length and features is None else encoder
     if settings.reads_interests:
         attention = InterestAttention(
             settings.embedding_dim,
@@ -174,6 +186,8 @@ def user_tower(settings: "Settings") -> "UserTower":
             dtype=settings.precision,
         )
         tower = InterestTower(attention, tower)
+    if features is not None:
+        tower = ContextTower(tower, features, unit_length=unit_length)
     tower.build(None)
     return tower
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from causerec_tf import checkpoints, files, flagfiles, recipes
+from causerec_tf import checkpoints, feature_recipes, files, flagfiles, recipes
 from causerec_tf.data.sequences import Dataset, open_dataset
 from causerec_tf.data.training_records import trained_items
 from causerec_tf.errors import InputError
@@ -253,7 +253,7 @@ def load_trained(
             f" elsewhere, {if_elsewhere}."
         ) from error
     run.check_parts(model)
-    model = model or recipes.compose(settings, opened.num_items)
+    model = model or recipes.compose(settings, opened.num_items, feature_recipes.features_of(opened))
     model.know_items_of(opened.num_trained_items, trained_items(opened))
     restore_best(model, run)
     return TrainedRun(model, settings, opened, run.metrics.exists(), run.path)

@@ -68,6 +68,11 @@ _OF_SEQUENCES: _Acts = (
     lambda s: s.whole_sequences and s.method == "item",
     "--training_rows=sequences and --method=item",
 )
+_OF_FEATURES: _Acts = (lambda s: s.features != "none", "--features other than none")
+_OF_WINDOWS_WITH_FEATURES: _Acts = (
+    lambda s: s.features != "none" and not s.whole_sequences,
+    "--training_rows=windows and --features other than none",
+)
 _OF_SASREC: _Acts = (lambda s: s.tower == "sasrec", "--tower=sasrec")
 
 
@@ -132,6 +137,30 @@ class ModelSettings:
         "Standard deviation of initial item vectors; 0: 1 / sqrt(embedding_dim), a length of one on average.",
         bound=_AT_LEAST_0,
         acts=(lambda s: not s.warm_start, "no --warm_start"),
+    )
+    features: str = _setting(
+        "all",
+        "Columns of the dataset's schema that the model reads. all; none; or some of them, such as"
+        " item/category,user/age.",
+    )
+    feature_init_std: float = _setting(
+        0.01,
+        "Standard deviation of the initial weights of what encodes features.",
+        bound=_AT_LEAST_0,
+        acts=_OF_FEATURES,
+    )
+    id_dropout: float = _setting(
+        0.2,
+        "Share of each step's items that are what their features say alone, of a dataset with item features.",
+        bound=_A_SHARE,
+        acts=_OF_FEATURES,
+    )
+    history_dropout: float = _setting(
+        0.0,
+        "Share of training examples whose history is left out, of a dataset with columns of users or"
+        " requests: by these a user without a history is then answered.",
+        bound=_A_SHARE,
+        acts=_OF_WINDOWS_WITH_FEATURES,
     )
     returns: str = _setting(
         "as_others",

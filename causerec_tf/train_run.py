@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from causerec_tf import files, measurement, recipes, records, runs, training, warm_start
+from causerec_tf import feature_recipes, files, measurement, recipes, records, runs, training, warm_start
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.training_events import TrainingEvents
 from causerec_tf.distributed import strategies
@@ -70,6 +70,7 @@ def train_run(
         return kept
     dataset.verify()
     training.check_users(dataset, validates=not settings.stop_after)
+    feature_recipes.check_strategy(settings, dataset)
     # Before TensorFlow computes anything.
     distribution = strategies.start(settings, dataset.num_items, task)
     source = None

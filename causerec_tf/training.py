@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf import checkpoints, evaluation, recipes, runs
+from causerec_tf import checkpoints, evaluation, feature_recipes, recipes, runs
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.protocols import EVERYTHING
 from causerec_tf.data.sequences import Dataset
@@ -127,7 +127,10 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
     steps = steps_per_epoch(settings, dataset, model)
     num_steps = settings.epochs * steps
     if model is None:
-        model = compiled_model(settings, dataset.num_items, distribution, num_steps=num_steps)
+        features = feature_recipes.features_of(dataset)
+        model = compiled_model(
+            settings, dataset.num_items, distribution, num_steps=num_steps, features=features
+        )
     else:
         _check_composed(model, settings, dataset)
         if model.optimizer is None:
@@ -193,6 +196,7 @@ def compiled_model(
     distribution: Distribution | None = None,
     *,
     num_steps: int | None = None,
+    features: feature_recipes.DatasetFeatures | None = None,
 ) -> CauseRec:
     """A new model with its optimiser, every variable made.
 
@@ -201,10 +205,11 @@ def compiled_model(
       num_items: V, the catalogue's size without padding.
       distribution: whose variables they are; None for one device.
       num_steps: of the whole run, for a schedule of the learning rate; None: the rate stays.
+      features: what the dataset knows beyond user, item and time; None: nothing.
     """
     distribution = distribution or strategies.one_device()
     with distribution.strategy.scope():
-        model = recipes.compose(settings, num_items)
+        model = recipes.compose(settings, num_items, features)
         _compile(model, settings, distribution, num_steps)
     return model
 

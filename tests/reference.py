@@ -1,5 +1,6 @@
 """Slow NumPy twins of the formulas, straight from the paper. Imports nothing of the project."""
 
+import datetime
 import math
 
 import numpy as np
@@ -350,3 +351,32 @@ def interest_concepts(items, w_1, w_2):
 def interest_scores(items, weights, target):
     """Equation 8: `A^T phi(X, y)`."""
     return weights.T @ np.array([item @ target for item in items])
+
+
+def categorical_feature(value, table):
+    return table[value]
+
+
+def multi_feature(values, table):
+    """The mean over the distinct values of a row; 0 fills up."""
+    real = {int(value) for value in values if value}
+    return sum(table[value] for value in real) / len(real) if real else table[0]
+
+
+def numeric_feature(value, mean, deviation, direction, missing):
+    if math.isnan(value):
+        return missing
+    return min(max((value - mean) / deviation, -5.0), 5.0) * direction
+
+
+def moment_row(kind, time, other=0):
+    """The table's row for a time in seconds, by the calendar; `other`: the event before, or the request."""
+    if time == 0 or (kind in ("gap", "age") and other == 0):
+        return 0
+    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=int(time))
+    if kind == "hour":
+        return 1 + moment.hour
+    if kind == "weekday":
+        return 1 + moment.weekday()
+    seconds = int(time - other) if kind == "gap" else int(other - time)
+    return 1 + min(len(format(seconds, "b")), 32) if seconds > 0 else 1

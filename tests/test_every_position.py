@@ -138,7 +138,7 @@ def test_windows_drawn_are_of_the_sequences_and_no_position_is_drawn_twice(count
         (tuple(history), target)
         for history, target in zip(*(one.numpy().tolist() for one in windows_of(batch).values()), strict=True)
     )
-    history, target = every_position.draw_windows(*batch.values(), count, tf.constant([1, 2]))
+    history, target, *_ = every_position.draw_windows(*batch.values(), count, tf.constant([1, 2]))
     drawn = collections.Counter(
         (tuple(one), two) for one, two in zip(history.numpy().tolist(), target.numpy().tolist(), strict=True)
     )
@@ -150,7 +150,7 @@ def test_windows_are_drawn_uniformly_by_their_seed():
     batch = sequences()
     ends = collections.Counter()
     for step in range(2000):
-        history, _ = every_position.draw_windows(*batch.values(), 1, tf.constant([step, 0]))
+        history, *_ = every_position.draw_windows(*batch.values(), 1, tf.constant([step, 0]))
         ends[int((history[8] != 0).numpy().sum())] += 1
     assert set(ends) == set(range(1, 21))
     # 2,000 draws of 20 positions, 100 each in the mean: five standard deviations are 49.

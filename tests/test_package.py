@@ -47,7 +47,16 @@ def test_an_environment_that_asks_for_keras_3_is_refused(value):
 
 
 # Parts that share nothing but tensors and arrays.
-INDEPENDENT = ("data", "towers", "counterfactual", "losses", "metrics", "retrieval", "checkpoints")
+INDEPENDENT = (
+    "data",
+    "features",
+    "towers",
+    "counterfactual",
+    "losses",
+    "metrics",
+    "retrieval",
+    "checkpoints",
+)
 # What all may know: it knows nothing of interactions, models or runs, and waits for no TensorFlow.
 SHARED = ("errors", "files", "schema")
 # Each asks one question of a trained model; what they share is in evaluation, metrics and comparison.

@@ -126,7 +126,13 @@ class Dataset:
 
     @property
     def num_trained_items(self) -> int:
-        """How many of the first items of the vocabulary training may know; where users are held out, all."""
+        """How many of the first items of the vocabulary training may know.
+
+        Where users are held out, all; but with features of items, by which the others are known, those of
+        training users.
+        """
+        if self.fitted_columns("item") and self.protocol["name"] == USERS:
+            return self.info["counts"]["items"]["train"]
         return self.info.get("num_trained_items", self.num_items)
 
     @property

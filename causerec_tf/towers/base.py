@@ -4,7 +4,8 @@ Shapes: B histories, L concepts of a history, d vector size, I vectors a user, K
 C counterfactual histories of each, U distinct items of a step.
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -72,6 +73,32 @@ class UserTower(tf.keras.layers.Layer):
           float32 [B, d], or [B, I, d] of a tower with several vectors.
         """
         raise NotImplementedError
+
+    def given(
+        self, context: Mapping[str, tf.Tensor], mask_BL: tf.Tensor, *, every_position: bool = False
+    ) -> Any:
+        """The tower as it encodes histories in their context; one that reads no other things is itself.
+
+        Args:
+          context: what a batch has beside the histories, by key; more than is read may be in it.
+          mask_BL: bool [B, L], which concepts are real.
+          every_position: whether each position has a context of its own, as in whole sequences.
+
+        Returns:
+          What offers the methods of a `UserTower` for these histories.
+        """
+        del context, mask_BL, every_position
+        return self
+
+    def of_rows(self, rows_G: tf.Tensor, width: int) -> Any:
+        """What `given` gave, for some of its rows, int32 [G], and their first positions."""
+        del rows_G, width
+        return self
+
+    def at_positions(self, rows_Q: tf.Tensor, positions_Q: tf.Tensor) -> Any:
+        """What `given` gave for every position, for the prefixes that end at some, int32 [Q] both."""
+        del rows_Q, positions_Q
+        return self
 
     def encode_every_position(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
         """Encodes the prefix of each history that ends at each of its positions, in one pass.

@@ -105,9 +105,11 @@ class InterestTower(UserTower):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As in `UserTower`; the interests of the counterfactuals are extracted anew.
 
-        An item's logits depend on nothing but the item, so they are computed once for each distinct one.
+        An item's logits depend on nothing but the item, so they are computed once for each distinct one;
+        where concepts are not items alone, all is written out.
         """
-        assert vectors_UD is not None, "its concepts are items"
+        if vectors_UD is None:
+            return super().encode_counterfactuals(history_BL, mask_BL, changes)
         users = self(tf.gather(vectors_UD, history_BL), mask_BL)
         written_BCL = changes.write_out(history_BL)
         logits_BCLK = tf.gather(self.attention.logits(vectors_UD), written_BCL)

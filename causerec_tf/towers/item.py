@@ -1,14 +1,24 @@
-"""The item tower: one embedding table over the catalogue (g of equation 4)."""
+"""The item tower: one embedding table over the catalogue (g of equation 4), and the features of its items.
 
-from collections.abc import Iterator
+    vector(i) = table[i] + features(i)
+
+Without features the second term is not there. With them an item that training does not know has a row of
+zeros, and is what its features say.
+
+Shapes: V items, N distinct ones, U of a step, d vector size.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.towers.dropout import dropout
+from causerec_tf.towers.dropout import dropout, without_rows
 
 PADDING = 0
 SIMILARITIES = ("dot", "cosine")
+_ITEMS_PER_BLOCK = 1 << 16  # whose features are encoded at once, where all are wanted
 
 
 class ItemTower(tf.keras.layers.Layer):
@@ -25,6 +35,8 @@ class ItemTower(tf.keras.layers.Layer):
         similarity: str = "dot",
         initial_std: float | None = None,
         dropout: float = 0.0,
+        features: Any = None,
+        id_dropout: float = 0.0,
         seed: int = 0,
         **kwargs,
     ):
@@ -39,6 +51,10 @@ class ItemTower(tf.keras.layers.Layer):
             they have length one on average.
           dropout: the share of each step's item vectors that is dropped in training, in [0, 1): one draw for
             all that the step needs an item for, as history, target or negative.
+          features: a Keras layer from distinct items, int32 [N], to what their features say, float32 [N, d];
+            None: there are none.
+          id_dropout: the share of each step's items whose row of the table is left out, so that their
+            features learn to stand alone, in [0, 1).
           seed: of the initial vectors.
           **kwargs: of the Keras layer.
         """
@@ -50,6 +66,8 @@ class ItemTower(tf.keras.layers.Layer):
         self.embedding_dim = embedding_dim
         self._initial_std = embedding_dim**-0.5 if initial_std is None else initial_std
         self._rate = dropout
+        self.features = features
+        self._id_rate = id_dropout
         self._seed = seed
 
     def build(self, input_shape) -> None:
@@ -71,6 +89,8 @@ class ItemTower(tf.keras.layers.Layer):
         self.table = self.add_weight(
             name="table", shape=[self.num_items + 1, self.embedding_dim], initializer=initial
         )
+        if self.features is not None:
+            self.features.build(None)
         super().build(input_shape)
 
     @property
@@ -80,6 +100,13 @@ class ItemTower(tf.keras.layers.Layer):
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """Looks items up, int [...] -> float [..., d]; zeros for padding, without a gradient."""
+        if self.features is not None:
+            vectors_UD, (places,) = self.look_up_once(ids)
+            return tf.gather(vectors_UD, places)
+        return self._rows(ids)
+
+    def _rows(self, ids: tf.Tensor) -> tf.Tensor:
+        """Rows of the table, int [...] -> float [..., d]; zeros for padding."""
         real = tf.cast(ids != PADDING, self.table.dtype)[..., tf.newaxis]
         # A gather from the table, or from the parts of one that is partitioned.
         return tf.nn.embedding_lookup(self.table, ids) * real
@@ -90,11 +117,48 @@ class ItemTower(tf.keras.layers.Layer):
 
     def candidate_parts(self) -> Iterator[np.ndarray]:
         """The vectors that users are matched with, float32 [V, d] in the consecutive parts of the table."""
+        first = 0
         for number, part in enumerate(self.parts):
-            vectors = part.numpy()[1 if number == 0 else 0 :]
+            vectors = self._with_features(part.numpy(), first)[1 if number == 0 else 0 :]
+            first += part.shape[0]
             if self.has_unit_length:
                 vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
             yield vectors
+
+    def embeddings(self) -> np.ndarray:
+        """What `call` gives for every item, float32 [V + 1, d]; row 0 is padding."""
+        return self._with_features(self.table.numpy(), 0)
+
+    def start_from_features(self, is_known: np.ndarray) -> None:
+        """Puts 0 into the rows of items that training does not know, which stay so: nothing looks them up.
+
+        Args:
+          is_known: bool [V + 1].
+        """
+        self.table.assign(self.table.numpy() * is_known[:, np.newaxis].astype(np.float32))
+
+    def vectors_of_features(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The vectors that users are matched with, of items that are not in the catalogue.
+
+        Args:
+          values: item column -> stored values, [N, ...].
+
+        Returns:
+          float32 [N, d], of their features alone.
+        """
+        return self.as_candidates(
+            self.features.encode({name: tf.constant(value) for name, value in values.items()})
+        ).numpy()
+
+    def _with_features(self, rows: np.ndarray, first: int) -> np.ndarray:
+        """Rows of the table from `first` on, what their items' features say added, block by block."""
+        if self.features is None:
+            return rows
+        for start in range(0, len(rows), _ITEMS_PER_BLOCK):
+            block = rows[start : start + _ITEMS_PER_BLOCK]
+            ids = np.arange(first + start, first + start + len(block), dtype=np.int32)
+            block += self.features(tf.constant(ids)).numpy() * (ids != PADDING)[:, np.newaxis]
+        return rows
 
     def look_up_once(self, *ids: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Looks each distinct item up once, whatever it is needed for.
@@ -115,4 +179,12 @@ class ItemTower(tf.keras.layers.Layer):
         shaped = [tf.reshape(place, tf.shape(one)) for place, one in zip(split, ids, strict=True)]
         for place, one in zip(shaped, ids, strict=True):
             place.set_shape(one.shape)
-        return dropout(self(distinct_U), self._rate), shaped
+        return dropout(self._of_distinct(distinct_U), self._rate), shaped
+
+    def _of_distinct(self, ids_U: tf.Tensor) -> tf.Tensor:
+        """The vectors of distinct items, float [U, d]."""
+        rows_UD = self._rows(ids_U)
+        if self.features is None:
+            return rows_UD
+        real_U1 = tf.cast(ids_U != PADDING, rows_UD.dtype)[:, tf.newaxis]
+        return without_rows(rows_UD, self._id_rate) + self.features(ids_U) * real_U1

@@ -1,0 +1,1 @@
+"""Encoders: the stored values of a column -> vectors."""
