@@ -5,6 +5,8 @@ A served graph gets what a client knows: text, numbers, times. It is stored here
 Shape legend: B requests, L places of a history.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ from causerec_tf.errors import InputError
 from causerec_tf.schema import FIRST_VALUE, MISSING, UNKNOWN, FittedColumn
 
 # Of a vocabulary, for people who ask by hand.
-_EXAMPLE_VALUES = 20
+_EXAMPLE_VALUES, _LONGEST_EXAMPLE = 20, 100
 TIME = "time"
 
 
@@ -37,8 +39,8 @@ class RawColumn(tf.Module):
     """Reads the raw values of one column.
 
     Raw is, by kind: categorical: text [B], or [B, L] of events; multi: text [B, any], also ragged; text:
-    text [B]; numeric: float32 [B] or [B, L]; embedding: float32 [B, size]. An empty text is missing, so is NaN
-    and a vector of zeros.
+    text [B]; numeric: float32 [B] or [B, L]; embedding: float32 [B, size]. Missing is an empty text, NaN, a
+    vector of zeros.
     """
 
     def __init__(self, fitted: FittedColumn):
@@ -51,10 +53,9 @@ class RawColumn(tf.Module):
         self.column = fitted.column
         self._table = None
         self._replacement: Any = float("nan") if fitted.column.kind == "numeric" else MISSING
-        self.example_values: list[str] = []
+        self.vocabulary: tuple[str, ...] = ()
         if fitted.vocabulary is not None:
-            values = _lines(fitted)
-            self.example_values = values[:_EXAMPLE_VALUES]
+            values = self.vocabulary = _lines(fitted)
             if values:  # TensorFlow opens no empty file
                 self._table = tf.lookup.StaticHashTable(
                     tf.lookup.TextFileInitializer(
@@ -149,10 +150,20 @@ class ContextReader(tf.Module):
         for one in self._columns:
             entries = one.column.description()
             kept = {name: entries[name] for name in entries if name not in ("column", "missing")}
-            described.append(kept | ({"values": one.example_values} if one.example_values else {}))
+            values = [value for value in one.vocabulary[:_EXAMPLE_VALUES] if len(value) <= _LONGEST_EXAMPLE]
+            described.append(kept | ({"values": values} if values else {}))
         if self._needs_times:
             described += [{"name": TIME, "owner": owner, "kind": TIME} for owner in ("event", "request")]
         return described
+
+    @property
+    def fingerprint(self) -> str:
+        """Hashes all that decides what is read: 64 hexadecimal digits."""
+        digest = hashlib.sha256(f"{self._needs_times}".encode())
+        for one in self._columns:
+            digest.update(json.dumps(one.column.description()).encode())
+            digest.update(json.dumps(one.vocabulary).encode())
+        return digest.hexdigest()
 
     def __call__(self, raw: Mapping[str, Any], mask_BL: tf.Tensor) -> ReadValues:
         """Reads a request.
@@ -193,13 +204,15 @@ class ContextReader(tf.Module):
         return ReadValues(stored, num_known, num_unknown)
 
 
-def _lines(fitted: FittedColumn) -> list[str]:
+def _lines(fitted: FittedColumn) -> tuple[str, ...]:
     assert fitted.vocabulary is not None
     try:
         text = fitted.vocabulary.read_bytes().decode()
     except (OSError, ValueError) as error:
-        raise InputError(f"the vocabulary {fitted.vocabulary} cannot be read ({error}); prepare again.") from error
-    values = text.split("\n")[:-1]
+        raise InputError(
+            f"the vocabulary {fitted.vocabulary} cannot be read ({error}); prepare again."
+        ) from error
+    values = tuple(text.split("\n")[:-1])
     if len(values) != fitted.num_values:
         raise InputError(
             f"the vocabulary {fitted.vocabulary} has {len(values)} values, and the dataset says"

@@ -17,10 +17,20 @@ from export.index.engines import engine_named
 from export.index.filtered_search import Found, Wanted
 from export.item_rules import ItemRules
 from export.own_items import ScoredRows, among, own_items, without
-from export.query import ItemId, Query, checked_queries
+from export.query import Event, Query, checked_queries
 from export.store.bundle_errors import BundleError, TowerError, TowerTimeoutError
-from export.towers.answers import Influence, Recommendation, SimilarItems, Tower, TowerAnswer
+from export.store.layout import newest, read_tower
+from export.tower_columns import NO_COLUMNS, Given, TowerColumns
+from export.towers.answers import (
+    FeatureTower,
+    Influence,
+    Recommendation,
+    SimilarItems,
+    Tower,
+    TowerAnswer,
+)
 from export.towers.local import LocalTower
+from export.towers.requests import at_places
 
 _EXPLANATION_ATTEMPTS = 2
 # Between two looks at the clock while an explanation is made.
@@ -34,10 +44,17 @@ class Retriever:
     so it is right also while an old and a new tower answer by turns.
     """
 
-    def __init__(self, tower: Tower, catalogues: CatalogueCache, rules: ItemRules | None = None):
+    def __init__(
+        self,
+        tower: Tower | FeatureTower,
+        catalogues: CatalogueCache,
+        rules: ItemRules | None = None,
+        columns: Callable[[], TowerColumns] = lambda: NO_COLUMNS,
+    ):
         """Composes a tower, the catalogues of its bundle and the rules of what may be answered.
 
         It asks the tower for its version. Without rules no item has attributes, and all are available.
+        `columns` gives what the tower reads beside ids.
 
         Raises:
           BundleError: the bundle does not have the version that the tower answers.
@@ -45,6 +62,7 @@ class Retriever:
         """
         self._tower = tower
         self._catalogues = catalogues
+        self._columns = columns
         self.rules = rules or ItemRules()
         self._latest = catalogues.get(_versions(tower([[]]))[0])
 
@@ -54,7 +72,7 @@ class Retriever:
         bundle: Path | str,
         *,
         version: int | None = None,
-        tower: Tower | None = None,
+        tower: Tower | FeatureTower | None = None,
         engine: str | OpenEngine = "auto",
         rules: ItemRules | None = None,
     ) -> "Retriever":
@@ -63,7 +81,8 @@ class Retriever:
         Args:
           bundle: its directory.
           version: the number of the tower to use; the latest when None.
-          tower: answers in place of the bundle's own tower, from another machine for instance.
+          tower: answers in place of the bundle's own tower, from another machine for instance; where the
+            newest version reads features, it is a `FeatureTower`.
           engine: what searches the items: `auto`, `scann`, `numpy`, `hnswlib`, or what opens one's own; see
             `export.index.engine`.
           rules: of what may be answered; None: the bundle's attributes, and what its file says is out.
@@ -77,8 +96,17 @@ class Retriever:
             raise BundleError("Give the number of the bundle's own tower, or another tower: not both.")
         open_engine = engine_named(engine) if isinstance(engine, str) else engine
         catalogues = CatalogueCache(bundle, open_engine=open_engine)
-        tower = tower or LocalTower.load(Path(bundle), version, catalogues)
-        return cls(tower, catalogues, ItemRules(bundle) if rules is None else rules)
+        if tower is None:
+            tower = local = LocalTower.load(Path(bundle), version, catalogues)
+            columns = local.columns
+        else:
+            columns = newest_columns(Path(bundle))
+        return cls(tower, catalogues, ItemRules(bundle) if rules is None else rules, lambda: columns)
+
+    @property
+    def columns(self) -> TowerColumns:
+        """What the tower reads beside item ids."""
+        return self._columns()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -105,7 +133,7 @@ class Retriever:
 
     def recommend(
         self,
-        queries: Sequence[Query | Sequence[ItemId]],
+        queries: Sequence[Query | Sequence[Event]],
         k: int | Sequence[int] | None = None,
         exclude_seen: bool | Sequence[bool] | None = None,
         timeout: float | None = None,
@@ -125,12 +153,14 @@ class Retriever:
         Raises:
           BundleError: a query is not as `Query` says, or the bundle does not have the version that the tower
             answers.
+          QueryError: one asks for what the items or the tower do not have.
           TowerError: the tower does not answer, or not in time.
         """
-        asked = checked_queries(queries, k, exclude_seen)
+        columns = self.columns
+        asked = checked_queries(queries, k, exclude_seen, columns)
         if not asked:
             return []
-        answer = self._tower([query.history for query in asked], timeout)
+        answer = self._ask([query.history for query in asked], timeout, [query.given for query in asked])
         results: list[Recommendation | None] = [None] * len(asked)
         for version in _versions(answer):
             catalogue = self._open(version)
@@ -139,15 +169,20 @@ class Retriever:
             known = [catalogue.known(rows) for rows in rows_of]
             wanted = self.rules.wanted(catalogue, [asked[number] for number in group], rows_of)
             own = own_items(catalogue, answer, group, wanted)
-            found = _top(catalogue, answer.user_vectors[group], known, wanted, own)
-            for number, known_rows, one in zip(group, known, found, strict=True):
-                num_unknown = len(asked[number].history) - len(known_rows)
-                results[number] = _recommendation(catalogue, one, num_unknown, not len(known_rows))
+            answered = answer.rows(group)
+            is_known = answered.knows_values | [len(rows) > 0 for rows in known]
+            found = _top(catalogue, answered.user_vectors, is_known, wanted, own)
+            for place, number in enumerate(group):
+                num_unknown = len(asked[number].history) - len(known[place])
+                unknown_values = _unknown(answered, place, columns)
+                results[number] = _recommendation(
+                    catalogue, found[place], num_unknown, not is_known[place], unknown_values
+                )
         return [result for result in results if result is not None]
 
     def explain(
         self,
-        query: Query | Sequence[ItemId],
+        query: Query | Sequence[Event],
         k: int | None = None,
         exclude_seen: bool | None = None,
         timeout: float | None = None,
@@ -172,16 +207,17 @@ class Retriever:
 
     def recommend_explained(
         self,
-        query: Query | Sequence[ItemId],
+        query: Query | Sequence[Event],
         k: int | None = None,
         exclude_seen: bool | None = None,
         timeout: float | None = None,
     ) -> tuple[Recommendation, list[Influence]]:
         """Recommends for one query and explains that, by one version of the tower; see `explain`."""
-        [asked] = checked_queries([query], k, exclude_seen)
+        columns = self.columns
+        [asked] = checked_queries([query], k, exclude_seen, columns)
         texts = asked.history
         left = _countdown(timeout, "explanation")
-        first = self._tower([texts], left())
+        first = self._ask([texts], left(), [asked.given])
         for _ in range(_EXPLANATION_ATTEMPTS):
             num_read = int(first.num_known[0])
             catalogue = self._open(_versions(first)[0])
@@ -189,23 +225,29 @@ class Retriever:
             known = catalogue.known(rows)
             left_out = np.unique(known[-num_read:]) if num_read else known
             # Of each history no more than the tower reads.
-            read = [known[-num_read:], *(known[known != row][-num_read:] for row in left_out)]
-            answer = self._tower([catalogue.ids(one) for one in read], left()) if num_read else first
+            places = np.flatnonzero([catalogue.knows(item) for item in texts])
+            kept = [places, *(places[known != row] for row in left_out)]
+            kept = [one[-num_read:] if num_read else one for one in kept]
+            answer = first
+            if num_read:
+                values = [at_places(columns, asked.given, one.tolist()) for one in kept]
+                answer = self._ask([[texts[n] for n in one] for one in kept], left(), values)
             if _versions(answer) == [catalogue.version]:
                 break
-            first = self._tower([texts], left())  # a newer version has come between two questions
+            # A newer version has come between two questions.
+            first = self._ask([texts], left(), [asked.given])
         else:
             raise TowerError(
                 "Several versions of the tower answer in turn; an explanation needs one. Ask again."
             )
         wanted, vectors = self.rules.wanted(catalogue, [asked], [rows]), answer.user_vectors
+        is_known = answer.knows_values | [len(one) > 0 for one in kept]
         found: list[Found] = []
-        for start in range(0, len(read), _SEARCHED_TOGETHER):
+        for start in range(0, len(kept), _SEARCHED_TOGETHER):
             left()
-            part = read[start : start + _SEARCHED_TOGETHER]
-            numbers = range(start, start + len(part))
-            own = own_items(catalogue, answer, numbers, wanted * len(part))
-            found += _top(catalogue, vectors[numbers], part, wanted * len(part), own)
+            numbers = range(start, min(start + _SEARCHED_TOGETHER, len(kept)))
+            own = own_items(catalogue, answer, numbers, wanted * len(numbers))
+            found += _top(catalogue, vectors[numbers], is_known[numbers], wanted * len(numbers), own)
         whole = found[0].rows
         influences = [
             Influence(
@@ -218,10 +260,12 @@ class Retriever:
             )
         ]
         influences.sort(key=lambda one: (-one.share, -one.vector_change, one.item))
-        return _recommendation(catalogue, found[0], len(texts) - len(known), not num_read), influences
+        num_unknown = len(texts) - len(known)
+        unknown_values = _unknown(first, 0, columns)
+        return _recommendation(catalogue, found[0], num_unknown, not is_known[0], unknown_values), influences
 
     def similar(
-        self, query: Query | Sequence[ItemId], k: int | None = None, timeout: float | None = None
+        self, query: Query | Sequence[Event], k: int | None = None, timeout: float | None = None
     ) -> list[SimilarItems]:
         """Finds the nearest items of each item, by the cosine of their vectors, without the item itself.
 
@@ -238,7 +282,7 @@ class Retriever:
           BundleError, TowerError: as `recommend` does.
           TowerTimeoutError: the time is over.
         """
-        [asked] = checked_queries([query], k)
+        [asked] = checked_queries([query], k, columns=self.columns)
         left = _countdown(timeout, "answer")
         catalogue = self._open(_versions(self._tower([[]], left()))[0])
         asked = dataclasses.replace(asked, k=min(asked.k, catalogue.num_items), exclude_seen=False)
@@ -254,15 +298,44 @@ class Retriever:
             )
         return answers
 
+    def _ask(
+        self, histories: Sequence[Sequence[str]], timeout: float | None, given: Sequence[Given]
+    ) -> TowerAnswer:
+        """Asks the tower for its ids alone where nothing else is given: it may be one that reads no more."""
+        if not any(given):
+            return self._tower(histories, timeout)
+        return self._tower(histories, timeout, given)  # type: ignore[call-arg]
+
     def _open(self, version: str) -> Catalogue:
         catalogue = self._catalogues.get(version)
         self._latest = catalogue
         return catalogue
 
 
-def _recommendation(catalogue: Catalogue, found: Found, num_unknown: int, fallback: bool) -> Recommendation:
-    items, scores = catalogue.ids(found.rows), found.scores.tolist()
-    return Recommendation(items, scores, num_unknown, fallback, catalogue.version, found.plan)
+def newest_columns(bundle: Path) -> TowerColumns:
+    """What the newest version of a bundle reads beside item ids; raises BundleError."""
+    return newest(bundle, lambda tower: TowerColumns.described(read_tower(tower), f"{tower}:"))
+
+
+def _recommendation(
+    catalogue: Catalogue, found: Found, num_unknown: int, fallback: bool, unknown_values: int | None
+) -> Recommendation:
+    return Recommendation(
+        items=catalogue.ids(found.rows),
+        scores=found.scores.tolist(),
+        num_unknown=num_unknown,
+        fallback=bool(fallback),
+        version=catalogue.version,
+        plan=found.plan,
+        num_unknown_values=unknown_values,
+    )
+
+
+def _unknown(answer: TowerAnswer, place: int, columns: TowerColumns) -> int | None:
+    """How many values of one answer are unknown; None where the tower reads none."""
+    if answer.num_unknown_values is None:
+        return 0 if columns else None
+    return int(answer.num_unknown_values[place])
 
 
 def _countdown(seconds: float | None, what: str) -> Callable[[], float | None]:
@@ -287,13 +360,13 @@ def _versions(answer: TowerAnswer) -> list[str]:
 def _top(
     catalogue: Catalogue,
     vectors: np.ndarray,
-    known: Sequence[np.ndarray],
+    is_known: np.ndarray,
     wanted: Sequence[Wanted],
     own: Sequence[ScoredRows],
 ) -> list[Found]:
     """The best of what each user wants; the most popular items for one of whom nothing is known."""
     wanted = [dataclasses.replace(one, k=min(one.k, catalogue.num_items)) for one in wanted]
-    asked = [number for number, rows in enumerate(known) if len(rows)]
+    asked = np.flatnonzero(is_known).tolist()
     searched = catalogue.top(vectors[asked], [without(wanted[number], own[number]) for number in asked])
     found = {
         number: among(one, own[number], wanted[number].k) for number, one in zip(asked, searched, strict=True)

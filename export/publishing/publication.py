@@ -12,7 +12,8 @@ import numpy as np
 from export.index.index_options import IndexOptions
 from export.store.layout import tower_directory
 from export.store.runtime import tf
-from export.towers.user_tower import HistoryScorer, TowerLayer, variables_of
+from export.towers.served_tower import HistoryScorer, TowerLayer, variables_of
+from export.towers.user_tower import ServedContext
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Model:
       similarity: "dot", or "cosine" where user and item vectors have length one: items that are added
         later are then brought to it.
       history_scores: see `export_user_tower`; of a model that learned returns.
+      context: see `export_user_tower`; of a model that reads features of users, requests or events.
     """
 
     item_embeddings: np.ndarray
@@ -39,6 +41,7 @@ class Model:
     item_names: Sequence[str] | None = None
     similarity: str = "dot"
     history_scores: HistoryScorer | None = None
+    context: ServedContext | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ def fingerprint_of(model: Model, options: IndexOptions) -> str:
       16 hexadecimal digits.
     """
     # A layer makes its variables when it is first called.
-    model.user_tower(tf.constant(model.item_embeddings[None, 1:2], tf.float32), tf.ones([1, 1], tf.bool))
+    mask = tf.ones([1, 1], tf.bool)
+    read = [] if model.context is None else [model.context.reader({}, mask)[0]]
+    model.user_tower(tf.constant(model.item_embeddings[None, 1:2], tf.float32), mask, *read)
     digest = hashlib.sha256()
     layers = (model.user_tower, model.history_scores)
     variables = [np.asarray(variable) for layer in layers for variable in variables_of(layer)]
@@ -105,4 +110,6 @@ def fingerprint_of(model: Model, options: IndexOptions) -> str:
         digest.update(json.dumps(list(model.item_names)).encode())
     if model.similarity != "dot":
         digest.update(f"\n{model.similarity}".encode())
+    if model.context is not None:
+        digest.update(f"\n{model.context.reader.fingerprint}".encode())
     return digest.hexdigest()[:16]

@@ -204,6 +204,7 @@ def _publish_tower(
         version=fingerprint,
         warm_up_histories=warm_up_histories,
         history_scores=model.history_scores,
+        context=model.context,
     )
     if card is not None:
         write_model_card(made, card)

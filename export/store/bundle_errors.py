@@ -9,8 +9,12 @@ class BundleError(ValueError):
     """
 
 
-class FilterError(BundleError):
-    """A filter that asks for what cannot be asked: whoever sent it must change it."""
+class QueryError(BundleError):
+    """A query that cannot be answered: whoever sent it must change it."""
+
+
+class FilterError(QueryError):
+    """A filter that asks for what cannot be asked."""
 
 
 class MissingVersionError(BundleError):

@@ -32,9 +32,10 @@ TOWER_EXTRA = "assets.extra"
 TOWER_WARM_UP = f"{TOWER_EXTRA}/tf_serving_warmup_requests"
 TOWER_DESCRIPTION = "tower.json"
 TOWER_VOCABULARY = "assets/item_ids.txt"
-# TensorFlow Serving loads no tower whose warm-up file has more than 1,000 requests; a history makes three,
-# one for each signature.
-MOST_WARM_UP_HISTORIES = 1_000 // 3
+# TensorFlow Serving loads no tower whose warm-up file has more requests; a history makes three, one for each
+# signature.
+MOST_WARM_UP_REQUESTS = 1_000
+MOST_WARM_UP_HISTORIES = MOST_WARM_UP_REQUESTS // 3
 WARM_UP_HISTORIES = 20  # unless the caller says otherwise
 _TOWER = {
     "version": FINGERPRINT,
@@ -43,7 +44,10 @@ _TOWER = {
     "vectors_per_user": whole(1, 1 << 12),
     "max_history": whole(1, 1_000_000),
 }
-_OF_A_COPY = {"origin": whole(0, (1 << 63) - 1)}
+_OPTIONAL = {
+    "origin": whole(0, (1 << 63) - 1),  # of a copy
+    "columns": ("a list", lambda one: isinstance(one, list)),
+}
 Read = TypeVar("Read")
 # Why a directory of ours stands beside its place, under a name that is never read.
 Aside = Literal["building", "copying", "damaged", "exporting", "parts", "relabelling", "removing", "updating"]
@@ -151,12 +155,12 @@ def newest(bundle: Path, read: Callable[[Path], Read]) -> Read:
 
 
 def read_tower(directory: Path) -> dict[str, Any]:
-    """Reads a tower's description: version, items, dimension, vectors_per_user, max_history.
+    """Reads a tower's description: version, items, dimension, vectors_per_user, max_history, and its columns.
 
     Raises:
       BundleError: it is missing, has changed, or is none.
     """
-    return read_description(directory, f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}", _TOWER, _OF_A_COPY)
+    return read_description(directory, f"{TOWER_EXTRA}/{TOWER_DESCRIPTION}", _TOWER, _OPTIONAL)
 
 
 def beside(place: Path, aside: Aside) -> Path:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from export.tower_columns import Given
+
 
 class TowerAnswer(NamedTuple):
     """A tower's answer to B histories.
@@ -17,6 +19,9 @@ class TowerAnswer(NamedTuple):
       history_items: int64 [B, L], vocabulary indices of the distinct items that were read, 0 elsewhere; None
         of a tower that learned nothing about returns.
       history_scores: float32 [B, L], what these items have in place of their inner product with the vectors.
+      num_known_values: int64 [B], how many of the user's and the request's values are known; None of a tower
+        that reads none, or was asked by ids alone.
+      num_unknown_values: int64 [B], how many of all values that were given are not known.
     """
 
     user_vectors: np.ndarray
@@ -24,6 +29,20 @@ class TowerAnswer(NamedTuple):
     version: np.ndarray
     history_items: np.ndarray | None = None
     history_scores: np.ndarray | None = None
+    num_known_values: np.ndarray | None = None
+    num_unknown_values: np.ndarray | None = None
+
+    @property
+    def knows_values(self) -> np.ndarray:
+        """Bool [B]: whether the vectors say something even where no item of the history is known."""
+        if self.num_known_values is None:
+            return np.zeros(len(self.version), bool)
+        return self.num_known_values > 0
+
+    def rows(self, numbers: Sequence[int] | np.ndarray) -> "TowerAnswer":
+        """The answer to some of the histories."""
+        columns: Any = (None if column is None else column[numbers] for column in self)
+        return TowerAnswer(*columns)
 
 
 ALWAYS_ANSWERED = ("user_vectors", "num_known", "version")
@@ -46,14 +65,38 @@ def joined(parts: Sequence[TowerAnswer]) -> TowerAnswer:
                 scores[rows, : part.history_scores.shape[1]] = part.history_scores
             start = rows.stop
         columns |= {"history_items": items, "history_scores": scores}
+    for name in ("num_known_values", "num_unknown_values"):
+        counts = [getattr(part, name) for part in parts]
+        if any(one is not None for one in counts):
+            columns[name] = np.concatenate(
+                [
+                    np.zeros(len(part.version), np.int64) if one is None else one
+                    for part, one in zip(parts, counts, strict=True)
+                ]
+            )
     return TowerAnswer(**columns)
 
 
 class Tower(Protocol):
-    """Encodes histories of item ids, oldest first, of any length; where it does so is its own affair."""
+    """Encodes histories of item ids, oldest first, of any length; where it does so is its own affair.
+
+    One that reads features, too, takes as a third argument what is given of each history.
+    """
 
     def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
         """Answers within `timeout` seconds, or raises TowerTimeoutError."""
+
+
+class FeatureTower(Protocol):
+    """A tower that reads features, too."""
+
+    def __call__(
+        self,
+        histories: Sequence[Sequence[str]],
+        timeout: float | None = None,
+        given: Sequence[Given] | None = None,
+    ) -> TowerAnswer:
+        """Answers as `Tower` does; `given` is of each history what is known beside its ids."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +113,8 @@ class Recommendation:
         which loses any; "popular" for a fallback; "empty" where no item passes the filter; "history" where
         items of the history alone do.
       steps: what was done to the list after that, see `export.lists.list_maker`; None: nothing.
+      num_unknown_values: how many of the given values of features training never saw; None: the tower reads
+        none.
     """
 
     items: list[str]
@@ -79,6 +124,7 @@ class Recommendation:
     version: str
     plan: str = "index"
     steps: dict[str, Any] | None = None
+    num_unknown_values: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from export.store.layout import (
     read_tower,
 )
 from export.store.runtime import tf
+from export.tower_columns import TowerColumns
 from export.towers.requests import tower_requests
 
 _GRAPH = "saved_model.pb"
@@ -51,7 +52,8 @@ def copy_under(source: Path, made: Path, version: str) -> None:
     written = {name: value for name, value in description.items() if name != "origin"} | {"version": version}
     (made / TOWER_EXTRA / TOWER_DESCRIPTION).write_text(json.dumps(written, indent=2) + "\n")
     with loading(source):
-        _check_equal(source, made, description["max_history"], version)
+        columns = TowerColumns.described(description, f"{source}:")
+        _check_equal(source, made, description["max_history"], columns, version)
     sums = checksums.recorded(source)
     checksums.write(made, {name: digest for name, digest in sums.items() if name not in _WRITTEN_ANEW})
 
@@ -83,11 +85,11 @@ def _relabelled(tower: Path, old: str, new: str) -> bytes:
     return saved.SerializeToString(deterministic=True)
 
 
-def _check_equal(source: Path, made: Path, max_history: int, version: str) -> None:
+def _check_equal(source: Path, made: Path, max_history: int, columns: TowerColumns, version: str) -> None:
     item_ids = (source / TOWER_VOCABULARY).read_bytes().decode().split("\n")[:-1]
     histories = [[1], list(range(1, min(len(item_ids), max_history) + 1)), [len(item_ids)]]
     old, new = (tf.saved_model.load(str(directory)) for directory in (source, made))
-    for signature, inputs in tower_requests(histories, item_ids, max_history).items():
+    for signature, inputs in tower_requests(histories, item_ids, max_history, columns).items():
         wanted, got = (loaded.signatures[signature](**inputs) for loaded in (old, new))
         for name in wanted.keys() - {"version"}:
             if not np.array_equal(wanted[name].numpy(), got[name].numpy()):

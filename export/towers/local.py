@@ -16,13 +16,20 @@ from export.store.bundle_errors import BundleError
 from export.store.foreign import loading
 from export.store.layout import TOWER_VOCABULARY, newest, read_tower, resolve_number, tower_directory
 from export.store.runtime import tf
-from export.towers.answers import TowerAnswer
+from export.tower_columns import Given, TowerColumns
+from export.towers.answers import TowerAnswer, joined
 from export.towers.identity import read_graph
-from export.towers.requests import padded_histories
+from export.towers.requests import WITH_FEATURES, at_places, padded_histories, tensors
 
 
 class LocalTower:
-    """Answers histories with one published version; see `export.towers.answers.Tower`."""
+    """Answers histories with one published version; see `export.towers.answers.Tower`.
+
+    Attributes:
+      number: of the version.
+      max_history: how many known items of a history it reads, the last.
+      columns: what it reads beside item ids.
+    """
 
     def __init__(self, directory: Path, catalogue: Catalogue):
         """Loads a SavedModel, and encodes an item, which also spares the first request that wait.
@@ -42,6 +49,7 @@ class LocalTower:
             )
         self.number = int(directory.name)
         self.max_history: int = description["max_history"]
+        self.columns = TowerColumns.described(description, f"{directory}:")
         self._catalogue = catalogue
         with loading(directory):
             read_graph(directory)
@@ -70,10 +78,41 @@ class LocalTower:
             return newest(bundle, loaded)
         return loaded(tower_directory(bundle, resolve_number(bundle, number)))
 
-    def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
-        """Encodes the last `max_history` known items of each history; it does not stop at the timeout."""
+    def __call__(
+        self,
+        histories: Sequence[Sequence[str]],
+        timeout: float | None = None,
+        given: Sequence[Given] | None = None,
+    ) -> TowerAnswer:
+        """Encodes the last `max_history` known items of each history; it does not stop at the timeout.
+
+        Histories of which nothing else is given are answered by ids alone, whatever is asked beside them.
+        """
+        with_values = [number for number, one in enumerate(given or ()) if one]
+        if given is None or not with_values:
+            return self._of_ids(histories)
+        alone = [number for number, one in enumerate(given) if not one]
+        parts = [self._of_values([histories[n] for n in with_values], [given[n] for n in with_values])]
+        if alone:
+            parts.append(self._of_ids([histories[n] for n in alone]))
+        return joined(parts).rows(np.argsort([*with_values, *alone]))
+
+    def _of_ids(self, histories: Sequence[Sequence[str]]) -> TowerAnswer:
         known = (self._catalogue.known(self._catalogue.rows(history)) + 1 for history in histories)
         padded_BL = padded_histories([one[-self.max_history :] for one in known], self.max_history)
+        return self._answer("serving_default", item_ids=tf.constant(padded_BL))
+
+    def _of_values(self, histories: Sequence[Sequence[str]], given: Sequence[Given]) -> TowerAnswer:
+        read: list[list[str]] = []
+        values: list[Given] = []
+        for history, one in zip(histories, given, strict=True):
+            known = [place for place, item in enumerate(history) if self._catalogue.knows(item)]
+            known = known[-self.max_history :]
+            read.append([history[place] for place in known])
+            values.append(at_places(self.columns, one, known))
+        return self._answer(WITH_FEATURES, **tensors(read, self.max_history, self.columns, values))
+
+    def _answer(self, signature: str, **inputs: tf.Tensor) -> TowerAnswer:
         # The signature is taken from the model each time: alone it would not keep its variables.
-        outputs = self._model.signatures["serving_default"](item_ids=tf.constant(padded_BL))
+        outputs = self._model.signatures[signature](**inputs)
         return TowerAnswer(**{name: outputs[name].numpy() for name in TowerAnswer._fields if name in outputs})

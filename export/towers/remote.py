@@ -9,7 +9,9 @@ import numpy as np
 from export.store.bundle_errors import BundleError, TowerBusyError, TowerError, TowerTimeoutError
 from export.store.layout import MODEL_NAME
 from export.store.runtime import tf
+from export.tower_columns import NO_COLUMNS, NOTHING, Given, TowerColumns
 from export.towers.answers import ALWAYS_ANSWERED, TowerAnswer, joined
+from export.towers.requests import example
 
 # Histories in one request. With batching a server refuses a request of more than its `max_batch_size`, which
 # is this number in `export/serving/batching.config`.
@@ -25,11 +27,14 @@ class RemoteTower:
     """Answers histories with what a model server answers; see `export.towers.answers.Tower`.
 
     The signature `examples` is asked. It takes ids and histories of any length, so the client needs
-    to know neither the vocabulary nor `max_history` of the version that will answer.
+    to know neither the vocabulary nor `max_history` of the version that will answer. What is given beside ids
+    goes into the same examples, by `columns`; a version that does not read a column passes over it.
     """
 
-    def __init__(self, address: str, model_name: str = MODEL_NAME):
+    def __init__(self, address: str, model_name: str = MODEL_NAME, columns: TowerColumns = NO_COLUMNS):
         """Connects, to host:port of gRPC, when the first question is asked.
+
+        `columns` are those of the newest version of the bundle, and may be set when a newer one has come.
 
         Raises:
           BundleError: the address is not one, or tensorflow-serving-api is not installed.
@@ -46,11 +51,17 @@ class RemoteTower:
             ) from error
         self._grpc, self._request = grpc, predict_pb2.PredictRequest
         self._address, self._model_name = address, model_name
+        self.columns = columns
         options = [(f"grpc.max_{way}_message_length", _MOST_BYTES) for way in ("send", "receive")]
         self._channel = grpc.insecure_channel(address, options=options)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def __call__(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
+    def __call__(
+        self,
+        histories: Sequence[Sequence[str]],
+        timeout: float | None = None,
+        given: Sequence[Given] | None = None,
+    ) -> TowerAnswer:
         """Asks the server, in as many requests as its limit makes necessary.
 
         The timeout is for all of them; None: 60 seconds for each.
@@ -63,7 +74,9 @@ class RemoteTower:
         """
         ends = None if timeout is None else time.monotonic() + timeout
         starts = range(0, max(1, len(histories)), MOST_TOGETHER)
-        chunks = [histories[start : start + MOST_TOGETHER] for start in starts]
+        columns, values = self.columns, given or [NOTHING] * len(histories)
+        examples = [example(one, columns, value) for one, value in zip(histories, values, strict=True)]
+        chunks = [examples[start : start + MOST_TOGETHER] for start in starts]
         for _ in range(_ATTEMPTS):
             parts = [self._ask(chunk, timeout, ends) for chunk in chunks]
             # In a roll-out they may be of two versions, whose vectors need not go into one array.
@@ -77,14 +90,12 @@ class RemoteTower:
         """Ends the connection."""
         self._channel.close()
 
-    def _ask(
-        self, histories: Sequence[Sequence[str]], timeout: float | None, ends: float | None
-    ) -> TowerAnswer:
+    def _ask(self, examples: Sequence[bytes], timeout: float | None, ends: float | None) -> TowerAnswer:
         request = self._request()
         request.model_spec.name = self._model_name
         request.model_spec.signature_name = "examples"
-        examples = np.array([_example(history) for history in histories], dtype=object)
-        request.inputs["examples"].CopyFrom(tf.make_tensor_proto(examples, tf.string, [len(histories)]))
+        array = np.array(examples, dtype=object)
+        request.inputs["examples"].CopyFrom(tf.make_tensor_proto(array, tf.string, [len(examples)]))
         try:
             left = _PATIENCE if ends is None else ends - time.monotonic()
             response = self._stub.Predict(request, timeout=left)
@@ -98,8 +109,8 @@ class RemoteTower:
             )
         given = [name for name in TowerAnswer._fields if name in response.outputs]
         answer = TowerAnswer(**{name: tf.make_ndarray(response.outputs[name]) for name in given})
-        if {len(getattr(answer, name)) for name in given} != {len(histories)}:
-            raise TowerError(f"{self._address} answers {len(answer.version)} of {len(histories)} histories.")
+        if {len(getattr(answer, name)) for name in given} != {len(examples)}:
+            raise TowerError(f"{self._address} answers {len(answer.version)} of {len(examples)} histories.")
         return answer
 
     def _meaning(self, error, timeout: float | None) -> TowerError:
@@ -116,10 +127,3 @@ class RemoteTower:
             limit = f"{_PATIENCE:g} s or its own time limit" if timeout is None else f"{timeout:.3f} s"
             return TowerTimeoutError(f"The tower on {self._address} has not answered within {limit}.")
         return TowerError(f"The tower on {self._address} does not answer: {code.name}, {details}")
-
-
-def _example(history: Sequence[str]) -> bytes:
-    # A lone surrogate, which JSON can carry, has no UTF-8: such an item is unknown, not an error.
-    ids = tf.train.BytesList(value=[item.encode(errors="surrogatepass") for item in history])
-    features = tf.train.Features(feature={"item_ids": tf.train.Feature(bytes_list=ids)})
-    return tf.train.Example(features=features).SerializeToString()

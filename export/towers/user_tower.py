@@ -1,4 +1,4 @@
-"""The user tower alone as a SavedModel: three signatures, warm-up requests, a reload check.
+"""The user tower alone as a SavedModel: its signatures, warm-up requests, a reload check.
 
 Nothing of Keras and nothing of the item index goes into it, so a stock TensorFlow Serving loads it.
 Shape legend: B requests, L = max_history, V items, d embedding size, K vectors a user.
@@ -6,7 +6,8 @@ Shape legend: B requests, L = max_history, V items, d embedding size, K vectors 
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from export.index.labels import check_ids, lines_of
 from export.store.bundle_errors import BundleError
 from export.store.disk import full_disk_named
 from export.store.layout import (
-    MODEL_NAME,
     MOST_WARM_UP_HISTORIES,
     TOWER_DESCRIPTION,
     TOWER_EXTRA,
@@ -24,16 +24,39 @@ from export.store.layout import (
     TOWER_WARM_UP,
 )
 from export.store.runtime import tf
-from export.towers.requests import padded_histories, tower_requests, write_warm_up
+from export.tower_columns import NO_COLUMNS, NOTHING, Given, TowerColumns
+from export.towers.requests import padded_histories, tensors, tower_requests, write_warm_up
+from export.towers.served_tower import (
+    ContextReader,
+    HistoryScorer,
+    ServedTower,
+    TowerLayer,
+    of_history,
+)
 
 _TOLERANCE = 1e-5
+_IDS_ALONE = ("serving_default", "string_ids")
 
-# (concepts [B, L, d] float32, mask [B, L] bool) -> [B, d] or [B, K, d] float32; a Keras layer is one. What a
-# client asks, with item ids, is `export.towers.answers.Tower`.
-TowerLayer = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-# (item ids [B, L] int64, concepts, the vectors of the tower) -> the ids, each at its last position, else 0,
-# and float32 [B, L], the scores of these items. It has `.variables`, too.
-HistoryScorer = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+@dataclass(frozen=True)
+class ServedContext:
+    """What a tower reads beside ids, and some of it to warm up and to be checked with.
+
+    Attributes:
+      reader: reads raw values, inside the exported graph.
+      given: of each warm-up history what is given.
+      stored: by the keys of the context what training has for these histories, [B, ...]; the reader must make
+        the same of what is given. What is not there is not compared.
+    """
+
+    reader: ContextReader
+    given: Sequence[Given] = ()
+    stored: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> TowerColumns:
+        """The columns that the reader reads."""
+        return TowerColumns.described({"columns": list(self.reader.columns)}, "the tower's")
 
 
 def export_user_tower(
@@ -46,6 +69,7 @@ def export_user_tower(
     version: str,
     warm_up_histories: Sequence[Sequence[int]],
     history_scores: HistoryScorer | None = None,
+    context: ServedContext | None = None,
 ) -> None:
     """Writes the user tower as a SavedModel, reloads it and compares it with the original.
 
@@ -56,6 +80,13 @@ def export_user_tower(
     * `string_ids`: `item_ids` string [B, L], "" is padding;
     * `examples`: `examples` string [B], serialised tf.Example with a bytes feature `item_ids`
       of any length, of which the last `max_history` known ones are read.
+
+    A tower that reads a context takes ids alone by these, too; `examples` may also hold features named by
+    `TowerColumn.key`, those of events with a value for each id. It has one more signature, `with_features`:
+    `item_ids` string [B, L] and all columns, by `TowerColumn.input`: text is string, times are int64, numbers
+    float32; [B], of events [B, L], of several values and of vectors [B, their length]. "", NaN and 0 are
+    missing. These two also answer `num_known_values` int64 [B], of the user and the request, and
+    `num_unknown_values`; a user of whom no item but some value is known has a vector.
 
     Unknown items are ignored: the vector is that of the history without them. A history with
     nothing known gets a vector of zeros. A tower that learned how likely users come back also answers
@@ -74,6 +105,7 @@ def export_user_tower(
         signature, so that the first real request of a server is not the slow one. May be empty; at most
         `MOST_WARM_UP_HISTORIES`.
       history_scores: of a model that learned returns.
+      context: what the tower reads beside ids; it then takes a third argument.
 
     Raises:
       BundleError: the pieces do not fit together, or the reloaded tower answers something else.
@@ -91,7 +123,21 @@ def export_user_tower(
 
     histories = [[int(i) for i in history][-max_history:] for history in warm_up_histories]
     # First of all, since a layer makes its variables when it is first called.
-    expected = _expected(item_embeddings, user_tower, history_scores, histories or [[1]], max_history)
+    checked = histories or [[1]]
+    columns, reader, given = NO_COLUMNS, None, [NOTHING] * len(checked)
+    parts = (item_embeddings, user_tower, history_scores)
+    ids_BL = padded_histories(checked, max_history)
+    if context is None:
+        alone = expected = _expected(*parts, ids_BL)
+    else:
+        columns, reader = context.columns, context.reader
+        given = [*context.given] or given
+        names = [[item_ids[i - 1] for i in history] for history in checked]
+        inputs = tensors(names, max_history, columns, given)
+        raw = {column.key: inputs[column.input] for column in columns.columns}
+        mask_BL = tf.constant(ids_BL > 0)
+        alone = _expected(*parts, ids_BL, reader({}, mask_BL))
+        expected = _expected(*parts, ids_BL, _compared(context, reader(raw, mask_BL)))
     vectors = expected["user_vectors"]
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -100,7 +146,9 @@ def export_user_tower(
         vocabulary = Path(scratch) / Path(TOWER_VOCABULARY).name
         with full_disk_named(vocabulary):
             vocabulary.write_bytes(lines_of(item_ids))
-        served = _ServedTower(item_embeddings, user_tower, history_scores, vocabulary, max_history, version)
+        served = ServedTower(
+            *(item_embeddings, user_tower, history_scores, vocabulary, max_history, version, reader, columns)
+        )
         tf.saved_model.save(served, str(directory), signatures=dict(served.functions))
 
     extra = directory / TOWER_EXTRA
@@ -112,118 +160,14 @@ def export_user_tower(
         "vectors_per_user": int(vectors.shape[1]) if vectors.ndim == 3 else 1,
         "max_history": max_history,
     }
+    if reader is not None:
+        description["columns"] = list(reader.columns)
     (extra / TOWER_DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
     if histories:
-        write_warm_up(directory / TOWER_WARM_UP, histories, item_ids, max_history)
-    _check_reloaded(directory, histories or [[1]], expected, item_ids, max_history, version)
-
-
-class _ServedTower(tf.Module):
-    """What is saved: the embedding table, the tower's variables, the id table, three functions."""
-
-    def __init__(
-        self,
-        item_embeddings: np.ndarray,
-        user_tower: TowerLayer,
-        history_scores: HistoryScorer | None,
-        vocabulary: Path,
-        max_history: int,
-        version: str,
-    ):
-        super().__init__(name=MODEL_NAME)
-        self._embeddings = tf.Variable(item_embeddings, trainable=False, name="item_embeddings")
-        # The variables are tracked, the layer is not: it would bring its Keras description along.
-        self._tower_variables = [*variables_of(user_tower), *variables_of(history_scores)]
-        self._table = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
-                str(vocabulary),
-                key_dtype=tf.string,
-                key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
-                value_dtype=tf.int64,
-                value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
-                vocab_size=len(item_embeddings) - 1,
-            ),
-            default_value=-1,
-        )
-        num_items = len(item_embeddings) - 1
-        embeddings, table = self._embeddings, self._table
-
-        def encode(left_aligned_BL: tf.Tensor) -> dict[str, tf.Tensor]:
-            mask_BL = left_aligned_BL > 0
-            num_known_B = tf.reduce_sum(tf.cast(mask_BL, tf.int64), axis=1)
-            concepts_BLD = tf.gather(embeddings, left_aligned_BL)
-            vectors = user_tower(concepts_BLD, mask_BL)
-            # An attention over nothing may be 0 / 0; such a row answers zeros.
-            any_known = tf.reshape(num_known_B > 0, [-1] + [1] * (vectors.shape.rank - 1))
-            answer = {
-                "user_vectors": tf.where(any_known, vectors, tf.zeros_like(vectors)),
-                "num_known": num_known_B,
-                "version": tf.fill([tf.shape(left_aligned_BL)[0]], version),
-            }
-            if history_scores is not None:
-                answer |= _of_history(history_scores, left_aligned_BL, concepts_BLD, vectors)
-            return answer
-
-        def without_unknown(item_ids_BL: tf.Tensor) -> tf.Tensor:
-            """Moves the known ids to the left, in order, and fills up with 0."""
-            known_BL = (item_ids_BL > 0) & (item_ids_BL <= num_items)
-            place_L = tf.range(max_history)
-            order_BL = tf.argsort(tf.where(known_BL, place_L, place_L + max_history), axis=1)
-            ids_BL = tf.where(known_BL, item_ids_BL, tf.zeros_like(item_ids_BL))
-            return tf.gather(ids_BL, order_BL, batch_dims=1)
-
-        @tf.function(input_signature=[tf.TensorSpec([None, max_history], tf.int64, "item_ids")])
-        def from_indices(item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-            return encode(without_unknown(item_ids))
-
-        @tf.function(input_signature=[tf.TensorSpec([None, max_history], tf.string, "item_ids")])
-        def from_strings(item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-            return encode(without_unknown(table.lookup(item_ids) + 1))
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
-        def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-            feature = {"item_ids": tf.io.RaggedFeature(tf.string)}
-            ragged = tf.io.parse_example(examples, feature)["item_ids"]
-            return encode(last_known(ragged.with_values(table.lookup(ragged.values) + 1), max_history))
-
-        self.functions = {
-            "serving_default": from_indices,
-            "string_ids": from_strings,
-            "examples": from_examples,
-        }
-
-
-def variables_of(layer: Any) -> list[tf.Variable]:
-    """The variables of a layer, or of a plain function or None, which have none."""
-    return list(getattr(layer, "variables", []))
-
-
-def _of_history(history_scores: HistoryScorer, ids_BL, concepts_BLD, vectors) -> dict[str, tf.Tensor]:
-    items_BL, scores_BL = history_scores(ids_BL, concepts_BLD, vectors)
-    # What stands beside no item, from vectors of nothing perhaps, is no score.
-    return {"history_items": items_BL, "history_scores": tf.where(items_BL > 0, scores_BL, 0.0)}
-
-
-def last_known(ids: tf.RaggedTensor, width: int) -> tf.Tensor:
-    """The last known ids of each row, in order, filled up with 0 on the right.
-
-    No tensor here is larger than all ids or [B, width]. `tf.ragged.boolean_mask` would hold a rectangle
-    meanwhile, all rows by the longest of them, and the length of a row is the client's.
-
-    Args:
-      ids: int64 [B, any], 0 where unknown.
-      width: how many are kept of a row.
-
-    Returns:
-      int64 [B, width].
-    """
-    is_known = ids.flat_values > 0
-    known = tf.concat([tf.boolean_mask(ids.flat_values, is_known), [0]], axis=0)  # the last one fills up
-    before = tf.concat([[0], tf.cumsum(tf.cast(is_known, tf.int64))], axis=0)  # known ids before each place
-    starts_B, ends_B = tf.gather(before, ids.row_starts()), tf.gather(before, ids.row_limits())
-    places_BL = tf.maximum(starts_B, ends_B - width)[:, tf.newaxis] + tf.range(width, dtype=tf.int64)
-    is_filling_BL = places_BL >= ends_B[:, tf.newaxis]
-    return tf.gather(known, tf.where(is_filling_BL, tf.size(known, tf.int64) - 1, places_BL))
+        write_warm_up(directory / TOWER_WARM_UP, histories, item_ids, max_history, columns, given)
+    requests = tower_requests(checked, item_ids, max_history, columns, given)
+    of_signature = {name: alone if name in _IDS_ALONE else expected for name in requests}
+    _check_reloaded(directory, requests, of_signature, version)
 
 
 def _checked_embeddings(item_embeddings: np.ndarray, item_ids: Sequence[str]) -> np.ndarray:
@@ -240,45 +184,63 @@ def _checked_embeddings(item_embeddings: np.ndarray, item_ids: Sequence[str]) ->
     return embeddings
 
 
+def _compared(context: ServedContext, read: tuple[Any, tf.Tensor, tf.Tensor]) -> tuple:
+    """What is read, with what training has in its place; raises BundleError where they differ."""
+    stored, known, unknown = read
+    for key, wanted in context.stored.items():
+        got = stored[key].numpy()
+        if not np.array_equal(got, wanted, equal_nan=got.dtype.kind == "f"):
+            row = int(np.flatnonzero((got != wanted).reshape(len(got), -1).any(axis=1))[0])
+            raise BundleError(
+                f"{key} of a warm-up history is {wanted[row]} in training, and {got[row]} as the tower reads"
+                " what is given; nothing was published."
+            )
+    return {name: context.stored.get(name, value) for name, value in stored.items()}, known, unknown
+
+
 def _expected(
     item_embeddings: np.ndarray,
     user_tower: TowerLayer,
     history_scores: HistoryScorer | None,
-    histories: Sequence[Sequence[int]],
-    max_history: int,
+    ids_BL: np.ndarray,
+    read: tuple[Any, tf.Tensor, tf.Tensor] | None = None,
 ) -> dict[str, np.ndarray]:
+    """What the tower answers to histories, and to what a reader reads beside them."""
+
     # As a graph, since what is saved is one: TensorFlow fuses a graph's products with what follows them,
     # which in bfloat16 rounds less often than one operation after the other does.
     @tf.function(
         input_signature=[
-            tf.TensorSpec([None, max_history], tf.int64),
-            tf.TensorSpec([None, max_history, item_embeddings.shape[1]], tf.float32),
+            tf.TensorSpec([None, ids_BL.shape[1]], tf.int64),
+            tf.TensorSpec([None, ids_BL.shape[1], item_embeddings.shape[1]], tf.float32),
         ]
     )
     def answer(ids_BL, concepts_BLD):
-        vectors = user_tower(concepts_BLD, ids_BL > 0)
+        context = [] if read is None else [read[0]]
+        vectors = user_tower(concepts_BLD, ids_BL > 0, *context)
         answered = {"user_vectors": vectors}
         if history_scores is not None:
-            answered |= _of_history(history_scores, ids_BL, concepts_BLD, vectors)
+            answered |= of_history(history_scores, ids_BL, concepts_BLD, vectors)
         return answered
 
-    padded_BL = padded_histories(histories, max_history)
-    answered = answer(tf.constant(padded_BL), tf.constant(item_embeddings[padded_BL]))
-    return {name: value.numpy() for name, value in answered.items()}
+    answered = answer(tf.constant(ids_BL), tf.constant(item_embeddings[ids_BL]))
+    answer_of = {name: np.array(value) for name, value in answered.items()}
+    if read is not None:  # of whom nothing is known, the exported tower answers zeros
+        is_known = (ids_BL > 0).any(axis=1) | (read[1].numpy() > 0)
+        answer_of["user_vectors"][~is_known] = 0.0
+    return answer_of
 
 
 def _check_reloaded(
     directory: Path,
-    histories: Sequence[Sequence[int]],
-    expected: dict[str, np.ndarray],
-    item_ids: Sequence[str],
-    max_history: int,
+    requests: Mapping[str, Mapping[str, tf.Tensor]],
+    expected: Mapping[str, Mapping[str, np.ndarray]],
     version: str,
 ) -> None:
     reloaded = tf.saved_model.load(str(directory))
-    for signature, inputs in tower_requests(histories, item_ids, max_history).items():
+    for signature, inputs in requests.items():
         answer = reloaded.signatures[signature](**inputs)
-        for name, wanted in expected.items():
+        for name, wanted in expected[signature].items():
             difference = np.max(np.abs(answer[name].numpy() - wanted), initial=0.0)
             if not difference <= _TOLERANCE * max(1.0, float(np.abs(wanted).max())):
                 raise BundleError(

@@ -11,7 +11,8 @@ from tensorflow.python.framework import op_callbacks
 from causerec_tf.recipes import user_tower
 from causerec_tf.settings import PRECISIONS, TOWERS, Settings
 from export.store.bundle_errors import BundleError
-from export.towers.user_tower import export_user_tower, last_known
+from export.towers.served_tower import last_known
+from export.towers.user_tower import export_user_tower
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 40, 8, 5
