@@ -137,8 +137,10 @@ class ServedTower(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
         def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
             feature = {"item_ids": tf.io.RaggedFeature(tf.string)}
-            for column in columns.columns if columns else ():
-                feature[column.key] = tf.io.RaggedFeature(_TYPES.get(column.kind, tf.string))
+            if columns:
+                kinds = {column.key: _TYPES.get(column.kind, tf.string) for column in columns.columns}
+                for key, kind in {"item_ids": tf.string, **kinds}.items():
+                    feature[key] = tf.io.RaggedFeature(kind, row_splits_dtype=tf.int64)
             parsed = tf.io.parse_example(examples, feature)
             ragged = parsed.pop("item_ids")
             indices = ragged.with_values(table.lookup(ragged.values) + 1)
