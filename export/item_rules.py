@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -31,6 +32,7 @@ class ItemRules:
         deny: Iterable[str] = (),
         unavailable: Path | str | None = None,
         on_failure: Callable[[Exception], None] = lambda _error: None,
+        category_column: str | None = None,
     ):
         """Reads the newest attributes of a bundle and what is out.
 
@@ -41,12 +43,13 @@ class ItemRules:
           deny: ids that none is answered with.
           unavailable: the file of ids that are out, followed; None: `unavailable.txt` of the bundle.
           on_failure: is told when that file cannot be read any more.
+          category_column: of the attributes, which lists are varied by; newer attributes must have it, too.
 
         Raises:
           BundleError: a file is damaged or cannot be read.
         """
         self._bundle = None if bundle is None else Path(bundle)
-        self.default_filter = default_filter
+        self.default_filter, self.category_column = default_filter, category_column
         self._allow, self._deny = None if allow is None else frozenset(allow), frozenset(deny)
         if unavailable is None and self._bundle is not None:
             unavailable = self._bundle / UNAVAILABLE_FILE
@@ -76,6 +79,8 @@ class ItemRules:
             tables[catalogue] = table = attributes.by_row(catalogue.all_ids)
             if self.default_filter is not None:  # else every answer would fail
                 table.check(self.default_filter)
+            if self.category_column is not None:
+                table.categories(self.category_column)
             catalogue.prepare()
         self._attributes, self._tables, self.attributes_number = attributes, tables, numbers[-1]
         return True
@@ -96,6 +101,19 @@ class ItemRules:
                 if table is None:
                     table = tables[catalogue] = attributes.by_row(catalogue.all_ids)
         return table
+
+    def attributes_of(self, item_id: str) -> dict[str, Any]:
+        """The attributes of an item by name: texts, lists, numbers, and times as ISO 8601 text."""
+        return self._attributes.of(item_id)
+
+    def categories(self, catalogue: Catalogue, rows: np.ndarray) -> np.ndarray:
+        """The category of each of some rows as a number, -1 where it has none.
+
+        Raises:
+          FilterError: the attributes have no such column.
+        """
+        assert self.category_column is not None
+        return self.table(catalogue).categories(self.category_column).codes(rows)
 
     def check(self, expression: Expression | None, catalogue: Catalogue) -> None:
         """Raises FilterError where a filter asks for what the items of a catalogue do not have."""

@@ -54,7 +54,19 @@ class Query:
     @property
     def item_ids(self) -> list[str]:
         """The ids of the history; of what is no id, its text."""
-        return [str(one.get(ID)) if isinstance(one, Mapping) else str(one) for one in self.history]
+        return ids_of(self.history)
+
+    @property
+    def has_values(self) -> bool:
+        """Whether anything is given beside ids."""
+        return any(one is not None for one in (self.user, self.context, self.time)) or any(
+            isinstance(one, Mapping) for one in self.history
+        )
+
+
+def ids_of(history: Sequence[Event]) -> list[str]:
+    """The ids of a history, or of a part of it; of what is no id, its text."""
+    return [str(one.get(ID)) if isinstance(one, Mapping) else str(one) for one in history]
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,10 @@ def checked_queries(
                 f"query {number} is a Query and says itself what exclude_seen is; leave it out."
             )
         chosen = query.k if query.k is not None else one_k
+        if query.diversity is not None or query.category_cap is not None:
+            raise QueryError(
+                f"query {number} asks for diversity or category_cap, which `export.lists.list_maker` acts on."
+            )
         if chosen is None:
             raise BundleError(f"query {number} has no k; give it in the Query, or one for all.")
         if chosen < 1:

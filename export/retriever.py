@@ -19,7 +19,6 @@ from export.item_rules import ItemRules
 from export.own_items import ScoredRows, among, own_items, without
 from export.query import Event, Query, checked_queries
 from export.store.bundle_errors import BundleError, TowerError, TowerTimeoutError
-from export.store.layout import newest, read_tower
 from export.tower_columns import NO_COLUMNS, Given, TowerColumns
 from export.towers.answers import (
     FeatureTower,
@@ -100,7 +99,7 @@ class Retriever:
             tower = local = LocalTower.load(Path(bundle), version, catalogues)
             columns = local.columns
         else:
-            columns = newest_columns(Path(bundle))
+            columns = TowerColumns.newest(bundle)
         return cls(tower, catalogues, ItemRules(bundle) if rules is None else rules, lambda: columns)
 
     @property
@@ -310,11 +309,6 @@ class Retriever:
         catalogue = self._catalogues.get(version)
         self._latest = catalogue
         return catalogue
-
-
-def newest_columns(bundle: Path) -> TowerColumns:
-    """What the newest version of a bundle reads beside item ids; raises BundleError."""
-    return newest(bundle, lambda tower: TowerColumns.described(read_tower(tower), f"{tower}:"))
 
 
 def _recommendation(

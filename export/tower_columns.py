@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from export.filters.columns import seconds_of
 from export.store.bundle_errors import BundleError, QueryError
 from export.store.descriptions import check, one_of, whole
+from export.store.layout import newest, read_tower
 
 TIME = "time"
 ID = "id"
@@ -117,6 +119,11 @@ class TowerColumns:
                 raise BundleError(f"{place} columns: {column.key} has no length; publish again.")
             columns.append(column)
         return cls(tuple(columns))
+
+    @classmethod
+    def newest(cls, bundle: Path | str) -> "TowerColumns":
+        """The columns of the newest version of a bundle; raises BundleError where there is none."""
+        return newest(Path(bundle), lambda tower: cls.described(read_tower(tower), f"{tower}:"))
 
     def __bool__(self) -> bool:
         """Whether there is a column."""

@@ -26,6 +26,7 @@ from export.batch.vector_files import VectorWriter
 from export.filters.stored_attributes import ItemAttributes
 from export.index.catalogue_cache import CatalogueCache
 from export.index.engines import engine_named
+from export.query import ids_of
 from export.store.bundle_errors import BundleError
 from export.store.layout import (
     attribute_numbers,
@@ -34,6 +35,7 @@ from export.store.layout import (
     resolve_number,
     tower_directory,
 )
+from export.tower_columns import NO_COLUMNS, TowerColumns
 from pipelines.command_line import command, outputs, trained_runs
 
 FLAGS = flags.FLAGS
@@ -74,7 +76,9 @@ def main() -> None:
             outputs.check_place(place, flag, BundleError)
     paths = expand(FLAGS.histories) if FLAGS.histories else []
     columns = Columns(FLAGS.user_column, FLAGS.history_column, FLAGS.history_separator)
-    histories = read_histories(paths, columns) if paths else None
+    # A run is asked by item ids alone: features are read by the tower that is published.
+    tower_columns = TowerColumns.newest(FLAGS.bundle) if FLAGS.bundle else NO_COLUMNS
+    histories = read_histories(paths, columns, tower_columns) if paths else None
     about = {"source": FLAGS.bundle or FLAGS.run, "metric": "inner product"}
     writers = {
         flag: VectorWriter(Path(place), overwrite=FLAGS.overwrite, npy=FLAGS.npy, about=about)
@@ -146,7 +150,7 @@ def _of_dataset(dataset, max_history: int) -> Iterator[tuple[str, np.ndarray]]:
 def _read(histories: Iterable[HistoryRow], item_ids: list[str]) -> Iterator[tuple[str, np.ndarray]]:
     index = {item: number for number, item in enumerate(item_ids, start=1)}
     for row in histories:
-        yield row.user_id, np.array([index[item] for item in row.history if item in index], np.int32)
+        yield row.user_id, np.array([index[item] for item in ids_of(row.history) if item in index], np.int32)
 
 
 def _encoded(model, asked: Iterable[tuple[str, np.ndarray]]) -> Iterator[Block]:

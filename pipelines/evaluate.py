@@ -17,6 +17,7 @@ from causerec_tf.errors import InputError
 from causerec_tf.files import check_free, write_arrays, write_json
 from causerec_tf.metrics import CUTOFFS
 from export.batch.history_files import Columns, expand, read_histories
+from export.query import ids_of
 from export.store.bundle_errors import BundleError
 from pipelines.command_line import baseline_flags, command, outputs, report, target_flags, trained_runs
 from pipelines.studies import disturbed, robustness_page
@@ -127,7 +128,7 @@ def _users(trained: "TrainedRun") -> "EvaluationUsers":
     if FLAGS.histories:
         rows = list(read_histories(expand([FLAGS.histories]), Columns()))
         user_ids = np.array([row.user_id for row in rows], dtype=object)
-        histories = targets.known_items([row.history for row in rows], item_ids)
+        histories = targets.known_items([ids_of(row.history) for row in rows], item_ids)
     else:
         user_ids, histories = targets.whole_histories(dataset)
     found = targets.own_targets(target_flags.read(), user_ids, histories, item_ids, max_history)

@@ -19,7 +19,7 @@ from absl import flags
 from export.batch.history_files import Columns, HistoryRow, expand
 from export.batch.job_settings import AnswerTally, JobSettings, describe
 from export.batch.processes import answer_shards, cores
-from export.batch.recommendation_files import SIMILAR_SCHEMA, RecommendationWriter
+from export.batch.recommendation_files import SIMILAR_SCHEMA, RecommendationWriter, schema_of
 from export.batch.shards import opened_job, place_shards
 from export.batch.unfinished import unfinished_beside
 from export.filters.availability import read_id_list
@@ -29,8 +29,11 @@ from export.index.labels import read_ids
 from export.index.update_files import read_deletes
 from export.lists.categories import read_categories
 from export.lists.choosing import Variety
+from export.lists.exploration import POOLS, Exploration
+from export.query import ids_of
 from export.store.bundle_errors import BundleError
 from export.store.layout import check_name, index_directory, read_tower, resolve_number, tower_directory
+from export.tower_columns import TowerColumns
 from export.towers.answers import Recommendation
 from pipelines.command_line import beam_flags, command, item_tables, outputs
 from pipelines.command_line.retrieval_progress import RetrievalProgress
@@ -76,6 +79,25 @@ flags.DEFINE_string(
     None,
     "For --diversity and --category_cap: csv or tsv file with item id and category.",
 )
+flags.DEFINE_string(
+    "category_column", None, "Instead of --item_categories: a column of the bundle's item attributes."
+)
+flags.DEFINE_string(
+    "reranker", None, "What scores the candidates again: module:function, or an http or https address."
+)
+flags.DEFINE_integer(
+    "reranker_ms",
+    JobSettings.reranker_ms,
+    "Milliseconds for that, for a batch of users; then their lists stay as they were found.",
+    lower_bound=1,
+)
+flags.DEFINE_float("explore", 0.0, "Share of a list that is drawn from --explore_from.", 0.0, 1.0)
+flags.DEFINE_enum(
+    "explore_from",
+    POOLS[0],
+    POOLS,
+    "tail: all but the most popular items; new: those added since the tower was trained.",
+)
 flags.DEFINE_string("filter", None, "Filter in JSON, of the attributes that the bundle has.")
 flags.DEFINE_string("filter_column", None, "Name of a column of filters in JSON, one for each user.")
 flags.DEFINE_string("allow", None, "File with an id per line: the items that may be recommended.")
@@ -97,6 +119,7 @@ flags.DEFINE_bool("overwrite", False, "Replace --output if it exists; in a direc
 
 _OF_HISTORIES = (
     *("format", "jobs", "exclude_seen", "diversity", "relevance", "category_cap", "item_categories"),
+    *("category_column", "reranker", "reranker_ms", "explore", "explore_from"),
     *("user_column", "history_column"),
     *(
         "history_separator",
@@ -125,11 +148,22 @@ def main() -> None:
         raise BundleError("--explain needs --show=N, whose answers it explains; give both.")
     if not FLAGS.history_separator:
         raise BundleError("--history_separator is empty; it must be at least one character.")
-    if bool(FLAGS.diversity or FLAGS.category_cap) != bool(FLAGS.item_categories):
-        raise BundleError("--diversity or --category_cap, and --item_categories need each other; give both.")
+    if FLAGS.item_categories and FLAGS.category_column:
+        raise BundleError(
+            "--item_categories and --category_column are two ways to the same; give one of them."
+        )
+    if bool(FLAGS.diversity or FLAGS.category_cap) != bool(FLAGS.item_categories or FLAGS.category_column):
+        raise BundleError(
+            "--diversity or --category_cap, and --item_categories or --category_column need each other; give"
+            " both."
+        )
+    for name, of in (("reranker_ms", "reranker"), ("explore_from", "explore")):
+        if FLAGS[name].present and not FLAGS[of].value:
+            raise BundleError(f"--{name} has no effect without --{of}; give both.")
     if not math.isfinite(FLAGS.diversity):
         raise BundleError(f"--diversity={FLAGS.diversity}: wanted a finite number, 0 or more.")
     Variety(FLAGS.diversity, FLAGS.relevance, FLAGS.category_cap)  # refuses what does not go together
+    Exploration(FLAGS.explore, FLAGS.explore_from)
     paths = expand(FLAGS.input)
     categories = read_categories(Path(FLAGS.item_categories)) if FLAGS.item_categories else None
     settings = JobSettings(
@@ -140,6 +174,11 @@ def main() -> None:
         category_cap=FLAGS.category_cap,
         # Absolute, like the bundle's: Beam's workers may work elsewhere.
         item_categories=str(Path(FLAGS.item_categories).absolute()) if FLAGS.item_categories else None,
+        category_column=FLAGS.category_column,
+        reranker=FLAGS.reranker,
+        reranker_ms=FLAGS.reranker_ms,
+        explore=FLAGS.explore,
+        explore_from=FLAGS.explore_from,
         columns=Columns(
             FLAGS.user_column, FLAGS.history_column, FLAGS.history_separator, FLAGS.filter_column
         ),
@@ -203,6 +242,9 @@ def _sum_up(tally: AnswerTally, version: str, seconds: float) -> None:
         f" items, {counts['unknown_items']:,} unknown items in their histories"
         + (f", {counts['bad_rows']:,} bad rows skipped" if counts["bad_rows"] else "")
     )
+    if columns := TowerColumns.newest(FLAGS.bundle):
+        given = ", ".join(f"{one.input} {counts[f'given {one.input}']:,}" for one in columns.columns)
+        print(f"users with values: {given}; {counts['unknown_values']:,} values that training never saw")
     if 10 * counts["fallbacks"] > users or counts["unknown_items"] > users:
         print(
             "note: many items of these histories are not in the catalogue. Are the ids those of the prepared"
@@ -235,11 +277,14 @@ def _to_file(
     if output.resolve() in {path.resolve() for path in paths}:
         raise BundleError(f"The output would replace the input {output}; give another file.")
     outputs.check_place(output, "--output", BundleError)
-    writer = RecommendationWriter(output, overwrite=FLAGS.overwrite)
+    schema = schema_of(TowerColumns.newest(FLAGS.bundle), settings)
+    writer = RecommendationWriter(output, overwrite=FLAGS.overwrite, schema=schema)
     from export.batch.answering import Answering, write_answers  # these load TensorFlow
     from export.towers.remote import RemoteTower
 
-    tower = RemoteTower(FLAGS.tower_address) if FLAGS.tower_address else None
+    tower = None
+    if FLAGS.tower_address:
+        tower = RemoteTower(FLAGS.tower_address, columns=TowerColumns.newest(FLAGS.bundle))
     answering = Answering.open(FLAGS.bundle, settings, tower=tower)
     retriever = answering.retriever
     _check_categories(categories, Path(FLAGS.bundle), retriever.version)
@@ -335,7 +380,7 @@ def _describe(answering, row: HistoryRow, answer) -> str:
     def names(items: Sequence[str]) -> str:
         return " · ".join(map(retriever.name_of, items)) or "nothing"
 
-    last = row.history[-_SHOWN_ITEMS:]
+    last = ids_of(row.history[-_SHOWN_ITEMS:])
     few = f", the last {len(last)} of {len(row.history)}" if len(last) < len(row.history) else ""
     lines = [f"user {row.user_id}", f"  history{few}: {names(last)}"]
     if answer.fallback:

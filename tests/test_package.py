@@ -67,7 +67,8 @@ SERVING = ("retriever", "index.item_index", "towers.remote", "service.app")
 FLOORS = (
     ("store",),
     ("filters",),
-    ("index", "query"),
+    ("index", "tower_columns"),
+    ("query",),
     ("item_rules", "towers"),
     ("own_items", "publishing"),
     ("retriever",),

@@ -11,10 +11,8 @@ from export.batch.recommendation_files import RecommendationWriter
 from export.filters.availability import read_id_list
 from export.filters.expression import read_filter
 from export.item_rules import ItemRules
-from export.lists.categories import read_categories
-from export.lists.choosing import Variety
 from export.lists.list_maker import ListMaker
-from export.query import ItemId, Query
+from export.query import Event, Query
 from export.retriever import Retriever
 from export.store.bundle_errors import BundleError, FilterError
 from export.towers.answers import Recommendation, Tower
@@ -32,11 +30,7 @@ class Answering:
         """Reads the categories; raises BundleError when they cannot be read, or the filter does not fit."""
         self.retriever, self.settings = retriever, settings
         retriever.rules.check(retriever.rules.default_filter, retriever.catalogue)
-        self._make_lists = ListMaker(
-            retriever,
-            variety=Variety(settings.diversity, settings.relevance, settings.category_cap),
-            categories=read_categories(Path(settings.item_categories)) if settings.item_categories else None,
-        )
+        self._make_lists = ListMaker.by(settings, retriever)
 
     @classmethod
     def open(
@@ -53,6 +47,7 @@ class Answering:
             default_filter=read_filter(settings.filter) if settings.filter else None,
             allow=read_id_list(Path(settings.allow)) if settings.allow else None,
             deny=read_id_list(Path(settings.deny)) if settings.deny else (),
+            category_column=settings.category_column,
         )
         return cls(
             Retriever.open(bundle, version=version, tower=tower, engine=settings.engine, rules=rules),
@@ -65,9 +60,9 @@ class Answering:
             self.retriever.rules.check(row.filter, self.retriever.catalogue)
         except FilterError as error:
             raise BundleError(f"{row.where}: {error}") from error
-        return Query(row.history, exclude_seen=self.settings.exclude_seen, filter=row.filter)
+        return row.query(exclude_seen=self.settings.exclude_seen)
 
-    def __call__(self, queries: Sequence[Query | Sequence[ItemId]]) -> list[Recommendation]:
+    def __call__(self, queries: Sequence[Query | Sequence[Event]]) -> list[Recommendation]:
         """Answers B queries, or bare histories with what the job says; raises as `Retriever.recommend` does.
 
         A `Query` names no k: that is the job's.
@@ -127,12 +122,19 @@ def write_answers(
         num_bytes += more
 
     on_bad_row = tally.skip if settings.skip_bad_rows else None
-    rows = read_histories(inputs, settings.columns, on_bad_row=on_bad_row, on_progress=on_progress)
+    rows = read_histories(
+        inputs,
+        settings.columns,
+        answering.retriever.columns,
+        on_bad_row=on_bad_row,
+        on_progress=on_progress,
+    )
     asked = _asked(answering, rows, on_bad_row)
     while pairs := list(itertools.islice(asked, BATCH)):
         batch = [row for row, _ in pairs]
         answers = answering([query for _, query in pairs])
         writer.write([row.user_id for row in batch], answers)
+        tally.count_given(batch)
         tally.count(answers, settings.k)
         on_batch(num_bytes, batch, answers)
         num_bytes = 0

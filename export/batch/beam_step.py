@@ -25,10 +25,10 @@ from apache_beam.utils.shared import Shared
 
 from export.batch.history_files import read_histories
 from export.batch.job_settings import BAD_ROWS_TOLD, AnswerTally, JobSettings
-from export.batch.recommendation_files import SCHEMA, json_line, row
-from export.query import Query
+from export.batch.recommendation_files import json_line, row, schema_of
 from export.store.bundle_errors import BundleError
 from export.store.layout import read_tower, resolve_number, tower_directory
+from export.tower_columns import TowerColumns
 
 # Beam's own runner in Python. What is called DirectRunner tries to download another one first.
 _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
@@ -48,7 +48,10 @@ class Recommend(beam.PTransform):
         super().__init__()
         self._bundle, self._settings = str(bundle), settings
         self._number = resolve_number(Path(bundle), None)
-        self.version: str = read_tower(tower_directory(Path(bundle), self._number))["version"]
+        place = tower_directory(Path(bundle), self._number)
+        description = read_tower(place)
+        self.version: str = description["version"]
+        self.columns = TowerColumns.described(description, f"{place}:")
 
     def expand(self, histories: beam.PCollection) -> beam.PCollection:
         """Gathers batches and answers them."""
@@ -120,18 +123,19 @@ def recommend_files(
         root
         | "files" >> beam.Create([str(path) for path in inputs])
         | "spread the files" >> beam.Reshuffle()
-        | "read" >> beam.ParDo(_Read(settings)).with_outputs("errors", main="histories")
+        | "read" >> beam.ParDo(_Read(settings, recommend.columns)).with_outputs("errors", main="histories")
     )
     # Bad rows end the job in words of our own: raised in a worker, they would come wrapped in Beam's.
     _ = read.errors | "errors" >> beam.io.WriteToText(str(errors), shard_name_template="", num_shards=1)
     answered = read.histories | "spread the users" >> beam.Reshuffle() | "recommend" >> recommend
     prefix = str(output / "part")
+    written = schema_of(recommend.columns, settings)
     if file_format == "parquet":
-        schema = pl.DataFrame(schema=SCHEMA).to_arrow().schema
-        rows = answered | "rows" >> beam.MapTuple(row)
+        schema = pl.DataFrame(schema=written).to_arrow().schema
+        rows = answered | "rows" >> beam.MapTuple(row, written)
         _ = rows | "write" >> beam.io.WriteToParquet(prefix, schema, file_name_suffix=".parquet")
     else:
-        lines = answered | "lines" >> beam.MapTuple(json_line)
+        lines = answered | "lines" >> beam.MapTuple(json_line, written)
         _ = lines | "write" >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl")
     result = root.run()
     result.wait_until_finish()
@@ -150,18 +154,19 @@ def recommend_files(
 class _Read(beam.DoFn):
     """A path -> its pairs; of what cannot be read, [whether it ends the job, message] as JSON."""
 
-    def __init__(self, settings: JobSettings):
+    def __init__(self, settings: JobSettings, tower_columns: TowerColumns):
         super().__init__()
-        self._settings = settings
+        self._settings, self._tower_columns = settings, tower_columns
 
     def process(self, path: str) -> Iterator[Any]:
         bad = AnswerTally()
         skip = bad.skip if self._settings.skip_bad_rows else None
         reports = []
         try:
-            for one in read_histories([Path(path)], self._settings.columns, on_bad_row=skip):
-                query = Query(one.history, exclude_seen=self._settings.exclude_seen, filter=one.filter)
-                yield one.user_id, query
+            rows = read_histories([Path(path)], self._settings.columns, self._tower_columns, on_bad_row=skip)
+            for one in rows:
+                bad.count_given([one])
+                yield one.user_id, one.query(exclude_seen=self._settings.exclude_seen)
         except BundleError as error:
             reports.append([True, str(error)])
         _count(bad)

@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from export.batch.history_files import Columns
+from export.batch.history_files import Columns, HistoryRow
+from export.lists.exploration import POOLS
 from export.store.bundle_errors import BundleError
 from export.towers.answers import Recommendation
 
 BAD_ROWS_TOLD = 5  # of a whole job
+_LATER = (
+    *("relevance", "category_cap", "category_column", "reranker", "reranker_ms", "explore", "explore_from"),
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,9 @@ class JobSettings:
     `export.lists.choosing.Variety`; the file `item_categories` goes with the first and the last. A row that
     cannot be read ends the job, or is skipped and counted. `engine` is one of `export.index.engines`.
     `filter`, in JSON, holds for every user; `allow` and `deny` are files with an id a line.
+    `category_column`, of the bundle's attributes, stands for `item_categories`. `reranker` is named as by
+    `export.lists.reranking.Reranker.named`, and has `reranker_ms` for a batch of users; `explore` and
+    `explore_from` are those of `export.lists.exploration.Exploration`.
     """
 
     k: int
@@ -37,6 +44,11 @@ class JobSettings:
     deny: str | None = None
     relevance: float = 1.0
     category_cap: int = 0
+    category_column: str | None = None
+    reranker: str | None = None
+    reranker_ms: int = 60_000
+    explore: float = 0.0
+    explore_from: str = POOLS[0]
 
 
 def describe(settings: JobSettings) -> dict[str, Any]:
@@ -50,9 +62,10 @@ def describe(settings: JobSettings) -> dict[str, Any]:
     for name in ("filter", "allow", "deny"):
         if described[name] is None:
             del described[name]  # as jobs were described before there were filters
-    for name, value in (("relevance", 1.0), ("category_cap", 0)):
-        if described[name] == value:
-            del described[name]
+    # As jobs were described before there were these.
+    for one in dataclasses.fields(JobSettings):
+        if one.name in _LATER and described[one.name] == one.default:
+            del described[one.name]
     if settings.columns.filter is None:
         del described["columns"]["filter"]
     return described
@@ -64,7 +77,8 @@ class AnswerTally:
 
     Attributes:
       counts: of `users` that were answered and `items` recommended to them, of users who got fewer than k
-        (`short`) or of whom nothing was known (`fallbacks`), of `unknown_items` in histories, of `bad_rows`.
+        (`short`) or of whom nothing was known (`fallbacks`), of `unknown_items` in histories, of
+        `unknown_values` of features, of `bad_rows`.
       told: the errors of the first few bad rows.
     """
 
@@ -79,7 +93,13 @@ class AnswerTally:
             short=sum(len(answer.items) < k for answer in answers),
             fallbacks=sum(answer.fallback for answer in answers),
             unknown_items=sum(answer.num_unknown for answer in answers),
+            unknown_values=sum(answer.num_unknown_values or 0 for answer in answers),
         )
+
+    def count_given(self, rows: Sequence[HistoryRow]) -> None:
+        """Counts, of rows, the users of whom each column of features says something: `given user_age`."""
+        for row in rows:
+            self.counts.update(f"given {name}" for name in row.given)
 
     def skip(self, error: BundleError) -> None:
         """Counts a row that could not be read."""

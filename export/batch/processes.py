@@ -75,7 +75,7 @@ def answer_shards(
 def _answering(job: Job, settings: JobSettings, on_step: OnStep) -> Callable[[Shard], AnswerTally]:
     """Loads the bundle, and gives what answers a shard."""
     from export.batch.answering import Answering, write_answers  # these load TensorFlow, in each process anew
-    from export.batch.recommendation_files import RecommendationWriter
+    from export.batch.recommendation_files import RecommendationWriter, schema_of
 
     answering = Answering.open(job.bundle, settings)
     assert answering.retriever.version == job.version
@@ -84,7 +84,8 @@ def _answering(job: Job, settings: JobSettings, on_step: OnStep) -> Callable[[Sh
         on_step(num_bytes, len(answers), sum(len(answer.items) for answer in answers))
 
     def answer(shard: Shard) -> AnswerTally:
-        with RecommendationWriter(shard.path, overwrite=False, work=job.unfinished) as writer:
+        schema = schema_of(answering.retriever.columns, settings)
+        with RecommendationWriter(shard.path, overwrite=False, work=job.unfinished, schema=schema) as writer:
             writer.write([], [])  # an empty input gives an empty shard
             return write_answers(answering, [shard.source], writer, on_batch)
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import polars as pl
 
+from export.batch.job_settings import JobSettings
 from export.batch.unfinished import unfinished_beside
 from export.store.bundle_errors import BundleError
 from export.store.disk import full_disk_named
 from export.store.layout import to_disk
+from export.tower_columns import TowerColumns
 from export.towers.answers import Recommendation, SimilarItems
 
 # Of an output: the first column is whose the answer is, the others are of the answer.
@@ -33,18 +35,31 @@ SIMILAR_SCHEMA: dict[str, Any] = {
     "unknown": pl.Boolean,
     "version": pl.String,
 }
+_STEPS = ("reranker", "explored")
 # Legal inside JSON, but some readers of lines, Python's splitlines among them, break a line here.
 _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 
 
-def row(user_id: str, recommendation: Recommendation) -> dict[str, Any]:
+def schema_of(columns: TowerColumns, settings: JobSettings) -> dict[str, Any]:
+    """The columns of an output: those of `SCHEMA`, and what the features and the steps of a job add."""
+    more: dict[str, Any] = {"num_unknown_values": pl.Int64} if columns else {}
+    more |= {"reranker": pl.String} if settings.reranker is not None else {}
+    return SCHEMA | more | ({"explored": pl.List(pl.String)} if settings.explore else {})
+
+
+def row(user_id: str, recommendation: Recommendation, schema: Mapping[str, Any] = SCHEMA) -> dict[str, Any]:
     """A row of an output."""
-    return {"user_id": user_id} | {name: getattr(recommendation, name) for name in [*SCHEMA][1:]}
+    return {"user_id": user_id} | {name: _value(recommendation, name) for name in [*schema][1:]}
 
 
-def json_line(user_id: str, recommendation: Recommendation) -> str:
+def json_line(user_id: str, recommendation: Recommendation, schema: Mapping[str, Any] = SCHEMA) -> str:
     """A row as one line of JSON, without its end."""
-    return _line(row(user_id, recommendation))
+    return _line(row(user_id, recommendation, schema))
+
+
+def _value(answer: Recommendation | SimilarItems, name: str) -> Any:
+    """A value of an answer, or of what was done to its list."""
+    return (getattr(answer, "steps", None) or {}).get(name) if name in _STEPS else getattr(answer, name)
 
 
 def _line(values: dict[str, Any]) -> str:
@@ -114,14 +129,14 @@ class RecommendationWriter:
         with full_disk_named(self._path):
             if self._path.suffix == ".parquet":
                 # Parts, since a Parquet file cannot be appended to and must not be held in memory whole.
-                columns = {name: [getattr(one, name) for one in answers] for name in names}
+                columns = {name: [_value(one, name) for one in answers] for name in names}
                 frame = pl.DataFrame({key: ids} | columns, schema=self._schema)
                 frame.write_parquet(self._beside / f"{self._parts:08d}.parquet")
                 self._parts += 1
                 return
             with (self._beside / "rows.jsonl").open("a", encoding="utf-8", newline="\n") as file:
                 for one_id, one in zip(ids, answers, strict=True):
-                    file.write(_line({key: one_id} | {name: getattr(one, name) for name in names}) + "\n")
+                    file.write(_line({key: one_id} | {name: _value(one, name) for name in names}) + "\n")
 
     def __exit__(
         self,

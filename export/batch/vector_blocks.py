@@ -13,7 +13,8 @@ from export.batch.attribute_values import AttributeValues
 from export.batch.history_files import HistoryRow
 from export.batch.vector_files import NORM, VECTOR
 from export.index.catalogue import Catalogue
-from export.towers.answers import Tower
+from export.query import ids_of
+from export.towers.answers import FeatureTower
 
 Block = tuple[dict[str, Any], np.ndarray]
 
@@ -38,22 +39,27 @@ def item_blocks(catalogue: Catalogue, attributes: AttributeValues | None = None)
         yield columns, catalogue.vectors_of(rows)
 
 
-def user_blocks(tower: Tower, histories: Iterable[HistoryRow]) -> Iterator[Block]:
+def user_blocks(tower: FeatureTower, histories: Iterable[HistoryRow]) -> Iterator[Block]:
     """The columns of `user_block` and the vectors of users, in the order of their histories."""
     left = iter(histories)
     while rows := list(itertools.islice(left, USERS_TOGETHER)):
-        answer = tower([row.history for row in rows])
-        yield user_block([row.user_id for row in rows], answer.num_known, answer.user_vectors)
+        answer = tower([ids_of(row.history) for row in rows], None, [row.given for row in rows])
+        user_ids = [row.user_id for row in rows]
+        yield user_block(user_ids, answer.num_known, answer.user_vectors, answer.knows_values)
 
 
-def user_block(user_ids: list[Any], num_known: np.ndarray, vectors: np.ndarray) -> Block:
+def user_block(
+    user_ids: list[Any], num_known: np.ndarray, vectors: np.ndarray, knows_values: np.ndarray | None = None
+) -> Block:
     """Lays vectors [N, d], or [N, K, d] with K rows a user, out as a block.
 
     Its columns are `user_id`, with several vectors `interest` from 0, and `num_known`, how many items of the
-    history were read. Where that is 0 the vector is zero: it says nothing.
+    history were read. Where that is 0, and no value of the user's features is known either, the vector is
+    zero: it says nothing.
     """
     several = vectors if vectors.ndim == 3 else vectors[:, np.newaxis]
-    several = np.where(num_known[:, np.newaxis, np.newaxis] > 0, several, np.float32(0))
+    is_known = num_known > 0 if knows_values is None else (num_known > 0) | knows_values
+    several = np.where(is_known[:, np.newaxis, np.newaxis], several, np.float32(0))
     count = several.shape[1]
     columns: dict[str, Any] = {"user_id": [user for user in user_ids for _ in range(count)]}
     if vectors.ndim == 3:

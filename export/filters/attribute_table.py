@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from export.filters.columns import FilterColumn
+from export.filters.columns import FilterColumn, LabelColumn
 from export.filters.expression import AllOf, AnyOf, Expression, Not
 from export.filters.row_set import RowSet
 from export.store.bundle_errors import FilterError
@@ -19,6 +19,20 @@ class AttributeTable:
     def __init__(self, columns: Mapping[str, FilterColumn], num_rows: int):
         self.columns = dict(columns)
         self.num_rows = num_rows
+
+    def categories(self, name: str) -> LabelColumn:
+        """A column with one label a row; raises FilterError where there is none, or it is another kind."""
+        column = self.columns.get(name)
+        if not isinstance(column, LabelColumn) or column.kind == "multi":
+            has = ", ".join(
+                repr(one) for one, column in self.columns.items() if column.kind in ("category", "boolean")
+            )
+            got = "none" if column is None else f"one of kind {column.kind}"
+            raise FilterError(
+                f"The items have {got} of the attribute {name!r:.100}, wanted one of categories; there are"
+                f" {has or 'none: export/item_attributes.py writes them'}."
+            )
+        return column
 
     def check(self, expression: Expression) -> None:
         """Raises FilterError where an expression names a column that is not there, or does not fit it."""

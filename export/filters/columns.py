@@ -115,6 +115,11 @@ class LabelColumn:
         mask = ~mask if isinstance(comparison, IsMissing) else mask
         return mask if rows is None else mask[rows]
 
+    def codes(self, rows: np.ndarray) -> np.ndarray:
+        """Which label each row has, -1 for none; of a column with one label a row."""
+        assert self._codes is not None
+        return self._codes[rows]
+
     def _of(self, code: int) -> np.ndarray:
         return self._rows_by_code[self._starts[code] : self._starts[code + 1]]
 

@@ -11,6 +11,8 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,28 @@ class ItemAttributes:
             codes = column.codes[order]
             columns[name] = LabelColumn(name, column.kind, count, at[order], codes, column.labels)
         return AttributeTable(columns, count)
+
+    def of(self, item_id: str) -> dict[str, Any]:
+        """What is known of an item by name, as filters name it: nothing that is missing, times in ISO 8601.
+
+        It goes through all entries: this is for people who look at an item.
+        """
+        place = self._place_of.get(item_id)
+        found: dict[str, Any] = {}
+        for name, column in self.columns.items() if place is not None else ():
+            if isinstance(column, Labels):
+                labels = [column.labels[code] for code in column.codes[column.items == place].tolist()]
+                value: Any = labels if column.kind == "multi" else labels[0] if labels else None
+                found[name] = value == "true" if column.kind == "boolean" and labels else value or None
+            elif not np.isnan(column.values[place]):
+                value = float(column.values[place])
+                is_time = column.kind == "time"
+                found[name] = datetime.fromtimestamp(value, UTC).isoformat() if is_time else value
+        return {name: value for name, value in found.items() if value is not None}
+
+    @cached_property
+    def _place_of(self) -> dict[str, int]:
+        return {item: place for place, item in enumerate(self.ids)}
 
     def save(self, directory: Path) -> None:
         """Writes a new directory with its digests."""

@@ -7,7 +7,43 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.store.bundle_errors import BundleError
+from export.store.bundle_errors import BundleError, QueryError
+
+
+@dataclass(frozen=True)
+class VarietyLimits:
+    """What a request may ask for itself; by default nothing.
+
+    Attributes:
+      max_diversity: the largest `Variety.diversity` of a request; 0: it may name none.
+      min_category_cap: the smallest `Variety.category_cap` of a request; 0: it may name none.
+
+    Raises:
+      BundleError: a value is out of bounds.
+    """
+
+    max_diversity: float = 0.0
+    min_category_cap: int = 0
+
+    def __post_init__(self):
+        """Checks the bounds."""
+        if not 0 <= self.max_diversity < float("inf"):
+            raise BundleError(f"max_diversity is {self.max_diversity}; wanted a finite number, 0 or more.")
+        if self.min_category_cap < 0:
+            raise BundleError(f"min_category_cap is {self.min_category_cap}; wanted 0 or more.")
+
+    def __bool__(self) -> bool:
+        """Whether a request may ask for anything."""
+        return bool(self.max_diversity or self.min_category_cap)
+
+    def check(self, diversity: float | None, category_cap: int | None) -> None:
+        """Raises QueryError where a request asks for more than it may."""
+        if diversity is not None and not (self.max_diversity and 0 <= diversity <= self.max_diversity):
+            most = f"0 to {self.max_diversity:g}" if self.max_diversity else "none here (--max_diversity)"
+            raise QueryError(f"diversity is {diversity!r:.100}; wanted {most}.")
+        if category_cap is not None and not (self.min_category_cap and category_cap >= self.min_category_cap):
+            least = f"{self.min_category_cap} or more" if self.min_category_cap else "none here"
+            raise QueryError(f"category_cap is {category_cap!r:.100}; wanted {least} (--min_category_cap).")
 
 
 @dataclass(frozen=True)

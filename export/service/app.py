@@ -20,6 +20,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from export.query import Query
 from export.service.availability_path import add_availability, read_token
 from export.service.body_limit import BodyLimit
+from export.service.columns_path import add_columns
 from export.service.headers import DOCS_POLICY, HEADERS, POLICY, page_policy
 from export.service.logs import LOGGER
 from export.service.messages import (
@@ -33,6 +34,7 @@ from export.service.messages import (
     Readiness,
     Recommended,
     RecommendRequest,
+    Shown,
     Similar,
     SimilarRequest,
     counted,
@@ -41,10 +43,12 @@ from export.service.messages import (
 from export.service.observation import Observation
 from export.service.service import Lookup, Service
 from export.service.work_queue import DeadlineError, QueueFullError
-from export.store.bundle_errors import BundleError, FilterError, TowerBusyError, TowerError, TowerTimeoutError
+from export.store.bundle_errors import BundleError, QueryError, TowerBusyError, TowerError, TowerTimeoutError
 from export.towers.answers import Recommendation
 
 _PAGE = Path(__file__).with_name("page.html")
+# Of requests, as `Query` calls them; of several histories the first three are lists.
+_OF_A_QUERY = ("user", "context", "time", "diversity", "category_cap")
 _FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer} for status in (400, 408, 413, 422, 429, 503, 504)
 }
@@ -54,7 +58,7 @@ _STATUS: dict[type[Exception], int] = {
     DeadlineError: 504,
     TowerTimeoutError: 504,
     TowerError: 503,
-    FilterError: 422,
+    QueryError: 422,
     BundleError: 503,  # a request has been checked by then: what cannot be used is the bundle
 }
 
@@ -95,6 +99,7 @@ def create_app(service: Service, *, log_requests: bool = True, page: bool = True
         add_availability(app, service, read_token(Path(service.options.unavailable_token_file)), _FAILURES)
     if page:
         _add_page(app, service)
+        add_columns(app, service)
     return app
 
 
@@ -132,7 +137,20 @@ def _add_recommendations(app: FastAPI, service: Service, *, explained: bool) -> 
     async def recommend_batch(request: LimitedBatchRequest) -> BatchRecommended:
         """Recommends for several histories at once."""
         first = _query(request.histories[0], request, service)
-        queries = [dataclasses.replace(first, history=history) for history in request.histories]
+        nothing = [None] * len(request.histories)
+        each = zip(
+            *(
+                request.histories,
+                request.users or nothing,
+                request.contexts or nothing,
+                request.times or nothing,
+            ),
+            strict=True,
+        )
+        queries = [
+            dataclasses.replace(first, history=history, user=user, context=context, time=time)
+            for history, user, context, time in each
+        ]
         answers = await service.recommend(queries, _seconds(request.timeout_ms, service))
         return BatchRecommended(answers=_recommended(answers))
 
@@ -182,6 +200,11 @@ def _add_page(app: FastAPI, service: Service) -> None:
     ) -> list[dict]:
         """Finds items whose id or name contains a text, the most popular first."""
         return await service.find(Lookup(query, limit), _seconds(None, service))
+
+    @app.get("/item", response_model=Shown)
+    def item(id: str = Parameter(max_length=1000)) -> dict:
+        """An item with its attributes; of one that is not there none."""
+        return service.shown(id)
 
     @app.get("/model_card", responses={404: {"model": ErrorAnswer}})
     async def model_card() -> Response:
@@ -281,7 +304,7 @@ def _told(error: dict) -> str:
 def _query(
     history: Sequence[str], request: RecommendRequest | BatchRequest | SimilarRequest, service: Service
 ) -> Query:
-    """What a request asks about one history; raises HTTPException or FilterError where it may not."""
+    """What a request asks about one history; raises HTTPException or QueryError where it may not."""
     if request.k > service.options.max_k:
         raise HTTPException(422, f"k: got {request.k}; wanted 1 to {service.options.max_k} (--max_k).")
     return Query(
@@ -292,6 +315,7 @@ def _query(
         request.allow,
         request.deny,
         request.seed,
+        **{name: getattr(request, name, None) for name in _OF_A_QUERY},
     )
 
 

@@ -3,6 +3,7 @@
 A long history takes a while here, so none of it happens on the event loop.
 """
 
+import dataclasses
 import json
 import time
 from typing import Any
@@ -25,12 +26,14 @@ class InNames:
     def explained(self, retriever: Retriever, make_lists: ListMaker, asked: Query, seconds: float) -> bytes:
         """The answer to a query, and what it rests on: `export.service.messages.Explained`."""
         ends = time.monotonic() + seconds
-        answer, influences = retriever.recommend_explained(asked, timeout=seconds)
-        if make_lists.is_active:  # what the model's own list rests on says what this one does
+        listed = make_lists.is_active(asked)
+        plain = dataclasses.replace(asked, diversity=None, category_cap=None)
+        answer, influences = retriever.recommend_explained(plain, timeout=seconds)
+        if listed:  # what the model's own list rests on says what this one does
             [answer] = make_lists([asked], max(1e-3, ends - time.monotonic()))
         catalogue = self._catalogues.get(answer.version)
         explained = {
-            "history": [named(catalogue, str(item)) for item in asked.history],
+            "history": [named(catalogue, item) for item in asked.item_ids],
             "items": _scored(catalogue, answer.items, answer.scores),
             "influences": [
                 named(catalogue, one.item) | {"share": one.share, "vector_change": one.vector_change}
@@ -40,6 +43,7 @@ class InNames:
             "version": answer.version,
             "plan": answer.plan,
             "steps": answer.steps,
+            "num_unknown_values": answer.num_unknown_values,
         }
         return json.dumps(explained).encode()
 

@@ -4,7 +4,15 @@ import itertools
 import reprlib
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 DEFAULT_K = 20
 # Errors in one refusal. Each is made on the event loop, where every other request waits for it.
@@ -22,11 +30,28 @@ def _item_ids(history: Any) -> Any:
     return list(map(str, history)) if int in kinds else history
 
 
+def _history(history: Any) -> Any:
+    """Takes rows beside ids; what is in them is checked where the columns of the version are known."""
+    if not isinstance(history, list) or dict not in set(map(type, history)):
+        return _item_ids(history)
+    for number, row in enumerate(history):
+        if type(row) is dict and type(row.get("id")) not in (str, int):
+            raise ValueError(f"item {number} is {reprlib.repr(row)}; wanted its id, a string or an integer")
+    _item_ids([row if type(row) is not dict else row["id"] for row in history])
+    return [str(row) if type(row) is int else row for row in history]
+
+
 ItemIds = Annotated[list[str], BeforeValidator(_item_ids)]
 History = Annotated[
-    list[str],
-    BeforeValidator(_item_ids),
+    list[Any],
+    BeforeValidator(_history),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
     Field(description="Item ids, oldest first, at most --max_history_ids; integers are taken for strings."),
+]
+Values = Annotated[dict[str, Any] | None, Field(description="Values by name; what is absent is missing.")]
+Moment = Annotated[
+    int | float | str | None,
+    Field(description="When the list is asked for: seconds since 1970, or ISO 8601 text."),
 ]
 
 
@@ -66,18 +91,38 @@ class _Asked(_Checked):
 
 class _Request(_Asked):
     exclude_seen: bool = Field(True, strict=True, description="Leave out the items of the history.")
+    diversity: float | None = Field(
+        None, ge=0, strict=True, description="In place of --diversity; at most --max_diversity."
+    )
+    category_cap: int | None = Field(
+        None, ge=1, strict=True, description="In place of --category_cap; at least --min_category_cap."
+    )
 
 
 class RecommendRequest(_Request):
     """One history."""
 
     history: History = Field(examples=[["35462", "31094"]])
+    user: Values = None
+    context: Values = None
+    time: Moment = None
 
 
 class BatchRequest(_Request):
     """Several histories, answered in their order."""
 
     histories: Annotated[list[History], FailFast()] = Field(examples=[[["35462", "31094"], []]])
+    users: list[Values] | None = Field(None, description="`user` of each history.")
+    contexts: list[Values] | None = Field(None, description="`context` of each history.")
+    times: list[Moment] | None = Field(None, description="`time` of each history.")
+
+    @model_validator(mode="after")
+    def _one_each(self) -> "BatchRequest":
+        for name in ("users", "contexts", "times"):
+            given = getattr(self, name)
+            if given is not None and len(given) != len(self.histories):
+                raise ValueError(f"{name} has {len(given)} of them; wanted one for each history")
+        return self
 
 
 class SimilarRequest(_Asked):
@@ -141,7 +186,7 @@ class Recommended(BaseModel):
 
     Fewer than k items when fewer unseen ones are left. `fallback` says that nothing of the history was
     known: the items are the most popular ones, their scores 0. `plan` says how the items were found; "empty":
-    none passes the filter.
+    none passes the filter. `num_unknown_values`, where features are read: values that training never saw.
     """
 
     items: list[str]
@@ -151,6 +196,7 @@ class Recommended(BaseModel):
     version: str
     plan: str
     steps: ListSteps | None = None
+    num_unknown_values: int | None = None
 
 
 class BatchRecommended(BaseModel):
@@ -165,6 +211,12 @@ class Named(BaseModel):
     id: str
     name: str
     known: bool = True
+
+
+class Shown(Named):
+    """An item, and its attributes, which filters read."""
+
+    attributes: dict[str, Any]
 
 
 class Scored(Named):
@@ -190,6 +242,7 @@ class Explained(BaseModel):
     version: str
     plan: str
     steps: ListSteps | None = None
+    num_unknown_values: int | None = None
 
 
 class SimilarToOne(BaseModel):

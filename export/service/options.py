@@ -74,6 +74,15 @@ class Options:
     item_categories: str | None = _option(
         None, "For --diversity and --category_cap: csv or tsv file with item id and category."
     )
+    category_column: str | None = _option(
+        None, "Instead of --item_categories: a column of the bundle's item attributes, which is followed."
+    )
+    max_diversity: float = _option(
+        0.0, "Largest diversity that a request may ask for itself; 0: it may not.", least=0
+    )
+    min_category_cap: int = _option(
+        0, "Smallest category_cap that a request may ask for itself; 0: it may not.", least=0
+    )
     reranker: str | None = _option(
         None, "What scores the candidates again: module:function, or an http or https address."
     )

@@ -55,7 +55,7 @@ class Metrics:
         )
         self.fallbacks = Counter(
             "causerec_fallbacks",
-            "Histories with no known item, answered with the most popular items.",
+            "Users of whom nothing is known, answered with the most popular items.",
             registry=registry,
         )
         self.history_items = Counter(
@@ -63,6 +63,9 @@ class Metrics:
         )
         self.unknown_items = Counter(
             "causerec_unknown_items", "Unknown items in histories.", registry=registry
+        )
+        self.unknown_values = Counter(
+            "causerec_unknown_values", "Values of features that training never saw.", registry=registry
         )
         self.short_answers = Counter(
             "causerec_short_answers", "Histories that got fewer than k items.", registry=registry

@@ -1,10 +1,10 @@
 """The service without its web framework: a bundle, a tower, four queues, and limits."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,9 @@ from export.index.catalogue import Catalogue
 from export.index.catalogue_cache import CatalogueCache
 from export.index.engines import engine_named
 from export.item_rules import ItemRules
-from export.lists.categories import read_categories
-from export.lists.choosing import Variety
-from export.lists.exploration import Exploration
+from export.lists.choosing import VarietyLimits
 from export.lists.list_maker import ListMaker
-from export.lists.reranking import Reranker
-from export.query import Query
+from export.query import Query, checked_queries
 from export.retriever import Retriever
 from export.service.follower import Follower
 from export.service.in_names import InNames, named
@@ -27,7 +24,7 @@ from export.service.logs import LOGGER
 from export.service.options import Options
 from export.service.prometheus import Metrics
 from export.service.work_queue import WorkQueue
-from export.store.bundle_errors import FilterError, TowerError
+from export.store.bundle_errors import QueryError, TowerError
 from export.store.layout import (
     TOWER_WARM_UP,
     attribute_numbers,
@@ -36,6 +33,7 @@ from export.store.layout import (
     tower_directory,
 )
 from export.store.published_card import read_model_card
+from export.tower_columns import Given, TowerColumns
 from export.towers.answers import Recommendation, TowerAnswer
 from export.towers.local import LocalTower
 from export.towers.remote import RemoteTower
@@ -80,6 +78,7 @@ class Service:
             default_filter=read_filter(options.filter) if options.filter else None,
             unavailable=options.unavailable,
             on_failure=self._unavailable_failed,
+            category_column=options.category_column,
         )
         self._tower: LocalTower | RemoteTower
         number = None
@@ -88,9 +87,13 @@ class Service:
             number = self._tower.number
             self.metrics.number.set(number)
         else:
-            self._tower = RemoteTower(options.tower_address, options.tower_name)
-        self._retriever = Retriever(self._timed_tower, self._catalogues, self.rules)
-        self._make_lists = _list_maker(self._retriever, options)
+            columns = TowerColumns.newest(options.bundle)
+            self._tower = RemoteTower(options.tower_address, options.tower_name, columns)
+        self._retriever = Retriever(
+            self._timed_tower, self._catalogues, self.rules, lambda: self._tower.columns
+        )
+        limits = VarietyLimits(options.max_diversity, options.min_category_cap)
+        self._make_lists = ListMaker.by(options, self._retriever, limits)
         self._in_names = InNames(self._catalogues)
         self.rules.check(self.rules.default_filter, self.catalogue)
         self.rules.prepare(self.catalogue)
@@ -141,6 +144,11 @@ class Service:
         return self._retriever.catalogue
 
     @property
+    def columns(self) -> TowerColumns:
+        """What the tower reads beside item ids."""
+        return self._tower.columns
+
+    @property
     def waiting(self) -> int:
         """How many questions no thread has taken yet."""
         return self._questions.waiting
@@ -149,7 +157,7 @@ class Service:
         """Answers within `seconds`.
 
         Raises:
-          FilterError: a filter asks for what the items do not have any more.
+          QueryError: a query asks for what the items or the tower do not have, or not any more.
           QueueFullError, DeadlineError: as `WorkQueue.ask` does.
           MissingVersionError: the bundle does not have the index that the tower's answer names.
           TowerError: the tower elsewhere is busy, slow or gone.
@@ -161,6 +169,7 @@ class Service:
         )
         self.metrics.fallbacks.inc(sum(answer.fallback for answer in answers))
         self.metrics.unknown_items.inc(sum(answer.num_unknown for answer in answers))
+        self.metrics.unknown_values.inc(sum(answer.num_unknown_values or 0 for answer in answers))
         for answer in answers:
             self.metrics.answers.labels(answer.version).inc()
             self.metrics.plans.labels(answer.plan).inc()
@@ -221,9 +230,14 @@ class Service:
             self._tower.close()
         return all(ended)
 
-    def _timed_tower(self, histories: Sequence[Sequence[str]], timeout: float | None = None) -> TowerAnswer:
+    def _timed_tower(
+        self,
+        histories: Sequence[Sequence[str]],
+        timeout: float | None = None,
+        given: Sequence[Given] | None = None,
+    ) -> TowerAnswer:
         with self.metrics.tower_seconds.time():
-            return self._tower(histories, timeout)
+            return self._tower(histories, timeout, given)
 
     def check_filter(self, filter: Any) -> Expression | None:
         """Reads the filter of a request; raises FilterError unless the items can be asked for it."""
@@ -231,19 +245,42 @@ class Service:
         self.rules.check(expression, self.catalogue)
         return expression
 
+    def shown(self, item_id: str) -> dict[str, Any]:
+        """An item with its name and its attributes, as `export.service.messages.Shown`."""
+        return named(self.catalogue, item_id) | {"attributes": self.rules.attributes_of(item_id)}
+
     def change_unavailable(self, out: Sequence[str], back: Sequence[str]) -> int:
         """Takes items out or back for every process that reads the file, and gives how many ids are out."""
         return self.rules.availability.change(out, back)
 
-    def _answer(self, queries: list[Query], seconds: float) -> list[Recommendation | FilterError]:
+    def _answer(self, queries: list[Query], seconds: float) -> list[Recommendation | QueryError]:
         self.metrics.batch_size.observe(len(queries))
+        refused = {place: error for place, query in enumerate(queries) if (error := self._refusal(query))}
+        answers = iter(self._answer_good([one for n, one in enumerate(queries) if n not in refused], seconds))
+        return [refused[place] if place in refused else next(answers) for place in range(len(queries))]
+
+    def _refusal(self, query: Query) -> QueryError | None:
+        """What is wrong with the values of a query; here, since many of them would hold the event loop up."""
+        try:
+            self._make_lists.variety_of(query)
+            if query.has_values:
+                plain = dataclasses.replace(query, diversity=None, category_cap=None)
+                checked_queries([plain], columns=self.columns)
+        except QueryError as error:
+            return error
+        return None
+
+    def _answer_good(self, queries: list[Query], seconds: float) -> list[Recommendation | QueryError]:
+        if not queries:
+            return []
         try:
             answers = self._make_lists(queries, seconds)
-        except FilterError as error:
-            # The attributes have changed since the filters were checked: the others who ask do not suffer.
+        except QueryError as error:
+            # The attributes have changed since the filters were checked, or the columns have: the others who
+            # ask do not suffer.
             if len(queries) == 1:
                 return [error]
-            return [answer for query in queries for answer in self._answer([query], seconds)]
+            return [answer for query in queries for answer in self._answer_good([query], seconds)]
         real = [place for place, query in enumerate(queries) if not isinstance(query, _Probe)]
         self.metrics.traffic.observe([queries[n] for n in real], [answers[n] for n in real])
         return [*answers]
@@ -287,6 +324,7 @@ class Service:
         else:  # its index is open before the first answer that names it arrives
             number = resolve_number(bundle, None)
             self._prepare(number)
+            self._tower.columns = TowerColumns.newest(bundle)
         self.metrics.number.set(number)
         self._loaded()
         LOGGER.info("a newer version is loaded", extra={"fields": {"number": number}})
@@ -312,24 +350,9 @@ class Service:
         LOGGER.error("the file of unavailable items cannot be read; what it said last stays", exc_info=error)
 
 
-def _list_maker(retriever: Retriever, options: Options) -> ListMaker:
-    """Raises BundleError where the options do not go together, or a file or a function is missing."""
-    categories = options.item_categories
-    reranker = None
-    if options.reranker is not None:
-        reranker = Reranker.named(options.reranker, options.reranker_ms)
-    return ListMaker(
-        retriever,
-        variety=Variety(options.diversity, options.relevance, options.category_cap),
-        categories=None if categories is None else read_categories(Path(categories)),
-        reranker=reranker,
-        exploration=Exploration(options.explore, options.explore_from),
-    )
-
-
-def _whole(answers: Sequence[Recommendation | FilterError]) -> list[Recommendation]:
+def _whole(answers: Sequence[Recommendation | QueryError]) -> list[Recommendation]:
     """The answers to what was asked together, or the error of one of them."""
     for answer in answers:
-        if isinstance(answer, FilterError):
+        if isinstance(answer, QueryError):
             raise answer
     return [answer for answer in answers if isinstance(answer, Recommendation)]

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from export.index.catalogue import Catalogue
 from export.index.history_shape import PARTS, HistoryShape, divergence, parts_of
-from export.query import Query
+from export.query import Query, ids_of
 from export.towers.answers import Recommendation
 
 
@@ -91,7 +91,7 @@ class Traffic:
             if answer.version == catalogue.version
         ]
         # Not more of a history than the tower may read: its length is the client's.
-        lasts = (list(map(str, history[-self._max_history :])) for history, _ in pairs)
+        lasts = (ids_of(history[-self._max_history :]) for history, _ in pairs)
         read = [catalogue.known(catalogue.rows(last)) for last in lasts]
         answered = catalogue.rows([item for _, items in pairs for item in items])
         parts = np.bincount(parts_of(answered, catalogue.vocabulary_size), minlength=len(PARTS))

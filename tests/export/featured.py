@@ -1,10 +1,13 @@
-"""A small tower that reads features, its columns, and a twin in NumPy that knows neither graph nor export."""
+"""A small tower that reads features, its columns, a bundle, and a twin in NumPy that knows none of them."""
 
 import numpy as np
 import tensorflow as tf
 
 from causerec_tf.raw_values import ContextReader
 from causerec_tf.schema import FittedColumn, schema_of
+from export.publishing.publication import Model
+from export.publishing.publish import publish as published
+from export.towers.user_tower import ServedContext
 from tests.export import toy
 
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 40, 6, 4
@@ -119,3 +122,19 @@ def vector(history, user=None, context=None, time=0, seed=3):
     total += user["age"] * of["user/age"][1] if "age" in user else of["user/age"][0]
     total += of["request/device"][code("request/device", context.get("device"))]
     return total + time % 5 * of["request_time"][0]
+
+
+def publish(bundle, directory):
+    """Publishes a bundle of it; gives the publication."""
+    directory.mkdir(exist_ok=True)
+    model = Model(
+        TABLE, FeaturedTower(), TABLE[1:], IDS, MAX_HISTORY, context=ServedContext(reader(directory))
+    )
+    queries = np.random.default_rng(0).normal(size=(9, DIMENSION)).astype(np.float32)
+    return published(bundle, model, queries=queries, warm_up_histories=[[1, 2], [3]])
+
+
+def best(vector, k, seen=()):
+    """The ids with the largest inner products."""
+    order = [IDS[row] for row in np.argsort(-(TABLE[1:] @ vector), kind="stable")]
+    return [item for item in order if item not in seen][:k]

@@ -31,7 +31,7 @@ def fixture_retriever(tmp_path_factory):
 
 def test_by_default_the_retrievers_answer_is_passed_on(retriever):
     maker = ListMaker(retriever)
-    assert not maker.is_active
+    assert not maker.is_active(QUERIES[0])
     assert maker(QUERIES) == retriever.recommend(QUERIES)
 
 
