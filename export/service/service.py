@@ -89,9 +89,8 @@ class Service:
         else:
             columns = TowerColumns.newest(options.bundle)
             self._tower = RemoteTower(options.tower_address, options.tower_name, columns)
-        self._retriever = Retriever(
-            self._timed_tower, self._catalogues, self.rules, lambda: self._tower.columns
-        )
+        self.columns = self._tower.columns  # what it reads beside item ids
+        self._retriever = Retriever(self._timed_tower, self._catalogues, self.rules, lambda: self.columns)
         limits = VarietyLimits(options.max_diversity, options.min_category_cap)
         self._make_lists = ListMaker.by(options, self._retriever, limits)
         self._in_names = InNames(self._catalogues)
@@ -142,11 +141,6 @@ class Service:
     def catalogue(self) -> Catalogue:
         """The items of the version that answered last."""
         return self._retriever.catalogue
-
-    @property
-    def columns(self) -> TowerColumns:
-        """What the tower reads beside item ids."""
-        return self._tower.columns
 
     @property
     def waiting(self) -> int:
@@ -237,7 +231,8 @@ class Service:
         given: Sequence[Given] | None = None,
     ) -> TowerAnswer:
         with self.metrics.tower_seconds.time():
-            return self._tower(histories, timeout, given)
+            more = [] if given is None else [given]
+            return self._tower(histories, timeout, *more)
 
     def check_filter(self, filter: Any) -> Expression | None:
         """Reads the filter of a request; raises FilterError unless the items can be asked for it."""
@@ -325,6 +320,7 @@ class Service:
             number = resolve_number(bundle, None)
             self._prepare(number)
             self._tower.columns = TowerColumns.newest(bundle)
+        self.columns = self._tower.columns
         self.metrics.number.set(number)
         self._loaded()
         LOGGER.info("a newer version is loaded", extra={"fields": {"number": number}})

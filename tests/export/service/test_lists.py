@@ -58,7 +58,7 @@ def test_variety_a_reranker_and_exploration_are_told(published, versions, tmp_pa
 
 def test_options_that_do_not_go_together_are_refused(published):
     for options, message in [
-        ({"diversity": 0.5}, "item_categories, need each other"),
+        ({"diversity": 0.5}, "item_categories or category_column, need each"),
         ({"explore": 2.0}, "explore is 2"),
         ({"relevance": 2.0}, "relevance is 2"),
         ({"reranker": "nothing"}, "wanted module:function"),
