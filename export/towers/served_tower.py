@@ -24,7 +24,7 @@ HistoryScorer = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.
 _TYPES = {"numeric": tf.float32, "embedding": tf.float32, TIME: tf.int64}
 
 
-class ContextReader(Protocol):
+class ServedReader(Protocol):
     """Turns raw values into what the tower layer takes as its context; a tf.Module, with its vocabularies."""
 
     @property
@@ -69,7 +69,7 @@ class ServedTower(tf.Module):
         vocabulary: Path,
         max_history: int,
         version: str,
-        reader: ContextReader | None = None,
+        reader: ServedReader | None = None,
         columns: TowerColumns | None = None,
     ):
         """Makes the functions, each a signature; see `export.towers.user_tower.export_user_tower`."""

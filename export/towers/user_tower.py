@@ -27,8 +27,8 @@ from export.store.runtime import tf
 from export.tower_columns import NO_COLUMNS, NOTHING, Given, TowerColumns
 from export.towers.requests import padded_histories, tensors, tower_requests, write_warm_up
 from export.towers.served_tower import (
-    ContextReader,
     HistoryScorer,
+    ServedReader,
     ServedTower,
     TowerLayer,
     of_history,
@@ -49,7 +49,7 @@ class ServedContext:
         the same of what is given. What is not there is not compared.
     """
 
-    reader: ContextReader
+    reader: ServedReader
     given: Sequence[Given] = ()
     stored: Mapping[str, np.ndarray] = field(default_factory=dict)
 
