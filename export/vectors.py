@@ -77,7 +77,7 @@ def main() -> None:
     paths = expand(FLAGS.histories) if FLAGS.histories else []
     columns = Columns(FLAGS.user_column, FLAGS.history_column, FLAGS.history_separator)
     # A run is asked by item ids alone: features are read by the tower that is published.
-    tower_columns = TowerColumns.newest(FLAGS.bundle) if FLAGS.bundle else NO_COLUMNS
+    tower_columns = TowerColumns.newest(FLAGS.bundle) if FLAGS.bundle and paths else NO_COLUMNS
     histories = read_histories(paths, columns, tower_columns) if paths else None
     about = {"source": FLAGS.bundle or FLAGS.run, "metric": "inner product"}
     writers = {
