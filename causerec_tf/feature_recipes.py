@@ -53,11 +53,19 @@ class DatasetFeatures:
 
 def features_of(dataset: "Dataset") -> DatasetFeatures:
     """The columns of a dataset with what training events say of them, and the values of its items."""
-    if not dataset.schema:
-        return DatasetFeatures()
-    fitted = {one.column.key: one for owner in OWNERS for one in dataset.fitted_columns(owner)}
-    columns = tuple(fitted[column.key] for column in dataset.schema.columns)
+    columns = fitted_columns(dataset)
     return DatasetFeatures(columns, dataset.item_features() if dataset.schema.of("item") else {})
+
+
+def fitted_columns(dataset: "Dataset") -> tuple[FittedColumn, ...]:
+    """The columns of a dataset with what training events say of them, in the order of the schema."""
+    fitted = {one.column.key: one for owner in OWNERS for one in dataset.fitted_columns(owner)}
+    return tuple(fitted[column.key] for column in dataset.schema.columns)
+
+
+def reads_items(settings: "Settings", dataset: "Dataset") -> bool:
+    """Whether the settings ask for columns of items that the dataset has."""
+    return bool(DatasetFeatures(fitted_columns(dataset)).only(settings.features).of("item"))
 
 
 def check_strategy(settings: "Settings", dataset: "Dataset") -> None:

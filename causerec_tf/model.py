@@ -221,6 +221,13 @@ class CauseRec(tfrs.Model):
         assert self.scores_of_history is not None
         return self.scores_of_history(history_BL, self.item_tower(history_BL), users)
 
+    def feature_encoders(self) -> dict[str, tf.keras.layers.Layer]:
+        """What encodes each column that is read, by its key, such as `item/category`."""
+        of_items = self.item_tower.features
+        found = {} if of_items is None else {f"item/{name}": one for name, one in of_items.encoders.items()}
+        beside = self.user_tower.features
+        return found if beside is None else found | dict(beside.encoders)
+
     def item_embeddings(self) -> np.ndarray:
         """The item table, float32 [V + 1, d]; row 0 is padding."""
         return self.item_tower.embeddings()

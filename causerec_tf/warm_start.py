@@ -7,6 +7,10 @@ before it (`new_items`); one that no training user had starts as in a run from n
 vectors kept. The optimiser starts without moments: those of the best epoch are not kept, those of the last
 belong to other variables, and Adam has forgotten any after a hundred steps. The concept memories start
 empty: they hold what a recent step saw, and fill again within `memory_size / batch_size` steps.
+
+With features a vector is a row of the table and what the features say. What encodes a column that both runs
+read is taken over, value by value; an item of both keeps its vector, and its row makes up the difference. A
+new item that no training user had is what its features say.
 """
 
 import dataclasses
@@ -19,11 +23,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf import flagfiles, new_items, runs
+from causerec_tf import feature_recipes, flagfiles, new_items, runs, warm_features
 from causerec_tf.data.protocols import TRAIN_ON
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
+from causerec_tf.schema import FittedColumn
 from causerec_tf.settings import Settings
 
 # They decide what the variables are, or what a vector means.
@@ -43,13 +48,15 @@ class WarmStart:
     """What a run starts from.
 
     Attributes:
-      table: float32 [V + 1, d], in the order of the new dataset.
+      table: float32 [V + 1, d], vectors in the order of the new dataset.
       is_kept: bool [V + 1], rows of items that the earlier run knew.
       is_placed: bool [V + 1], rows of new items that have a vector from histories. The rows that are
         neither stay as the model has them, but for their length.
-      user_tower: the weights of the user tower, in its order.
+      user_tower: the weights of the part of the user tower that encodes histories, in its order.
       about: for the record: from which run, and what became of how many items.
       returns: the weights of what learned returns, in its order; none where nothing did.
+      encoders: key of each column that was read -> how it was fitted, and the weights of its encoder.
+      columns: key of each column of the new dataset -> how it is fitted.
     """
 
     table: np.ndarray
@@ -58,14 +65,24 @@ class WarmStart:
     user_tower: list[np.ndarray]
     about: dict[str, Any]
     returns: list[np.ndarray] = dataclasses.field(default_factory=list)
+    encoders: dict[str, tuple[FittedColumn, list[np.ndarray]]] = dataclasses.field(default_factory=dict)
+    columns: dict[str, FittedColumn] = dataclasses.field(default_factory=dict)
 
     def put_into(self, model: CauseRec) -> None:
         """Fills the towers of a new model."""
-        table = model.item_embeddings() * new_items.mean_lengths(self.table, self.is_kept)
+        for key, encoder in model.feature_encoders().items():
+            if key in self.encoders:
+                fitted, weights = self.encoders[key]
+                now = warm_features.carried(fitted, self.columns[key], weights, encoder.get_weights())
+                encoder.set_weights(now)
         given = self.is_kept | self.is_placed
-        table[given] = self.table[given]
+        if model.item_tower.features is not None:
+            table = np.where(given[:, np.newaxis], self.table - model.item_tower.feature_vectors(), 0)
+        else:
+            table = model.item_embeddings() * new_items.mean_lengths(self.table, self.is_kept)
+            table[given] = self.table[given]
         model.item_tower.table.assign(table)
-        for variable, value in zip(model.user_tower.weights, self.user_tower, strict=True):
+        for variable, value in zip(model.user_tower.of_histories.weights, self.user_tower, strict=True):
             variable.assign(value)
         if model.returns is not None and self.returns:
             for variable, value in zip(model.returns.weights, self.returns, strict=True):
@@ -101,8 +118,9 @@ def read(settings: Settings, dataset: Dataset) -> WarmStart:
             " datasets from logs with the same item ids."
         )
     table = earlier.model.item_embeddings()[rows]
-    weights = [weight.numpy() for weight in earlier.model.user_tower.weights]
+    weights = [weight.numpy() for weight in earlier.model.user_tower.of_histories.weights]
     table, is_placed = new_items.from_histories(table, is_kept, dataset, settings.max_history)
+    reads_items = feature_recipes.reads_items(settings, dataset)
     about = {
         "run": str(source),
         "epoch": int(tf.train.latest_checkpoint(runs.RunDirectory(source).best).rpartition("-")[2]),
@@ -112,24 +130,35 @@ def read(settings: Settings, dataset: Dataset) -> WarmStart:
         "items": {
             "kept": num_kept,
             "new_from_histories": int(is_placed.sum()),
-            "new_at_random": dataset.num_items - num_kept - int(is_placed.sum()),
+            "new_from_features" if reads_items else "new_at_random": dataset.num_items
+            - num_kept
+            - int(is_placed.sum()),
             "gone": earlier.dataset.num_items - num_kept,
         },
     }
     returns = earlier.model.returns.get_weights() if earlier.model.returns is not None else []
-    return WarmStart(table, is_kept, is_placed, weights, about, returns)
+    fitted = _columns_of(earlier.dataset)
+    encoders = {
+        key: (fitted[key], encoder.get_weights()) for key, encoder in earlier.model.feature_encoders().items()
+    }
+    return WarmStart(table, is_kept, is_placed, weights, about, returns, encoders, _columns_of(dataset))
 
 
 def describe(about: dict) -> str:
     """What a warm start found, in words."""
     items = about["items"]
+    new = sum(count for name, count in items.items() if name.startswith("new_"))
     note = "" if about["is_finished"] else "\nnote: that run is not finished; this is its best epoch so far"
     return (
         f"starting from epoch {about['epoch']} of {about['run']}: {items['kept']:,} items keep their vectors,"
-        f" {items['new_from_histories'] + items['new_at_random']:,} are new"
+        f" {new:,} are new"
         f" ({items['new_from_histories']:,} placed by the histories before them),"
         f" {items['gone']:,} are gone{note}"
     )
+
+
+def _columns_of(dataset: Dataset) -> dict[str, FittedColumn]:
+    return {one.column.key: one for one in feature_recipes.fitted_columns(dataset)}
 
 
 def rows_of(known_ids: list[str], wanted_ids: list[str]) -> np.ndarray:

@@ -45,6 +45,7 @@ class UserTower(tf.keras.layers.Layer):
       has_unit_length: whether its vectors have length one.
       reads_interests: whether it extracts interests and encodes these.
       is_causal: whether it reads causally, and offers `encode_every_position`.
+      features: what gives the vectors of what it reads beside histories; None: it reads nothing else.
     """
 
     num_interests: int = 1
@@ -52,6 +53,7 @@ class UserTower(tf.keras.layers.Layer):
     has_unit_length: bool = False
     reads_interests: bool = False
     is_causal: bool = False
+    features: Any = None
 
     def __init__(self, **kwargs):
         """Sets Keras's options.
@@ -73,6 +75,11 @@ class UserTower(tf.keras.layers.Layer):
           float32 [B, d], or [B, I, d] of a tower with several vectors.
         """
         raise NotImplementedError
+
+    @property
+    def of_histories(self) -> "UserTower":
+        """The part that encodes histories; of a tower that reads nothing else, itself."""
+        return self
 
     def given(
         self, context: Mapping[str, tf.Tensor], mask_BL: tf.Tensor, *, every_position: bool = False

@@ -67,6 +67,11 @@ class ContextTower(UserTower):
         """As in `UserTower`; the context is that of `given`."""
         return self.given(context or {}, mask_BL)(concepts_BLD, mask_BL)
 
+    @property
+    def of_histories(self) -> UserTower:
+        """As in `UserTower`."""
+        return self.tower
+
     def given(
         self, context: Mapping[str, tf.Tensor], mask_BL: tf.Tensor, *, every_position: bool = False
     ) -> "TowerInContext":

@@ -129,6 +129,10 @@ class ItemTower(tf.keras.layers.Layer):
         """What `call` gives for every item, float32 [V + 1, d]; row 0 is padding."""
         return self._with_features(self.table.numpy(), 0)
 
+    def feature_vectors(self) -> np.ndarray:
+        """What the features of every item say, float32 [V + 1, d]; zeros where there are none."""
+        return self._with_features(np.zeros([self.num_items + 1, self.embedding_dim], np.float32), 0)
+
     def start_from_features(self, is_known: np.ndarray) -> None:
         """Puts 0 into the rows of items that training does not know, which stay so: nothing looks them up.
 
