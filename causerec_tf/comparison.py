@@ -15,7 +15,7 @@ from causerec_tf.data.protocols import USERS, label
 from causerec_tf.errors import InputError
 
 # Of what a record says of its protocol, who is trained and measured on.
-_OF_PROTOCOLS = ("name", "test_target", "validation_from", "test_from")
+_OF_PROTOCOLS = ("name", "test_target", "validation_from", "test_from", "event_kind", "target_events")
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 _RESAMPLES_AT_ONCE = 256  # bounds memory: users x this many indices
@@ -81,7 +81,7 @@ def check_protocols(protocols: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _in_words(protocol: Mapping[str, Any]) -> str:
-    cuts = ", ".join(f"{key}={protocol[key]}" for key in ("validation_from", "test_from") if key in protocol)
+    cuts = ", ".join(f"{key}={protocol[key]}" for key in _OF_PROTOCOLS[2:] if key in protocol)
     return label(protocol) + (f" ({cuts})" if cuts else "")
 
 

@@ -231,7 +231,7 @@ def train(
     else:
         asked = dataclasses.replace(read_recipe(recipe) if recipe else Settings(), **places, **settings)
     asked.check_acting(list(settings))
-    opened = opened.for_training(asked.train_on)
+    opened = asked.view_of(opened)
     steps = steps_per_epoch(asked, opened, model)
     bar = ProgressBar(steps, asked.last_epoch, asked.choose_by) if progress else None
     try:

@@ -43,7 +43,7 @@ def run_record(
     best, chosen_by = progress.best, settings.choose_by
     assert best is not None
     if test is None:
-        validated = dataset.info["counts"]["evaluation_users"]["validation"] if best.validation else 0
+        validated = dataset.num_evaluation_users("validation") if best.validation else 0
         users = {"validation_users": validated} if validated else {}
     else:
         users = users_measured("test", test)

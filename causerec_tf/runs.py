@@ -242,7 +242,7 @@ def load_trained(
     run = RunDirectory(Path(directory))
     settings = flagfiles.read(run.flags)
     try:
-        opened = open_dataset(dataset or settings.dataset).for_training(settings.train_on)
+        opened = settings.view_of(open_dataset(dataset or settings.dataset))
         run.check_dataset(opened)
     except InputError as error:
         if dataset:

@@ -4,9 +4,10 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from causerec_tf.data.protocols import TRAIN_ON
+from causerec_tf.data.target_events import TargetEvents
 from causerec_tf.errors import InputError
 from causerec_tf.metrics import CUTOFFS
 from causerec_tf.recipes import (
@@ -18,6 +19,9 @@ from causerec_tf.recipes import (
     SAMPLERS,
     USER_TOWERS,
 )
+
+if TYPE_CHECKING:
+    from causerec_tf.data.sequences import Dataset
 
 TOWERS = tuple(USER_TOWERS)
 SEVERAL_VECTORS = ("mind", "comirec_sa", "comirec_dr")
@@ -112,6 +116,26 @@ class DataSettings:
         " target at every position. --batch_size counts rows.",
         choices=TRAINING_ROWS,
         acts=_OF_CAUSAL,
+    )
+    target_events: str = _setting(
+        "",
+        "Only events of these kinds, separated by commas, are targets in training and evaluation; all kinds"
+        " stay in the history. Empty: every event.",
+        acts=(
+            lambda s: bool(s.target_events) and s.targets_ahead == 1 and not s.whole_sequences,
+            "--training_rows=windows and --targets_ahead=1",
+        ),
+    )
+    event_kind: str = _setting(
+        "",
+        "Column of the dataset's schema, categorical and of events, that has an event's kind.",
+        acts=(lambda s: bool(s.target_events), "--target_events"),
+    )
+    weight_column: str = _setting(
+        "",
+        "Column of the dataset's schema, numeric and of events, by which a target counts in training. Empty:"
+        " all count alike.",
+        acts=(lambda s: bool(s.weight_column), "the name of a column"),
     )
 
 
@@ -447,6 +471,10 @@ class Settings(RuntimeSettings, OptimisationSettings, ObjectiveSettings, ModelSe
                 f"--train_on={self.train_on} trains on what validation asks for, so that no epoch can be"
                 " chosen by it. Name a chosen run with --like, or a number of epochs with --stop_after."
             )
+        if self.target_events and not self.event_kind:
+            raise InputError(
+                f"--target_events={self.target_events} needs --event_kind: the column that has a kind."
+            )
         if self.stop_after > self.epochs:
             raise InputError(
                 f"--stop_after={self.stop_after} with --epochs={self.epochs}: wanted as many epochs or more."
@@ -476,6 +504,19 @@ class Settings(RuntimeSettings, OptimisationSettings, ObjectiveSettings, ModelSe
     def whole_sequences(self) -> bool:
         """Whether a row of a batch is a whole sequence."""
         return self.training_rows == "sequences" and self.is_causal
+
+    def view_of(self, dataset: "Dataset") -> "Dataset":
+        """A dataset as these settings train on it and measure.
+
+        Raises:
+          InputError: the dataset lacks what they ask for.
+        """
+        acting = self.acting()
+        kinds = acting.get("target_events", "")
+        targets = TargetEvents(
+            self.event_kind if kinds else "", tuple(kinds.split(",")) if kinds else (), self.weight_column
+        )
+        return dataset.for_training(self.train_on, targets)
 
     def acting(self) -> dict[str, Any]:
         """The settings that have an effect beside the others, name -> value, in the order of the groups."""

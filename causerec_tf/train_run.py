@@ -52,7 +52,7 @@ def train_run(
       training.NonFiniteLossError: the loss is not finite.
       LostTaskError: another process of the distribution was lost.
     """
-    dataset = dataset.for_training(settings.train_on)
+    dataset = settings.view_of(dataset)
     test = test and dataset.measures("test")
     is_chief = task is None or task.is_chief
     run = runs.RunDirectory(Path(settings.run))

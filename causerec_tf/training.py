@@ -41,12 +41,11 @@ def check_users(dataset: Dataset, *, validates: bool = True) -> None:
     Raises:
       InputError: there is nothing to learn from, to choose the epoch by, or to measure the result on.
     """
-    evaluated = dataset.info["counts"]["evaluation_users"]
     purposes = [("training", dataset.num_training_windows, "to learn from")]
     if validates:
         purposes += [
-            ("validation", evaluated["validation"], "to choose the epoch by"),
-            ("test", evaluated["test"], "to measure the result on"),
+            ("validation", dataset.num_evaluation_users("validation"), "to choose the epoch by"),
+            ("test", dataset.num_evaluation_users("test"), "to measure the result on"),
         ]
         if dataset.protocol["name"] == EVERYTHING:
             raise InputError(
@@ -116,7 +115,7 @@ def train(
 
 
 def _train(settings, dataset, run, model, warm_start, distribution, callbacks, on_start, on_epoch):
-    dataset = dataset.for_training(settings.train_on)
+    dataset = settings.view_of(dataset)
     validates = not settings.stop_after
     check_users(dataset, validates=validates)
     distribution.check_agreement(dataset.fingerprint + settings.to_flagfile())

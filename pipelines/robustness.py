@@ -47,7 +47,7 @@ def main() -> None:
 
     trained = trained_runs.load(FLAGS.runs, FLAGS.dataset)
     dataset = next(iter(trained.values())).dataset
-    users = {f"{FLAGS.split}_users": dataset.info["counts"]["evaluation_users"][FLAGS.split]}
+    users = {f"{FLAGS.split}_users": dataset.num_evaluation_users(FLAGS.split)}
 
     systems, attacked, first = {}, {}, None
     for name, one in trained.items():

@@ -70,7 +70,7 @@ def main() -> None:
     if FLAGS.auto:
         settings = settings_flags.read_chosen(FLAGS, _chosen())
     settings = settings or settings_flags.read_like(FLAGS, FLAGS.like, dataset)
-    dataset = dataset.for_training(settings.train_on)
+    dataset = settings.view_of(dataset)
     task = strategies.read_task(settings.strategy)
     is_chief = task is None or task.is_chief
     run = RunDirectory(Path(settings.run))

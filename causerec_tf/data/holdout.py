@@ -77,7 +77,7 @@ def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUs
     """Cuts each sequence in history and targets.
 
     The history is as many of the first events as the records say; where they do not (protocol `users`), the
-    first `int(0.8 n)` of n events, but at least one.
+    first `int(0.8 n)` of n events, but at least one. Of the events behind it those are targets that may be.
 
     Args:
       sequences: the users of an evaluation split; those without a history or a target are left out.
@@ -92,13 +92,20 @@ def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUs
     # In integers: 0.8 * n in floating point falls below the whole number for some n.
     cuts = np.maximum(1, 8 * lengths // 10) if sequences.num_history is None else sequences.num_history
     users = np.flatnonzero((cuts >= 1) & (cuts < lengths))
+    if sequences.is_target is not None:
+        users = users[_num_targets(sequences, users, cuts[users]) > 0]
     lengths, cuts = lengths[users], cuts[users]
     starts = sequences.row_splits[users]
 
     seen_rows, positions = rows_and_positions(cuts)
     seen = ItemLists(sequences.items[starts[seen_rows] + positions], row_splits(cuts))
     target_rows, positions = rows_and_positions(lengths - cuts)
-    targets = sequences.items[(starts + cuts)[target_rows] + positions]
+    places = (starts + cuts)[target_rows] + positions
+    if sequences.is_target is not None:
+        is_kept = sequences.is_target[places]
+        target_rows, places = target_rows[is_kept], places[is_kept]
+    targets = sequences.items[places]
+    first_targets = places[np.searchsorted(target_rows, np.arange(len(users)))]
     # The positions at which an item stands for the first time in its row, ascending.
     is_first = np.sort(np.unique(_pairs(target_rows, targets), return_index=True)[1])
     num_targets = np.bincount(target_rows[is_first], minlength=len(users))
@@ -107,8 +114,15 @@ def evaluation_users(sequences: UserSequences, max_history: int) -> EvaluationUs
         history=last_items(seen, max_history),
         seen=seen,
         targets=ItemLists(targets[is_first], row_splits(num_targets)),
-        context=context_of(sequences, users, cuts, starts + cuts, max_history),
+        context=context_of(sequences, users, cuts, first_targets, max_history),
     )
+
+
+def _num_targets(sequences: UserSequences, users: np.ndarray, num_history: np.ndarray) -> np.ndarray:
+    """How many events behind the histories of some users may be targets, int64 [users]."""
+    assert sequences.is_target is not None
+    so_far = np.concatenate([[0], np.cumsum(sequences.is_target)])
+    return so_far[sequences.row_splits[users + 1]] - so_far[sequences.row_splits[users] + num_history]
 
 
 def asking_histories(dataset: Dataset, max_history: int) -> np.ndarray:

@@ -24,6 +24,7 @@ from causerec_tf.data.feature_files import ITEM_FEATURES_FILE, fitted_columns, r
 from causerec_tf.data.feature_records import in_records, record_features, values_of_users
 from causerec_tf.data.protocols import EVERYTHING, TRAIN_ON, USERS, label
 from causerec_tf.data.ragged import ItemLists, row_splits
+from causerec_tf.data.target_events import TargetColumns, TargetEvents
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.schema import Column, FittedColumn, Schema
@@ -58,6 +59,7 @@ class UserSequences:
         else None.
       asked_at: where the histories end at a moment and not with an event: the time, in seconds, at which all
         lists are asked for; else None.
+      is_target: bool [events], which events may be targets; None: every one.
     """
 
     user_ids: np.ndarray
@@ -69,6 +71,7 @@ class UserSequences:
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     seconds: np.ndarray | None = None
     asked_at: int | None = None
+    is_target: np.ndarray | None = None
 
     def __len__(self) -> int:
         """The number of users."""
@@ -88,17 +91,20 @@ class Dataset:
       info: what `dataset.json` holds.
       train_on: `train`, the records of that split, or `before_test`, every event before the targets of the
         test split.
+      target_events: which events may be targets, in training and evaluation.
     """
 
     directory: Path
     info: dict
     train_on: str = TRAIN_ON[0]
+    target_events: TargetEvents = field(default_factory=TargetEvents)
 
-    def for_training(self, train_on: str) -> "Dataset":
-        """The same dataset, trained on as one of `TRAIN_ON` says.
+    def for_training(self, train_on: str, target_events: TargetEvents | None = None) -> "Dataset":
+        """The same dataset, trained on as one of `TRAIN_ON` says; None leaves the targets as they are.
 
         Raises:
-          InputError: its records do not say what lies before the targets of the test split.
+          InputError: its records do not say what lies before the targets of the test split, or it lacks the
+            columns of events that are asked for.
         """
         counts = self.info["counts"]
         if train_on != TRAIN_ON[0] and ("windows_before_test" not in counts or not counts["users"]["test"]):
@@ -107,7 +113,10 @@ class Dataset:
                 " nothing of a test user to train on. Leave it out, or prepare the dataset with another"
                 " --protocol."
             )
-        return dataclasses.replace(self, train_on=train_on)
+        if target_events is None:
+            return dataclasses.replace(self, train_on=train_on)
+        target_events.resolve(self.fitted_columns("event"))
+        return dataclasses.replace(self, train_on=train_on, target_events=target_events)
 
     @property
     def name(self) -> str:
@@ -137,12 +146,21 @@ class Dataset:
 
     @property
     def protocol(self) -> dict:
-        """What `dataset.json` says of the protocol; `name` is always there."""
-        return self.info.get("protocol", {"name": USERS})
+        """What `dataset.json` says of the protocol, and which events are targets; `name` is always there."""
+        return self.info.get("protocol", {"name": USERS}) | self.target_events.description()
+
+    @property
+    def target_columns(self) -> TargetColumns:
+        """The columns of events that say what may be a target, and how much it counts."""
+        return self.target_events.resolve(self.fitted_columns("event"))
 
     @property
     def num_training_windows(self) -> int:
         """The number of (history, target) pairs of one epoch."""
+        if self.target_events.target_events:
+            from causerec_tf.data.target_counts import num_target_windows  # here: it reads datasets
+
+            return num_target_windows(self)
         counts = self.info["counts"]
         return counts["training_windows"] if self.train_on == TRAIN_ON[0] else counts["windows_before_test"]
 
@@ -160,7 +178,15 @@ class Dataset:
 
     def measures(self, split: str) -> bool:
         """Whether a split has users to measure on, validation or test; with the protocol `none`, neither."""
-        return self.info["counts"]["evaluation_users"][split] > 0
+        return self.num_evaluation_users(split) > 0
+
+    def num_evaluation_users(self, split: str) -> int:
+        """The users of a split with a history and a target."""
+        if self.target_events.target_events:
+            from causerec_tf.data.target_counts import num_evaluation_users  # here: it reads datasets
+
+            return num_evaluation_users(self, split)
+        return self.info["counts"]["evaluation_users"][split]
 
     def shards(self, split: str) -> list[str]:
         """The paths of the TFRecord files of a split."""
@@ -254,13 +280,15 @@ class Dataset:
             if found != shard["records"]:
                 raise _damaged(path, f"{found} users, where {shard['records']} were written")
         moments = np.concatenate([np.zeros(0, np.int64), *timestamps])
+        values_by_key = {column.key: np.concatenate(values) for column, values in columns.items()}
         sequences = UserSequences(
             user_ids=np.array([user_id.decode("utf-8") for user_id in user_ids], dtype=object),
             items=np.concatenate([[], *items]).astype(np.int32),
             timestamps=moments,
             row_splits=row_splits(np.concatenate([np.zeros(0, np.int64), *lengths])),
             **{name: np.concatenate(values) for name, values in cuts.items()},
-            columns={column.key: np.concatenate(values) for column, values in columns.items()},
+            columns=values_by_key,
+            is_target=self.target_columns.are_targets(values_by_key),
             seconds=moments // self.per_second if schema.needs_times else None,
             asked_at=self._asked_at(split),
         )

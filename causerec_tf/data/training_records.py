@@ -62,12 +62,14 @@ def read_training(dataset: Dataset) -> UserSequences:
     for column in in_records(dataset.schema.columns):
         values = np.concatenate([part.columns[column.key] for part in parts])
         columns[column.key] = values[is_kept if column.owner in OF_EVENTS else kept > 0]
+    are_targets = [part.is_target for part in parts if part.is_target is not None]
     return UserSequences(
         user_ids=np.concatenate([part.user_ids for part in parts])[kept > 0],
         items=np.concatenate([part.items for part in parts])[is_kept],
         timestamps=np.concatenate([part.timestamps for part in parts])[is_kept],
         row_splits=row_splits(kept[kept > 0]),
         columns=columns,
+        is_target=np.concatenate(are_targets)[is_kept] if are_targets else None,
     )
 
 

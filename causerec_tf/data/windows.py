@@ -104,6 +104,11 @@ def training_batches(
             f"pipeline {pipeline} of {num_pipelines} with batch_size {batch_size}: wanted 0 to"
             f" {num_pipelines - 1}, and a batch that can be divided by {num_pipelines}."
         )
+    if dataset.target_events.target_events and (whole_sequences or targets_ahead > 1):
+        raise InputError(
+            f"target_events={','.join(dataset.target_events.target_events)} acts on windows with"
+            " targets_ahead=1: of other rows every event is a target."
+        )
     if dataset.num_training_windows == 0:
         raise InputError(
             f"{dataset.directory} has no training user with two events or more, so nothing to learn"
@@ -117,7 +122,8 @@ def training_batches(
     def chunk_of_rows(number: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = parse_training(dataset, records, {"items": ITEMS_FEATURE} | beside.features)
         items = parsed["items"]
-        positions = _target_positions(items)
+        columns = beside.of_chunk(parsed)
+        positions = beside.may_be_targets(columns, _target_positions(items))
         if whole_sequences:
             positions = _row_ends(items, positions, max_history)
         positions = _shuffle(positions, _seed(seed, epoch, _PURPOSE_WINDOWS), number)
@@ -131,7 +137,7 @@ def training_batches(
             "targets": _draw_ahead(
                 items, drawn_for, targets_ahead, _folded(_seed(seed, epoch, _PURPOSE_TARGETS), number)
             ),
-            **beside.of_chunk(parsed),
+            **columns,
         }
 
     def take_share(before: tf.Tensor, chunk: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:

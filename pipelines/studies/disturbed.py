@@ -41,7 +41,7 @@ def measure(
     from causerec_tf.studies import disturbances, under_disturbance
 
     dataset = trained.dataset
-    if not dataset.info["counts"]["evaluation_users"][split]:
+    if not dataset.measures(split):
         raise InputError(f"{dataset.directory} has no {split} user with two events or more.")
     users = evaluation_users(dataset.read(split), trained.settings.max_history)
     frequencies = np.bincount(dataset.read("train").items, minlength=dataset.num_items + 1)[1:]
