@@ -18,7 +18,7 @@ from causerec_tf.data.features_of_log import of_events, read_features
 from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import read_frame, read_log
 from causerec_tf.data.log_settings import LogSettings
-from causerec_tf.data.preparation import generated
+from causerec_tf.data.preparation import generated, generated_with_features
 from causerec_tf.data.preparation import prepare as prepare_log
 from causerec_tf.data.protocol_settings import ProtocolSettings
 from causerec_tf.data.protocols import USERS
@@ -64,6 +64,7 @@ def prepare(
     user_table: Any = None,
     item_table_id: str | None = None,
     user_table_id: str | None = None,
+    generated_features: bool = False,
     overwrite: bool = False,
 ) -> Dataset:
     """Prepares a log: orders it by user and time, splits the users 8:1:1, writes a dataset.
@@ -95,6 +96,8 @@ def prepare(
       user_table: the same of users.
       item_table_id: name of the table's column of item ids; None: as `item`.
       user_table_id: the same of users.
+      generated_features: of the generated world: with features, and with items that no training user touched;
+        the schema is the world's own.
       overwrite: replace the dataset that is there.
 
     Returns:
@@ -109,6 +112,9 @@ def prepare(
     )
     asked.check(filters, split_seed, has_test_lists=given_test is not None)
     columns = _schema(schema)
+    if generated_features and (columns or source is not None):
+        given = "a log" if source is not None else "schema="
+        raise InputError(f"generated_features with {given}: the generated world has its own. Leave one out.")
     features = read_features(
         columns,
         {
@@ -121,7 +127,10 @@ def prepare(
     if source is None:
         if of_events(columns):
             raise InputError(f"{of_events(columns)[0].key}: the generated world has no such columns.")
-        log, world_names = generated()
+        if generated_features:
+            log, world_names, features = generated_with_features(split_seed)
+        else:
+            log, world_names = generated()
         names = world_names if names is None else names
     else:
         settings = LogSettings(

@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from causerec_tf.data.dataset_files import INFO_FILE
 from causerec_tf.data.feature_tables import TableUse
-from causerec_tf.data.features_of_log import FittedFeatures, of_events
+from causerec_tf.data.features_of_log import Features, FittedFeatures, of_events
 from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import Log, SplitSequences
 from causerec_tf.data.item_names import read_item_names
-from causerec_tf.data.preparation import generated, prepare
+from causerec_tf.data.preparation import generated, generated_with_features, prepare
 from causerec_tf.data.protocols import USERS, label
 from causerec_tf.data.sequence_counts import count_returns
 from causerec_tf.data.suspicious_ids import Suspicion
@@ -27,7 +27,7 @@ from causerec_tf.data.time_units import describe_span, describe_time
 from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
-from causerec_tf.schema import Column, Schema
+from causerec_tf.schema import Schema
 from pipelines.command_line import (
     beam_flags,
     command,
@@ -75,6 +75,12 @@ flags.DEFINE_integer(
     upper_bound=(1 << 31) - 1,
 )
 flags.DEFINE_integer("num_shards", 8, "TFRecord files a split.", lower_bound=1)
+flags.DEFINE_bool(
+    "generated_features",
+    False,
+    "Of the generated world: with features of items, users and events, and with items that no training user"
+    " touched.",
+)
 beam_flags.define(local="this process, by Polars")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is at --output.")
 
@@ -96,8 +102,13 @@ def main() -> None:
     output = Path(FLAGS.output)
     outputs.check_place(output.resolve(), "--output", InputError)
     check_output(output, marker=INFO_FILE, overwrite=FLAGS.overwrite)
+    if FLAGS.generated_features and (FLAGS.input or schema):
+        given = "--input" if FLAGS.input else "--schema"
+        raise InputError(
+            f"--generated_features with {given}: the generated world has its own. Leave one out."
+        )
     features = feature_flags.read(schema)
-    log, names = _read(steps, of_events(schema))
+    log, names, features = _read(steps, features)
     steps.begin("filtering and ordering")
     returns, uses = 0, list[TableUse]()
     with tqdm(unit="user", leave=False, delay=3, dynamic_ncols=True) as bar:
@@ -130,7 +141,7 @@ def main() -> None:
         )
     steps.end(f"{3 * FLAGS.num_shards} shards")
     _print_summary(dataset.info, log.rows_read, log.skipped, returns, steps.seconds)
-    _print_features(schema, uses, log.unreadable)
+    _print_features(features.schema, uses, log.unreadable)
 
 
 def _prepare_by_beam(steps: Steps) -> None:
@@ -194,20 +205,24 @@ def _filters() -> Filters:
     return Filters(FLAGS.min_user_count, FLAGS.min_item_count, FLAGS.max_user_count, FLAGS.training_share)
 
 
-def _read(steps: Steps, features: Sequence[Column]) -> tuple[Log, dict[str, str] | None]:
-    """The log and the items' names."""
+def _read(steps: Steps, features: Features) -> tuple[Log, dict[str, str] | None, Features]:
+    """The log, the items' names and the features."""
+    of_log = of_events(features.schema)
     names = read_item_names(Path(FLAGS.item_names)) if FLAGS.item_names else None
     if FLAGS.input:
         steps.begin(f"reading {','.join(FLAGS.input)}")
-        log, found_names = log_flags.read(FLAGS.given_test, features)
+        log, found_names = log_flags.read(FLAGS.given_test, of_log)
         steps.end(f"{log.rows_read:,} rows")
-        return log, found_names if names is None else names
-    if features:
-        raise InputError(f"{features[0].key}: the generated world has no such columns.")
+        return log, found_names if names is None else names, features
+    if of_log:
+        raise InputError(f"{of_log[0].key}: the generated world has no such columns.")
     steps.begin("no --input: generating a world with known interests")
-    log, found_names = generated()
+    if FLAGS.generated_features:
+        log, world_names, features = generated_with_features(FLAGS.split_seed)
+    else:
+        log, world_names = generated()
     steps.end(f"{log.rows_read:,} interactions")
-    return log, found_names if names is None else names
+    return log, world_names if names is None else names, features
 
 
 def _print_summary(

@@ -90,6 +90,15 @@ def generated() -> tuple[Log, dict[str, str]]:
     return Log(events, times.AS_GIVEN, len(events), {}, (), kind="generated"), names
 
 
+def generated_with_features(split_seed: int) -> tuple[Log, dict[str, str], Features]:
+    """The same with features, and with items that no user of training by this seed touched."""
+    from causerec_tf.data import generated_features, synthetic
+
+    world = generated_features.with_features(synthetic.generate(), split_seed=split_seed)
+    log = Log(world.events, times.AS_GIVEN, len(world.events), {}, (), kind="generated")
+    return log, world.item_names, world.features
+
+
 def source_of(log: Log) -> dict[str, Any]:
     """What `dataset.json` says of where a dataset comes from."""
     if log.kind == "generated":

@@ -143,10 +143,15 @@ def generate(
         is_noise=is_noise,
         item_index=item,
         item_ids=item_ids,
-        item_names=np.array([_name(number, num_interests) for number in range(num_items)], object),
+        item_names=item_names(np.arange(num_items), num_interests),
         item_interest=item_interest,
         user_interests=user_interests,
     )
+
+
+def item_names(items: np.ndarray, num_interests: int) -> np.ndarray:
+    """The names of items by their numbers from 0, int [any number]: object (str)."""
+    return np.array([_name(int(number), num_interests) for number in items], object)
 
 
 def _draw_interests(random: np.random.Generator, num_users: int, num_interests: int) -> np.ndarray:
