@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from causerec_tf.data.dataset_files import INFO_FILE
 from causerec_tf.data.feature_tables import TableUse
-from causerec_tf.data.features_of_log import Features, FittedFeatures, of_events
+from causerec_tf.data.features_of_log import Features, FittedFeatures, check_item_features, of_events
 from causerec_tf.data.filters import Filters
 from causerec_tf.data.interactions import Log, SplitSequences
 from causerec_tf.data.item_names import read_item_names
@@ -93,20 +93,18 @@ def main() -> None:
     protocol = protocol_flags.settings()
     protocol.check(_filters(), FLAGS.split_seed, has_test_lists=bool(FLAGS.given_test))
     schema = feature_flags.schema()
-    steps = Steps()
-    if beam_flags.is_asked(InputError):
-        if schema:
-            raise InputError(f"--schema does not go with --runner={FLAGS.runner} yet. Say --runner=local.")
-        _prepare_by_beam(steps)
-        return
-    output = Path(FLAGS.output)
-    outputs.check_place(output.resolve(), "--output", InputError)
-    check_output(output, marker=INFO_FILE, overwrite=FLAGS.overwrite)
     if FLAGS.generated_features and (FLAGS.input or schema):
         given = "--input" if FLAGS.input else "--schema"
         raise InputError(
             f"--generated_features with {given}: the generated world has its own. Leave one out."
         )
+    steps = Steps()
+    if beam_flags.is_asked(InputError):
+        _prepare_by_beam(steps, schema)
+        return
+    output = Path(FLAGS.output)
+    outputs.check_place(output.resolve(), "--output", InputError)
+    check_output(output, marker=INFO_FILE, overwrite=FLAGS.overwrite)
     features = feature_flags.read(schema)
     log, names, features = _read(steps, features)
     steps.begin("filtering and ordering")
@@ -144,7 +142,7 @@ def main() -> None:
     _print_features(features.schema, uses, log.unreadable)
 
 
-def _prepare_by_beam(steps: Steps) -> None:
+def _prepare_by_beam(steps: Steps, schema: Schema) -> None:
     """The same by Apache Beam."""
     if not FLAGS.input:
         raise InputError(f"--runner={FLAGS.runner} needs a log: name one with --input.")
@@ -156,6 +154,7 @@ def _prepare_by_beam(steps: Steps) -> None:
     ):
         if is_used:
             raise InputError(f"{what} does not go with --runner={FLAGS.runner}. Say --runner=local.")
+    check_item_features(schema, f"--runner={FLAGS.runner}")
     log_settings = log_flags.settings()
     with beam_flags.absence_explained(InputError):
         from causerec_tf.data.distributed.beam_preparation import prepare as prepare_by_beam
@@ -186,6 +185,7 @@ def _prepare_by_beam(steps: Steps) -> None:
         split_seed=FLAGS.split_seed,
         num_shards=FLAGS.num_shards,
         item_names=names,
+        features=feature_flags.read(schema),
         on_ordered=on_ordered,
         overwrite=FLAGS.overwrite,
         runner=FLAGS.runner,
@@ -195,6 +195,8 @@ def _prepare_by_beam(steps: Steps) -> None:
     steps.end(f"{3 * FLAGS.num_shards} shards")
     source = info["source"]
     _print_summary(info, source["rows_read"], source["rows_skipped"], returns, steps.seconds)
+    uses = [TableUse(owner, **use) for owner, use in source.get("tables", {}).items()]
+    _print_features(schema, uses, {})
 
 
 def _names_given(names: Mapping[str, str], vocabulary: Sequence[str]) -> str:

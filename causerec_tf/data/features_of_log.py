@@ -1,10 +1,11 @@
 """A schema, its tables and a log's sequences -> every column as a dataset stores it. No TensorFlow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from causerec_tf.data import times
 from causerec_tf.data.feature_fitting import Fit, StoredColumn, fit, stored_values
@@ -98,8 +99,48 @@ def fit_features(features: Features, sequences: SplitSequences, time_unit: str) 
         "event": of_events,
         "request": of_events,
     }
-    values, uses = dict(sequences.columns.to_dict()), list[TableUse]()
-    for owner, ids in (("item", sequences.vocabulary), ("user", sequences.user_ids)):
+    ids = {"item": sequences.vocabulary, "user": sequences.user_ids}
+    return _fit(features, ids, counts, sequences.columns.to_dict())
+
+
+def fit_item_features(
+    features: Features, item_ids: Sequence[str], counts: np.ndarray, last_time: int, time_unit: str
+) -> FittedFeatures:
+    """`fit_features` of a schema that `check_item_features` passes.
+
+    Args:
+      features: the schema and the table of items.
+      item_ids: the vocabulary.
+      counts: int64 [items], the number of training events of each.
+      last_time: of the log.
+      time_unit: of the log.
+
+    Raises:
+      InputError: a column is computed of times, and the log has none.
+    """
+    _check_times(features.schema, last_time, time_unit)
+    return _fit(features, {"item": item_ids}, {"item": counts}, {})
+
+
+def check_item_features(schema: Schema, who: str) -> None:
+    """Raises `InputError` where a schema has other columns than of items and times, which `who` reads."""
+    for column in schema.columns:
+        if column.owner != "item" and not column.is_of_time:
+            raise InputError(
+                f"{column.key}: {who} reads columns of items and of times alone. Take it out of the schema,"
+                " or say --runner=local."
+            )
+
+
+def _fit(
+    features: Features,
+    ids_of: Mapping[str, Sequence[str]],
+    counts: Mapping[str, np.ndarray],
+    of_events: Mapping[str, pl.Series],
+) -> FittedFeatures:
+    """Fits columns; `counts` has, by owner, the number of training events that have each value."""
+    schema, values, uses = features.schema, dict(of_events), list[TableUse]()
+    for owner, ids in ids_of.items():
         if owner in features.tables:
             found, use = rows_of(features.tables[owner], schema.of(owner), ids)
             values |= {column.key: found[column.key] for column in schema.of(owner)}

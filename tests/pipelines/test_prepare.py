@@ -356,3 +356,34 @@ def test_yelp_has_its_published_counts(tmp_path):
     counts = info_of(tmp_path / "yelp2018")["counts"]
     assert sum(counts["users"].values()) == 31_668
     assert sum(counts["interactions"].values()) == 1_561_406
+
+
+def test_a_schema_and_its_tables(tmp_path, log):
+    schema = tmp_path / "schema.toml"
+    schema.write_text(
+        '[[column]]\nname = "brand"\nowner = "item"\nkind = "categorical"\n'
+        '[[column]]\nname = "age"\nowner = "user"\nkind = "numeric"\n'
+    )
+    (tmp_path / "items.csv").write_text("sku,brand\n" + "".join(f"i{one},b{one % 3}\n" for one in range(20)))
+    (tmp_path / "users.csv").write_text("user_id,age\nu1,30\nu2,old\n")
+    flags = [f"--input={log}", f"--output={tmp_path / 'a'}", f"--schema={schema}", "--item_table_id=sku"]
+    flags += [f"--item_table={tmp_path / 'items.csv'}", f"--user_table={tmp_path / 'users.csv'}"]
+    done = run(*flags)
+    assert done.returncode == 2
+    assert "users.csv, line 3: column 'age' holds 'old'. user/age is numeric: wanted a number" in done.stderr
+    assert not (tmp_path / "a").exists()
+    done = run(*flags, "--on_bad_row=skip")
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "features        item: brand (categorical); user: age (numeric)",
+        "item table      20 rows; 17 of 17 items have one, 3 are of no item of the log",
+        "user table      2 rows; 2 of 40 users have one, 0 are of no user of the log; values that cannot be read"
+        " and count as missing: 1 of user/age",
+    ):
+        assert part in done.stdout
+    brands = (tmp_path / "a" / "features" / "item.brand.txt").read_text().split()
+    assert sorted(brands) == ["b0", "b1", "b2"]
+    done = run("--generated_features", f"--input={log}", f"--output={tmp_path / 'b'}")
+    assert done.returncode == 2 and "--generated_features with --input" in done.stderr
+    done = run(f"--input={log}", f"--output={tmp_path / 'b'}", f"--item_table={tmp_path / 'items.csv'}")
+    assert done.returncode == 2 and "item_table has no effect" in done.stderr

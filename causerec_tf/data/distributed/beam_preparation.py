@@ -19,6 +19,12 @@ from causerec_tf.data.distributed import steps, storage
 from causerec_tf.data.distributed.cuts import times_of_buckets
 from causerec_tf.data.distributed.ranges import Range, Survey, split_file
 from causerec_tf.data.distributed.steps import Bucket, PreparationPlan
+from causerec_tf.data.features_of_log import (
+    Features,
+    FittedFeatures,
+    check_item_features,
+    fit_item_features,
+)
 from causerec_tf.data.filters import Filters, no_shared_user, nothing_left
 from causerec_tf.data.interactions import no_usable_rows, with_test_files
 from causerec_tf.data.log_files import check_format
@@ -27,7 +33,6 @@ from causerec_tf.data.log_settings import LogSettings
 from causerec_tf.data.protocol_settings import ProtocolSettings
 from causerec_tf.data.protocols import USERS, HeldOutUsers, Protocol
 from causerec_tf.data.sequence_counts import LOG, ItemCounts, Tally, add_up, describe_counts
-from causerec_tf.data.sequences import read_lines
 from causerec_tf.data.suspicious_ids import add_up as add_up_suspicions
 from causerec_tf.data.suspicious_ids import as_recorded
 from causerec_tf.data.time_units import UnitCounts, check_one_unit
@@ -50,6 +55,7 @@ def prepare(
     split_seed: int,
     num_shards: int,
     item_names: Mapping[str, str] | None,
+    features: Features | None = None,
     overwrite: bool,
     runner: str,
     options: str = "",
@@ -62,7 +68,7 @@ def prepare(
     `runner` is one of Beam's: `DirectRunner`, `FlinkRunner`, `SparkRunner` or `DataflowRunner`; `options` are
     Beam's own, as on a command line. `on_ordered` is told the vocabulary and how many events are returns to
     an item of their user, before the dataset is in place; what it raises ends the preparation. `say` is told
-    how it goes on. `range_bytes` is what a worker reads of a text file at once, and about what a bucket of
+    how it goes on. `features` have columns of items and of times alone. `range_bytes` is what a worker reads of a text file at once, and about what a bucket of
     users holds.
 
     Raises:
@@ -71,6 +77,8 @@ def prepare(
     filters.check()
     asked = protocol or ProtocolSettings()
     asked.check(filters, split_seed, has_test_lists=bool(test_patterns))
+    features = features or Features()
+    check_item_features(features.schema, f"--runner={runner}")
     log.roles()  # what is wrong with them is said before a file is missed
     ranges = _ranges(patterns, test_patterns, log, range_bytes)
     size = sum(storage.size(path) for path in {part.path for part in ranges})
@@ -92,7 +100,7 @@ def prepare(
         vocabulary, items, everybody, shards = _write(run, plan, buckets)
         about = {"time_unit": unit, "filters": filters.description(), "split_seed": split_seed}
         described = {"about": about | {"source": source}, "item_names": item_names}
-        return _complete(place, found, vocabulary, items, everybody, shards, on_ordered, described)
+        return _complete(place, found, vocabulary, items, everybody, shards, features, on_ordered, described)
 
 
 def _run(options: PipelineOptions, step: Callable[..., None], *arguments) -> None:
@@ -265,6 +273,7 @@ def _complete(
     items: ItemCounts,
     everybody: Tally,
     merged: list[dict],
+    features: Features,
     on_ordered: Callable[[Sequence[str], int], None],
     described: dict[str, Any],
 ) -> dict:
@@ -282,9 +291,17 @@ def _complete(
         shards[split].append(entry)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder)
-        (local / ITEMS_FILE).write_bytes(storage.read(vocabulary))
-        item_ids = read_lines(local / ITEMS_FILE)
+        items_read = storage.read_frame(vocabulary)
+        item_ids = items_read["item"].to_list()
+        (local / ITEMS_FILE).write_bytes("".join(item + "\n" for item in item_ids).encode("utf-8"))
         on_ordered(item_ids, everybody.returns)
+        fitted = FittedFeatures()
+        if features.schema:
+            assert everybody.last_time is not None
+            about = described["about"]
+            counts = items_read["train"].to_numpy()
+            fitted = fit_item_features(features, item_ids, counts, everybody.last_time, about["time_unit"])
+            about["source"] |= fitted.description()
         names = {shard["file"] for split in SPLITS for shard in shards[split]}
         for name in names:
             (local / name).touch()  # TensorFlow Datasets looks for their names
@@ -295,10 +312,11 @@ def _complete(
                 {split: add_up(tallies[split]) for split in SPLITS} | {LOG: everybody}, items, protocol
             ),
             shards=shards,
+            features=fitted.columns,
             **described,
         )
         storage.remove_folder(f"{place}/work")
-        written = [path for path in local.iterdir() if path.name not in names]
-        for path in sorted(written, key=lambda path: (path.name == INFO_FILE, path.name)):
-            storage.write(f"{place}/{path.name}", path.read_bytes())
+        written = [path for path in local.rglob("*") if path.is_file() and path.name not in names]
+        for path in sorted(written, key=lambda path: (path.name == INFO_FILE, path)):
+            storage.write(f"{place}/{path.relative_to(local).as_posix()}", path.read_bytes())
     return info

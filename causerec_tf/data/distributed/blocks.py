@@ -99,15 +99,18 @@ def add_up_counts(counts: Iterable[tuple[int, pl.DataFrame]]) -> pl.DataFrame:
 
 
 def number_items(totals: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, ItemCounts]:
-    """The vocabulary: items in its order (`item` and `index`, from 1), and what is counted of them."""
+    """The vocabulary, and what is counted of its items.
+
+    It has the items in its order (`item` and `index`, from 1), with their training events (`train`).
+    """
     items = pl.concat(totals).sort("item")
     ranking = rank_items(items["train"].to_numpy())
-    vocabulary = items.select("item")[ranking].with_row_index("index", offset=1)
+    vocabulary = items.select("item", "train")[ranking].with_row_index("index", offset=1)
     counted = count_items(
         {split: items[split].to_numpy() for split in SPLITS},
         {split: items[column].to_numpy() for split, column in _TARGETS.items()},
     )
-    return vocabulary.select("item", pl.col("index").cast(pl.Int32)), counted
+    return vocabulary.select("item", pl.col("index").cast(pl.Int32), "train"), counted
 
 
 def index_of_buckets(

@@ -179,8 +179,8 @@ def number_and_write(
 ) -> None:
     """Numbers the items, and writes the vocabulary and the shards into the work folder.
 
-    The outputs are of one pair, the path of the vocabulary and what is counted of the items; and of what
-    `merge` gives.
+    The outputs are of one pair, the path of the vocabulary with each item's number of training events and
+    what is counted of the items; and of what `merge` gives.
     """
     how = plan.split_seed, plan.num_shards, plan.protocol
 
@@ -194,9 +194,9 @@ def number_and_write(
     def number(keyed: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         vocabulary, counted = blocks.number_items(map(storage.unpack, keyed[1]))
         path = storage.attempt(plan.work, "items")
-        storage.write(path, "".join(item + "\n" for item in vocabulary["item"]).encode("utf-8"))
+        storage.write(path, storage.pack(vocabulary.select("item", "train")))
         yield beam.pvalue.TaggedOutput("vocabulary", (path, counted))
-        for part, items in blocks.part_of_items(vocabulary, _ITEM_PARTS):
+        for part, items in blocks.part_of_items(vocabulary.drop("train"), _ITEM_PARTS):
             yield part, storage.pack(items)
 
     def look_up(keyed: tuple[int, dict]) -> Iterator[tuple[int, bytes]]:
