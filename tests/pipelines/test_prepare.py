@@ -364,7 +364,8 @@ def test_a_schema_and_its_tables(tmp_path, log):
         '[[column]]\nname = "brand"\nowner = "item"\nkind = "categorical"\n'
         '[[column]]\nname = "age"\nowner = "user"\nkind = "numeric"\n'
     )
-    (tmp_path / "items.csv").write_text("sku,brand\n" + "".join(f"i{one},b{one % 3}\n" for one in range(20)))
+    rows = "".join(f"i{one},b{one % 3}\n" for one in range(20))
+    (tmp_path / "items.csv").write_text("sku,brand\n" + rows)
     (tmp_path / "users.csv").write_text("user_id,age\nu1,30\nu2,old\n")
     flags = [f"--input={log}", f"--output={tmp_path / 'a'}", f"--schema={schema}", "--item_table_id=sku"]
     flags += [f"--item_table={tmp_path / 'items.csv'}", f"--user_table={tmp_path / 'users.csv'}"]
@@ -377,8 +378,8 @@ def test_a_schema_and_its_tables(tmp_path, log):
     for part in (
         "features        item: brand (categorical); user: age (numeric)",
         "item table      20 rows; 17 of 17 items have one, 3 are of no item of the log",
-        "user table      2 rows; 2 of 40 users have one, 0 are of no user of the log; values that cannot be read"
-        " and count as missing: 1 of user/age",
+        "user table      2 rows; 2 of 40 users have one, 0 are of no user of the log",
+        "; values that cannot be read and count as missing: 1 of user/age",
     ):
         assert part in done.stdout
     brands = (tmp_path / "a" / "features" / "item.brand.txt").read_text().split()

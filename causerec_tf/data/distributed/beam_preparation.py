@@ -68,8 +68,8 @@ def prepare(
     `runner` is one of Beam's: `DirectRunner`, `FlinkRunner`, `SparkRunner` or `DataflowRunner`; `options` are
     Beam's own, as on a command line. `on_ordered` is told the vocabulary and how many events are returns to
     an item of their user, before the dataset is in place; what it raises ends the preparation. `say` is told
-    how it goes on. `features` have columns of items and of times alone. `range_bytes` is what a worker reads of a text file at once, and about what a bucket of
-    users holds.
+    how it goes on. `features` have columns of items and of times alone. `range_bytes` is what a worker reads
+    of a text file at once, and about what a bucket of users holds.
 
     Raises:
       InputError: the log cannot be used or the output not be written, as with the local way.
