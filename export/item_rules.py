@@ -11,6 +11,7 @@ import numpy as np
 from export.filters.attribute_table import AttributeTable
 from export.filters.availability import Availability, OutItems
 from export.filters.expression import AllOf, Expression
+from export.filters.passing_rows import PassingRows
 from export.filters.row_set import RowSet
 from export.filters.stored_attributes import ItemAttributes
 from export.index.catalogue import Catalogue
@@ -134,7 +135,7 @@ class ItemRules:
           FilterError: a filter asks for what is not there.
         """
         answerable, is_everything = self._answerable(catalogue, self.availability.now())
-        passing: dict[Expression | None, RowSet | None] = {}
+        passing: dict[Expression | None, RowSet | PassingRows | None] = {}
         wanted = []
         for query, rows in zip(queries, rows_of, strict=True):
             if query.filter not in passing:
@@ -150,13 +151,13 @@ class ItemRules:
 
     def _passing(
         self, catalogue: Catalogue, expression: Expression | None, answerable: RowSet, is_everything: bool
-    ) -> RowSet | None:
+    ) -> RowSet | PassingRows | None:
         """What passes a filter and the rules; None: every item of the catalogue."""
         both = [one for one in (self.default_filter, expression) if one is not None]
         if not both:
             return None if is_everything else answerable
         rows = self.table(catalogue).passing(both[0] if len(both) == 1 else AllOf(tuple(both)))
-        return rows.where(answerable)
+        return rows if is_everything and len(catalogue) == catalogue.num_items else rows.where(answerable)
 
     def _answerable(self, catalogue: Catalogue, out: OutItems) -> tuple[RowSet, bool]:
         """What may be answered whatever is asked, and whether that is every item of the catalogue."""

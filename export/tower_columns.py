@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from export.filters.columns import seconds_of
+from export.filters.number_column import seconds_of
 from export.store.bundle_errors import BundleError, QueryError
 from export.store.descriptions import check, one_of, whole
 from export.store.layout import newest, read_tower

@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from export.filters.columns import FilterColumn, LabelColumn
+from export.filters.columns import FilterColumn
 from export.filters.expression import AllOf, AnyOf, Expression, Not
-from export.filters.row_set import RowSet
+from export.filters.label_column import LabelColumn
+from export.filters.passing_rows import Compiled, Either, Every, PassingRows, Without
 from export.store.bundle_errors import FilterError
-
-# Up to this share of the rows they are listed by the sorted columns; beyond, whole columns are read.
-_LISTED_SHARE = 1 / 8
 
 
 class AttributeTable:
@@ -36,55 +32,21 @@ class AttributeTable:
 
     def check(self, expression: Expression) -> None:
         """Raises FilterError where an expression names a column that is not there, or does not fit it."""
-        if isinstance(expression, AllOf | AnyOf):
-            for part in expression.parts:
-                self.check(part)
-        elif isinstance(expression, Not):
-            self.check(expression.part)
-        else:
-            column = self.columns.get(expression.column)
-            if column is None:
-                has = ", ".join(map(repr, self.columns)) or "none: export/item_attributes.py writes them"
-                raise FilterError(f"The items have no attribute {expression.column!r:.100}; they have {has}.")
-            column.check(expression)
+        self._compile(expression)
 
-    def passing(self, expression: Expression) -> RowSet:
-        """Gives the rows that pass; raises FilterError as `check` does."""
-        self.check(expression)
-        if self._at_most(expression) > _LISTED_SHARE * self.num_rows:
-            return RowSet(self.num_rows, mask=self._holds(expression, None))
-        rows = self._candidates(expression)
-        if not self._is_listed_exactly(expression):
-            rows = rows[self._holds(expression, rows)]
-        return RowSet(self.num_rows, listed=rows)
+    def passing(self, expression: Expression) -> PassingRows:
+        """Gives the rows that pass, which are not looked for yet; raises FilterError as `check` does."""
+        return PassingRows(self.num_rows, self._compile(expression))
 
-    def _at_most(self, expression: Expression) -> int:
+    def _compile(self, expression: Expression) -> Compiled:
         if isinstance(expression, AllOf):
-            return min(map(self._at_most, expression.parts))
+            return Every(tuple(map(self._compile, expression.parts)))
         if isinstance(expression, AnyOf):
-            return min(self.num_rows, sum(map(self._at_most, expression.parts)))
+            return Either(tuple(map(self._compile, expression.parts)))
         if isinstance(expression, Not):
-            return self.num_rows
-        return self.columns[expression.column].at_most(expression)
-
-    def _candidates(self, expression: Expression) -> np.ndarray:
-        """Distinct rows, among them all that pass; no Not is asked, since it may be every row."""
-        if isinstance(expression, AllOf):
-            return self._candidates(min(expression.parts, key=self._at_most))
-        if isinstance(expression, AnyOf):
-            return np.unique(np.concatenate([self._candidates(part) for part in expression.parts]))
-        if isinstance(expression, Not):
-            return np.arange(self.num_rows)
-        return self.columns[expression.column].passing(expression)
-
-    def _is_listed_exactly(self, expression: Expression) -> bool:
-        return not isinstance(expression, AllOf | AnyOf | Not)
-
-    def _holds(self, expression: Expression, rows: np.ndarray | None) -> np.ndarray:
-        if isinstance(expression, AllOf):
-            return np.logical_and.reduce([self._holds(part, rows) for part in expression.parts])
-        if isinstance(expression, AnyOf):
-            return np.logical_or.reduce([self._holds(part, rows) for part in expression.parts])
-        if isinstance(expression, Not):
-            return ~self._holds(expression.part, rows)
-        return self.columns[expression.column].holds(expression, rows)
+            return Without(self._compile(expression.part))
+        column = self.columns.get(expression.column)
+        if column is None:
+            has = ", ".join(map(repr, self.columns)) or "none: export/item_attributes.py writes them"
+            raise FilterError(f"The items have no attribute {expression.column!r:.100}; they have {has}.")
+        return column.compile(expression)

@@ -184,6 +184,8 @@ class _Reader:
                 f"The filter has more than the {MOST_VALUES:,} values that it may have; a list of ids goes"
                 " into allow or deny."
             )
+        if set(map(type, values)) == {str}:  # the usual ones, of which there may be many
+            return tuple(values)
         for value in values:
             is_value = isinstance(value, str | int | float)
             if not is_value or (isinstance(value, float) and not math.isfinite(value)):

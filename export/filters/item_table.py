@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from export.filters.columns import Kind, seconds_of
+from export.filters.columns import Kind
 from export.filters.expression import WORDS
+from export.filters.number_column import seconds_of
 from export.filters.stored_attributes import MOST_COLUMNS, ItemAttributes, Labels, Numbers
 from export.store.bundle_errors import BundleError
 

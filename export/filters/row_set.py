@@ -27,6 +27,21 @@ class RowSet:
         """How many they are."""
         return len(self.listed) if self.listed is not None else int(np.count_nonzero(self._held))
 
+    @property
+    def at_most(self) -> int:
+        """How many they are, as of `PassingRows` at least as many."""
+        return self.count
+
+    @property
+    def estimate(self) -> int:
+        """How many they are."""
+        return self.count
+
+    @property
+    def listing(self) -> None:
+        """No column lists them."""
+        return None
+
     @cached_property
     def rows(self) -> np.ndarray:
         """They as a list, int64."""

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from export.filters.attribute_table import AttributeTable
-from export.filters.columns import FilterColumn, LabelColumn, NumberColumn
+from export.filters.columns import FilterColumn
+from export.filters.label_column import LabelColumn
+from export.filters.number_column import NumberColumn
 from export.store import checksums
 from export.store.bundle_errors import BundleError
 from export.store.descriptions import POSITIVE, check, one_of, read_description, whole

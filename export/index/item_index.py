@@ -21,6 +21,7 @@ from export.index.engine import VECTORS, Engine, OpenEngine, StoredIndex, keeps_
 from export.index.engines import open_best
 from export.index.exact_vectors import ExactVectors
 from export.index.labels import IDS_FILE, NAMES_FILE, write_labels
+from export.index.packed_orders import PackedOrders
 from export.index.parted_engine import PartedEngine
 from export.index.partitions import Partitions, read_leaves
 from export.index.queries import QUERIES
@@ -70,6 +71,11 @@ class ItemIndex:
         if self._vectors is None:
             raise BundleError("Filters need an index that was loaded from a bundle; save it and load it.")
         return ExactVectors(self._vectors, self.changes)
+
+    @cached_property
+    def packed(self) -> PackedOrders:
+        """The vectors in the orders of columns, for filtered searches."""
+        return PackedOrders(self.vectors_of, self.description["dimension"])
 
     @property
     def partitions(self) -> Partitions | None:

@@ -109,8 +109,8 @@ class Recommendation:
       num_unknown: how many places of the history hold an item that the tower does not know.
       fallback: nothing of the history was known; the items are the most popular ones.
       version: the fingerprint of the tower and the index that answered.
-      plan: how the items were found: "index"; with a filter "over_fetch", "partitions" or "exact", none of
-        which loses any; "popular" for a fallback; "empty" where no item passes the filter; "history" where
+      plan: how the items were found: "index"; with a filter "over_fetch", "scan", "partitions" or
+        "exact"; "popular" for a fallback; "empty" where no item passes the filter; "history" where
         items of the history alone do.
       steps: what was done to the list after that, see `export.lists.list_maker`; None: nothing.
       num_unknown_values: how many of the given values of features training never saw; None: the tower reads

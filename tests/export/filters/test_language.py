@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from export.filters import attribute_table
+from export.filters import passing_rows
 from export.filters.expression import MOST_COMPARISONS, MOST_DEPTH, MOST_VALUES, parse_filter
 from export.filters.item_table import read_item_table
 from export.filters.stored_attributes import ItemAttributes
@@ -65,7 +65,7 @@ def table(request, attributes):
     """Whichever way rows are found; the catalogue lacks some items and has others without attributes."""
     share = {"as it is": 1 / 8, "always listed": 2.0, "never listed": -1.0}[request.param]
     patch = pytest.MonkeyPatch()
-    patch.setattr(attribute_table, "_LISTED_SHARE", share)
+    patch.setattr(passing_rows, "_LISTED_SHARE", share)
     yield attributes.by_row(ORDER)
     patch.undo()
 
@@ -132,7 +132,18 @@ def test_generated_filters_pass_as_the_twin_does(table):
         except FilterError:
             continue  # too large
         expected = [row for row, item in enumerate(ORDER) if passes(ITEMS.get(item, {}), wanted)]
-        assert sorted(table.passing(expression).rows.tolist()) == expected, wanted
+        found = table.passing(expression)
+        asked = rng.integers(-1, len(ORDER), (2, 60))
+        is_expected = [[row in set(expected) for row in part] for part in asked.tolist()]
+        assert found.contains(asked).tolist() == is_expected, wanted
+        assert sorted(found.rows.tolist()) == expected, wanted
+        assert found.at_most >= len(expected) and found.at_most >= found.estimate >= 0
+        if found.listing is not None:
+            places = np.concatenate([np.arange(*one) for one in found.listing.places] or [np.zeros(0, int)])
+            assert len(places) == found.listing.length
+            assert set(expected) <= set(found.listing.order[places].tolist()), wanted
+        if len(ORDER) <= passing_rows._SAMPLE and found.at_most < len(ORDER):
+            assert found.estimate >= min(found.at_most, len(expected)), wanted
 
 
 def test_an_empty_filter_is_none():

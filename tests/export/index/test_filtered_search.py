@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from export.filters.expression import parse_filter
 from export.filters.row_set import RowSet
+from export.filters.stored_attributes import ItemAttributes, Labels, Numbers
 from export.index import filtered_search
 from export.index.building import build_index
 from export.index.changes import IndexChanges
@@ -11,6 +13,7 @@ from export.index.filtered_search import Wanted, search
 from export.index.index_options import IndexOptions
 from export.index.item_index import ItemIndex
 from tests.export import toy
+from tests.export.filters.twin import passes
 
 NUM_ITEMS, DIMENSION, K = 3_000, 16, 20
 VECTORS = toy.clustered(NUM_ITEMS, DIMENSION)
@@ -140,3 +143,67 @@ def test_leaves_with_one_and_with_several_places_agree_with_exact_search(saved):
         np.testing.assert_allclose(scores, VECTORS[found] @ query, rtol=1e-5)
         recalls.append(len(set(found.tolist()) & set(twin(VECTORS, query, mask, (), K))) / K)
     assert np.mean(recalls) >= 0.99
+
+
+FILTERS = [
+    ({"group": ["0", "2", "5", "6"]}, "scan"),
+    ({"group": "3"}, "scan"),
+    ({"tags": ["0", "1"]}, "scan"),
+    ({"number": {"lt": 0.3}}, "scan"),
+    ({"number": {"ge": 0.3, "lt": 0.9}, "group": ["1", "2"]}, "scan"),
+    ({"tags": {"all": ["0", "1"]}, "number": {"gt": 0.2}}, "scan"),
+    ({"group": {"missing": True}}, "scan"),
+    ({"group": "nothing has it"}, "empty"),
+    ({"group": "3", "number": {"lt": 0}}, "empty"),
+    ({"not": {"group": ["3", "4"]}}, None),
+    ({"any": [{"group": "3"}, {"number": {"lt": 0.1}}]}, None),
+]
+
+
+@pytest.fixture(scope="module")
+def attributes():
+    """Values of each row as Python has them, and the table of them."""
+    rng = np.random.default_rng(8)
+    count = NUM_ITEMS + 40
+    groups = [str(one) if one < 8 else None for one in rng.integers(9, size=count)]
+    tags = [sorted({str(one) for one in rng.integers(6, size=rng.integers(4))}) for _ in range(count)]
+    numbers = rng.random(count)
+
+    def labels(kind, of_rows):
+        pairs = [(row, int(label)) for row, some in enumerate(of_rows) for label in some]
+        items, codes = np.array(pairs).T
+        return Labels(kind, items, codes.astype(np.int32), [str(one) for one in range(8)])
+
+    columns = {
+        "group": labels("category", [[] if one is None else [one] for one in groups]),
+        "tags": labels("multi", tags),
+        "number": Numbers("numeric", numbers),
+    }
+    values = [
+        {"group": group, "tags": some or None, "number": number}
+        for group, some, number in zip(groups, tags, numbers.tolist(), strict=True)
+    ]
+    return values, ItemAttributes([str(row) for row in range(count)], columns)
+
+
+@pytest.mark.parametrize(("wanted", "plan"), FILTERS, ids=[str(one) for one, _ in FILTERS])
+def test_filters_over_columns_keep_recall(index, attributes, wanted, plan, monkeypatch):
+    monkeypatch.setattr(filtered_search, "_VERY_FEW", 0)
+    searched, vectors, live = index
+    values, stored = attributes
+    table = stored.by_row([str(row) for row in range(len(live))])
+    mask = np.array([passes(one, wanted) for one in values[: len(live)]]) & live
+    recalls, plans = [], set()
+    for query in QUERIES[:8]:
+        excluded = np.flatnonzero(mask)[:3]
+        allowed = table.passing(parse_filter(wanted)).where(RowSet(len(live), mask=live))
+        [found] = search(searched, query[None], [Wanted(K, excluded, allowed)])
+        expected = twin(vectors, query, mask, set(excluded.tolist()), K)
+        assert mask[found.rows].all() and not np.isin(found.rows, excluded).any()
+        assert len(set(found.rows.tolist())) == len(found.rows) == len(expected)
+        assert (np.diff(found.scores) <= 0).all()
+        recalls.append(recall(found, expected))
+        plans.add(found.plan)
+    assert np.mean(recalls) >= 0.97
+    if plan is not None and searched.partitions is not None:
+        assert plans == {plan}
