@@ -4,6 +4,8 @@
 
 One connection changes items by POST /unavailable while others ask at a fixed rate; what an answer has is
 compared with what was out when it was asked for. Both come from this process, on the machine of the service.
+Windows with changes and equally long ones without take turns, a few seconds each: what else the machine does
+meets both, so that the quotients of their times are of the changes, however busy it is.
 """
 
 import asyncio
@@ -36,7 +38,8 @@ class Scale:
     Attributes:
       items: of the generated catalogue.
       dimension: of its vectors.
-      changes: items that go out or come back, `together` of them in a request.
+      changes: items that go out or come back in a round, `together` of them in a request.
+      windows: with changes in a round, and as many without.
       together: of a request.
       changes_per_second: of these items.
       rate: histories that are asked for in a second.
@@ -46,6 +49,7 @@ class Scale:
     items: int = 38_048
     dimension: int = 64
     changes: int = 10_000
+    windows: int = 10
     together: int = 10
     changes_per_second: float = 200.0
     rate: float = 20.0
@@ -67,7 +71,7 @@ class _Seen:
 
 
 def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -> Result:
-    """Measures a service with its default flags, first without changes and then with them, in turns.
+    """Measures a service with its default flags, with changes and without, in turns.
 
     Args:
       scale: how much is measured.
@@ -86,23 +90,33 @@ def measure(scale: Scale, num_rounds: int, say: Callable[[str], None] = print) -
         changed = [str(item) for item in dict.fromkeys(item for items in best for item in items)]
         with serving(bundle, Path(place), f"--unavailable_token_file={place}/token") as address:
             for number in range(num_rounds):
-                for name, changes in (("without", 0), ("with", scale.changes)):
-                    seen = asyncio.run(_load(address, scale, histories, changed, changes))
+                milliseconds: dict[str, list[float]] = {"without": [], "with": []}
+                change_milliseconds = []
+                for window in range(scale.windows):
+                    # Each goes first every other time: what one leaves behind meets both.
+                    turns = ("without", "with") if window % 2 else ("with", "without")
+                    for name in turns:
+                        changes = scale.changes // scale.windows
+                        is_changing = name == "with"
+                        seen = asyncio.run(_load(address, scale, histories, changed, changes, is_changing))
+                        milliseconds[name] += seen.milliseconds
+                        change_milliseconds += seen.change_milliseconds
+                        late, answers = late + seen.late, answers + seen.answers
+                        latest = max(latest, seen.latest)
+                for name, values in milliseconds.items():
                     for percent in (50, 99):
                         kept = found.setdefault(f"{name}_changes_p{percent}", [])
-                        kept.append(float(np.percentile(seen.milliseconds, percent)))
-                    if changes:
-                        found.setdefault("change_p50", []).append(float(np.median(seen.change_milliseconds)))
-                    late, answers = late + seen.late, answers + seen.answers
-                    latest = max(latest, seen.latest)
+                        kept.append(float(np.percentile(values, percent)))
+                found.setdefault("change_p50", []).append(float(np.median(change_milliseconds)))
                 say(f"round {number + 1} of {num_rounds}: {late} answers had an item out for over a second")
     about = {"scale": dataclasses.asdict(scale), "k": K, "answers": answers, "late_answers": late}
     result = Result("availability", details=about | {"latest_seconds": round(latest, 4)})
     for name, values in found.items():
         result.add(name, "ms", values)
-    result.ratios["p99_with_changes_over_without"] = rounds.quotients(
-        found["with_changes_p99"], found["without_changes_p99"]
-    )
+    for percent in ("p50", "p99"):
+        result.ratios[f"{percent}_with_changes_over_without"] = rounds.quotients(
+            found[f"with_changes_{percent}"], found[f"without_changes_{percent}"]
+        )
     return result
 
 
@@ -113,7 +127,12 @@ def draw(result: Result, directory: Path) -> None:
 
 
 async def _load(
-    address: str, scale: Scale, histories: list[list[str]], changed: list[str], changes: int
+    address: str,
+    scale: Scale,
+    histories: list[list[str]],
+    changed: list[str],
+    changes: int,
+    is_changing: bool,
 ) -> _Seen:
     host, port = address.split(":")
     seen = _Seen()
@@ -145,7 +164,7 @@ async def _load(
     async def change() -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
         random = np.random.default_rng(1)
-        for number in range(changes // scale.together):
+        for number in range(changes // scale.together if is_changing else 0):
             due = started + number * scale.together / scale.changes_per_second
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             drawn = [changed[n] for n in random.choice(len(changed), scale.together, replace=False)]
@@ -160,11 +179,11 @@ async def _load(
             now = time.perf_counter()
             seen.change_milliseconds.append(1e3 * (now - sent))
             seen.out_since.update(dict.fromkeys(out, now))
-        if not changes:
-            await asyncio.sleep(200 / scale.rate)
-        if seen.out_since:
-            await _post(reader, writer, "/unavailable", {"back": list(seen.out_since)})
-            seen.out_since.clear()
+        if not is_changing:
+            await asyncio.sleep(changes / scale.changes_per_second)
+        if back := list(seen.out_since):
+            seen.out_since.clear()  # before they are back: they may be answered again from now on
+            await _post(reader, writer, "/unavailable", {"back": back})
         seen.done = True
         writer.close()
 

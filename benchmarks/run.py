@@ -55,7 +55,7 @@ _QUICK: dict[str, dict[str, Any]] = {
         "timed": 20,
     },
     "filters": {"num_items": 2000, "width": 8, "shares": (0.5, 0.01), "num_queries": 3},
-    "availability": {"items": 200, "dimension": 8, "changes": 40, "together": 5},
+    "availability": {"items": 200, "dimension": 8, "changes": 80, "windows": 2, "together": 5},
     "serving": {"items": 200, "dimension": 8, "requests": 256},
     "evaluation_growth": {"catalogues": {"100k": 500, "10m": 2000}, "users": (4, 8)},
     "load": {
