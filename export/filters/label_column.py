@@ -162,5 +162,7 @@ class LabelCondition:
         lengths = last - first
         before = np.cumsum(lengths) - lengths
         entries = np.arange(lengths.sum()) + np.repeat(first - before, lengths)
-        counts = np.append(0, np.cumsum(self._is_wanted.take(self.column.code_of_entry[entries], mode="clip")))
+        counts = np.append(
+            0, np.cumsum(self._is_wanted.take(self.column.code_of_entry[entries], mode="clip"))
+        )
         return counts[before + lengths] - counts[before] >= max(1, self.needed)
