@@ -6,10 +6,13 @@ Shape legend: B requests, L places of a history.
 """
 
 import hashlib
+import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from causerec_tf.data.hashed_words import hashed_words
@@ -52,31 +55,40 @@ class RawColumn(tf.Module):
         super().__init__()
         self.column = fitted.column
         self._table = None
-        self._replacement: Any = float("nan") if fitted.column.kind == "numeric" else MISSING
-        self.vocabulary: tuple[str, ...] = ()
-        if fitted.vocabulary is not None:
-            values = self.vocabulary = _lines(fitted)
-            if values:  # TensorFlow opens no empty file
-                self._table = tf.lookup.StaticHashTable(
-                    tf.lookup.TextFileInitializer(
-                        str(fitted.vocabulary),
-                        key_dtype=tf.string,
-                        key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
-                        value_dtype=tf.int64,
-                        value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
-                        vocab_size=len(values),
-                    ),
-                    default_value=UNKNOWN - FIRST_VALUE,
-                )
-            if (missing := fitted.column.missing) is not None:
-                self._replacement = FIRST_VALUE + values.index(missing) if missing in values else UNKNOWN
-        elif fitted.column.missing is not None:
-            self._replacement = float(fitted.column.missing)
+        self._replacement = fitted.stored_where_missing()
+        self.vocabulary = fitted.values()
+        if self.vocabulary:  # TensorFlow opens no empty file
+            self._table = tf.lookup.StaticHashTable(
+                tf.lookup.TextFileInitializer(
+                    str(fitted.vocabulary),
+                    key_dtype=tf.string,
+                    key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
+                    value_dtype=tf.int64,
+                    value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
+                    vocab_size=len(self.vocabulary),
+                ),
+                default_value=UNKNOWN - FIRST_VALUE,
+            )
 
     def nothing(self, shape: tf.Tensor) -> tf.Tensor:
         """What is stored where no value is: [B, ...] for a `shape` of [B] or [B, L]."""
         kind = tf.int32 if self.column.is_integer else tf.float32
         return tf.fill(tf.concat([shape, self.column.shape], axis=0), tf.constant(self._replacement, kind))
+
+    def raw_of(self, stored: np.ndarray) -> Any:
+        """What could have been given for a stored value, or for those of a history; not of text."""
+        kind = self.column.kind
+        if kind == "embedding":
+            return stored.tolist() if stored.any() else None
+        if kind == "multi":
+            return [self._text_of(code) for code in stored.tolist() if code != MISSING] or None
+        one = self._text_of if kind == "categorical" else _number_of
+        return [one(value) for value in stored.tolist()] if stored.ndim else one(stored.item())
+
+    def _text_of(self, code: int) -> str | None:
+        if code == UNKNOWN:
+            return next(text for n in itertools.count(1) if (text := "?" * n) not in self.vocabulary)
+        return None if code == MISSING else self.vocabulary[code - FIRST_VALUE]
 
     def __call__(self, raw: Any) -> ReadValues:
         """Reads values; those of events are counted over all L places."""
@@ -203,22 +215,31 @@ class ContextReader(tf.Module):
             stored["request_time"] = raw.get("request/time", tf.zeros(request, tf.int64))
         return ReadValues(stored, num_known, num_unknown)
 
+    def raw_of(self, context: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """What could have been given for stored values, for users of a dataset who show what is asked.
 
-def _lines(fitted: FittedColumn) -> tuple[str, ...]:
-    assert fitted.vocabulary is not None
-    try:
-        text = fitted.vocabulary.read_bytes().decode()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"the vocabulary {fitted.vocabulary} cannot be read ({error}); prepare again."
-        ) from error
-    values = tuple(text.split("\n")[:-1])
-    if len(values) != fitted.num_values:
-        raise InputError(
-            f"the vocabulary {fitted.vocabulary} has {len(values)} values, and the dataset says"
-            f" {fitted.num_values}; prepare again."
-        )
-    return values
+        Args:
+          context: by key, [B, ...], as of `EvaluationUsers`.
+
+        Returns:
+          For each of B users by key a text, a list of texts, a number or a list of numbers, of events a list
+          [L]; None where it is missing. Hashed words cannot be told any more: text is left out.
+        """
+        size = len(next(iter(context.values()))) if context else 0
+        users: list[dict[str, Any]] = [{} for _ in range(size)]
+        for one in self._columns:
+            if one.column.key in context and one.column.kind != "text":
+                for user, stored in zip(users, context[one.column.key], strict=True):
+                    user[one.column.key] = one.raw_of(stored)
+        if self._needs_times:
+            for user, time, asked in zip(users, context["time"], context["request_time"], strict=True):
+                user["event/time"] = [int(one) or None for one in time]
+                user["request/time"] = int(asked) or None
+        return users
+
+
+def _number_of(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _count(holds: tf.Tensor) -> tf.Tensor:

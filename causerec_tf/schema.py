@@ -177,6 +177,37 @@ class FittedColumn:
     mean: float = 0.0
     std: float = 1.0
 
+    def values(self) -> tuple[str, ...]:
+        """The vocabulary; none of a kind that has none.
+
+        Raises:
+          InputError: the file cannot be read, or has another number of values.
+        """
+        if self.vocabulary is None:
+            return ()
+        try:
+            values = tuple(self.vocabulary.read_bytes().decode().split("\n")[:-1])
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"the vocabulary {self.vocabulary} cannot be read ({error}); prepare again."
+            ) from error
+        if len(values) != self.num_values:
+            raise InputError(
+                f"the vocabulary {self.vocabulary} has {len(values)} values, and the dataset says"
+                f" {self.num_values}; prepare again."
+            )
+        return values
+
+    def stored_where_missing(self) -> int | float:
+        """What is stored where a row has no value of a categorical or a numeric column."""
+        missing = self.column.missing
+        if self.column.kind == "numeric":
+            return float("nan") if missing is None else float(missing)
+        if missing is None:
+            return MISSING
+        values = self.values()
+        return FIRST_VALUE + values.index(str(missing)) if missing in values else UNKNOWN
+
 
 def read_schema(path: str | Path) -> Schema:
     """Reads a schema file.

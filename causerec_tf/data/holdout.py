@@ -125,22 +125,28 @@ def _num_targets(sequences: UserSequences, users: np.ndarray, num_history: np.nd
     return so_far[sequences.row_splits[users + 1]] - so_far[sequences.row_splits[users] + num_history]
 
 
-def asking_histories(dataset: Dataset, max_history: int) -> np.ndarray:
+def asking_users(dataset: Dataset, max_history: int) -> tuple[np.ndarray, Context]:
     """What users are like who ask: the histories of validation, never what is held out after them.
 
     With the protocol `none` there is no validation: then those of a shard of training, which nothing is held
-    out of.
+    out of; their requests are those of their last events.
 
     Args:
       dataset: an opened dataset.
       max_history: number of items of a history that the tower sees.
 
     Returns:
-      int32 [U, max_history], the last items, oldest first, padded with 0 on the right.
+      int32 [U, max_history], the last items, oldest first, padded with 0 on the right; and what is known
+      beside them, as `EvaluationUsers.context`.
     """
     if dataset.protocol["name"] == EVERYTHING:
-        return last_items(dataset.read("train", num_shards=1).rows(), max_history)
-    return evaluation_users(dataset.read("validation"), max_history).history
+        sequences = dataset.read("train", num_shards=1)
+        lengths = np.diff(sequences.row_splits)
+        lasts = sequences.row_splits[1:] - 1
+        context = context_of(sequences, np.arange(len(lengths)), lengths, lasts, max_history)
+        return last_items(sequences.rows(), max_history), context
+    users = evaluation_users(dataset.read("validation"), max_history)
+    return users.history, users.context
 
 
 def last_items(lists: ItemLists, max_history: int) -> np.ndarray:

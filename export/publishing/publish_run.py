@@ -15,8 +15,14 @@ from export.publishing.publish import publish
 from export.store.bundle_errors import BundleError
 from export.store.housekeeping import VERSIONS_KEPT
 from export.store.layout import MOST_WARM_UP_HISTORIES, WARM_UP_HISTORIES, check_place
+from export.tower_columns import Given, TowerColumns
+from export.towers.requests import at_places
+from export.towers.user_tower import ServedContext
 
 if TYPE_CHECKING:
+    from causerec_tf.data.evaluation_context import Context
+    from causerec_tf.data.sequences import Dataset
+    from causerec_tf.model import CauseRec
     from causerec_tf.runs import TrainedRun
     from causerec_tf.trained_run import Run
 
@@ -37,7 +43,8 @@ def publish_run(
     """Publishes a run as the next version of a bundle, unless the latest version is this very model.
 
     The index is tuned and measured on the histories of the validation users; where nobody is measured (the
-    protocol `none`), on those of training users. An item that training does not have is not in the bundle.
+    protocol `none`), on those of training users. An item that training does not have is in the
+    bundle only where items have features.
 
     Args:
       run: what `causerec_tf.train` or `causerec_tf.load_run` gives, or the directory of a run.
@@ -58,7 +65,7 @@ def publish_run(
       causerec_tf.InputError: no run is there, or it cannot be loaded, or an evaluation is of another run.
     """
     from causerec_tf import evaluation, runs
-    from causerec_tf.data.holdout import asking_histories
+    from causerec_tf.data.holdout import asking_users
     from causerec_tf.model_card import model_card
 
     bundle = Path(directory)
@@ -72,14 +79,16 @@ def publish_run(
     trained = runs.load_trained(Path(run)) if isinstance(run, str | os.PathLike) else run
     model, dataset = trained.model, trained.dataset
     item_ids, item_names = dataset.item_ids(), dataset.item_names()
-    # Nothing trained the vectors of other items: a bundle that had them would answer them by chance.
+    # Nothing trained the vectors of other items: a bundle that had them would answer them by chance. But
+    # where items have features all of them are known by these.
     rows = np.arange(len(item_ids)) if model.trained_items is None else model.trained_items - 1
-    history = asking_histories(dataset, model.max_history)
+    history, beside = asking_users(dataset, model.max_history)
     number_of = np.zeros(len(item_ids) + 1, np.int64)  # in the bundle
     number_of[rows + 1] = np.arange(1, len(rows) + 1)
     numbers = number_of[history]
     asking = HistoryShape()
     asking.add([row[row > 0] - 1 for row in numbers], len(rows))
+    context = _served_context(model, dataset, numbers[:warm_up_requests], beside)
     return publish(
         bundle,
         Model(
@@ -91,8 +100,9 @@ def publish_run(
             item_names=[item_names[row] for row in rows] if item_names != item_ids else None,
             similarity="cosine" if model.user_tower.has_unit_length else "dot",
             history_scores=model.scores_of_history,
+            context=context,
         ),
-        queries=evaluation.user_vectors(model, history),
+        queries=evaluation.user_vectors(model, history, beside),
         warm_up_histories=[row[row > 0].tolist() for row in numbers[:warm_up_requests]],
         options=IndexOptions(
             target_recall=target_recall, method=index_method, memory=index_memory, parts=index_parts
@@ -101,6 +111,49 @@ def publish_run(
         card=model_card(trained, records) | {"histories": asking.describe()},
         dry_run=dry_run,
     )
+
+
+def _served_context(
+    model: "CauseRec", dataset: "Dataset", numbers_BL: np.ndarray, context: "Context"
+) -> ServedContext | None:
+    """What the tower reads beside ids, with what is known beside the warm-up histories; None: nothing.
+
+    The histories are numbers in the bundle, 0 where it does not have an item; what stands beside such an item
+    is left out with it.
+    """
+    from causerec_tf.raw_values import ContextReader
+    from causerec_tf.schema import OWNERS
+    from causerec_tf.towers.context_tower import ContextTower
+
+    if not isinstance(model.user_tower, ContextTower):
+        return None
+    read = {column.key for column in model.user_tower.features.columns}
+    fitted = [one for owner in OWNERS for one in dataset.fitted_columns(owner) if one.column.key in read]
+    reader = ContextReader(fitted)
+    columns = TowerColumns.described({"columns": reader.columns}, "the schema's")
+    count = len(numbers_BL)
+    raws = reader.raw_of({key: values[:count] for key, values in context.items()})
+    given: list[Given] = []
+    stored = {key: np.array(context[key][:count]) for key in context if key in read}
+    stored |= {key: np.array(context[key][:count]) for key in ("time", "request_time") if key in context}
+    for one in fitted:
+        # Hashed words cannot be given again, and what a schema puts where a whole request is missing no
+        # history shows.
+        is_replaced = one.column.owner == "request" and one.column.missing is not None
+        if one.column.kind == "text" or is_replaced:
+            stored.pop(one.column.key, None)
+    for row, (raw, numbers) in enumerate(zip(raws, numbers_BL, strict=True)):
+        kept = np.flatnonzero(numbers).tolist()
+        named = {
+            column.input: raw[column.key] for column in columns.columns if raw.get(column.key) is not None
+        }
+        given.append(at_places(columns, named, kept))
+        for key, values in stored.items():
+            if values.ndim > 1 and (key == "time" or key.startswith("event/")):
+                moved = values[row, kept]
+                values[row] = np.nan if values.dtype == np.float32 else 0
+                values[row, : len(kept)] = moved
+    return ServedContext(reader, given, stored)
 
 
 def _read_record(path: Path) -> Any:

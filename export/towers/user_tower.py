@@ -25,7 +25,13 @@ from export.store.layout import (
 )
 from export.store.runtime import tf
 from export.tower_columns import NO_COLUMNS, NOTHING, Given, TowerColumns
-from export.towers.requests import padded_histories, tensors, tower_requests, write_warm_up
+from export.towers.requests import (
+    at_places,
+    padded_histories,
+    tensors,
+    tower_requests,
+    write_warm_up,
+)
 from export.towers.served_tower import (
     HistoryScorer,
     ServedReader,
@@ -132,6 +138,9 @@ def export_user_tower(
     else:
         columns, reader = context.columns, context.reader
         given = [*context.given] or given
+        # A user without a history, too: who is known by the rest alone must have a vector.
+        checked, given = [*checked, []], [*given, at_places(columns, given[0], [])]
+        ids_BL = padded_histories(checked, max_history)
         names = [[item_ids[i - 1] for i in history] for history in checked]
         inputs = tensors(names, max_history, columns, given)
         raw = {column.key: inputs[column.input] for column in columns.columns}
@@ -188,14 +197,20 @@ def _compared(context: ServedContext, read: tuple[Any, tf.Tensor, tf.Tensor]) ->
     """What is read, with what training has in its place; raises BundleError where they differ."""
     stored, known, unknown = read
     for key, wanted in context.stored.items():
-        got = stored[key].numpy()
+        got = stored[key].numpy()[: len(wanted)]
         if not np.array_equal(got, wanted, equal_nan=got.dtype.kind == "f"):
             row = int(np.flatnonzero((got != wanted).reshape(len(got), -1).any(axis=1))[0])
             raise BundleError(
                 f"{key} of a warm-up history is {wanted[row]} in training, and {got[row]} as the tower reads"
                 " what is given; nothing was published."
             )
-    return {name: context.stored.get(name, value) for name, value in stored.items()}, known, unknown
+    trained = {
+        name: tf.concat([context.stored[name], value[len(context.stored[name]) :]], axis=0)
+        if name in context.stored
+        else value
+        for name, value in stored.items()
+    }
+    return trained, known, unknown
 
 
 def _expected(
