@@ -53,7 +53,6 @@ class UserTower(tf.keras.layers.Layer):
     has_unit_length: bool = False
     reads_interests: bool = False
     is_causal: bool = False
-    features: Any = None
 
     def __init__(self, **kwargs):
         """Sets Keras's options.
@@ -63,6 +62,8 @@ class UserTower(tf.keras.layers.Layer):
             it; it casts by itself, and gives float32.
         """
         super().__init__(autocast=False, **kwargs)
+        # Not of the class: Keras tracks no layer under a name that the class has, and nothing would train it.
+        self.features: Any = None
 
     def call(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
         """Encodes histories.
