@@ -121,7 +121,10 @@ def context_features(settings: "Settings", features: DatasetFeatures) -> "Contex
     if not columns:
         return None
     encoders = {one.column.key: _encoder(one, settings) for one in columns}
-    return ContextFeatures([one.column for one in columns], encoders)
+    missing = {
+        one.column.key: one.stored_where_missing() for one in columns if one.column.missing is not None
+    }
+    return ContextFeatures([one.column for one in columns], encoders, missing)
 
 
 def _encoder(fitted: FittedColumn, settings: "Settings") -> Any:

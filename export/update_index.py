@@ -72,11 +72,16 @@ def _described(bundle: Path):
         item_column=FLAGS.item_column,
         name_column=FLAGS.name_column,
     )
-    count = len(described.update.upsert_ids)
+    count = len(described.update.upsert_ids) + len(described.left_out)
     for key, missing in described.missing.items():
         unknown = described.unknown[key]
         never = f", {unknown:,} values that training never saw" if unknown else ""
         print(f"{key}: {missing:,} of {count:,} missing{never}")
+    if described.left_out:
+        print(
+            f"{len(described.left_out):,} items are left out, such as {described.left_out[0]!r:.100}: nothing"
+            " is known of them"
+        )
     if described.num_known:
         print(
             f"{described.num_known:,} of the items are known to the run: what it learned of their ids stays"

@@ -4,6 +4,7 @@ Shapes: B histories, L positions, d vector size.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import tensorflow as tf
 
@@ -18,16 +19,25 @@ class ContextFeatures(tf.keras.layers.Layer):
     What a context does not have is missing.
     """
 
-    def __init__(self, columns: Sequence[Column], encoders: Mapping[str, tf.keras.layers.Layer], **kwargs):
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        encoders: Mapping[str, tf.keras.layers.Layer],
+        missing: Mapping[str, int | float] | None = None,
+        **kwargs,
+    ):
         """Puts columns and encoders together.
 
         Args:
           columns: of users, events and requests.
           encoders: key of each column -> what encodes its stored values, int32 or float32 [N, ...], as
             float32 [N, d]; of one that is computed of times a `MomentEncoder`.
+          missing: key of a column -> what is stored where it is missing, where the schema says it.
           **kwargs: of the Keras layer.
         """
         super().__init__(autocast=False, **kwargs)
+        # A plain dictionary would be looked for in checkpoints.
+        self._missing = MappingProxyType(dict(missing or {}))
         self.encoders = {column.key: encoders[column.key] for column in columns}
         self.columns = tuple(columns)
 
@@ -68,7 +78,7 @@ class ContextFeatures(tf.keras.layers.Layer):
                 request_B = _given(context, REQUEST_TIMES, shape[:1], (), tf.int64)
                 vectors.append(encoder(times_BL, request_B))
             else:
-                vectors.append(encoder(_values(context, column, shape)))
+                vectors.append(encoder(self._values(context, column, shape)))
         return tf.add_n(vectors) * tf.cast(mask_BL, tf.float32)[..., tf.newaxis]
 
     def users(
@@ -94,7 +104,7 @@ class ContextFeatures(tf.keras.layers.Layer):
                 if column.is_of_time:
                     vectors.append(encoder(_given(context, REQUEST_TIMES, of_owner, (), tf.int64)))
                 else:
-                    vectors.append(encoder(_values(context, column, of_owner)))
+                    vectors.append(encoder(self._values(context, column, of_owner)))
             if vectors:
                 part = tf.add_n(vectors)
                 if every_position and owner == "user":
@@ -105,18 +115,19 @@ class ContextFeatures(tf.keras.layers.Layer):
     def _of(self, owner: str) -> list[Column]:
         return [column for column in self.columns if column.owner == owner]
 
+    def _values(self, context: Mapping[str, tf.Tensor], column: Column, shape: tf.Tensor) -> tf.Tensor:
+        # A number is missing where it is not one; a vector made elsewhere where it is zeros.
+        missing = self._missing.get(column.key, float("nan") if column.kind == "numeric" else 0)
+        dtype = tf.int32 if column.is_integer else tf.float32
+        return _given(context, column.key, shape, column.shape, dtype, missing)
 
-def _values(context: Mapping[str, tf.Tensor], column: Column, shape: tf.Tensor) -> tf.Tensor:
-    dtype = tf.int32 if column.is_integer else tf.float32
-    return _given(context, column.key, shape, column.shape, dtype)
 
-
-def _given(context, key: str, shape: tf.Tensor, rest: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
+def _given(
+    context, key: str, shape: tf.Tensor, rest: tuple[int, ...], dtype: tf.DType, missing: int | float = 0
+) -> tf.Tensor:
     """What a context has of a key, or missing values of its shape."""
     if key in context:
         return tf.cast(context[key], dtype)
-    # A number is missing where it is not one; a vector made elsewhere where it is zeros.
-    missing = float("nan") if dtype == tf.float32 and not rest else 0
     whole = tf.concat([shape, tf.constant(rest, tf.int32)], axis=0)
     values = tf.fill(whole, tf.constant(missing, dtype))
     values.set_shape([*[None] * shape.shape[0], *rest])

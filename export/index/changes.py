@@ -68,13 +68,6 @@ class IndexChanges:
         return np.setdiff1d(np.arange(self.num_rows), self.withdrawn_rows, assume_unique=True)
 
     @cached_property
-    def _slot_of_row(self) -> np.ndarray:
-        """int64 [R]: the slot of a row, -1 where it has none."""
-        slots = np.full(self.num_rows, -1)
-        slots[self.row_of_slot] = np.arange(len(self.row_of_slot))
-        return slots
-
-    @cached_property
     def num_hidden(self) -> int:
         """How many slots must not answer."""
         return int(self.is_hidden[self.row_of_slot].sum())
@@ -89,24 +82,6 @@ class IndexChanges:
         """Items added, replaced or withdrawn since the index was built, as a share of what it holds."""
         only_added = len(self.added_rows) - int(np.isin(self.added_rows, self.row_of_slot).sum())
         return (only_added + self.num_hidden) / len(self.row_of_slot)
-
-    def vectors_of(self, rows: np.ndarray, slot_vectors: np.ndarray) -> np.ndarray:
-        """Gives the vectors of some rows.
-
-        Args:
-          rows: int64 [N].
-          slot_vectors: float32 [S, d], which may be mapped from a file.
-
-        Returns:
-          float32 [N, d]; of a withdrawn item the last one, or zeros.
-        """
-        vectors = np.zeros((len(rows), slot_vectors.shape[1]), np.float32)
-        slots = self._slot_of_row[rows]
-        has_slot = slots >= 0
-        vectors[has_slot] = slot_vectors[slots[has_slot]]
-        is_added = np.isin(rows, self.added_rows)
-        vectors[is_added] = self.added_vectors[np.searchsorted(self.added_rows, rows[is_added])]
-        return vectors
 
     def search(self, search_slots: Search, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Searches the slots that still hold, and what was added, exactly.

@@ -21,11 +21,23 @@ class ExactVectors:
         self.of_slots = np.asarray(of_slots)
         self._slot_of_row: np.ndarray | None = None
         if changes is not None:
-            self._added = changes.added_vectors
-            # An added row has the number of its vector, from -1 downwards.
-            self._slot_of_row = np.zeros(changes.num_rows, np.int64)
+            # A withdrawn row may have no vector any more; it has zeros. An added row has the number of its
+            # vector, from -1 downwards.
+            nowhere = np.zeros((1, self.of_slots.shape[1]), np.float32)
+            self._added = np.vstack([changes.added_vectors, nowhere])
+            self._slot_of_row = np.full(changes.num_rows, -len(self._added))
             self._slot_of_row[changes.row_of_slot] = np.arange(len(changes.row_of_slot))
             self._slot_of_row[changes.added_rows] = -1 - np.arange(len(changes.added_rows))
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of some rows, float32 [n, d]; of a withdrawn item the last one, or zeros."""
+        if self._slot_of_row is None:
+            return self.of_slots[rows]
+        slots = self._slot_of_row[rows]
+        vectors = self.of_slots.take(slots, axis=0, mode="clip")  # what is below 0 is replaced
+        is_added = slots < 0
+        vectors[is_added] = self._added[-1 - slots[is_added]]
+        return vectors
 
     def scores(self, rows: np.ndarray, query: np.ndarray) -> np.ndarray:
         """The score of each of n rows for a query [K, d], that of the best of its K vectors: float32 [n]."""

@@ -67,9 +67,11 @@ class ItemIndex:
 
     @cached_property
     def exact(self) -> ExactVectors:
-        """The exact vectors by row, for filtered searches."""
+        """The exact vectors by row."""
         if self._vectors is None:
-            raise BundleError("Filters need an index that was loaded from a bundle; save it and load it.")
+            raise BundleError(
+                "Exact vectors are of an index that was loaded from a bundle; save it and load it."
+            )
         return ExactVectors(self._vectors, self.changes)
 
     @cached_property
@@ -163,10 +165,7 @@ class ItemIndex:
 
     def vectors_of(self, rows: np.ndarray) -> np.ndarray:
         """The exact vectors of some rows, float32 [N, d], whatever the engine holds; see `read_vectors`."""
-        assert self._vectors is not None
-        if self.changes is None:
-            return self._vectors[rows]
-        return self.changes.vectors_of(rows, self._vectors)
+        return self.exact.of(rows)
 
     def save(
         self,
@@ -262,7 +261,7 @@ class ItemIndex:
 def read_vectors(directory: Path, changes: IndexChanges) -> np.ndarray:
     """Reads the exact vectors of an index: float32 [R, d]; a withdrawn item's may be zero."""
     stored = StoredIndex(directory, read_index(directory))
-    return changes.vectors_of(np.arange(changes.num_rows), stored.vectors)
+    return ExactVectors(stored.vectors, changes).of(np.arange(changes.num_rows))
 
 
 def _merge(rows: np.ndarray, scores: np.ndarray, num_vectors: int, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,10 @@ from export.publishing.current import current_catalogue
 from export.store.bundle_errors import BundleError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from causerec_tf.runs import TrainedRun
+    from causerec_tf.schema import FittedColumn
     from causerec_tf.trained_run import Run
 
 _NAMES = "names for people"  # no column of a schema can be called so
@@ -31,6 +34,7 @@ class DescribedItems:
 
     Attributes:
       update: the items with their vectors, and names where there are any.
+      left_out: ids of items of which nothing is known: no value that training saw, and not the id.
       num_known: how many of them the run knows by their ids, too.
       missing: key of a column -> items of which it is missing.
       unknown: key of a column -> values that training never saw.
@@ -38,6 +42,7 @@ class DescribedItems:
 
     update: Update
     num_known: int
+    left_out: tuple[str, ...] = ()
     missing: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
 
@@ -62,7 +67,8 @@ def describe_items(
       name_column: of names for people; the table may be without.
 
     Raises:
-      BundleError: the run reads no features of items, or the bundle is of another run.
+      BundleError: the run reads no features of items, the bundle is of another run, or nothing is known of
+        any item.
       causerec_tf.InputError: the run or the table cannot be read.
     """
     from causerec_tf import runs
@@ -97,30 +103,55 @@ def describe_items(
     unknown: Counter[str] = Counter()
     for one in fitted:
         key, given = one.column.key, rows[one.column.key]
-        vocabulary = one.vocabulary.read_text(encoding="utf-8").split("\n")[:-1] if one.vocabulary else []
+        vocabulary = list(one.values())
         of = feature_fitting.Fit(one.column, vocabulary, one.mean, one.std)
         values[one.column.name] = feature_fitting.dense(one.column, feature_fitting.stored_values(of, given))
         missing[key] = given.null_count()
         if one.vocabulary:
             flat = given.explode() if one.column.kind == "multi" else given
             unknown[key] = int((~flat.drop_nulls().is_in(vocabulary)).sum())
+    index = {item: number for number, item in enumerate(item_ids, start=1)}
+    numbers = np.array([index.get(item, 0) for item in ids])
+    is_known = (numbers > 0) | _says_something(fitted, values)
+    kept = np.flatnonzero(is_known).tolist()
+    if not kept:
+        raise BundleError(
+            f"of none of the {len(ids):,} items is anything known, such as {ids[0]!r:.100}: wanted values"
+            " that training saw. Are the columns those that the dataset was prepared with?"
+        )
+    values = {name: stored[kept] for name, stored in values.items()}
+    labels = None if names is None else rows[names.key].to_list()
     return DescribedItems(
         Update(
-            upsert_ids=ids,
-            upsert_vectors=_vectors(model, values, item_ids, ids),
-            upsert_names=None if names is None else rows[names.key].to_list(),
+            upsert_ids=[ids[place] for place in kept],
+            upsert_vectors=_vectors(tower, values, numbers[kept]),
+            upsert_names=None if labels is None else [labels[place] for place in kept],
         ),
-        len(set(ids) & set(item_ids)),
-        missing,
-        unknown,
+        num_known=int((numbers > 0).sum()),
+        left_out=tuple(item for item, known in zip(ids, is_known, strict=True) if not known),
+        missing=missing,
+        unknown=unknown,
     )
 
 
-def _vectors(model: Any, values: dict[str, np.ndarray], item_ids: list[str], ids: list[str]) -> np.ndarray:
-    """Of what the features say, and what was learned of the ids that training knows: float32 [N, d]."""
-    tower = model.item_tower
-    index = {item: number for number, item in enumerate(item_ids, start=1)}
-    numbers = np.array([index.get(item, 0) for item in ids])
+def _says_something(fitted: "Sequence[FittedColumn]", values: dict[str, np.ndarray]) -> np.ndarray:
+    """Whether there is a value that training saw, bool [N]."""
+    from causerec_tf.schema import FIRST_VALUE
+
+    found = []
+    for one in fitted:
+        stored = values[one.column.name]
+        if one.column.kind == "numeric":
+            found.append(~np.isnan(stored))
+        else:
+            least = FIRST_VALUE if one.column.kind in ("categorical", "multi") else None
+            is_there = stored != 0 if least is None else stored >= least
+            found.append(is_there.reshape(len(stored), -1).any(axis=1))
+    return np.logical_or.reduce(found)
+
+
+def _vectors(tower: Any, values: dict[str, np.ndarray], numbers: np.ndarray) -> np.ndarray:
+    """What the features say, and what was learned of the ids that the run has, else 0: float32 [N, d]."""
     vectors = tower.features.encode(values).numpy() + tower.table.numpy()[numbers]
     return tower.as_candidates(vectors).numpy() if tower.has_unit_length else vectors
 

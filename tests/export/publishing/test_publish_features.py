@@ -157,7 +157,8 @@ def test_new_items_are_found_by_what_their_table_says(run, bundle, tmp_path):
     path = tmp_path / "new.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     described = describe_items(run, tmp_path / "b", path, item_column="sku", name_column="label")
-    assert (described.num_known, described.update.upsert_names) == (1, ["Fresh", None, "Known"])
+    assert (described.num_known, described.update.upsert_names) == (1, ["Fresh", "Known"])
+    assert (described.left_out, described.update.upsert_ids) == (("odd",), ["fresh", known])
     assert described.unknown == {"item/genre": 1}
     assert described.missing == {"item/genre": 0, "item/title": 2}
     # The twin adds rows of the encoders' tables, by hand.
@@ -169,7 +170,7 @@ def test_new_items_are_found_by_what_their_table_says(run, bundle, tmp_path):
         wanted = wanted / np.linalg.norm(wanted)
     np.testing.assert_allclose(described.update.upsert_vectors[0], wanted, atol=1e-5)
     made = update_index(tmp_path / "b", described.update)
-    assert made.added == 2
+    assert made.added == 1
     retriever = export.Retriever.open(tmp_path / "b")
     assert retriever.name_of("fresh") == "Fresh"
     assert not retriever.similar(["fresh"], 5)[0].unknown
@@ -186,3 +187,15 @@ def test_a_bundle_of_another_run_is_refused(run, bundle, tmp_path):
         describe_items(run, tmp_path / "b", frame)
     with pytest.raises(cr.InputError, match="has no column 'genre'"):
         describe_items(run, bundle, pl.DataFrame({"id": ["x"], "title": ["a"]}))
+
+
+def test_ids_alone_are_answered_as_the_run_answers_them(run, bundle):
+    """With what the schema puts where a value is missing, in both."""
+    ids = run.dataset.item_ids()
+    histories = [[ids[3], ids[9]], [ids[0]]]
+    vectors = evaluation.user_vectors(run.model, np.array([[4, 10, 0, 0], [1, 0, 0, 0]], np.int32))
+    answers = export.Retriever.open(bundle).recommend(histories, 8, exclude_seen=False)
+    for vector, answer in zip(vectors, answers, strict=True):
+        scores = run.model.item_vectors() @ vector
+        assert answer.items == [ids[n] for n in np.argsort(-scores, kind="stable")][:8]
+        assert answer.num_unknown_values == 0
