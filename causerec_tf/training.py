@@ -53,10 +53,12 @@ def check_users(dataset: Dataset, *, validates: bool = True) -> None:
                 " the epoch by. Name a run whose settings and number of epochs to take with --like, or give"
                 " the number of epochs with --stop_after."
             )
+    kinds = dataset.target_events.target_events
+    among = f", a later one of target_events={','.join(kinds)}," if kinds else ""
     for split, count, purpose in purposes:
         if count == 0:
             raise InputError(
-                f"{dataset.directory} has no {split} user with two events or more {purpose}."
+                f"{dataset.directory} has no {split} user with two events or more{among} {purpose}."
                 f" {dataset.remedy_for_nobody}"
             )
 

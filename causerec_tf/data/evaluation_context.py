@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from causerec_tf.data.sequences import UserSequences
+from causerec_tf.data.user_sequences import UserSequences
 
 Context = Mapping[str, np.ndarray]
 

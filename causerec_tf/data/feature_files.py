@@ -48,7 +48,8 @@ def read_item_features(directory: Path, columns: Sequence[Column], num_items: in
         values = dense(column, table[column.name])
         padding = np.full((1, *column.shape), np.nan if column.kind == "numeric" else 0, values.dtype)
         found[column.name] = np.concatenate([padding, values])
-        assert len(found[column.name]) == num_items + 1
+        if len(values) != num_items:
+            raise ValueError(f"got {len(values)} rows, wanted {num_items}, one for each item")
     return found
 
 

@@ -222,6 +222,16 @@ def test_a_changed_file_is_found(dataset, tmp_path):
     made = cr.prepare(
         LOG, tmp_path / "made", schema=SCHEMA, item_table=pl.DataFrame(ROWS, infer_schema_length=None)
     )
+    table = made.directory / "item_features.parquet"
+    whole = table.read_bytes()
+    for content, message in ((whole[:-9], "is damaged"), (b"x" * len(whole), "is damaged")):
+        table.write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            made.item_features()
+    pl.read_parquet(whole).head(3).write_parquet(table)
+    with pytest.raises(InputError, match="is damaged: got 3 rows, wanted 20"):
+        made.item_features()
+    table.write_bytes(whole)
     path = made.directory / "features" / "item.brand.txt"
     path.write_bytes(path.read_bytes().replace(b"b", b"c"))
     with pytest.raises(InputError, match=r"item\.brand\.txt is damaged: its checksum"):

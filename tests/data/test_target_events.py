@@ -183,3 +183,17 @@ def test_a_run_trains_and_is_measured_on_these_targets(datasets, tmp_path):
     assert run.dataset.target_events.target_events == ("buy", "cart")  # as it was loaded again
     with pytest.raises(InputError, match="event_kind=what, target_events=buy,cart"):
         check_protocols({"ours": record["protocol"], "others": datasets["users"].protocol})
+
+
+def test_kinds_that_leave_nobody_to_measure_are_said(datasets, tmp_path):
+    is_training = [reference_data.split_and_shard(user, 0, 1)[0] == 0 for user in LOG["user_id"]]
+    log = LOG.with_columns(
+        kind=pl.when(pl.Series(is_training) & (pl.col("timestamp") % 9 == 0))
+        .then(pl.lit("rare"))
+        .otherwise(pl.col("kind"))
+    )
+    dataset = cr.prepare(log, tmp_path / "made", schema=SCHEMA)
+    with pytest.raises(
+        InputError, match="no validation user with two events or more, a later one of target_ev"
+    ):
+        cr.train(dataset, tmp_path / "run", target_events="rare", event_kind="what", progress=False)
