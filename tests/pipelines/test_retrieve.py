@@ -390,7 +390,7 @@ GOOD = '{"user_id": "u", "history": ["a"]}\n'
         (GOOD, ["--input={}/nothing*"], "No file matches"),
         (GOOD, ["--bundle={}"], "is not a bundle"),
         (GOOD, ["--explain"], "--show=N"),
-        (GOOD, ["--diversity=1"], "--item_categories need each other"),
+        (GOOD, ["--diversity=1"], "--category_column need each other"),
         (GOOD, ["--diversity=inf", "--item_categories=c.csv"], "--diversity=inf: wanted a finite number"),
         (GOOD, ["--show=-1"], "flag --show=-1"),
         (GOOD, ["--input={}"], "is a directory: name its files"),

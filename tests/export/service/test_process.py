@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 
+from tests.export.service.shop import IDS
 from tests.export.service.waiting import PATIENCE, until
 from tests.pipelines import scripts
 
@@ -203,3 +204,34 @@ def test_what_is_no_bundle_and_a_tower_that_is_not_there(bundle, tmp_path):
     scripts.assert_refused(scripts.run(SCRIPT, f"--bundle={tmp_path}", "--port=0"), "is not a bundle")
     done = scripts.run(SCRIPT, f"--bundle={bundle}", "--port=0", "--tower_address=127.0.0.1:9")
     scripts.assert_refused(done, "The tower on 127.0.0.1:9 does not answer", code=1)
+
+
+@pytest.mark.long
+def test_two_services_follow_one_file_of_what_is_out(bundle, tmp_path):
+    """Each in a process of its own: one is asked to change the file, both answer without the items."""
+    (tmp_path / "token").write_text("a token of some length")
+    flag = f"--unavailable_token_file={tmp_path / 'token'}"
+    with (
+        started(bundle, tmp_path / "one", flag) as (_, first),
+        started(bundle, tmp_path / "two") as (_, second),
+    ):
+
+        def asked(address, path="recommend", **body):
+            request = urllib.request.Request(f"{address}/{path}", json.dumps(body).encode())
+            request.add_header("Content-Type", "application/json")
+            request.add_header("Authorization", "Bearer a token of some length")
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+                return json.loads(response.read())
+
+        def items(address):
+            return asked(address, history=[IDS[3]], k=5, timeout_ms=60_000)["items"]
+
+        best = items(first)
+        assert items(second) == best
+        assert asked(first, "unavailable", out=best[:2]) == {"unavailable": 2}
+        until(lambda: all(not set(best[:2]) & set(items(one)) for one in (first, second)))
+        # As another program would: a new file in the place of the old one.
+        (tmp_path / "new.txt").write_text(f"{best[4]}\n")
+        (tmp_path / "new.txt").replace(bundle / "unavailable.txt")
+        until(lambda: all(items(one)[:4] == best[:4] for one in (first, second)))
+        assert all(best[4] not in items(one) for one in (first, second))
