@@ -225,7 +225,7 @@ class CauseRec(tfrs.Model):
         """What encodes each column that is read, by its key, such as `item/category`."""
         of_items = self.item_tower.features
         found = {} if of_items is None else {f"item/{name}": one for name, one in of_items.encoders.items()}
-        beside = self.user_tower.features
+        beside = self.user_tower.beside_histories
         return found if beside is None else found | dict(beside.encoders)
 
     def item_embeddings(self) -> np.ndarray:

@@ -81,6 +81,8 @@ BASELINES = {
     "ials": "causerec_tf.baselines.als:AlternatingLeastSquares",
 }
 CHEAP_BASELINES = ("pop", "own_past")  # beside every trained model
+# Of initial rows of the item table beside features: what they have to say beyond these comes later.
+_STD_BESIDE_FEATURES = 0.02
 _HALF_LIFE = 5.0  # of item_knn_recent: between what Beauty (2 to 4) and check-ins (10 to 16) like best
 
 # The recipes by name, in the package so that a wheel has them.
@@ -130,12 +132,15 @@ def compose(settings: "Settings", num_items: int, features: "DatasetFeatures | N
     check_softmax(settings, num_items)
     features = features or feature_recipes.DatasetFeatures()
     of_items = feature_recipes.item_features(settings, features)
+    initial_std = settings.acting().get("item_init_std") or (
+        None if of_items is None else _STD_BESIDE_FEATURES
+    )
     return CauseRec(
         ItemTower(
             num_items,
             settings.embedding_dim,
             similarity=settings.similarity,
-            initial_std=settings.acting().get("item_init_std") or None,
+            initial_std=initial_std,
             dropout=settings.item_dropout,
             features=of_items,
             id_dropout=settings.id_dropout,

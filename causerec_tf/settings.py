@@ -158,7 +158,8 @@ class ModelSettings:
     )
     item_init_std: float = _setting(
         0.0,
-        "Standard deviation of initial item vectors; 0: 1 / sqrt(embedding_dim), a length of one on average.",
+        "Standard deviation of initial item vectors; 0: 1 / sqrt(embedding_dim), a length of one on average,"
+        " and .02 beside features of items, which are learned first then.",
         bound=_AT_LEAST_0,
         acts=(lambda s: not s.warm_start, "no --warm_start"),
     )
@@ -168,13 +169,13 @@ class ModelSettings:
         " item/category,user/age.",
     )
     feature_init_std: float = _setting(
-        0.01,
+        0.05,
         "Standard deviation of the initial weights of what encodes features.",
         bound=_AT_LEAST_0,
         acts=_OF_FEATURES,
     )
     id_dropout: float = _setting(
-        0.2,
+        0.1,
         "Share of each step's items that are what their features say alone, of a dataset with item features.",
         bound=_A_SHARE,
         acts=_OF_FEATURES,

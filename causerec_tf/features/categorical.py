@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from causerec_tf.features.tables import add_table, look_up
+from causerec_tf.features.entries import Entries, rows_of, summed
+from causerec_tf.features.tables import add_table
 
 
 class CategoricalEncoder(tf.keras.layers.Layer):
@@ -29,6 +30,12 @@ class CategoricalEncoder(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, values: tf.Tensor) -> tf.Tensor:
-        """Encodes values, int32 [...] -> float32 [..., d]."""
-        return look_up(self.table, values)
+    def entries(self, values_N: tf.Tensor) -> Entries:
+        """What values say, int32 [N], once a step."""
+        rows_RD, places_N = rows_of(self.table, values_N)
+        places_N1 = places_N[:, tf.newaxis]
+        return Entries(rows_RD, places_N1, tf.ones_like(places_N1, tf.float32))
+
+    def call(self, values_N: tf.Tensor) -> tf.Tensor:
+        """Encodes values, int32 [N] -> float32 [N, d]."""
+        return summed([self.entries(values_N)])

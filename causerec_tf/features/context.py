@@ -5,9 +5,11 @@ Shapes: B histories, L positions, d vector size.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import tensorflow as tf
 
+from causerec_tf.features.sums import encoded
 from causerec_tf.schema import Column
 
 EVENT_TIMES, REQUEST_TIMES = "time", "request_time"
@@ -70,16 +72,19 @@ class ContextFeatures(tf.keras.layers.Layer):
         if not self.has_events:
             return None
         shape = tf.shape(mask_BL)
-        vectors = []
+        given: list[tuple[Any, tuple[tf.Tensor, ...]]] = []
         for column in self._of("event"):
-            encoder = self.encoders[column.key]
             if column.is_of_time:
                 times_BL = _given(context, EVENT_TIMES, shape, (), tf.int64)
                 request_B = _given(context, REQUEST_TIMES, shape[:1], (), tf.int64)
-                vectors.append(encoder(times_BL, request_B))
+                given.append((self.encoders[column.key], (times_BL, request_B)))
             else:
-                vectors.append(encoder(self._values(context, column, shape)))
-        return tf.add_n(vectors) * tf.cast(mask_BL, tf.float32)[..., tf.newaxis]
+                given.append(
+                    (self.encoders[column.key], (tf.reshape(self._values(context, column, shape), [-1]),))
+                )
+        vectors_ND = encoded(given)
+        vectors_BLD = tf.reshape(vectors_ND, [shape[0], shape[1], vectors_ND.shape[1]])
+        return vectors_BLD * tf.cast(mask_BL, tf.float32)[..., tf.newaxis]
 
     def users(
         self, context: Mapping[str, tf.Tensor], mask_BL: tf.Tensor, *, every_position: bool = False
@@ -98,18 +103,22 @@ class ContextFeatures(tf.keras.layers.Layer):
         shape = tf.shape(mask_BL)
         total = None
         for owner, of_owner in (("user", shape[:1]), ("request", shape if every_position else shape[:1])):
-            vectors = []
+            given: list[tuple[Any, tuple[tf.Tensor, ...]]] = []
             for column in self._of(owner):
-                encoder = self.encoders[column.key]
                 if column.is_of_time:
-                    vectors.append(encoder(_given(context, REQUEST_TIMES, of_owner, (), tf.int64)))
+                    values = _given(context, REQUEST_TIMES, of_owner, (), tf.int64)
                 else:
-                    vectors.append(encoder(self._values(context, column, of_owner)))
-            if vectors:
-                part = tf.add_n(vectors)
-                if every_position and owner == "user":
+                    values = self._values(context, column, of_owner)
+                given.append((self.encoders[column.key], (tf.reshape(values, [-1, *column.shape]),)))
+            if not given:
+                continue
+            part_ND = encoded(given)
+            part = part_ND
+            if every_position:
+                part = tf.reshape(part_ND, tf.concat([of_owner, [part_ND.shape[1]]], axis=0))
+                if owner == "user":
                     part = tf.repeat(part[:, tf.newaxis], shape[1], axis=1)
-                total = part if total is None else total + part
+            total = part if total is None else total + part
         return total
 
     def _of(self, owner: str) -> list[Column]:

@@ -31,6 +31,6 @@ class VectorEncoder(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Encodes vectors, float32 [..., size] -> float32 [..., d]."""
-        return tf.tensordot(vectors, self.kernel, 1)
+    def call(self, vectors_NS: tf.Tensor) -> tf.Tensor:
+        """Encodes vectors, float32 [N, size] -> float32 [N, d]."""
+        return tf.matmul(vectors_NS, self.kernel)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from causerec_tf.features.sums import encoded
+
 
 class ItemFeatures(tf.keras.layers.Layer):
     """`e(i) = sum over the columns of what encodes the value of item i`.
@@ -36,12 +38,12 @@ class ItemFeatures(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, ids_N: tf.Tensor) -> tf.Tensor:
-        """Encodes items, int [N], once a step: int32 [N] -> float32 [N, d]."""
+        """Encodes items, once a step: int32 [N] -> float32 [N, d]."""
         return self.encode({name: tf.gather(values, ids_N) for name, values in self._values.tensors()})
 
     def encode(self, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Encodes stored values of any items, column -> [N, ...] for each of `encoders`: float32 [N, d]."""
-        return tf.add_n([encoder(values[name]) for name, encoder in self.encoders.items()])
+        return encoded([(encoder, (values[name],)) for name, encoder in self.encoders.items()])
 
 
 class _Constants:

@@ -7,7 +7,8 @@ Shapes: B histories, L positions, d vector size.
 
 import tensorflow as tf
 
-from causerec_tf.features.tables import add_table, look_up
+from causerec_tf.features.entries import Entries, rows_of, summed
+from causerec_tf.features.tables import add_table
 
 _HOUR, _DAY = 3600, 86400
 _THURSDAY = 3  # of 1970-01-01, with Monday as 0
@@ -42,15 +43,12 @@ class MomentEncoder(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, times: tf.Tensor, request_times_B: tf.Tensor | None = None) -> tf.Tensor:
-        """Encodes times.
+    def entries(self, times: tf.Tensor, request_times_B: tf.Tensor | None = None) -> Entries:
+        """What times say, once a step.
 
         Args:
-          times: int64 [...]; for a gap or an age [B, L], oldest first.
+          times: int64 of any shape, N together; for a gap or an age [B, L], oldest first.
           request_times_B: int64 [B], for an age.
-
-        Returns:
-          float32 [..., d].
         """
         if self.kind == "hour":
             rows = hours(times)
@@ -61,7 +59,12 @@ class MomentEncoder(tf.keras.layers.Layer):
         else:
             assert request_times_B is not None, "an age is the time to a request"
             rows = ages(times, request_times_B)
-        return look_up(self.table, rows)
+        rows_RD, places_N1 = rows_of(self.table, tf.reshape(rows, [-1, 1]))
+        return Entries(rows_RD, places_N1, tf.ones_like(places_N1, tf.float32))
+
+    def call(self, times: tf.Tensor, request_times_B: tf.Tensor | None = None) -> tf.Tensor:
+        """Encodes times, as `entries` takes them -> float32 [N, d]."""
+        return summed([self.entries(times, request_times_B)])
 
 
 def hours(times: tf.Tensor) -> tf.Tensor:

@@ -1,10 +1,11 @@
 """Several values of a vocabulary, or the words of a text -> the mean of their embeddings.
 
-Shapes: N rows of values, W values a row, P real ones of all rows, d vector size.
+Shapes: N rows of values, W values a row, d vector size.
 """
 
 import tensorflow as tf
 
+from causerec_tf.features.entries import Entries, rows_of, summed
 from causerec_tf.features.tables import add_table
 
 
@@ -38,26 +39,14 @@ class MultiEncoder(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, values: tf.Tensor) -> tf.Tensor:
-        """Encodes rows of values.
+    def entries(self, values_NW: tf.Tensor) -> Entries:
+        """What rows say, once a step: int32 [N, W], distinct in a row, filled up with 0 on the right."""
+        rows_RD, places_NW = rows_of(self.table, values_NW)
+        # A row without any counts as one with the value 0.
+        is_read_NW = (values_NW != 0) | (tf.range(values_NW.shape[1]) == 0)
+        weights_NW = tf.cast(is_read_NW, tf.float32)
+        return Entries(rows_RD, places_NW, weights_NW / tf.reduce_sum(weights_NW, axis=1, keepdims=True))
 
-        Args:
-          values: int32 [..., W], distinct within a row, filled up with 0 on the right.
-
-        Returns:
-          float32 [..., d].
-        """
-        width = values.shape[-1]
-        values_NW = tf.reshape(values, [-1, width])
-        # A row without any counts as one with the value 0, so that every row has an entry.
-        is_read_NW = (values_NW != 0) | (tf.range(width) == 0)
-        rows_P = tf.cast(tf.where(is_read_NW)[:, 0], tf.int32)
-        distinct, places_P = tf.unique(tf.boolean_mask(values_NW, is_read_NW))
-        num_rows = tf.shape(values_NW)[0]
-        # Nothing is written out for each value: the sums are made where the rows lie.
-        means_ND = tf.sparse.segment_mean(
-            tf.gather(self.table, distinct), places_P, rows_P, num_segments=num_rows
-        )
-        means = tf.reshape(means_ND, tf.concat([tf.shape(values)[:-1], [self._embedding_dim]], axis=0))
-        means.set_shape([*values.shape[:-1], self._embedding_dim])
-        return means
+    def call(self, values_NW: tf.Tensor) -> tf.Tensor:
+        """Encodes rows of values, int32 [N, W] -> float32 [N, d]."""
+        return summed([self.entries(values_NW)])

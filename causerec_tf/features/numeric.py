@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from causerec_tf.features.entries import Entries, summed
+
 MOST_DEVIATIONS = 5.0
 
 
@@ -34,12 +36,15 @@ class NumericEncoder(tf.keras.layers.Layer):
         self.missing = self.add_weight(name="missing", shape=[self._embedding_dim], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, values: tf.Tensor) -> tf.Tensor:
-        """Encodes numbers, float32 [...], NaN where one is missing, -> float32 [..., d]."""
-        is_missing = tf.math.is_nan(values)
-        standardised = (tf.where(is_missing, self.mean, values) - self.mean) / self.deviation
-        standardised = tf.clip_by_value(standardised, -MOST_DEVIATIONS, MOST_DEVIATIONS)
-        return (
-            standardised[..., tf.newaxis] * self.direction
-            + tf.cast(is_missing, values.dtype)[..., tf.newaxis] * self.missing
-        )
+    def entries(self, values_N: tf.Tensor) -> Entries:
+        """What numbers say, float32 [N], NaN where one is missing."""
+        is_missing_N = tf.math.is_nan(values_N)
+        standardised_N = (tf.where(is_missing_N, self.mean, values_N) - self.mean) / self.deviation
+        standardised_N = tf.clip_by_value(standardised_N, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+        weights_N1 = tf.where(is_missing_N, 1.0, standardised_N)[:, tf.newaxis]
+        rows_2D = tf.stack([self.direction, self.missing])
+        return Entries(rows_2D, tf.cast(is_missing_N, tf.int32)[:, tf.newaxis], weights_N1)
+
+    def call(self, values_N: tf.Tensor) -> tf.Tensor:
+        """Encodes numbers, float32 [N] -> float32 [N, d]."""
+        return summed([self.entries(values_N)])

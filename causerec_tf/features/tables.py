@@ -1,6 +1,6 @@
-"""Tables of embeddings: what they start from, and looking rows up once.
+"""Tables of embeddings: what they start from.
 
-Shapes: N looked-up rows, R rows of a table, d vector size.
+Shapes: R rows of a table, d vector size.
 """
 
 import zlib
@@ -22,20 +22,6 @@ def add_table(
         return tf.cast(tf.pad(drawn, [[num_zero, 0], [0, 0]]), dtype)
 
     return layer.add_weight(name="table", shape=[num_rows, embedding_dim], initializer=initial)
-
-
-def look_up(table_RD: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Rows of a table, int [...] -> float [..., d]; each distinct one is read once.
-
-    So its gradient has each row once, as the optimiser is promised, if the table is not read again in the
-    same step.
-    """
-    distinct, places = tf.unique(tf.reshape(rows, [-1]))
-    found_ND = tf.gather(tf.gather(table_RD, distinct), places)
-    shape = tf.concat([tf.shape(rows), [table_RD.shape[1]]], axis=0)
-    vectors = tf.reshape(found_ND, shape)
-    vectors.set_shape([*rows.shape, table_RD.shape[1]])
-    return vectors
 
 
 def seed_of_column(seed: int, key: str) -> int:

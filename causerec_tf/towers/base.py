@@ -45,7 +45,6 @@ class UserTower(tf.keras.layers.Layer):
       has_unit_length: whether its vectors have length one.
       reads_interests: whether it extracts interests and encodes these.
       is_causal: whether it reads causally, and offers `encode_every_position`.
-      features: what gives the vectors of what it reads beside histories; None: it reads nothing else.
     """
 
     num_interests: int = 1
@@ -76,6 +75,11 @@ class UserTower(tf.keras.layers.Layer):
           float32 [B, d], or [B, I, d] of a tower with several vectors.
         """
         raise NotImplementedError
+
+    @property
+    def beside_histories(self) -> Any:
+        """The layer that gives the vectors of what else it reads; None: it reads nothing else."""
+        return None
 
     @property
     def of_histories(self) -> "UserTower":

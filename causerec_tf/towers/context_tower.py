@@ -68,6 +68,11 @@ class ContextTower(UserTower):
         return self.given(context or {}, mask_BL)(concepts_BLD, mask_BL)
 
     @property
+    def beside_histories(self) -> tf.keras.layers.Layer:
+        """As in `UserTower`."""
+        return self.features
+
+    @property
     def of_histories(self) -> UserTower:
         """As in `UserTower`."""
         return self.tower

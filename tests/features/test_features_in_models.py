@@ -79,8 +79,10 @@ def gradients_of(model, inputs):
 
 
 @every_model
-def test_no_row_stands_twice_in_a_gradient_and_every_weight_learns(name):
+@pytest.mark.parametrize("most_read_whole", [0, 4096])
+def test_no_row_stands_twice_in_a_gradient_and_every_weight_learns(name, most_read_whole, monkeypatch):
     """A row that stood twice would lose all but one of its gradients."""
+    monkeypatch.setattr("causerec_tf.features.entries._MOST_READ_WHOLE", most_read_whole)
     model = make(name)
     loss, gradients = gradients_of(model, batch_of(name, size=32))
     assert np.isfinite(loss)
@@ -92,7 +94,8 @@ def test_no_row_stands_twice_in_a_gradient_and_every_weight_learns(name):
             rows = gradient.indices.numpy()
             assert len(set(rows.tolist())) == len(rows), variable.name
             gradient = gradient.values
-    assert sparse >= 9  # the items, three of their columns, and at least five beside histories
+    # The items; three of their columns, and at least five beside histories.
+    assert sparse == 1 if most_read_whole else sparse >= 9
     features = [
         *model.item_tower.features.trainable_variables,
         *model.user_tower.features.trainable_variables,
@@ -103,14 +106,24 @@ def test_no_row_stands_twice_in_a_gradient_and_every_weight_learns(name):
 
 
 @pytest.mark.parametrize("name", ["item", "sequences_item", "hierarchical"])
-def test_gradients_are_those_of_tables_read_without_care(name, monkeypatch):
-    """Twin of the distinct rows: plain gathers of a dense table give the same gradients."""
+def test_gradients_are_those_of_plain_sums(name, monkeypatch):
+    """Twin of the sparse product: rows that are gathered, weighted and added up."""
     model, inputs = make(name), batch_of(name)
     _, gradients = gradients_of(model, inputs)
-    from causerec_tf.features import categorical, moments
+    from causerec_tf.features import context, items
 
-    for module in (categorical, moments):
-        monkeypatch.setattr(module, "look_up", lambda table, rows: tf.gather(table, rows))
+    def plainly(columns):
+        total = 0.0
+        for encoder, given in columns:
+            if not hasattr(encoder, "entries"):
+                total += encoder(*given)
+                continue
+            rows, places, weights = encoder.entries(*given)
+            total += tf.reduce_sum(tf.gather(rows, places) * weights[..., tf.newaxis], axis=1)
+        return total
+
+    for module in (context, items):
+        monkeypatch.setattr(module, "encoded", plainly)
     model.counterfactual = make(name).counterfactual
     _, plain = gradients_of(model, inputs)
     for variable, one, other in zip(model.trainable_variables, gradients, plain, strict=True):
