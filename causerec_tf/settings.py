@@ -175,7 +175,7 @@ class ModelSettings:
         acts=_OF_FEATURES,
     )
     id_dropout: float = _setting(
-        0.1,
+        0.02,
         "Share of each step's items that are what their features say alone, of a dataset with item features.",
         bound=_A_SHARE,
         acts=_OF_FEATURES,
