@@ -32,7 +32,7 @@ class LocalTower:
     """
 
     def __init__(self, directory: Path, catalogue: Catalogue):
-        """Loads a SavedModel, and encodes an item, which also spares the first request that wait.
+        """Loads a SavedModel, and encodes an item in each way, which also spares the first request that wait.
 
         Every byte of its files is checked, and its vocabulary is compared with the catalogue of its version.
 
@@ -54,6 +54,8 @@ class LocalTower:
         with loading(directory):
             read_graph(directory)
             self._model = tf.saved_model.load(str(directory))
+            if self.columns:
+                self._of_values([item_ids[:1]], [{}])
             vectors, _, version, *_ = self([item_ids[:1]])
         size = description["vectors_per_user"] * catalogue.dimension
         if vectors.size != size or vectors.shape[-1] != catalogue.dimension or not np.isfinite(vectors).all():

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.export import featured
 from tests.export.service.shop import IDS
 from tests.export.service.test_filters import write_attributes
 from tests.export.service.test_process import started
@@ -183,3 +184,34 @@ def test_what_begins_with_the_text_is_suggested_first(page, versions):
     )
     shown = [" ".join(one.split()) for one in page.locator("#suggestions button").all_inner_texts()]
     assert shown == names([*first, *later][:8])
+
+
+def test_what_a_version_reads_is_asked_for_and_what_is_known_of_an_item_is_shown(browser, tmp_path):
+    featured.publish(tmp_path / "b", tmp_path / "vocabularies")
+    write_attributes(tmp_path / "b", 1)
+    with started(tmp_path / "b", tmp_path / "log", "--timeout_ms=60000") as (_, address):
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        page.set_default_timeout(1_000 * PATIENCE)
+        page.goto(address)
+        page.wait_for_selector("#features:not([hidden])")
+        labels = page.locator("#features label").all_inner_texts()
+        assert [one.split(" (")[0].strip() for one in labels] == [
+            *("user: country", "user: tags", "user: age", "user: about", "user: taste"),
+            *("request: device", "request: time"),
+        ]
+        page.fill("#feature-user-country", "日本")
+        page.fill("#feature-user-tags", "vip; new")
+        page.fill("#feature-user-age", "-2.5")
+        page.fill("#feature-context-time", "1970-01-01T00:16:43Z")
+        page.keyboard.press("Tab")
+        user = {"country": "日本", "tags": ["vip", "new"], "age": -2.5}
+        wanted = featured.best(featured.vector([], user, time=1003), 10)
+        shown = "Array.from(document.querySelectorAll('#items .name'), one => one.title.slice(17))"
+        page.wait_for_function(f"ids => JSON.stringify({shown}) === JSON.stringify(ids)", arg=wanted)
+        page.locator("#items .name").first.click()
+        page.wait_for_selector("#items .attributes")
+        place = IDS.index(wanted[0])
+        brand = "ab"[place % 2]
+        assert page.inner_text("#items .attributes") == f"price: {place % 10} · brand: {brand}"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+        page.close()
