@@ -17,6 +17,7 @@ from export.publishing.updates import Update, update_index
 from export.query import Query
 from export.store.bundle_errors import BundleError
 from export.store.layout import read_tower
+from tests.pipelines import scripts
 from tests.trainings import train
 
 NUM_GENRES, PER_GENRE = 4, 8
@@ -199,3 +200,27 @@ def test_ids_alone_are_answered_as_the_run_answers_them(run, bundle):
         scores = run.model.item_vectors() @ vector
         assert answer.items == [ids[n] for n in np.argsort(-scores, kind="stable")][:8]
         assert answer.num_unknown_values == 0
+
+
+@pytest.mark.long
+def test_the_script_adds_items_by_the_run(run, bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "b")
+    (tmp_path / "new.csv").write_text("sku,genre,title\nfresh,genre 1,Part 9 of 1\nodd,genre 99,\n")
+    place = [f"--bundle={tmp_path / 'b'}", f"--upsert={tmp_path / 'new.csv'}"]
+    with_run = [*place, f"--run={run.settings.run}", "--item_column=sku"]
+    done = scripts.run("export/update_index.py", *with_run)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "item/genre: 0 of 2 missing, 1 values that training never saw",
+        "1 items are left out, such as 'odd': nothing is known of them",
+        "1 items to upsert (1 new), 0 to delete",
+    ):
+        assert line in done.stdout, done.stdout
+    assert export.Retriever.open(tmp_path / "b").catalogue.rows(["fresh"]).size == 1
+    scripts.assert_refused(
+        scripts.run("export/update_index.py", *place, "--item_column=sku"), "no effect without --run"
+    )
+    scripts.assert_refused(
+        scripts.run("export/update_index.py", place[0], f"--run={run.settings.run}", "--rebuild"),
+        "--run encodes the items of --upsert=TABLE; give both",
+    )
