@@ -169,7 +169,7 @@ class ModelSettings:
         " item/category,user/age.",
     )
     feature_init_std: float = _setting(
-        0.05,
+        0.1,
         "Standard deviation of the initial weights of what encodes features.",
         bound=_AT_LEAST_0,
         acts=_OF_FEATURES,

@@ -66,18 +66,31 @@ def _product(rows_RD: tf.Tensor, indices_P2: tf.Tensor, weights_P: tf.Tensor, si
 
     @tf.custom_gradient
     def product(rows_RD):
-        shape = tf.cast(tf.stack([size, tf.shape(rows_RD)[0]]), tf.int64)
+        count = tf.shape(rows_RD)[0]
 
-        def matrix():
-            return tf.raw_ops.SparseTensorToCSRSparseMatrix(
-                indices=indices_P2, values=weights_P, dense_shape=shape
-            )
+        def times(dense: tf.Tensor, num_answers: tf.Tensor, transpose: bool) -> tf.Tensor:
+            """The matrix or its transpose times a dense one."""
+
+            def multiply() -> tf.Tensor:
+                # Anew each time: a matrix that was kept would want a gradient of its own.
+                matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+                    indices=indices_P2,
+                    values=weights_P,
+                    dense_shape=tf.cast(tf.stack([size, count]), tf.int64),
+                )
+                if transpose:
+                    # Not by the product's own option, whose threads add up in any order.
+                    matrix = tf.raw_ops.SparseMatrixTranspose(input=matrix, type=tf.float32)
+                return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense)
+
+            # Of a matrix without an entry TensorFlow 2.20 divides by their number, which ends the process.
+            shape = tf.stack([num_answers, tf.shape(dense)[1]])
+            return tf.cond(tf.size(weights_P) > 0, multiply, lambda: tf.zeros(shape))
 
         def gradient(upstream_ND):
-            # Several times as fast as the gradients of sums by segment. The matrix is made again: one that
-            # was kept would want a gradient of its own.
-            return tf.raw_ops.SparseMatrixMatMul(a=matrix(), b=upstream_ND, transpose_a=True)
+            # Several times as fast as the gradients of sums by segment.
+            return times(upstream_ND, count, True)
 
-        return tf.raw_ops.SparseMatrixMatMul(a=matrix(), b=rows_RD), gradient
+        return times(rows_RD, size, False), gradient
 
     return tf.ensure_shape(product(rows_RD), [None, rows_RD.shape[1]])

@@ -132,3 +132,21 @@ def test_the_initial_weights_are_small_and_of_the_seed():
     np.testing.assert_array_equal(tables[0], tables[1])
     assert np.abs(tables[0] - tables[2]).min() >= 0 and not np.array_equal(tables[0], tables[2])
     assert tables[0].std() == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "values"),
+    [
+        (lambda: NumericEncoder(D, mean=2.0, deviation=1.0, **START), np.full([3], 2.0, np.float32)),
+        (lambda: CategoricalEncoder(3, D, **START), np.zeros([0], np.int32)),
+        (lambda: MultiEncoder(5, D, num_zero=2, **START), np.zeros([0, 4], np.int32)),
+    ],
+)
+def test_nothing_says_nothing(make, values):
+    """As where a replica has no example of an epoch's last batch, or every number is the mean."""
+    encoder = made(make())
+    with tf.GradientTape() as tape:
+        vectors = encoder(tf.constant(values))
+    np.testing.assert_array_equal(vectors, np.zeros([len(values), D]))
+    for gradient in tape.gradient(vectors, encoder.trainable_variables):
+        np.testing.assert_array_equal(tf.convert_to_tensor(gradient), 0.0)
