@@ -1,7 +1,7 @@
 """Items that nobody has touched yet: how often they are recommended to those who then take them.
 
-python benchmarks/cold_items.py --data=../shared/data --set=max_history=20 --set=batch_size=512 --set=num_sampled=1024 \
-       --set=epochs=5 --set=stop_after=5 --set=learning_rate=0.01
+python benchmarks/cold_items.py --data=../shared/data --set=max_history=20 --set=batch_size=512 \
+       --set=num_sampled=1024 --set=epochs=5 --set=stop_after=5 --set=learning_rate=0.01
 
 Of each of Amazon's Beauty, Sports and Toys a tenth of the items is drawn, one of every ten of neighbouring
 popularity. The events of these are taken from training and validation users and stay with the test users. So

@@ -53,7 +53,9 @@ def summed(parts: Sequence[Entries]) -> tf.Tensor:
     indices_P2 = tf.concat([of_P, rows_P[:, tf.newaxis]], axis=1)
     rows_RD = tf.concat([part.rows_RD for part in parts], axis=0)
     size = tf.shape(weights_NW)[0]
-    return _product(rows_RD, indices_P2, tf.boolean_mask(weights_NW, is_there), size)
+    sums_ND = _product(rows_RD, indices_P2, tf.boolean_mask(weights_NW, is_there), size)
+    # A function that was traced for several widths does not know which it is.
+    return tf.ensure_shape(sums_ND, [None, rows_RD.shape[1]])
 
 
 @tf.function(reduce_retracing=True)
@@ -93,4 +95,4 @@ def _product(rows_RD: tf.Tensor, indices_P2: tf.Tensor, weights_P: tf.Tensor, si
 
         return times(rows_RD, size, False), gradient
 
-    return tf.ensure_shape(product(rows_RD), [None, rows_RD.shape[1]])
+    return product(rows_RD)
