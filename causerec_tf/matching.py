@@ -5,7 +5,7 @@ user.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
@@ -24,6 +24,7 @@ class Candidates(NamedTuple):
       negatives: those that the retrieval part drew.
       negative_SD: float [S, d], their vectors.
       num_items: V.
+      own: the items of the histories, where returns are learned.
     """
 
     target_B: tf.Tensor
@@ -31,15 +32,17 @@ class Candidates(NamedTuple):
     negatives: Negatives
     negative_SD: tf.Tensor
     num_items: int
+    own: "OwnItems | OwnItemsOfSequences | None" = None
 
     def repeated(self, times: int) -> "Candidates":
-        """The same with each target `times` times in a row."""
+        """The same with each target `times` times in a row; where returns are learned, of windows."""
         target_B, target_BD = (tf.repeat(one, times, axis=0) for one in (self.target_B, self.target_BD))
-        return self._replace(target_B=target_B, target_BD=target_BD)
+        own = self.own and self.own.repeated(times)
+        return self._replace(target_B=target_B, target_BD=target_BD, own=own)
 
 
 class OwnItems(NamedTuple):
-    """The items of each user's own history, which are candidates of `SampledSoftmax.match_returns`.
+    """The items of each user's own history, which are candidates, too, where returns are learned.
 
     Attributes:
       item_BLD: float [B, L, d], their vectors.
@@ -52,6 +55,13 @@ class OwnItems(NamedTuple):
     def products(self, user_BD: tf.Tensor) -> tf.Tensor:
         """The inner product of each user with each of their items, float [B, L]."""
         return tf.linalg.matvec(self.item_BLD, user_BD)
+
+    def repeated(self, times: int) -> "OwnItems":
+        """The same with each user `times` times in a row."""
+        return OwnItems(
+            tf.repeat(self.item_BLD, times, axis=0),
+            ReturnTerms(*(tf.repeat(one, times, axis=0) for one in self.returns)),
+        )
 
 
 class OwnItemsOfSequences(NamedTuple):
@@ -70,6 +80,10 @@ class OwnItemsOfSequences(NamedTuple):
     def products(self, user_ND: tf.Tensor) -> tf.Tensor:
         """The inner product of each prediction with each item of its sequence, float [N, L]."""
         return products_in_sequences(user_ND, self.item_RLD, self.numbers_N)
+
+    def repeated(self, times: int) -> "OwnItemsOfSequences":
+        """Refused: counterfactuals are matched on windows."""
+        raise NotImplementedError("counterfactuals of whole sequences are matched on windows drawn of them")
 
 
 def products_in_sequences(user_ND: tf.Tensor, item_RLD: tf.Tensor, numbers_N: tf.Tensor) -> tf.Tensor:
@@ -115,40 +129,11 @@ class SampledSoftmax:
           users: float [N, d] or [N, K, d], as many as there are targets.
           candidates: what they are ranked against.
         """
-        return self._softmax(self._chosen(users, candidates), candidates)
-
-    def match_returns(
-        self, users: tf.Tensor, candidates: Candidates, own: OwnItems | OwnItemsOfSequences
-    ) -> tf.Tensor:
-        """The loss that the terms of own items learn from, and nothing else: vectors are as they are.
-
-        Of items of the history that are negatives, too, vectors would learn to keep away, and from their
-        neighbours with them; and what a term explains of a return, a vector would not learn from it.
-
-        Args:
-          users: as above.
-          candidates: what they are ranked against, beside their own items.
-          own: the items of each user's history.
-
-        Returns:
-          float [N].
-        """
-        fixed = candidates._replace(
-            target_BD=tf.stop_gradient(candidates.target_BD),
-            negative_SD=tf.stop_gradient(candidates.negative_SD),
-        )
-        user_ND = tf.stop_gradient(self._chosen(users, candidates))
-        # A sampler of one's own is asked for its share only here.
-        return self._softmax(user_ND, fixed, own=own, log_share=self.sampler.log_share(candidates.num_items))
-
-    def _chosen(self, users: tf.Tensor, candidates: Candidates) -> tf.Tensor:
-        return users if users.shape.rank == 2 else self.choose_interest(users, candidates.target_BD)
-
-    def _softmax(self, user_ND: tf.Tensor, candidates: Candidates, **own: Any) -> tf.Tensor:
-        drawn = candidates.negatives
+        target_ND, drawn = candidates.target_BD, candidates.negatives
+        user_ND = users if users.shape.rank == 2 else self.choose_interest(users, target_ND)
         return sampled_softmax(
             user_ND,
-            candidates.target_BD,
+            target_ND,
             candidates.negative_SD,
             target_ids_B=candidates.target_B,
             negative_ids_S=drawn.ids_S,
@@ -157,7 +142,9 @@ class SampledSoftmax:
             ),
             negative_log_expected_count_S=drawn.log_expected_count_S,
             temperature=self.temperature,
-            **own,
+            own=candidates.own,
+            # Only here is a sampler of one's own asked for it.
+            log_share=0.0 if candidates.own is None else self.sampler.log_share(candidates.num_items),
         )
 
     def match_each(self, users: tf.Tensor, candidates: Candidates) -> tf.Tensor:
@@ -278,8 +265,7 @@ def sampled_softmax(
         accidental = tf.concat([accidental, hits], axis=0)
     others_B = _log_sum_exp_of_products(scaled_BD, negative_SD, offset_S, accidental)
     if own is not None:
-        # The terms alone are learned from these; see `SampledSoftmax.match_returns`.
-        own_BL = tf.stop_gradient(own.products(scaled_BD)) + terms_BL + log_share
+        own_BL = own.products(scaled_BD) + terms_BL + log_share
         is_other_BL = (items_BL != 0) & ~is_target_BL
         lowest = tf.fill(tf.shape(own_BL), own_BL.dtype.min)
         own_B = tf.reduce_logsumexp(tf.where(is_other_BL, own_BL, lowest), axis=1)

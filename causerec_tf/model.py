@@ -39,7 +39,6 @@ from causerec_tf.towers.dropout import drawn_by
 from causerec_tf.towers.item import PADDING, ItemTower
 
 MATCHING = "matching"
-RETURNS = "returns"  # what the terms of returns learn from, beside L
 
 
 class _Draw(enum.IntEnum):
@@ -124,7 +123,7 @@ class CauseRec(tfrs.Model):
             )
         if counterfactual is not None:
             counterfactual.check(user_tower)
-        names = [MATCHING, *([RETURNS] if returns is not None else []), *(loss.name for loss in losses)]
+        names = [MATCHING, *(loss.name for loss in losses)]
         if len(set(names)) < len(names):
             raise InputError(f"the losses are named {', '.join(names)}: wanted a name for each.")
         if history_dropout and whole_sequences:
@@ -312,7 +311,6 @@ class CauseRec(tfrs.Model):
             )
             targets = (tf.gather(tf.reshape(one, [-1]), numbers_P) for one in (targets_RL, places_RL[1]))
             of_predictions = candidates(*targets)
-            of_positions = {MATCHING: self.retrieval(users_PD, of_predictions)}
             if self.returns is not None:
                 item_RLD = tf.gather(self.item_tower.as_candidates(vectors_UD), places_RL[0])
                 terms = self.returns(
@@ -320,12 +318,12 @@ class CauseRec(tfrs.Model):
                     products_in_sequences(users_PD, item_RLD, numbers_P),
                 )
                 own = OwnItemsOfSequences(item_RLD, numbers_P, terms)
-                of_positions[RETURNS] = self._match_returns(users_PD, of_predictions, own)
-            weights_P = None
+                of_predictions = of_predictions._replace(own=own)
+            matched_P = self.retrieval(users_PD, of_predictions)
             if weights is not None:
-                weights_P = tf.gather(tf.reshape(weights, [-1]), numbers_P)
+                matched_P *= tf.gather(tf.reshape(weights, [-1]), numbers_P)
                 weights = tf.gather_nd(weights, tf.stack(drawn_at, axis=1))
-            parts |= {name: _weighted(loss_P, weights_P) for name, loss_P in of_positions.items()}
+            parts[MATCHING] = matched_P
             if not self.losses_added:
                 return parts
         if self.counterfactual is None:
@@ -346,6 +344,10 @@ class CauseRec(tfrs.Model):
                 ),
             )
         of_windows = candidates(target_B, places_B)
+        if self.returns is not None:
+            item_BLD = tf.gather(self.item_tower.as_candidates(vectors_UD), places_BL)
+            terms = self.returns(history_BL, similarities(encoded.users, item_BLD))
+            of_windows = of_windows._replace(own=OwnItems(item_BLD, terms))
         if self.losses_added:
             loss_inputs = LossInputs(
                 history_BL=history_BL,
@@ -359,21 +361,9 @@ class CauseRec(tfrs.Model):
                 synthesised=self._counterfactuals(encoded, of_windows),
             )
             parts |= {name: _weighted(loss(loss_inputs), weights) for name, _, loss in self.losses_added}
-        if self.whole_sequences:
-            return parts
-        parts[MATCHING] = _weighted(self.retrieval(encoded.users, of_windows), weights)
-        if self.returns is not None:
-            item_BLD = tf.gather(self.item_tower.as_candidates(vectors_UD), places_BL)
-            terms = self.returns(history_BL, similarities(encoded.users, item_BLD))
-            learned_B = self._match_returns(encoded.users, of_windows, OwnItems(item_BLD, terms))
-            parts[RETURNS] = _weighted(learned_B, weights)
+        if not self.whole_sequences:
+            parts[MATCHING] = _weighted(self.retrieval(encoded.users, of_windows), weights)
         return parts
-
-    def _match_returns(
-        self, users: tf.Tensor, candidates: Candidates, own: OwnItems | OwnItemsOfSequences
-    ) -> tf.Tensor:
-        assert isinstance(self.retrieval, SampledSoftmax)  # `__init__` takes no other with returns
-        return self.retrieval.match_returns(users, candidates, own)
 
     def _without_histories(self, history_BL: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Leaves a share of the histories out, whole."""
@@ -410,7 +400,7 @@ class CauseRec(tfrs.Model):
 
     def _total(self, means: dict[str, tf.Tensor], shares: dict[str, tf.Tensor]) -> tf.Tensor:
         """The weighted sum of the shares; stops the step, on every replica, if the means are not finite."""
-        weights = {MATCHING: 1.0, RETURNS: 1.0} | {loss.name: loss.weight for loss in self.losses_added}
+        weights = {MATCHING: 1.0} | {loss.name: loss.weight for loss in self.losses_added}
         total = tf.add_n([weights[name] * mean for name, mean in means.items()])
         report: list = ["loss is not finite at step", self.optimizer.iterations + 1]
         for name, mean in means.items():

@@ -6,7 +6,7 @@ of ratings none. With this part the logit of an item of the history is
     u . v / temperature + r,    r = w_2 . relu(W_1 f + b_1) + b_2
 
 where f are the features of `return_features`. W_1 is drawn, w_2 and b_2 start at 0, so that a model starts as
-one without. Only r learns from this logit: the vectors are trained as without this part, and are the same.
+one without.
 
 Shapes: B histories, L positions, d vector size, F features, H hidden units.
 """

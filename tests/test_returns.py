@@ -12,7 +12,6 @@ import export
 from causerec_tf import evaluation, matching, runs
 from causerec_tf.data.holdout import evaluation_users
 from causerec_tf.errors import InputError
-from causerec_tf.optimizers import SparseAdam
 from causerec_tf.recipes import compose
 from causerec_tf.returns import FEATURES, Returns, ReturnTerms, return_features
 from causerec_tf.settings import Settings
@@ -125,36 +124,6 @@ def test_before_training_it_ranks_as_a_model_without():
     ]
     without, with_returns = (evaluation.rank_users(model, users, 30, exclude_seen=False) for model in models)
     np.testing.assert_array_equal(with_returns, without)
-
-
-@pytest.mark.parametrize("rows", ["windows", "sequences"])
-def test_towers_are_trained_as_without_it(rows):
-    """Its loss trains its own weights alone; what else is trained has the gradients of a model without."""
-    asked = {"embedding_dim": 8, "max_history": 5, "tower": "gru4rec", "training_rows": rows}
-    history = padded([[5, 2, 5, 9], [7], [3, 4, 8, 4]], 5)
-    batch = {"history": tf.constant(history), "target": tf.constant([5, 1, 8])}
-    if rows == "sequences":
-        batch = {
-            "history": batch["history"],
-            "targets": tf.constant(padded([[2, 5, 9, 2], [7], [4, 8, 4, 3]], 5)),
-        }
-    found = {}
-    for returns in ("as_others", "learned"):
-        model = compose(Settings(returns=returns, **asked), 50)
-        model.compile(optimizer=SparseAdam())
-        if model.returns is not None:
-            for number, weight in enumerate(model.returns.weights):
-                weight.assign(tf.random.stateless_normal(weight.shape, [number, 3]))
-        with tf.GradientTape() as tape:
-            loss = model.compute_loss(batch)
-        weights = [*model.item_tower.trainable_variables, *model.user_tower.trainable_variables]
-        of_returns = [] if model.returns is None else model.returns.trainable_variables
-        gradients = tape.gradient(loss, weights + of_returns)
-        found[returns] = [tf.convert_to_tensor(one).numpy() for one in gradients]
-    own = found["learned"][len(found["as_others"]) :]
-    assert len(own) == 4 and all(np.abs(one).max() > 1e-4 for one in own)
-    for with_returns, without in zip(found["learned"], found["as_others"], strict=False):
-        np.testing.assert_allclose(with_returns, without, rtol=1e-5, atol=1e-8)
 
 
 def log_of(history_of, num_users=300, length=12):
