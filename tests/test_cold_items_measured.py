@@ -1,4 +1,4 @@
-"""The benchmark of cold items: who is drawn, and that nobody but the measured users has an event of theirs."""
+"""The benchmark of cold items: who is drawn, and that none but measured users has an event of theirs."""
 
 import numpy as np
 import polars as pl
