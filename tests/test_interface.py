@@ -180,6 +180,7 @@ def test_both_policies_and_baselines_of_ones_own_stand_in_one_frame(run):
         run.evaluate(baselines=["knn"])
 
 
+@pytest.mark.long
 def test_a_run_goes_on_with_more_epochs_and_ends_as_one_that_had_them_from_the_start(dataset, tmp_path):
     more = QUICK | {"epochs": 4, "patience": 9}
     whole = cr.train(dataset, tmp_path / "whole", **more)

@@ -69,7 +69,7 @@ def test_a_broken_checkpoint_is_named(tmp_path, dataset):
         runs.load_trained(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "gone"])
+@pytest.mark.parametrize("damage", [pytest.param("truncated", marks=pytest.mark.long), "gone"])
 def test_a_run_without_its_best_epoch_does_not_go_on(tmp_path, dataset, damage):
     run = tmp_path / "run"
     steps = windows.num_batches(dataset, FAST.batch_size)
@@ -109,7 +109,7 @@ def test_a_damaged_last_checkpoint_costs_the_steps_since_the_one_before(tmp_path
     np.testing.assert_allclose(resumed.item_embeddings(), whole.item_embeddings(), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("content", [b"", bytes(40)])
+@pytest.mark.parametrize("content", [b"", pytest.param(bytes(40), marks=pytest.mark.long, id="zeros")])
 def test_a_damaged_list_of_checkpoints_is_no_new_start(tmp_path, dataset, content):
     run = tmp_path / "run"
     stop_after_two_checkpoints(run, dataset)
@@ -134,6 +134,7 @@ class Vanish(tf.keras.callbacks.Callback):
             path.unlink()
 
 
+@pytest.mark.long
 def test_a_dataset_that_vanishes_between_epochs_is_named(tmp_path, dataset):
     place = tmp_path / "world"
     shutil.copytree(dataset.directory, place)

@@ -153,6 +153,7 @@ def test_it_learns_whether_users_come_back(tmp_path, comes_back):
     assert is_own.mean() > 0.95 if comes_back else is_own.mean() < 0.05
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_and_is_loaded_with_what_it_learned(tmp_path):
     draw = np.random.default_rng(2)
     dataset = write_events(log_of(lambda _: np.tile(draw.choice(80, 4, replace=False), 3)), tmp_path / "log")

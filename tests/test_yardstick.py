@@ -1,7 +1,6 @@
 """The peers' script; the models have their tests in tests/baselines."""
 
 import json
-import runpy
 
 import pytest
 
@@ -31,14 +30,16 @@ def test_each_policy_chooses_on_validation_users_and_measures_the_choice_on_test
 
 
 def test_ratios_are_ours_over_the_best_peer():
-    ratios_of = runpy.run_path(str(scripts.ROOT / SCRIPT), run_name="yardstick")["ratios_of"]
-
     def of(recall, ndcg):
         return {"test": {"recall@50": recall, "ndcg@50": ndcg}}
 
     peers = {"a": {"kept": of(0.2, 0.3), "left_out": of(0.5, 0.1)}, "b": {"kept": of(0.4, 0.1)}}
     ours = {"kept": {"recall@50": 0.5, "ndcg@50": 0.15}, "left_out": {"recall@50": 0.4, "ndcg@50": 0.2}}
-    assert ratios_of("d", ours, peers) == {
+    # In a process of its own, for a script's flags are those of its process.
+    code = "import json, sys; from benchmarks.yardstick import ratios_of;"
+    code += "print(json.dumps(ratios_of('d', *json.loads(sys.argv[1]))))"
+    done = scripts.run_code(code, json.dumps([ours, peers]))
+    assert json.loads(done.stdout) == {
         "d.kept.recall@50": 1.25,
         "d.kept.ndcg@50": 0.5,
         "d.left_out.recall@50": 0.8,

@@ -162,6 +162,7 @@ def test_weights_below_zero_are_refused(tmp_path):
         next(batches_of(dataset.for_training("train", TargetEvents(weight_column="worth"))))
 
 
+@pytest.mark.long
 def test_a_run_trains_and_is_measured_on_these_targets(datasets, tmp_path):
     run = cr.train(
         datasets["users"],

@@ -85,6 +85,7 @@ def trained(dataset, run, callbacks=(), **changes):
     return training.train(settings, dataset, directory, callbacks=callbacks)
 
 
+@pytest.mark.long
 def test_items_that_nobody_had_are_found_by_their_features(tmp_path, dataset):
     assert dataset.num_items == NUM_GENRES * PER_GENRE
     assert dataset.num_trained_items == NUM_GENRES * (PER_GENRE - 1)

@@ -451,6 +451,7 @@ seeds = [0]
     assert (settings.embedding_dim, settings.max_history, settings.epochs) == (64, 30, 1)
 
 
+@pytest.mark.long
 def test_rows_that_are_not_asked_for_are_not_trained(tmp_path, trained):
     write_plan(tmp_path)
     (tmp_path / "world").symlink_to(trained.dataset)

@@ -110,7 +110,8 @@ def test_all_baselines_by_one_flag_at_cutoffs_of_ones_own(tmp_path, trained):
     done = scripts.run(EVALUATE, *flags)
     assert done.returncode == 0, done.stderr
     record = json.loads(output.read_text(encoding="utf-8"))
-    assert list(record["baselines"]) == ["pop", "pop_7d", "own_past", "item_knn", "item_knn_recent", "ease"]
+    wanted = ["pop", "pop_7d", "own_past", "item_knn", "item_knn_recent", "vsknn", "ease"]
+    assert [name for name in record["baselines"] if name != "ials"] == wanted  # its package may be missing
     assert {name.partition("@")[2] for name in record["test"]} == {"3", "15"}
     assert "own_past" not in done.stdout.partition("seen items left out")[2].partition("by group")[0]
     dataset = open_dataset(trained.dataset)
@@ -158,6 +159,7 @@ def test_a_list_of_baselines_and_what_the_data_do_not_allow(tmp_path, trained):
     assert "note: without ease: EASE inverts a matrix" in done.stdout and "item_knn " in done.stdout
 
 
+@pytest.mark.long
 def test_targets_of_ones_own_with_whole_histories_or_histories_of_ones_own(tmp_path, trained):
     dataset = open_dataset(trained.dataset)
     ids = dataset.item_ids()

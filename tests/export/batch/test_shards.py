@@ -245,6 +245,7 @@ def test_an_input_that_has_another_place_now_is_called_so(bundle, inputs, output
         pass
 
 
+@pytest.mark.long
 def test_a_process_that_is_killed_is_called_so_and_the_others_end(bundle, inputs, output, monkeypatch):
     from export.batch import processes
 

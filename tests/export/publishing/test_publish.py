@@ -208,6 +208,7 @@ def test_a_failure_leaves_the_last_good_version_and_a_rerun_completes(two_versio
     assert Retriever.open(bundle).version == completed.fingerprint
 
 
+@pytest.mark.long
 def test_killed_between_index_and_tower_the_rest_is_cleared_by_the_rerun(two_versions):
     bundle, (_, good) = two_versions
     script = f"""

@@ -81,7 +81,7 @@ def fixture_dataset(tmp_path_factory):
     )
 
 
-@pytest.fixture(name="run", scope="module", params=["mean", "sasrec"])
+@pytest.fixture(name="run", scope="module", params=["mean", pytest.param("sasrec", marks=pytest.mark.long)])
 def fixture_run(request, dataset, tmp_path_factory):
     directory = tmp_path_factory.mktemp("run") / request.param
     tower = {"mean": {"similarity": "cosine"}, "sasrec": {"tower": "sasrec"}}[request.param]

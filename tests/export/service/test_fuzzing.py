@@ -58,11 +58,13 @@ WITH_INPUT = [
     ("POST", "/similar"),
     ("POST", "/explain"),
     ("GET", "/items"),
+    ("GET", "/item"),
 ]
 OPERATIONS = [
     *WITH_INPUT,
     ("GET", "/model_card"),
     ("GET", "/examples"),
+    ("GET", "/columns"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),

@@ -220,7 +220,9 @@ def test_the_ids_travel_as_a_file_and_not_in_the_graph(exported):
 @pytest.mark.parametrize(
     "precision", [pytest.param(p, marks=[pytest.mark.long] * (p == "float32")) for p in PRECISIONS]
 )
-@pytest.mark.parametrize("name", TOWERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name != "sasrec")) for name in TOWERS]
+)
 def test_every_tower_is_exported_in_every_precision(tmp_path, name, precision):
     tower = user_tower(
         Settings(tower=name, precision=precision, embedding_dim=DIMENSION, max_history=MAX_HISTORY)
