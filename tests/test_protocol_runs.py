@@ -142,6 +142,7 @@ def test_a_chosen_run_is_trained_again_on_all(tmp_path, datasets, chosen, protoc
     assert names == set(LOG.filter(pl.col("timestamp") <= last)["item_id"])
 
 
+@pytest.mark.long
 def test_the_rate_falls_as_in_the_chosen_run_and_a_stop_changes_nothing(tmp_path, datasets, chosen):
     from causerec_tf.retraining import settings_like
     from causerec_tf.train_run import train_run

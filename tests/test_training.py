@@ -135,6 +135,7 @@ def test_who_has_no_new_target_cannot_choose_without_seen_items(tmp_path):
         train(tmp_path / "run", dataset, choose_by="hr@10_without_seen")
 
 
+@pytest.mark.long
 def test_several_steps_an_execution_are_the_same_steps(tmp_path, dataset):
     one, _ = train(tmp_path / "one", dataset, epochs=1)
     with pytest.raises(Stop):

@@ -254,6 +254,7 @@ def test_none_of_many_draws_takes_the_place_where_none_fits(memory):
     assert not replace_first(50, memory, 2, (3, 4))[1]
 
 
+@pytest.mark.long
 def test_so_many_candidates_are_compared_as_the_setting_says():
     nearest = sum(replace_first(2, [2, 3, 4, 5, 6], 9, (seed, 5))[0] == 2 for seed in range(400))
     share = 1 - (4 / 5) ** 2  # of two draws of five, at least one is the nearest

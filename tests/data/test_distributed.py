@@ -137,7 +137,7 @@ PROTOCOLS = {
     "given": ProtocolSettings("given"),
     "none": ProtocolSettings("none"),
 }
-LONG = ("leave_one_out", "time_all", "given", "none")
+LONG = ("time_last", "time_all", "given", "none")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,22 @@ SEQUENCES = {
     "sequences_cosine": {"tower": "sasrec", "similarity": "cosine", "temperature": 0.2},
     "sequences_returns": {"tower": "sasrec", "returns": "learned", "method": "item"},
 }
-every_model = pytest.mark.parametrize("name", [*MODELS, *SEQUENCES])
+# Each of these does what another one does, elsewhere.
+LONG = (
+    "cosine",
+    "item",
+    "hierarchical_gru",
+    "gru4rec",
+    "bsarec",
+    "mind",
+    "comirec_dr",
+    "sequences",
+    "sequences_cosine",
+)
+every_model = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in (*MODELS, *SEQUENCES)],
+)
 
 
 def make(name="base", columns=None, **changes):
