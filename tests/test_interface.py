@@ -219,6 +219,7 @@ def composed(num_items, **changes):
     )
 
 
+@pytest.mark.long
 def test_a_model_composed_by_hand_trains_on_whole_sequences(dataset, tmp_path):
     def model():
         return cr.CauseRec(

@@ -95,6 +95,7 @@ def test_a_run_starts_in_a_directory_that_is_empty_or_its_own(tmp_path, dataset)
         run.start(settings, dataset)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("choose_by", [pytest.param("mrr@10", marks=pytest.mark.long), "hr@20_without_seen"])
 def test_the_epoch_is_chosen_by_the_figure_that_is_asked_for(tmp_path, dataset, choose_by, monkeypatch):
     scores = iter([0.3, 0.5, 0.4, 0.1])

@@ -248,6 +248,7 @@ def test_bad_input_ends_with_two_and_leaves_all_as_it_was(tmp_path, flags, messa
     assert (tmp_path / "there.json").read_text() == "mine"
 
 
+@pytest.mark.long
 def test_disturbed_histories_are_measured_as_the_script_for_several_runs_does(tmp_path, trained):
     flags = [f"--run={trained.run}", "--split=validation", f"--output={tmp_path / 'record.json'}"]
     done = scripts.run(EVALUATE, *flags, "--disturbed=0.2,0.5")
