@@ -27,7 +27,7 @@ def run(settings: Settings, seconds: float, directory: Path) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     streams.print_to(directory / "log.txt")
-    from causerec_tf import measurement, recipes, runs
+    from causerec_tf import measurement, runs
     from causerec_tf.data.sequences import open_dataset
     from causerec_tf.data.training_events import TrainingEvents
     from causerec_tf.train_run import train_run
@@ -35,7 +35,7 @@ def run(settings: Settings, seconds: float, directory: Path) -> None:
     from pipelines.command_line import command
 
     command.keep_freed_memory()
-    dataset = open_dataset(settings.dataset)
+    dataset = settings.view_of(open_dataset(settings.dataset))
     kept = directory / "epochs.json"
     if not kept.exists():
         files.write_json(kept, _epochs_that_fit(settings, dataset, seconds))
@@ -52,7 +52,6 @@ def run(settings: Settings, seconds: float, directory: Path) -> None:
         model,
         measurement.users_of(dataset, "validation", model.max_history),
         TrainingEvents(dataset),
-        baselines=recipes.baselines(recipes.CHEAP_BASELINES),
     )
     kept_seen = measured[False]
     files.write_arrays(directory / "users.npz", kept_seen.per_user)
@@ -77,12 +76,13 @@ def _epochs_that_fit(settings: Settings, dataset: Any, seconds: float) -> dict[s
     """How many epochs fit a time, 1 at least, by some steps that are timed and thrown away."""
     import tensorflow as tf
 
-    from causerec_tf import measurement, training
+    from causerec_tf import feature_recipes, measurement, training
     from causerec_tf.data.training_records import trained_items
     from causerec_tf.data.windows import training_batches
     from causerec_tf.evaluation import rank_users
 
-    model = training.compiled_model(settings, dataset.num_items)
+    features = feature_recipes.features_of(dataset)
+    model = training.compiled_model(settings, dataset.num_items, features=features)
     model.know_items_of(dataset.num_trained_items, trained_items(dataset))
     batches = training_batches(
         dataset,
