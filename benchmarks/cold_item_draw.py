@@ -17,7 +17,7 @@ def draw_cold(by_popularity: list[str], seed: int) -> set[str]:
 
 def without_cold(log: pl.DataFrame, cold: set[str], measured_on: str) -> pl.DataFrame:
     """The log without the events of cold items, but for those of the users that are measured."""
-    from causerec_tf.data.user_split import SPLITS, place_users
+    from causerec_tf.data.splits.user_split import SPLITS, place_users
 
     users = log["user"].unique(maintain_order=True)
     splits, _ = place_users(users.to_list(), 0, 1)

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data import interactions, sequence_writer, synthetic
 from causerec_tf.data.dataset_files import INFO_FILE
+from causerec_tf.data.generated import synthetic
 from causerec_tf.data.sequences import Dataset, open_dataset
+from causerec_tf.data.splits import split_sequences
 from causerec_tf.data.windows import training_batches
+from causerec_tf.data.writing import sequence_writer
 from causerec_tf.settings import Settings
 
 # Yelp2018's counts, as recommendation papers use it.
@@ -24,7 +26,7 @@ def open_or_generate(directory: Path, say: Callable[[str], None] = print) -> Dat
     """Opens a dataset; one that is not there is generated, with Yelp2018's counts.
 
     Popularity follows Zipf's law with exponent 0.8 within each of 24 interests, with a fifth of the events
-    uniform over the catalogue; see `causerec_tf.data.synthetic`.
+    uniform over the catalogue; see `causerec_tf.data.generated.synthetic`.
 
     Args:
       directory: of the dataset.
@@ -96,7 +98,7 @@ def _generate(directory: Path) -> None:
     world = synthetic.generate(
         num_users=NUM_USERS, num_items=NUM_ITEMS, events_per_user=NUM_EVENTS / NUM_USERS, seed=0
     )
-    sequences = interactions.build_sequences(world.events(), split_seed=0, num_shards=_NUM_SHARDS)
+    sequences = split_sequences.build_sequences(world.events(), split_seed=0, num_shards=_NUM_SHARDS)
     about = {"time_unit": "as given", "split_seed": 0, "source": {"kind": "generated for benchmarks"}}
     directory.parent.mkdir(parents=True, exist_ok=True)
     sequence_writer.write_dataset(sequences, directory, num_shards=_NUM_SHARDS, about=about)

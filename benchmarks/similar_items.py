@@ -48,7 +48,7 @@ def main() -> None:
     if not all(one.isdecimal() and int(one) for one in FLAGS.cutoffs):
         raise InputError(f"--cutoffs={','.join(FLAGS.cutoffs)}: wanted whole numbers above 0.")
     from benchmarks import machine
-    from causerec_tf.data.protocols import USERS
+    from causerec_tf.data.splits.protocols import USERS
     from causerec_tf.data.training_events import TrainingEvents
 
     runs = trained_runs.load(FLAGS.runs, FLAGS.dataset)

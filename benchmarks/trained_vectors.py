@@ -4,9 +4,9 @@
 
 The queries of a two-tower are not distributed like its items. The log: 120,000 users with some thirty events
 each over 320,000 items of 1,000 interests, a fifth of the events uniform over the catalogue
-(`causerec_tf.data.synthetic`, seed 0). The model: a linear mean of the last 50 items matched by the cosine,
-the recommended recipe without its augmentation, after the first of three epochs; of the test users' targets
-it finds .26 among the best 50, POP .003. Some minutes on one core; made once.
+(`causerec_tf.data.generated.synthetic`, seed 0). The model: a linear mean of the last 50 items matched by the
+cosine, the recommended recipe without its augmentation, after the first of three epochs; of the test users'
+targets it finds .26 among the best 50, POP .003. Some minutes on one core; made once.
 """
 
 import json
@@ -77,8 +77,8 @@ def load_or_train(directory: Path, say: Callable[[str], None] = print) -> Traine
 def _train(directory: Path) -> None:
     import causerec_tf as cr
     from causerec_tf import evaluation
-    from causerec_tf.data import synthetic
     from causerec_tf.data.dataset_files import INFO_FILE
+    from causerec_tf.data.generated import synthetic
     from causerec_tf.data.holdout import evaluation_users
 
     work = directory.with_name(f"{directory.name}.work")  # what was stopped goes on here

@@ -66,8 +66,9 @@ def main() -> None:
 
 def _yesterday(today, directory: Path):
     """Cuts yesterday's dataset from today's; users stay in their splits, since these go by their ids."""
-    from causerec_tf.data import interactions, sequence_writer
-    from causerec_tf.data.user_split import SPLITS
+    from causerec_tf.data.splits import split_sequences
+    from causerec_tf.data.splits.user_split import SPLITS
+    from causerec_tf.data.writing import sequence_writer
 
     frames = []
     item_ids = np.array(today.item_ids(), dtype=object)
@@ -83,7 +84,7 @@ def _yesterday(today, directory: Path):
         launched = np.random.default_rng(0).permutation(item_ids)[: int(SHARE_LAUNCHED * len(item_ids))]
         before = ~events["item"].is_in(launched.tolist())
     split_seed = today.info["split_seed"]
-    sequences = interactions.build_sequences(events.filter(before), split_seed=split_seed, num_shards=2)
+    sequences = split_sequences.build_sequences(events.filter(before), split_seed=split_seed, num_shards=2)
     about = {"time_unit": today.info["time_unit"], "split_seed": split_seed}
     return sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from causerec_tf.data.protocols import USERS, label
+from causerec_tf.data.splits.protocols import USERS, label
 from causerec_tf.errors import InputError
 
 # Of what a record says of its protocol, who is trained and measured on.

@@ -13,16 +13,16 @@ from typing import Any
 import polars as pl
 
 from causerec_tf import flagfiles, recipes
-from causerec_tf.data import frames
-from causerec_tf.data.features_of_log import of_events, read_features
-from causerec_tf.data.filters import Filters
-from causerec_tf.data.interactions import read_frame, read_log
-from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.columns.features_of_log import of_events, read_features
+from causerec_tf.data.logs import frames
+from causerec_tf.data.logs.interactions import read_frame, read_log
+from causerec_tf.data.logs.log_settings import LogSettings
 from causerec_tf.data.preparation import generated, generated_with_features
 from causerec_tf.data.preparation import prepare as prepare_log
-from causerec_tf.data.protocol_settings import ProtocolSettings
-from causerec_tf.data.protocols import USERS
 from causerec_tf.data.sequences import Dataset, open_dataset
+from causerec_tf.data.splits.filters import Filters
+from causerec_tf.data.splits.protocol_settings import ProtocolSettings
+from causerec_tf.data.splits.protocols import USERS
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.progress_bar import ProgressBar

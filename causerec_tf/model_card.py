@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from causerec_tf import records
-from causerec_tf.data import protocols
+from causerec_tf.data.splits import protocols
 from causerec_tf.errors import InputError
 from causerec_tf.runs import RunDirectory
 from causerec_tf.settings import WITHOUT_SEEN

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data.hashed_words import hashed_words
+from causerec_tf.data.columns.hashed_words import hashed_words
 from causerec_tf.errors import InputError
 from causerec_tf.schema import FIRST_VALUE, MISSING, UNKNOWN, FittedColumn
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from causerec_tf import flagfiles
-from causerec_tf.data.protocols import words
 from causerec_tf.data.sequences import Dataset
+from causerec_tf.data.splits.protocols import words
 from causerec_tf.errors import InputError
 from causerec_tf.measurement import Measured
 from causerec_tf.model import CauseRec

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from causerec_tf import files, flagfiles
-from causerec_tf.data.protocols import TRAIN_ON, USERS
 from causerec_tf.data.sequences import Dataset
+from causerec_tf.data.splits.protocols import TRAIN_ON, USERS
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.runs import RunDirectory

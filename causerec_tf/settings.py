@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from causerec_tf.data.protocols import TRAIN_ON
+from causerec_tf.data.splits.protocols import TRAIN_ON
 from causerec_tf.data.target_events import TargetEvents
 from causerec_tf.errors import InputError
 from causerec_tf.metrics import CUTOFFS

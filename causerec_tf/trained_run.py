@@ -9,8 +9,8 @@ import polars as pl
 
 from causerec_tf import evaluation, measurement, recipes, runs
 from causerec_tf.baselines.baseline import Baseline
-from causerec_tf.data import frames
 from causerec_tf.data.holdout import EvaluationUsers, last_items
+from causerec_tf.data.logs import frames
 from causerec_tf.data.ragged import ItemLists, row_splits
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.training_events import TrainingEvents

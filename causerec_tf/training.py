@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from causerec_tf import checkpoints, evaluation, feature_recipes, recipes, runs
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
-from causerec_tf.data.protocols import EVERYTHING
 from causerec_tf.data.sequences import Dataset
+from causerec_tf.data.splits.protocols import EVERYTHING
 from causerec_tf.data.training_records import trained_items
 from causerec_tf.data.windows import num_batches
 from causerec_tf.distributed import strategies

@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 from causerec_tf import feature_recipes, flagfiles, new_items, runs, warm_features
-from causerec_tf.data.protocols import TRAIN_ON
 from causerec_tf.data.sequences import Dataset
+from causerec_tf.data.splits.protocols import TRAIN_ON
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 from causerec_tf.schema import FittedColumn

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from absl import flags
 
-from causerec_tf.data.interactions import find_files
-from causerec_tf.data.log_files import open_log_file
-from causerec_tf.data.schema_guess import Guess, as_toml, guess_columns, read_columns
+from causerec_tf.data.columns.schema_guess import Guess, as_toml, guess_columns, read_columns
+from causerec_tf.data.logs.interactions import find_files
+from causerec_tf.data.logs.log_files import open_log_file
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_free, file_written_beside
 from pipelines.command_line import command, feature_flags, log_flags

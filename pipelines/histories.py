@@ -10,10 +10,10 @@ from pathlib import Path
 
 from absl import flags
 
-from causerec_tf.data.interactions import find_files
-from causerec_tf.data.suspicious_ids import suspicions_of
-from causerec_tf.data.time_units import describe_span
-from causerec_tf.data.user_histories import (
+from causerec_tf.data.logs.interactions import find_files
+from causerec_tf.data.logs.suspicious_ids import suspicions_of
+from causerec_tf.data.logs.time_units import describe_span
+from causerec_tf.data.logs.user_histories import (
     build_histories,
     check_histories_file,
     read_user_ids,

@@ -44,7 +44,7 @@ def main() -> None:
 
     from causerec_tf import checkpoints, evaluation, records, training
     from causerec_tf.comparison import mean_and_standard_error
-    from causerec_tf.data import synthetic
+    from causerec_tf.data.generated import synthetic
     from causerec_tf.runs import RunDirectory
     from causerec_tf.studies import noise_detection
 
@@ -104,12 +104,13 @@ def _seeds(given: list[str]) -> list[int]:
 
 def _dataset(directory: Path, world):
     """The world as a dataset, made if it is not there; it must be of this world."""
-    from causerec_tf.data import interactions, sequence_writer
     from causerec_tf.data.sequences import open_dataset
+    from causerec_tf.data.splits import split_sequences
+    from causerec_tf.data.writing import sequence_writer
     from causerec_tf.studies.noise_detection import find_noise
 
     if not directory.exists():
-        sequences = interactions.build_sequences(world.events(), split_seed=0, num_shards=2)
+        sequences = split_sequences.build_sequences(world.events(), split_seed=0, num_shards=2)
         about = {"time_unit": "as given", "split_seed": 0, "source": {"kind": "generated"}}
         sequence_writer.write_dataset(sequences, directory, num_shards=2, about=about)
     dataset = open_dataset(directory)

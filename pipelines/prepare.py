@@ -13,18 +13,19 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
+from causerec_tf.data.columns.feature_tables import TableUse
+from causerec_tf.data.columns.features_of_log import Features, FittedFeatures, check_item_features, of_events
 from causerec_tf.data.dataset_files import INFO_FILE
-from causerec_tf.data.feature_tables import TableUse
-from causerec_tf.data.features_of_log import Features, FittedFeatures, check_item_features, of_events
-from causerec_tf.data.filters import Filters
-from causerec_tf.data.interactions import Log, SplitSequences
-from causerec_tf.data.item_names import read_item_names
+from causerec_tf.data.logs.interactions import Log
+from causerec_tf.data.logs.item_names import read_item_names
+from causerec_tf.data.logs.suspicious_ids import Suspicion
+from causerec_tf.data.logs.time_units import describe_span, describe_time
 from causerec_tf.data.preparation import generated, generated_with_features, prepare
-from causerec_tf.data.protocols import USERS, label
-from causerec_tf.data.sequence_counts import count_returns
-from causerec_tf.data.suspicious_ids import Suspicion
-from causerec_tf.data.time_units import describe_span, describe_time
-from causerec_tf.data.user_split import SPLITS
+from causerec_tf.data.splits.filters import Filters
+from causerec_tf.data.splits.protocols import USERS, label
+from causerec_tf.data.splits.split_sequences import SplitSequences
+from causerec_tf.data.splits.user_split import SPLITS
+from causerec_tf.data.writing.sequence_counts import count_returns
 from causerec_tf.errors import InputError
 from causerec_tf.files import check_output
 from causerec_tf.schema import Schema

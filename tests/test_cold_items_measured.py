@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks import cold_item_draw
-from causerec_tf.data.user_split import SPLITS, place_users
+from causerec_tf.data.splits.user_split import SPLITS, place_users
 
 
 def test_one_of_ten_of_neighbouring_popularity_is_cold():

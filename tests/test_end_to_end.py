@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from causerec_tf.data import synthetic
+from causerec_tf.data.generated import synthetic
 from tests import reference, reference_data
 from tests.pipelines import scripts
 

@@ -75,6 +75,18 @@ FLOORS = (
     ("lists",),
     ("service", "batch"),
 )
+# The floors of causerec_tf/data/, by the same rule. A module beside the folders that no floor names is of the
+# opened dataset.
+OPENED = "the opened dataset"
+DATA_FLOORS = (
+    ("ragged",),
+    ("logs",),
+    ("splits", "public"),
+    ("columns",),
+    ("generated", OPENED),
+    ("writing",),
+    ("preparation", "distributed"),
+)
 # The places outside the scripts where export/ meets the library that trained the model.
 MEET_THE_LIBRARY = ("export.publishing.publish_run", "export.publishing.described_items")
 
@@ -212,19 +224,33 @@ def test_no_module_knows_a_script_and_of_export_only_scripts_know_flags():
             assert meets == (module in MEET_THE_LIBRARY), module
 
 
-def test_export_stands_on_floors():
-    height = {part: number for number, parts in enumerate(FLOORS) for part in parts}
-    scripts = {module for module in FILES if is_within(module, "export") and is_script(module)}
-    found = set()
-    for module in FILES:
-        if module == "export" or module in scripts or not is_within(module, "export"):
-            continue
-        part = module.split(".")[1]
-        found.add(part)
-        for name in known_to(module) - {"export"}:
-            other = name.split(".")[1] if is_within(name, "export") else part
+def check_floors(floors, part_of):
+    """A part knows only parts below its own; `part_of`: every module that stands on a floor -> its part."""
+    height = {part: number for number, parts in enumerate(floors) for part in parts}
+    assert set(part_of.values()) == set(height)
+    for module, part in part_of.items():
+        for name in known_to(module) & set(part_of):
+            other = part_of[name]
             assert other == part or height[other] < height[part], f"{module} knows {name}"
-    assert found == set(height)
+
+
+def test_export_stands_on_floors():
+    check_floors(
+        FLOORS,
+        {
+            module: module.split(".")[1]
+            for module in FILES
+            if module.startswith("export.") and not is_script(module)
+        },
+    )
+
+
+def test_the_data_stand_on_floors():
+    named = {part for parts in DATA_FLOORS for part in parts}
+    parts = {module: module.split(".")[2] for module in FILES if module.startswith("causerec_tf.data.")}
+    folders = {part for module, part in parts.items() if FILES[module].name == "__init__.py"}
+    assert folders <= named
+    check_floors(DATA_FLOORS, {module: part if part in named else OPENED for module, part in parts.items()})
 
 
 @pytest.mark.parametrize("package", ["causerec_tf", "pipelines", "export"])

@@ -1,11 +1,13 @@
 """Generated worlds and logs as datasets on disk."""
 
-from causerec_tf.data import interactions, sequence_writer, synthetic
+from causerec_tf.data.generated import synthetic
+from causerec_tf.data.splits import split_sequences
+from causerec_tf.data.writing import sequence_writer
 
 
 def write_events(events, directory, *, num_shards=2, split_seed=0):
     """A dataset of a log with the columns user, item and time."""
-    sequences = interactions.build_sequences(events, split_seed=split_seed, num_shards=num_shards)
+    sequences = split_sequences.build_sequences(events, split_seed=split_seed, num_shards=num_shards)
     about = {"time_unit": "as given", "split_seed": split_seed}
     return sequence_writer.write_dataset(sequences, directory, num_shards=num_shards, about=about)
 

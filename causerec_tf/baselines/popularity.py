@@ -3,8 +3,8 @@
 import numpy as np
 
 from causerec_tf.baselines.baseline import Baseline
-from causerec_tf.data import time_units
 from causerec_tf.data.holdout import EvaluationUsers
+from causerec_tf.data.logs import time_units
 from causerec_tf.data.training_events import TrainingEvents
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from causerec_tf.data.evaluation_context import Context, context_of, last_places, only_rows
-from causerec_tf.data.protocols import EVERYTHING
 from causerec_tf.data.ragged import ItemLists, row_splits, rows_and_positions
 from causerec_tf.data.sequences import Dataset, UserSequences
+from causerec_tf.data.splits.protocols import EVERYTHING
 from causerec_tf.errors import InputError
 
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causerec_tf.data import times
+from causerec_tf.data.columns.features_of_log import Features, FittedFeatures, fit_features
 from causerec_tf.data.dataset_files import INFO_FILE
-from causerec_tf.data.features_of_log import Features, FittedFeatures, fit_features
-from causerec_tf.data.filters import Filters, apply_filters
-from causerec_tf.data.interactions import TEST_COLUMN, Log, SplitSequences, build_sequences
-from causerec_tf.data.protocol_settings import ProtocolSettings, times_of
-from causerec_tf.data.suspicious_ids import as_recorded, suspicions_of
+from causerec_tf.data.logs import times
+from causerec_tf.data.logs.interactions import TEST_COLUMN, Log
+from causerec_tf.data.logs.suspicious_ids import as_recorded, suspicions_of
+from causerec_tf.data.splits.filters import Filters, apply_filters
+from causerec_tf.data.splits.protocol_settings import ProtocolSettings, times_of
+from causerec_tf.data.splits.split_sequences import SplitSequences, build_sequences
 from causerec_tf.files import check_output
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def prepare(
         fitted = fit_features(features, sequences, log.time_unit)
         on_fitted(fitted)
     # TensorFlow takes seconds to import: only when the log has proved good.
-    from causerec_tf.data.sequence_writer import write_dataset
+    from causerec_tf.data.writing.sequence_writer import write_dataset
 
     return write_dataset(
         sequences,
@@ -82,7 +83,7 @@ def prepare(
 
 def generated() -> tuple[Log, dict[str, str]]:
     """The log of the generated world that stands in where there is none, and its items' names."""
-    from causerec_tf.data import synthetic
+    from causerec_tf.data.generated import synthetic
 
     world = synthetic.generate()
     events = world.events()
@@ -92,7 +93,7 @@ def generated() -> tuple[Log, dict[str, str]]:
 
 def generated_with_features(split_seed: int) -> tuple[Log, dict[str, str], Features]:
     """The same with features, and with items that no user of training by this seed touched."""
-    from causerec_tf.data import generated_features, synthetic
+    from causerec_tf.data.generated import generated_features, synthetic
 
     world = generated_features.with_features(synthetic.generate(), split_seed=split_seed)
     log = Log(world.events, times.AS_GIVEN, len(world.events), {}, (), kind="generated")

@@ -17,15 +17,15 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from causerec_tf.data import time_units, times
+from causerec_tf.data.columns.feature_files import ITEM_FEATURES_FILE, fitted_columns, read_item_features
+from causerec_tf.data.columns.feature_records import in_records, record_features, values_of_users
 from causerec_tf.data.dataset_files import CUTS, FORMAT_VERSIONS, INFO_FILE, ITEM_NAMES_FILE, ITEMS_FILE
-from causerec_tf.data.feature_files import ITEM_FEATURES_FILE, fitted_columns, read_item_features
-from causerec_tf.data.feature_records import in_records, record_features, values_of_users
-from causerec_tf.data.protocols import EVERYTHING, TRAIN_ON, USERS, label
+from causerec_tf.data.logs import time_units, times
 from causerec_tf.data.ragged import row_splits
+from causerec_tf.data.splits.protocols import EVERYTHING, TRAIN_ON, USERS, label
+from causerec_tf.data.splits.user_split import SPLITS
 from causerec_tf.data.target_events import TargetColumns, TargetEvents
 from causerec_tf.data.user_sequences import UserSequences
-from causerec_tf.data.user_split import SPLITS
 from causerec_tf.errors import InputError
 from causerec_tf.schema import Column, FittedColumn, Schema
 

@@ -4,7 +4,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from causerec_tf.data.feature_records import in_records, missing_value, record_features, values_of_users
+from causerec_tf.data.columns.feature_records import (
+    in_records,
+    missing_value,
+    record_features,
+    values_of_users,
+)
 from causerec_tf.data.sequences import ITEMS_FEATURE, Dataset
 from causerec_tf.data.target_counts import mean_weight
 from causerec_tf.data.training_records import rows_of_entries

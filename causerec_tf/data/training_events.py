@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data import times
-from causerec_tf.data.protocols import TRAIN_ON
+from causerec_tf.data.logs import times
 from causerec_tf.data.sequences import ITEMS_FEATURE, Dataset, UserSequences
+from causerec_tf.data.splits.protocols import TRAIN_ON
 from causerec_tf.data.training_records import (
     parse_training,
     read_training,

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from causerec_tf.data.feature_records import OF_EVENTS, in_records
-from causerec_tf.data.protocols import TRAIN_ON
+from causerec_tf.data.columns.feature_records import OF_EVENTS, in_records
 from causerec_tf.data.ragged import row_splits
 from causerec_tf.data.sequences import ITEMS_FEATURE, Dataset, UserSequences
-from causerec_tf.data.user_split import SPLITS
+from causerec_tf.data.splits.protocols import TRAIN_ON
+from causerec_tf.data.splits.user_split import SPLITS
 
 _RECORDS_PER_PARSE = 4096
 _CUT = "num_before_test"

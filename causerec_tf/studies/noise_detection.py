@@ -11,10 +11,10 @@ from scipy import stats
 
 from causerec_tf.comparison import mean_and_standard_error
 from causerec_tf.counterfactual import concepts
+from causerec_tf.data.generated.synthetic import World
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users, last_items
 from causerec_tf.data.ragged import ItemLists
 from causerec_tf.data.sequences import Dataset, UserSequences
-from causerec_tf.data.synthetic import World
 from causerec_tf.errors import InputError
 from causerec_tf.model import CauseRec
 

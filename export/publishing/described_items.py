@@ -72,8 +72,8 @@ def describe_items(
       causerec_tf.InputError: the run or the table cannot be read.
     """
     from causerec_tf import runs
-    from causerec_tf.data import feature_fitting
-    from causerec_tf.data.feature_tables import read_feature_table, rows_of
+    from causerec_tf.data.columns import feature_fitting
+    from causerec_tf.data.columns.feature_tables import read_feature_table, rows_of
     from causerec_tf.schema import Column, Schema
 
     trained = runs.load_trained(Path(run)) if isinstance(run, str | os.PathLike) else run
@@ -158,9 +158,9 @@ def _vectors(tower: Any, values: dict[str, np.ndarray], numbers: np.ndarray) -> 
 
 def _has_column(table: Any, name: str) -> bool:
     """Whether a table, or the first of its files, has a column."""
-    from causerec_tf.data import frames
-    from causerec_tf.data.interactions import find_files
-    from causerec_tf.data.log_files import open_log_file
+    from causerec_tf.data.logs import frames
+    from causerec_tf.data.logs.interactions import find_files
+    from causerec_tf.data.logs.log_files import open_log_file
 
     if frames.is_frame(table):
         return name in frames.as_frame(table).columns

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from absl import flags
 
-from causerec_tf.data.feature_tables import TableUse
-from causerec_tf.data.features_of_log import Features, read_features
+from causerec_tf.data.columns.feature_tables import TableUse
+from causerec_tf.data.columns.features_of_log import Features, read_features
 from causerec_tf.schema import OWNERS, Schema, read_schema
 
 FLAGS = flags.FLAGS

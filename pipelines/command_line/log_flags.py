@@ -7,14 +7,14 @@ from typing import Any
 
 from absl import flags
 
-from causerec_tf.data import interactions
-from causerec_tf.data.log_files import FORMATS, LAYOUTS
-from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.logs import interactions
+from causerec_tf.data.logs.log_files import FORMATS, LAYOUTS
+from causerec_tf.data.logs.log_settings import LogSettings
+from causerec_tf.data.logs.suspicious_ids import Suspicion, describe
 from causerec_tf.data.public.amazon import REVIEWS, TRIPLES
 from causerec_tf.data.public.item_lists import read_item_lists
 from causerec_tf.data.public.movielens import read_movielens
 from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
-from causerec_tf.data.suspicious_ids import Suspicion, describe
 from causerec_tf.errors import InputError
 from causerec_tf.schema import Column
 

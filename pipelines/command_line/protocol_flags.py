@@ -4,8 +4,8 @@ from typing import Any
 
 from absl import flags
 
-from causerec_tf.data.protocol_settings import ProtocolSettings
-from causerec_tf.data.protocols import NAMES, TEST_TARGETS
+from causerec_tf.data.splits.protocol_settings import ProtocolSettings
+from causerec_tf.data.splits.protocols import NAMES, TEST_TARGETS
 from pipelines.command_line.command import GROUP_ENDING
 
 FLAGS = flags.FLAGS

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.logs.log_settings import LogSettings
 from causerec_tf.errors import InputError
 from pipelines.command_line import log_flags
 
@@ -52,7 +52,7 @@ def read() -> "pl.DataFrame":
     Raises:
       InputError: the file cannot be used; the message says where and why.
     """
-    from causerec_tf.data.interactions import read_log
+    from causerec_tf.data.logs.interactions import read_log
 
     how = LogSettings(
         file_format=FLAGS.format,

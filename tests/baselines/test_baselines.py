@@ -9,8 +9,8 @@ import scipy.sparse
 from causerec_tf import recipes
 from causerec_tf.baselines import als, ease, item_neighbours, own_past, popularity, session_neighbours
 from causerec_tf.baselines.user_item_matrix import user_item_matrix
-from causerec_tf.data import times
 from causerec_tf.data.holdout import EvaluationUsers
+from causerec_tf.data.logs import times
 from causerec_tf.data.ragged import ItemLists, row_splits
 from causerec_tf.data.sequences import UserSequences
 from causerec_tf.errors import InputError

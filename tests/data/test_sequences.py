@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from causerec_tf.data import interactions, sequence_writer
 from causerec_tf.data.sequences import SPLITS, open_dataset
+from causerec_tf.data.splits import split_sequences
+from causerec_tf.data.writing import sequence_writer
 from causerec_tf.errors import InputError
 from tests import reference_data
 
@@ -21,7 +22,7 @@ def build(rows, num_shards=2):
     users, items, moments = zip(*rows, strict=True)
     schema = {"user": pl.String, "item": pl.String, "time": pl.Int64}
     events = pl.DataFrame({"user": users, "item": items, "time": moments}, schema=schema)
-    return interactions.build_sequences(events, split_seed=0, num_shards=num_shards)
+    return split_sequences.build_sequences(events, split_seed=0, num_shards=num_shards)
 
 
 def write(rows, directory, num_shards=2, **options):

@@ -8,7 +8,9 @@ import polars as pl
 import pytest
 import tensorflow as tf
 
-from causerec_tf.data import interactions, sequence_writer, training_records, windows
+from causerec_tf.data import training_records, windows
+from causerec_tf.data.splits import split_sequences
+from causerec_tf.data.writing import sequence_writer
 from causerec_tf.errors import InputError
 from tests import reference_data
 
@@ -17,7 +19,7 @@ def write(rows, directory, num_shards=3):
     users, items, moments = zip(*rows, strict=True)
     schema = {"user": pl.String, "item": pl.String, "time": pl.Int64}
     events = pl.DataFrame({"user": users, "item": items, "time": moments}, schema=schema)
-    built = interactions.build_sequences(events, split_seed=0, num_shards=num_shards)
+    built = split_sequences.build_sequences(events, split_seed=0, num_shards=num_shards)
     return sequence_writer.write_dataset(built, directory, num_shards=num_shards, about={})
 
 

@@ -73,7 +73,7 @@ def fixture_dataset(tmp_path_factory):
 
 
 def user_split_of(user):
-    from causerec_tf.data.user_split import SPLITS, place_users
+    from causerec_tf.data.splits.user_split import SPLITS, place_users
 
     return SPLITS[place_users([f"u{user}"], 0, 1)[0][0]]
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import causerec_tf as cr
-from causerec_tf.data.schema_guess import guess_columns
+from causerec_tf.data.columns.schema_guess import guess_columns
 from causerec_tf.schema import read_schema
 from tests.pipelines import scripts
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from causerec_tf.data import synthetic
+from causerec_tf.data.generated import synthetic
 from causerec_tf.runs import RunDirectory
 from tests import reference_data, worlds
 from tests.pipelines import forked, scripts
@@ -79,8 +79,8 @@ def test_a_run_leaves_its_settings_and_events(trained):
 def test_a_chosen_run_is_trained_again_on_everything(tmp_path, trained):
     """The settings are those of the run; what is given beside it comes after them."""
     from causerec_tf.data.preparation import prepare
-    from causerec_tf.data.protocol_settings import ProtocolSettings
-    from tests.data.test_protocols import log_of
+    from causerec_tf.data.splits.protocol_settings import ProtocolSettings
+    from tests.data.splits.test_protocols import log_of
 
     draw = np.random.default_rng(1)
     rows = [(f"u{n % 40}", f"i{draw.integers(60)}", n) for n in range(400)]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from causerec_tf.data import holdout, synthetic
+from causerec_tf.data import holdout
+from causerec_tf.data.generated import synthetic
 from causerec_tf.errors import InputError
 from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings

@@ -13,30 +13,30 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from causerec_tf.data import times
-from causerec_tf.data.dataset_files import INFO_FILE, ITEMS_FILE
-from causerec_tf.data.distributed import steps, storage
-from causerec_tf.data.distributed.cuts import times_of_buckets
-from causerec_tf.data.distributed.ranges import Range, Survey, split_file
-from causerec_tf.data.distributed.steps import Bucket, PreparationPlan
-from causerec_tf.data.features_of_log import (
+from causerec_tf.data.columns.features_of_log import (
     Features,
     FittedFeatures,
     check_item_features,
     fit_item_features,
 )
-from causerec_tf.data.filters import Filters, no_shared_user, nothing_left
-from causerec_tf.data.interactions import no_usable_rows, with_test_files
-from causerec_tf.data.log_files import check_format
-from causerec_tf.data.log_rows import REASONS, missing_column
-from causerec_tf.data.log_settings import LogSettings
-from causerec_tf.data.protocol_settings import ProtocolSettings
-from causerec_tf.data.protocols import USERS, HeldOutUsers, Protocol
-from causerec_tf.data.sequence_counts import LOG, ItemCounts, Tally, add_up, describe_counts
-from causerec_tf.data.suspicious_ids import add_up as add_up_suspicions
-from causerec_tf.data.suspicious_ids import as_recorded
-from causerec_tf.data.time_units import UnitCounts, check_one_unit
-from causerec_tf.data.user_split import SPLITS
+from causerec_tf.data.dataset_files import INFO_FILE, ITEMS_FILE
+from causerec_tf.data.distributed import steps, storage
+from causerec_tf.data.distributed.cuts import times_of_buckets
+from causerec_tf.data.distributed.ranges import Range, Survey, split_file
+from causerec_tf.data.distributed.steps import Bucket, PreparationPlan
+from causerec_tf.data.logs import times
+from causerec_tf.data.logs.interactions import no_usable_rows, with_test_files
+from causerec_tf.data.logs.log_files import check_format
+from causerec_tf.data.logs.log_rows import REASONS, missing_column
+from causerec_tf.data.logs.log_settings import LogSettings
+from causerec_tf.data.logs.suspicious_ids import add_up as add_up_suspicions
+from causerec_tf.data.logs.suspicious_ids import as_recorded
+from causerec_tf.data.logs.time_units import UnitCounts, check_one_unit
+from causerec_tf.data.splits.filters import Filters, no_shared_user, nothing_left
+from causerec_tf.data.splits.protocol_settings import ProtocolSettings
+from causerec_tf.data.splits.protocols import USERS, HeldOutUsers, Protocol
+from causerec_tf.data.splits.user_split import SPLITS
+from causerec_tf.data.writing.sequence_counts import LOG, ItemCounts, Tally, add_up, describe_counts
 from causerec_tf.errors import InputError
 
 _RANGE_BYTES = 64 << 20
@@ -278,7 +278,7 @@ def _complete(
     described: dict[str, Any],
 ) -> dict:
     """Moves the shards to their place and writes what tells of them; `dataset.json` comes last."""
-    from causerec_tf.data.sequence_writer import shard_file, write_descriptions
+    from causerec_tf.data.writing.sequence_writer import shard_file, write_descriptions
 
     shards: dict[str, list[dict]] = {split: [] for split in SPLITS}
     tallies: dict[str, list[Tally]] = {split: [] for split in SPLITS}

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import polars as pl
 
-from causerec_tf.data.filters import Filters, drop_unshared_users, keep_last
-from causerec_tf.data.interactions import SplitSequences, ordered_sequences, rank_items
-from causerec_tf.data.protocols import Protocol
-from causerec_tf.data.sequence_counts import ItemCounts, are_targets, count_items
-from causerec_tf.data.suspicious_ids import count_ids
-from causerec_tf.data.text_codes import text_codes
-from causerec_tf.data.user_split import SPLITS, hash_user, place_users
+from causerec_tf.data.logs.suspicious_ids import count_ids
+from causerec_tf.data.splits.filters import Filters, drop_unshared_users, keep_last
+from causerec_tf.data.splits.protocols import Protocol
+from causerec_tf.data.splits.split_sequences import SplitSequences, ordered_sequences, rank_items
+from causerec_tf.data.splits.text_codes import text_codes
+from causerec_tf.data.splits.user_split import SPLITS, hash_user, place_users
+from causerec_tf.data.writing.sequence_counts import ItemCounts, are_targets, count_items
 
 _TARGETS = {split: f"{split}_targets" for split in SPLITS[1:]}
 

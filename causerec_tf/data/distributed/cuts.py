@@ -12,7 +12,7 @@ import numpy as np
 
 from causerec_tf.data.distributed import steps, storage
 from causerec_tf.data.distributed.steps import Bucket
-from causerec_tf.data.protocol_settings import TimesOfLog, rank_of
+from causerec_tf.data.splits.protocol_settings import TimesOfLog, rank_of
 
 _BINS = 1 << 16
 

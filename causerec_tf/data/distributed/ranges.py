@@ -13,12 +13,12 @@ from typing import BinaryIO
 
 import polars as pl
 
-from causerec_tf.data import times
-from causerec_tf.data.json_lines import JsonLinesFile
-from causerec_tf.data.log_files import SEPARATORS, LogFile, unpack_log_file
-from causerec_tf.data.log_records import GZIP_MAGIC, TEXT_HEAD, check_text, without_marks
-from causerec_tf.data.log_rows import FileRows, check_types, read_rows, read_table
-from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.logs import times
+from causerec_tf.data.logs.json_lines import JsonLinesFile
+from causerec_tf.data.logs.log_files import SEPARATORS, LogFile, unpack_log_file
+from causerec_tf.data.logs.log_records import GZIP_MAGIC, TEXT_HEAD, check_text, without_marks
+from causerec_tf.data.logs.log_rows import FileRows, check_types, read_rows, read_table
+from causerec_tf.data.logs.log_settings import LogSettings
 
 _NOTATIONS = (times.INTEGER, times.DECIMAL, times.MOMENT)
 _READ_AT_ONCE = 1 << 20

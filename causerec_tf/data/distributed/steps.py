@@ -21,14 +21,15 @@ import polars as pl
 
 from causerec_tf.data.distributed import blocks, storage
 from causerec_tf.data.distributed.ranges import Range, Survey, read_range, survey_range
-from causerec_tf.data.filters import Filters
-from causerec_tf.data.interactions import TEST_COLUMN, SplitSequences, in_microseconds
-from causerec_tf.data.log_settings import LogSettings
-from causerec_tf.data.protocols import Protocol
-from causerec_tf.data.sequence_counts import LOG, add_up, tally_by_split
-from causerec_tf.data.suspicious_ids import Suspicion, find_suspicions
-from causerec_tf.data.time_units import count_units
-from causerec_tf.data.user_split import SPLITS
+from causerec_tf.data.logs.interactions import TEST_COLUMN, in_microseconds
+from causerec_tf.data.logs.log_settings import LogSettings
+from causerec_tf.data.logs.suspicious_ids import Suspicion, find_suspicions
+from causerec_tf.data.logs.time_units import count_units
+from causerec_tf.data.splits.filters import Filters
+from causerec_tf.data.splits.protocols import Protocol
+from causerec_tf.data.splits.split_sequences import SplitSequences
+from causerec_tf.data.splits.user_split import SPLITS
+from causerec_tf.data.writing.sequence_counts import LOG, add_up, tally_by_split
 from causerec_tf.errors import InputError
 
 _ITEM_PARTS = 64
@@ -269,7 +270,7 @@ def merge(plan: PreparationPlan, shard: tuple[int, int], runs: list[dict]) -> di
 
 def _write_run(plan: PreparationPlan, name: str, sequences: SplitSequences, split: str) -> str:
     """Writes the records that a split has of a bucket, sorted by user, and gives the path."""
-    from causerec_tf.data.sequence_writer import write_records  # TensorFlow: only where it is needed
+    from causerec_tf.data.writing.sequence_writer import write_records  # TensorFlow: only where it is needed
 
     path = storage.attempt(plan.work, name)
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from causerec_tf.data.dataset_files import INFO_FILE
-from causerec_tf.data.interactions import find_files, with_data
+from causerec_tf.data.logs.interactions import find_files, with_data
 from causerec_tf.errors import InputError
 from causerec_tf.files import directory_written_beside
 

@@ -3,7 +3,7 @@
 Both are logs: what is given here is their format and columns, as `read_log` takes them.
 """
 
-from causerec_tf.data.log_settings import LogSettings
+from causerec_tf.data.logs.log_settings import LogSettings
 
 # Reviews in JSON lines, such as `reviews_Books_5.json.gz` of 2014 or `Books_5.json.gz` of 2018. An item's id
 # is its `asin`; a time is in seconds, whole days.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from causerec_tf.data import times
-from causerec_tf.data.interactions import TEST_COLUMN, Log, find_files, with_test_files
-from causerec_tf.data.log_records import read_text_lines
+from causerec_tf.data.logs import times
+from causerec_tf.data.logs.interactions import TEST_COLUMN, Log, find_files, with_test_files
+from causerec_tf.data.logs.log_records import read_text_lines
 from causerec_tf.errors import InputError
 
 _BAD_LINE = "a line that cannot be read"

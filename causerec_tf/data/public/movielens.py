@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from causerec_tf.data import times
-from causerec_tf.data.interactions import Log
+from causerec_tf.data.logs import times
+from causerec_tf.data.logs.interactions import Log
 from causerec_tf.errors import InputError
 
 _FEATURES = ("user_id", "movie_id", "timestamp", "movie_title")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from causerec_tf.data.log_records import read_text_lines
+from causerec_tf.data.logs.log_records import read_text_lines
 from causerec_tf.errors import InputError
 
 _HEADER = ("org_id", "remap_id")

@@ -7,7 +7,7 @@ import json
 import polars as pl
 import pytest
 
-from causerec_tf.data.interactions import read_log
+from causerec_tf.data.logs.interactions import read_log
 from causerec_tf.data.public import amazon
 from causerec_tf.data.public.original_ids import read_original_ids, restore_ids
 from causerec_tf.errors import InputError

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from causerec_tf.data import times
+from causerec_tf.data.logs import times
 from causerec_tf.data.public.item_lists import read_item_lists
 from causerec_tf.errors import InputError
 

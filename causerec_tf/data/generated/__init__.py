@@ -1,0 +1,1 @@
+"""A generated world of which the answer is known, with or without features."""

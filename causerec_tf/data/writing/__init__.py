@@ -1,0 +1,1 @@
+"""Sequences -> a dataset on disk, with its counts."""
