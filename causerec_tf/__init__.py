@@ -7,6 +7,19 @@
 
 Importing this package arranges Keras 2 (`tf_keras`), which tensorflow-recommenders needs. That can only
 be done before TensorFlow has handed out its Keras, so import `causerec_tf` before you touch `tf.keras`.
+
+What lies here, by subject:
+
+    data          schema, data
+    settings      settings, flagfiles, recipes, feature_recipes
+    the model     model, towers, features, counterfactual, every_position
+    objective     matching, negatives, returns, losses, shares
+    training      train_run, training, optimizers, distributed, progress, progress_bar, retraining
+    run on disk   runs, checkpoints
+    warm start    warm_start, warm_features, new_items
+    measuring     measurement, evaluation, retrieval, metrics, groups, baselines, comparison, records, studies
+    using a run   interface, trained_run, model_card, raw_values
+    everywhere    errors, files
 """
 
 import importlib

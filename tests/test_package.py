@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import causerec_tf
 import export
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -269,6 +270,12 @@ def test_folders_and_the_modules_beside_them_know_each_other_one_way(package):
         left = {(of, to) for of, to in arrows if of in known}
         assert left != arrows, sorted(arrows)
         arrows = left
+
+
+def test_the_library_says_by_subject_what_lies_in_it():
+    rows = re.findall(r"^    \w[\w ]{13}(\w+(?:, \w+)*)$", causerec_tf.__doc__, re.M)
+    named = sorted(name for row in rows for name in row.split(", "))
+    assert named == sorted({module.split(".")[1] for module in FILES if module.startswith("causerec_tf.")})
 
 
 def test_no_two_modules_or_classes_have_one_name():
