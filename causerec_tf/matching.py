@@ -12,7 +12,7 @@ import tensorflow_recommenders as tfrs
 
 from causerec_tf.errors import InputError
 from causerec_tf.negatives import Negatives, Sampler, UniformSampler
-from causerec_tf.returns import ReturnTerms
+from causerec_tf.own_candidates import OwnItems, OwnItemsOfSequences
 
 
 class Candidates(NamedTuple):
@@ -32,68 +32,13 @@ class Candidates(NamedTuple):
     negatives: Negatives
     negative_SD: tf.Tensor
     num_items: int
-    own: "OwnItems | OwnItemsOfSequences | None" = None
+    own: OwnItems | OwnItemsOfSequences | None = None
 
     def repeated(self, times: int) -> "Candidates":
         """The same with each target `times` times in a row; where returns are learned, of windows."""
         target_B, target_BD = (tf.repeat(one, times, axis=0) for one in (self.target_B, self.target_BD))
         own = self.own and self.own.repeated(times)
         return self._replace(target_B=target_B, target_BD=target_BD, own=own)
-
-
-class OwnItems(NamedTuple):
-    """The items of each user's own history, which are candidates, too, where returns are learned.
-
-    Attributes:
-      item_BLD: float [B, L, d], their vectors.
-      returns: the terms of their logits.
-    """
-
-    item_BLD: tf.Tensor
-    returns: ReturnTerms
-
-    def products(self, user_BD: tf.Tensor) -> tf.Tensor:
-        """The inner product of each user with each of their items, float [B, L]."""
-        return tf.linalg.matvec(self.item_BLD, user_BD)
-
-    def repeated(self, times: int) -> "OwnItems":
-        """The same with each user `times` times in a row."""
-        return OwnItems(
-            tf.repeat(self.item_BLD, times, axis=0),
-            ReturnTerms(*(tf.repeat(one, times, axis=0) for one in self.returns)),
-        )
-
-
-class OwnItemsOfSequences(NamedTuple):
-    """The same of N predictions at the positions of R whole sequences, each with the items up to its own.
-
-    Attributes:
-      item_RLD: float [R, L, d], the vectors of the sequences' items.
-      numbers_N: int32 [N], which of the R * L positions each prediction is made at.
-      returns: the terms of the logits, [N, L].
-    """
-
-    item_RLD: tf.Tensor
-    numbers_N: tf.Tensor
-    returns: ReturnTerms
-
-    def products(self, user_ND: tf.Tensor) -> tf.Tensor:
-        """The inner product of each prediction with each item of its sequence, float [N, L]."""
-        return products_in_sequences(user_ND, self.item_RLD, self.numbers_N)
-
-    def repeated(self, times: int) -> "OwnItemsOfSequences":
-        """Refused: counterfactuals are matched on windows."""
-        raise NotImplementedError("counterfactuals of whole sequences are matched on windows drawn of them")
-
-
-def products_in_sequences(user_ND: tf.Tensor, item_RLD: tf.Tensor, numbers_N: tf.Tensor) -> tf.Tensor:
-    """What `OwnItemsOfSequences.products` gives; no item vector is gathered once for each prediction."""
-    num_rows, length, width = tf.unstack(tf.shape(item_RLD))
-    # As many vectors as positions, so that a sequence is one product.
-    user_PD = tf.scatter_nd(numbers_N[:, tf.newaxis], user_ND, [num_rows * length, width])
-    user_RLD = tf.reshape(user_PD, [num_rows, length, width])
-    products_RLL = tf.matmul(user_RLD, item_RLD, transpose_b=True)
-    return tf.gather(tf.reshape(products_RLL, [num_rows * length, length]), numbers_N)
 
 
 class SampledSoftmax:
@@ -260,12 +205,14 @@ def sampled_softmax(
         items_BL, terms_BL = own.returns
         is_target_BL = items_BL == target_ids_B[:, tf.newaxis]
         positive_B += tf.reduce_sum(tf.where(is_target_BL, terms_BL, 0.0), axis=1)
-        hits = accidental_hits(tf.reshape(items_BL, [-1]), negative_ids_S)
-        hits //= tf.stack([tf.shape(items_BL)[1], 1])
+        at_N2 = tf.where(items_BL != 0)
+        own_hits = accidental_hits(tf.gather_nd(items_BL, at_N2), negative_ids_S)
+        of_examples = tf.gather(tf.cast(at_N2[:, 0], tf.int32), own_hits[:, 0])
+        hits = tf.stack([of_examples, own_hits[:, 1]], axis=1)
         accidental = tf.concat([accidental, hits], axis=0)
     others_B = _log_sum_exp_of_products(scaled_BD, negative_SD, offset_S, accidental)
     if own is not None:
-        own_BL = own.products(scaled_BD) + terms_BL + log_share
+        own_BL = own.products(user_BD) / temperature + terms_BL + log_share
         is_other_BL = (items_BL != 0) & ~is_target_BL
         lowest = tf.fill(tf.shape(own_BL), own_BL.dtype.min)
         own_B = tf.reduce_logsumexp(tf.where(is_other_BL, own_BL, lowest), axis=1)

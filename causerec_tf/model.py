@@ -22,17 +22,10 @@ from causerec_tf.counterfactual.methods import (
 )
 from causerec_tf.errors import InputError
 from causerec_tf.losses import Counterfactuals, LossInputs, WeightedLoss
-from causerec_tf.matching import (
-    Candidates,
-    OwnItems,
-    OwnItemsOfSequences,
-    SampledSoftmax,
-    TaskMatching,
-    nearest_interest,
-    products_in_sequences,
-)
+from causerec_tf.matching import Candidates, SampledSoftmax, TaskMatching, nearest_interest
 from causerec_tf.negatives import Negatives
-from causerec_tf.returns import HistoryScores, Returns, similarities
+from causerec_tf.own_candidates import ItemsOfHistories, OwnItems, OwnItemsOfSequences, products_in_sequences
+from causerec_tf.returns import HistoryScores, Returns
 from causerec_tf.shares import means_and_shares
 from causerec_tf.towers.base import KerasTower, UserTower
 from causerec_tf.towers.dropout import drawn_by
@@ -327,7 +320,7 @@ class CauseRec(tfrs.Model):
             if not self.losses_added:
                 return parts
         if self.counterfactual is None:
-            encoded = Encoded(tower(tf.gather(vectors_UD, places_BL), mask_BL))
+            encoded = Encoded(tower.encode_places(places_BL, mask_BL, vectors_UD))
         else:
             encoded = self.counterfactual(
                 every_position.ByLength(tower) if self.whole_sequences else tower,
@@ -345,9 +338,9 @@ class CauseRec(tfrs.Model):
             )
         of_windows = candidates(target_B, places_B)
         if self.returns is not None:
-            item_BLD = tf.gather(self.item_tower.as_candidates(vectors_UD), places_BL)
-            terms = self.returns(history_BL, similarities(encoded.users, item_BLD))
-            of_windows = of_windows._replace(own=OwnItems(item_BLD, terms))
+            items = ItemsOfHistories.of(history_BL, self.item_tower.as_candidates(vectors_UD), places_BL)
+            terms = self.returns(history_BL, items.similarities(encoded.users))
+            of_windows = of_windows._replace(own=OwnItems(items, terms))
         if self.losses_added:
             loss_inputs = LossInputs(
                 history_BL=history_BL,

@@ -8,7 +8,7 @@ of ratings none. With this part the logit of an item of the history is
 where f are the features of `return_features`. W_1 is drawn, w_2 and b_2 start at 0, so that a model starts as
 one without.
 
-Shapes: B histories, L positions, d vector size, F features, H hidden units.
+Shapes: B histories, L positions, d vector size, F features, H hidden units, N distinct items of histories.
 """
 
 from collections.abc import Callable
@@ -72,9 +72,10 @@ class Returns(tf.keras.layers.Layer):
           similarities_BL: float [B, L], `u . v` of each item; what is learned here does not change it.
         """
         items_BL, features_BLF = return_features(history_BL, tf.stop_gradient(similarities_BL))
-        hidden_BLH = tf.nn.relu(tf.einsum("blf,fh->blh", features_BLF, self.hidden) + self.hidden_bias)
-        terms_BL = tf.einsum("blh,h->bl", hidden_BLH, self.out) + self.out_bias
-        return ReturnTerms(items_BL, tf.where(items_BL != PADDING, terms_BL, 0.0))
+        at_N2 = tf.where(items_BL != PADDING)
+        hidden_NH = tf.nn.relu(tf.gather_nd(features_BLF, at_N2) @ self.hidden + self.hidden_bias)
+        terms_N = tf.linalg.matvec(hidden_NH, self.out) + self.out_bias
+        return ReturnTerms(items_BL, tf.scatter_nd(at_N2, terms_N, tf.shape(items_BL, out_type=tf.int64)))
 
 
 class HistoryScores:
@@ -110,15 +111,11 @@ class HistoryScores:
         Returns:
           int [B, L], each distinct item at its last position and 0 elsewhere, and float [B, L], the scores.
         """
-        similarities_BL = similarities(users, self._as_candidates(concepts_BLD))
+        several_BID = users[:, tf.newaxis] if users.shape.rank == 2 else users
+        item_BLD = self._as_candidates(concepts_BLD)
+        similarities_BL = tf.reduce_max(tf.matmul(item_BLD, several_BID, transpose_b=True), axis=2)
         items_BL, terms_BL = self._returns(history_BL, similarities_BL)
         return items_BL, similarities_BL + self._temperature * terms_BL
-
-
-def similarities(users: tf.Tensor, item_BLD: tf.Tensor) -> tf.Tensor:
-    """The inner product of each item with the nearest of its user's vectors, float [B, L]."""
-    several_BID = users[:, tf.newaxis] if users.shape.rank == 2 else users
-    return tf.reduce_max(tf.matmul(item_BLD, several_BID, transpose_b=True), axis=2)
 
 
 def return_features(history_BL: tf.Tensor, similarities_BL: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -12,6 +12,7 @@ import export
 from causerec_tf import evaluation, matching, runs
 from causerec_tf.data.holdout import evaluation_users
 from causerec_tf.errors import InputError
+from causerec_tf.own_candidates import ItemsOfHistories, OwnItems
 from causerec_tf.recipes import compose
 from causerec_tf.returns import FEATURES, Returns, ReturnTerms, return_features
 from causerec_tf.settings import Settings
@@ -63,7 +64,7 @@ def test_the_loss_equals_its_twin(temperature):
         target_ids_B=targets,
         negative_ids_S=negatives,
         temperature=temperature,
-        own=matching.OwnItems(table[history], ReturnTerms(items, terms)),
+        own=OwnItems(ItemsOfHistories.of(history, table, history), ReturnTerms(items, terms)),
         log_share=log_share,
     )
     for row in range(len(HISTORIES)):

@@ -76,6 +76,21 @@ class UserTower(tf.keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def encode_places(self, places_BL: tf.Tensor, mask_BL: tf.Tensor, vectors_UD: tf.Tensor) -> tf.Tensor:
+        """Encodes histories that are given as places among the vectors of a step's distinct items.
+
+        This looks all of them up. A tower that knows a cheaper way to the same vectors overrides it.
+
+        Args:
+          places_BL: int32 [B, L].
+          mask_BL: bool [B, L], which concepts are real.
+          vectors_UD: float32 [U, d].
+
+        Returns:
+          float32 [B, d] or [B, I, d], what `call` gives for the concepts.
+        """
+        return self(tf.gather(vectors_UD, places_BL), mask_BL)
+
     @property
     def beside_histories(self) -> Any:
         """The layer that gives the vectors of what else it reads; None: it reads nothing else."""

@@ -127,6 +127,12 @@ class TowerInContext:
         """As in `UserTower`."""
         return self._finish(self._tower(self._with_events(concepts_BLD), mask_BL))
 
+    def encode_places(self, places_BL: tf.Tensor, mask_BL: tf.Tensor, vectors_UD: tf.Tensor) -> tf.Tensor:
+        """As in `UserTower`."""
+        if self._events_BLD is None:
+            return self._finish(self._tower.encode_places(places_BL, mask_BL, vectors_UD))
+        return self(tf.gather(vectors_UD, places_BL), mask_BL)
+
     def encode_every_position(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
         """As in `UserTower`."""
         vectors_BLD = self._tower.encode_every_position(self._with_events(concepts_BLD), mask_BL)

@@ -48,6 +48,19 @@ class MeanPoolingTower(UserTower):
         count_B = tf.maximum(tf.reduce_sum(real_BL, axis=-1), 1.0)
         return self.project(total_BD / count_B[:, tf.newaxis])
 
+    def encode_places(self, places_BL: tf.Tensor, mask_BL: tf.Tensor, vectors_UD: tf.Tensor) -> tf.Tensor:
+        """As in `UserTower`; sums what is real where it lies, instead of looking up and masking all."""
+        at_N2 = tf.where(mask_BL)
+        places_N, rows_N = tf.gather_nd(places_BL, at_N2), at_N2[:, 0]
+        num_rows, width = tf.shape(mask_BL)[0], vectors_UD.shape[1]
+        # For no entry at all TensorFlow 2.20 leaves the gradient of the mean uninitialised.
+        mean_BD = tf.cond(
+            tf.size(places_N) > 0,
+            lambda: tf.sparse.segment_mean(vectors_UD, places_N, rows_N, num_segments=num_rows),
+            lambda: tf.zeros([num_rows, width], vectors_UD.dtype),
+        )
+        return self.project(mean_BD)
+
     def encode_counterfactuals(
         self, history_BL: tf.Tensor, mask_BL: tf.Tensor, changes: Changes, vectors_UD: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -56,11 +69,15 @@ class MeanPoolingTower(UserTower):
         The histories are not put into one batch with their counterfactuals: the softmax, which needs no
         others, would wait for the synthesis, much of which keeps one core busy and no more.
         """
-        history_BLD = history_BL if vectors_UD is None else tf.gather(vectors_UD, history_BL)
+        if vectors_UD is None:
+            history_BLD, users = history_BL, self(history_BL, mask_BL)
+        else:
+            history_BLD = tf.gather(vectors_UD, history_BL)
+            users = self.encode_places(history_BL, mask_BL, vectors_UD)
         sums_BCD = changes.sums(history_BLD, mask_BL, vectors_UD)
         count_B = tf.maximum(tf.reduce_sum(tf.cast(mask_BL, sums_BCD.dtype), axis=1), 1.0)
         others_BCD = self._project_each(sums_BCD / count_B[:, tf.newaxis, tf.newaxis])
-        return self(history_BLD, mask_BL), others_BCD
+        return users, others_BCD
 
     def encode_extracted(self, weights_BCLK, has_concepts_B, history_BL, changes, vectors_UD) -> tf.Tensor:
         """As in `UserTower`; the mean of K weighted sums is one sum, by the mean of the K weights."""

@@ -32,6 +32,10 @@ class UnitLengthTower(UserTower):
         """As in `UserTower`; the vectors have length one along the last axis."""
         return _unit(self.tower(concepts_BLD, mask_BL))
 
+    def encode_places(self, places_BL: tf.Tensor, mask_BL: tf.Tensor, vectors_UD: tf.Tensor) -> tf.Tensor:
+        """As in `UserTower`, as cheaply as the wrapped tower can."""
+        return _unit(self.tower.encode_places(places_BL, mask_BL, vectors_UD))
+
     def encode_every_position(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
         """As in `UserTower`, of a wrapped tower that is causal."""
         return _unit(self.tower.encode_every_position(concepts_BLD, mask_BL))

@@ -90,6 +90,31 @@ def test_an_empty_history_is_finite_with_its_gradients(name):
 
 
 @every_tower
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("lengths", [LENGTHS, [0, 3, 0, 1], [0, 0, 0, 0]], ids=str)
+def test_places_are_encoded_as_the_vectors_there(name, similarity, lengths):
+    tower = make(name, similarity=similarity)
+    vectors = tf.constant(np.random.default_rng(6).normal(size=[9, D]), tf.float32)
+    places = tf.constant(np.random.default_rng(7).integers(9, size=[len(lengths), MAX_HISTORY]), tf.int32)
+    mask = tf.constant(np.arange(MAX_HISTORY) < np.array(lengths)[:, np.newaxis])
+
+    def encoded(encode):
+        with tf.GradientTape() as tape:
+            tape.watch(vectors)
+            users = encode()
+            total = tf.reduce_sum(tf.sin(users))
+        of_vectors, *of_weights = tape.gradient(
+            total, [vectors, *tower.trainable_variables], unconnected_gradients="zero"
+        )
+        return [users, tf.convert_to_tensor(of_vectors), *of_weights]
+
+    got = encoded(lambda: tower.encode_places(places, mask, vectors))
+    want = encoded(lambda: tower(tf.gather(vectors, places), mask))
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@every_tower
 def test_gradients_of_weights_are_dense(name):
     """The optimiser is promised that no row of a sparse gradient stands twice."""
     tower = make(name)
