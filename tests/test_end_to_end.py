@@ -46,7 +46,7 @@ def fixture_road(tmp_path_factory, world):
         ("export/bundle.py", "--run=run --bundle=bundle"),
         ("pipelines/retrieve.py", f"--bundle=bundle --input=histories.jsonl --output=top.jsonl --k={K}"),
     ):
-        done = scripts.run_anew(script, *flags.split(), cwd=place)
+        done = scripts.run(script, *flags.split(), cwd=place)
         assert done.returncode == 0, done.stderr
     return place
 

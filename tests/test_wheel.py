@@ -1,5 +1,6 @@
 """The wheel holds what is needed, and its command goes the quickstart's road from another folder."""
 
+import csv
 import os
 import pathlib
 import subprocess
@@ -8,7 +9,10 @@ import zipfile
 
 import pytest
 
+from causerec_tf.data.generated import synthetic
+
 ROOT = pathlib.Path(__file__).parents[1]
+PACKAGES = ("causerec_tf/", "pipelines/", "export/")
 
 
 def run(*command, cwd, **variables):
@@ -27,7 +31,7 @@ def fixture_wheel(tmp_path_factory):
     source = place / "source"
     names = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
     for name in filter(None, names):
-        if name.startswith(("causerec_tf/", "pipelines/", "export/")) or "/" not in name:
+        if name.startswith(PACKAGES) or "/" not in name:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps")
@@ -38,6 +42,9 @@ def fixture_wheel(tmp_path_factory):
 
 def test_the_wheel_holds_recipes_page_and_command_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
+    tracked = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
+    modules = {name for name in tracked if name.startswith(PACKAGES) and name.endswith(".py")}
+    assert {name for name in names if name.endswith(".py")} == modules
     assert "causerec_tf/recipe_flagfiles/recommended.flags" in names
     assert any(name.endswith("page.html") for name in names)
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
@@ -53,12 +60,15 @@ def test_the_command_goes_the_road_from_another_folder(wheel, tmp_path):
     run(*pip, "--target", str(site), str(wheel), cwd=tmp_path)
     folder = tmp_path / "folder"
     folder.mkdir()
+    world = synthetic.generate(num_users=300, num_items=60, num_interests=6, events_per_user=15)
+    with (folder / "log.csv").open("w", newline="") as file:
+        events = zip(world.users.tolist(), world.item_index.tolist(), world.times.tolist(), strict=True)
+        csv.writer(file).writerows([("user_id", "item_id", "timestamp"), *events])
     # Before the checkout, which this environment has installed for development.
     command = str(site / "bin" / "causerec")
     for arguments in (
-        "prepare --output=datasets/quickstart --training_share=0.2",
+        "prepare --input=log.csv --output=datasets/quickstart",
         "train --recipe=quickstart --epochs=1 --embedding_dim=16",
-        "evaluate --run=runs/quickstart --exclude_seen",
         "publish --run=runs/quickstart --bundle=bundles/quickstart",
     ):
         said = run(command, *arguments.split(), cwd=folder, PYTHONPATH=str(site))
@@ -76,6 +86,7 @@ def test_the_whole_wheel_in_an_environment_of_its_own(wheel, tmp_path):
     for arguments in (
         "prepare --output=datasets/quickstart",
         "train --recipe=quickstart",
+        "evaluate --run=runs/quickstart --exclude_seen",
         "publish --run=runs/quickstart --bundle=bundles/quickstart",
     ):
         said = run(command, *arguments.split(), cwd=tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.export.service.shop import IDS, Version
 from tests.export.service.waiting import PATIENCE, until
-from tests.pipelines import scripts
+from tests.pipelines import forked, scripts
 
 pytest.importorskip("uvicorn", reason="the extra `service` is not installed")
 
@@ -33,9 +33,20 @@ def environment(tmp_path_factory):
     return scripts.environment() | {"PYTHONPATH": os.pathsep.join([str(blocked), *others])}
 
 
+# A script in a process that has begun: it forgets the scann it has, and does what PYTHONPATH says.
+SCRIPT = """
+import os, runpy, sys
+for name in [name for name in sys.modules if name.partition(".")[0] == "scann"]:
+    del sys.modules[name]
+sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def run(environment, script, *arguments):
-    command = scripts.command(script, *arguments)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = ("-c", SCRIPT, scripts.ROOT / script, *arguments)
+    return forked.run(*command, cwd=None, env=environment, timeout=300)
 
 
 @pytest.mark.parametrize("engine", ["auto", "hnswlib"])

@@ -2,13 +2,14 @@
 
 A process of `CONTEXT` is forked from one that has done the imports and nothing else: what follows, the
 script itself, is what a new Python would run, only that it starts in a tenth of a second instead of several.
-What the imports themselves do is the matter of tests/test_package.py and tests/test_end_to_end.py, which
-begin anew.
+What the imports themselves do is the matter of tests/test_package.py and tests/test_wheel.py, which begin
+anew.
 """
 
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,18 +21,21 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["causerec_tf.records", "causerec_tf.training", "causerec_tf.warm_start"])
 
 
-def start(script, *arguments, log):
+def start(script, *arguments, log, errors=None):
     """Starts a script.
 
     Args:
       script: of the project, by its path below the root.
       arguments: of the script.
       log: file to which its output is appended.
+      errors: another one for its standard error.
 
     Returns:
       The process: `kill()`, `join()`, and `exitcode`, which is None as long as it runs.
     """
-    return _start([str(ROOT / script), *map(str, arguments)], (log, log), str(Path.cwd()), dict(os.environ))
+    return _start(
+        [str(ROOT / script), *map(str, arguments)], (log, errors or log), str(Path.cwd()), dict(os.environ)
+    )
 
 
 def run(*command, cwd, env, timeout):
@@ -64,6 +68,7 @@ def _start(command, streams, cwd, environment):
 
 def _run(command, streams, cwd, environment):
     """In the new process: what Python does with such a command line."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests are run by nohup
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.export.service.shop import IDS
 from tests.export.service.waiting import PATIENCE, until
-from tests.pipelines import scripts
+from tests.pipelines import forked, scripts
 
 pytest.importorskip("uvicorn", reason="the extra `service` is not installed")
 
@@ -23,27 +23,25 @@ SCRIPT = "export/serve.py"
 @contextlib.contextmanager
 def started(bundle, log, *arguments):
     """A running service, and the host and port it listens on."""
-    command = scripts.command(SCRIPT, f"--bundle={bundle}", "--port=0", *arguments)
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            command,
-            env=scripts.environment(),
-            cwd=scripts.ROOT,
-            stdout=file,
-            # The service keeps SIGHUP ignored where it was, as it is when the tests are run by nohup.
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-        )
+    flags, errors = (f"--bundle={bundle}", "--port=0", *arguments), log.with_suffix(".errors")
+    process = forked.start(SCRIPT, *flags, log=log, errors=errors)
     try:
 
         def is_ready():
-            assert process.poll() is None, log.read_text()
-            return '"serving"' in log.read_text()
+            assert process.exitcode is None, log.read_text() + errors.read_text()
+            return log.exists() and '"serving"' in log.read_text()
 
         until(is_ready)
         yield process, entries(log)[0]["address"]
     finally:
         process.kill()
-        process.wait()
+        process.join()
+
+
+def ended(process):
+    """The exit code of a process that ends of itself."""
+    process.join(PATIENCE)
+    return process.exitcode
 
 
 def everything(connection):
@@ -82,14 +80,14 @@ def test_a_request_under_way_is_answered_when_the_service_is_told_to_stop(bundle
             connection.sendall(head.encode())
             go_on = b"HTTP/1.1 100 Continue\r\n\r\n"  # the request is under way
             assert connection.recv(len(go_on), socket.MSG_WAITALL) == go_on
-            process.send_signal(number)
+            os.kill(process.pid, number)
             until(lambda: '"Shutting down"' in log.read_text())
-            assert process.poll() is None
+            assert process.exitcode is None
             connection.sendall(body)
             answer = everything(connection)
         assert answer.startswith(b"HTTP/1.1 200")
         assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["items"]) == 3
-        assert process.wait(PATIENCE) == 0
+        assert ended(process) == 0
     lines = entries(log)
     assert [one["path"] for one in lines if one["message"] == "request"] == ["/recommend"]
     request = next(one for one in lines if one["message"] == "request")
@@ -117,8 +115,8 @@ def test_a_version_that_is_being_loaded_does_not_hold_up_the_end(bundle, tmp_pat
             return opened
 
         until(is_read)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
+        os.kill(process.pid, signal.SIGTERM)
+        assert ended(process) == 0
         os.close(opened[0])
     assert entries(log)[-1]["message"] == "stopped"
 
