@@ -21,6 +21,8 @@ from tests.export import featured
 from tests.export.featured import IDS, best, vector
 from tests.export.model_server import ModelServer, over_grpc
 
+pytestmark = pytest.mark.usefixtures("trusted_copies")
+
 USER = {"country": "nl", "tags": ["vip"], "age": -2.0, "taste": [0.5, 0.25]}
 ROWS = [{"id": IDS[3], "kind": "buy", "rating": 1.0, "time": 9}, "never seen", IDS[8]]
 TWIN_ROWS = [(IDS[3], {"kind": "buy", "rating": 1.0, "time": 9}), (IDS[8], {})]

@@ -15,6 +15,8 @@ from export.retriever import Retriever
 from export.store.bundle_errors import FilterError
 from tests.export import toy
 
+pytestmark = pytest.mark.usefixtures("trusted_copies")
+
 NUM_ITEMS, DIMENSION = 30, 6
 IDS = [f"item-{number}" for number in range(NUM_ITEMS)]
 

@@ -16,6 +16,8 @@ from export.retriever import Retriever
 from export.towers.answers import TowerAnswer, joined
 from tests.export import toy
 
+pytestmark = pytest.mark.usefixtures("trusted_copies")
+
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 60, 6, 4
 IDS = toy.item_ids(NUM_ITEMS)
 TABLE = toy.embeddings(NUM_ITEMS, DIMENSION)

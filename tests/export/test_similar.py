@@ -22,6 +22,8 @@ from export.store.bundle_errors import BundleError, TowerTimeoutError
 from tests.export import toy
 from tests.pipelines import scripts
 
+pytestmark = pytest.mark.usefixtures("trusted_copies")
+
 NUM_ITEMS, DIMENSION = 60, 6
 IDS = toy.item_ids(NUM_ITEMS)
 SCRIPT = "pipelines/retrieve.py"

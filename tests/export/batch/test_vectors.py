@@ -20,6 +20,8 @@ from tests.export import toy
 from tests.export.service.shop import DIMENSION, IDS, NAMES, Version
 from tests.pipelines import scripts
 
+pytestmark = pytest.mark.usefixtures("trusted_copies")
+
 SCRIPT = "export/vectors.py"
 HISTORIES = {"a": [IDS[0], "unknown", IDS[9]], 7: [], "c\nd": ["unknown"], "e": IDS[::-1]}
 

@@ -18,6 +18,8 @@ from export.store.bundle_errors import BundleError
 from tests.export import toy
 from tests.export.service.shop import IDS, Version
 
+pytestmark = pytest.mark.usefixtures("trusted_copies")
+
 NUM_ITEMS, DIMENSION = 900, 10
 VECTORS = toy.clustered(NUM_ITEMS, DIMENSION, seed=4)
 VECTORS[7] = VECTORS[8]  # equal items are two items

@@ -17,6 +17,8 @@ from export.store import checksums
 from export.store.bundle_errors import BundleError
 from tests.export import toy
 
+pytestmark = pytest.mark.usefixtures("trusted_copies")
+
 RNG = np.random.default_rng(11)
 VECTORS = toy.clustered(1501, 12)
 QUERIES = (VECTORS[RNG.integers(1501, size=60)] + RNG.normal(size=(60, 12))).astype(np.float32)

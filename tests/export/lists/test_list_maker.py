@@ -15,6 +15,8 @@ from export.query import Query
 from export.store.bundle_errors import BundleError
 from tests.export.service.shop import DIMENSION, IDS, Version
 
+pytestmark = pytest.mark.usefixtures("trusted_copies")
+
 QUERIES = [Query([IDS[3], IDS[40]], 5), Query([], 4), Query([IDS[7]], 6, exclude_seen=False)]
 CATEGORIES = {item: f"c{number % 3}" for number, item in enumerate(IDS)}
 NEW = [f"new {number}" for number in range(6)]

@@ -20,6 +20,8 @@ from export.store.layout import read_tower
 from tests.pipelines import scripts
 from tests.trainings import train
 
+pytestmark = pytest.mark.usefixtures("trusted_copies")
+
 NUM_GENRES, PER_GENRE = 4, 8
 SCHEMA = [
     {"name": "genre", "owner": "item", "kind": "categorical"},

@@ -24,6 +24,8 @@ from export.store.bundle_errors import BundleError
 from export.store.layout import read_tower, resolve_number, tower_directory
 from tests.export import toy
 
+pytestmark = pytest.mark.usefixtures("trusted_copies")
+
 ROOT = Path(__file__).parents[3]
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 600, 8, 4
 IDS = toy.item_ids(NUM_ITEMS)

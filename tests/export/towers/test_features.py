@@ -10,7 +10,7 @@ from export.store import checksums
 from export.store.bundle_errors import BundleError
 from export.store.layout import read_tower
 from export.tower_columns import TowerColumns
-from export.towers.identity import copy_under
+from export.towers import identity
 from export.towers.remote import RemoteTower
 from export.towers.requests import example, read_warm_up, tensors
 from export.towers.user_tower import ServedContext, export_user_tower
@@ -172,11 +172,20 @@ def test_a_server_is_asked_for_the_same(place, columns):
 
 
 def test_a_copy_under_another_version_and_the_warm_up_ask_every_signature(place, tmp_path):
-    copy_under(place, tmp_path / "2", "4567")
+    identity.copy_under(place, tmp_path / "2", "4567")
     assert read_tower(tmp_path / "2")["columns"] == read_tower(place)["columns"]
     assert read_warm_up(place / "assets.extra" / "tf_serving_warmup_requests") == [[IDS[0], IDS[1]], [IDS[2]]]
     records = list(tf.data.TFRecordDataset(str(place / "assets.extra" / "tf_serving_warmup_requests")))
     assert len(records) == 2 * 4
+
+
+def test_a_copy_that_does_not_answer_its_version_is_refused(place, tmp_path, monkeypatch):
+    def unchanged(tower, _old, _new):
+        return (tower / "saved_model.pb").read_bytes()
+
+    monkeypatch.setattr(identity, "_relabelled", unchanged)
+    with pytest.raises(BundleError, match=r"Signature \w+ of .* does not answer version 4567"):
+        identity.copy_under(place, tmp_path / "2", "4567")
 
 
 def test_a_reader_that_makes_something_else_than_training_is_refused(tmp_path):
