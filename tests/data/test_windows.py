@@ -37,6 +37,18 @@ def batches(dataset, **options):
     ]
 
 
+@pytest.fixture(name="default", scope="module")
+def fixture_default(dataset):
+    """The batches of the default options."""
+    return batches(dataset)
+
+
+@pytest.fixture(name="default_sequences", scope="module")
+def fixture_default_sequences(dataset):
+    """The same of whole sequences."""
+    return sequence_batches(dataset)
+
+
 def windows_of(made):
     return [
         (tuple(history), target)
@@ -115,8 +127,8 @@ def test_whole_sequences_equal_the_slow_twin(dataset, length):
         assert (histories[:, 0] > 0).all()
 
 
-def test_whole_sequences_are_in_an_order_of_seed_and_epoch_and_can_be_skipped(dataset):
-    made = sequence_batches(dataset)
+def test_whole_sequences_are_in_an_order_of_seed_and_epoch_and_can_be_skipped(dataset, default_sequences):
+    made = default_sequences
     assert same(made, sequence_batches(dataset))
     assert same(made[3:], sequence_batches(dataset, skip_batches=3))
     for other in (sequence_batches(dataset, seed=1), sequence_batches(dataset, epoch=1)):
@@ -124,16 +136,14 @@ def test_whole_sequences_are_in_an_order_of_seed_and_epoch_and_can_be_skipped(da
         assert collections.Counter(sequences_of(made)) == collections.Counter(sequences_of(other))
 
 
-def test_targets_ahead_of_whole_sequences_are_of_what_follows(dataset):
+def test_targets_ahead_of_whole_sequences_are_of_what_follows(dataset, default_sequences):
     ahead, follow = 3, {}
     for items in dataset.read("train").rows():
         items = items.tolist()
         for end in range(1, len(items)):
             follow.setdefault(tuple(items[max(0, end - 5) : end]), set()).add(tuple(items[end : end + ahead]))
     made = sequences_of(sequence_batches(dataset, targets_ahead=ahead))
-    assert [history for history, _ in made] == [
-        history for history, _ in sequences_of(sequence_batches(dataset))
-    ]
+    assert [history for history, _ in made] == [history for history, _ in sequences_of(default_sequences)]
     later = 0
     for history, targets in made:
         for place, target in enumerate(targets):
@@ -168,12 +178,12 @@ def test_targets_ahead_are_drawn_uniformly_from_what_follows_the_history(dataset
     assert (np.abs(counts - counts.mean()) < 5 * np.sqrt(counts.mean())).all()
 
 
-def test_targets_ahead_are_a_function_of_seed_and_epoch(dataset):
+def test_targets_ahead_are_a_function_of_seed_and_epoch(dataset, default):
     made = batches(dataset, targets_ahead=3)
     assert same(made, batches(dataset, targets_ahead=3))
     assert not same(made, batches(dataset, targets_ahead=3, seed=1))
     histories = [history for history, _ in made]
-    assert all(map(np.array_equal, histories, [history for history, _ in batches(dataset)]))
+    assert all(map(np.array_equal, histories, [history for history, _ in default]))
 
 
 def test_small_chunks_and_blocks_make_the_same_windows(dataset, monkeypatch):
@@ -187,8 +197,8 @@ def test_small_chunks_and_blocks_make_the_same_windows(dataset, monkeypatch):
     assert not same(made, batches(dataset, epoch=1))
 
 
-def test_batches_are_full_padded_on_the_right_and_never_empty(dataset):
-    made = batches(dataset)
+def test_batches_are_full_padded_on_the_right_and_never_empty(dataset, default):
+    made = default
     sizes = [len(targets) for _, targets in made]
     assert sizes[:-1] == [64] * (len(sizes) - 1)
     assert len(made) == windows.num_batches(dataset, 64)
@@ -224,8 +234,8 @@ def test_the_order_is_a_function_of_seed_and_epoch(dataset):
 
 
 @pytest.mark.parametrize("skip", [1, 3, 10_000])
-def test_skip_batches_equals_dropping_the_first(dataset, skip):
-    assert same(batches(dataset, skip_batches=skip), batches(dataset)[skip:])
+def test_skip_batches_equals_dropping_the_first(dataset, default, skip):
+    assert same(batches(dataset, skip_batches=skip), default[skip:])
 
 
 def test_nothing_keeps_the_input_open_after_its_last_batch(dataset):

@@ -3,6 +3,7 @@
 Every event has a number of its own as a value, so that a batch tells which events it was made of.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -85,6 +86,13 @@ def write(folder, case, rows, num_test, *, marks=None, devices=None, filters=Non
     )
 
 
+@pytest.fixture(name="dataset_of", scope="module")
+def fixture_dataset_of(tmp_path_factory):
+    """Case -> its dataset, made once."""
+    place = tmp_path_factory.mktemp("cases")
+    return functools.cache(lambda case: write(place, case, *rows_of(case), name=case))
+
+
 def twin(case, rows, num_test):
     """Split -> user -> ([(number of the event, time)], how many are history)."""
     numbered = [(user, number, moment) for number, (user, _, moment) in enumerate(rows)]
@@ -108,9 +116,9 @@ def code(values, value):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_records_have_the_values_of_their_events_and_users(tmp_path, case):
+def test_records_have_the_values_of_their_events_and_users(dataset_of, case):
     rows, num_test = rows_of(case)
-    dataset, wanted = write(tmp_path, case, rows, num_test), twin(case, rows, num_test)
+    dataset, wanted = dataset_of(case), twin(case, rows, num_test)
     known = {user: ids for ids, user in enumerate(sorted({row[0] for row in rows}))}
     devices, tags = values_of(dataset, "event/device"), values_of(dataset, "user/tags")
     for split in SPLITS:
@@ -132,11 +140,11 @@ def test_records_have_the_values_of_their_events_and_users(tmp_path, case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_only_training_events_are_fitted(tmp_path, case):
+def test_only_training_events_are_fitted(tmp_path, dataset_of, case):
     rows, num_test = rows_of(case)
     of_twin = twin(case, rows, num_test)["train"]
     trained = [number for events, _ in of_twin.values() for number, _ in events]
-    dataset = write(tmp_path, case, rows, num_test)
+    dataset = dataset_of(case)
     (mark,) = (one for one in dataset.fitted_columns("event") if one.column.name == "mark")
     mean = math.fsum(trained) / len(trained)
     assert mark.mean == pytest.approx(mean, rel=1e-9)
@@ -157,12 +165,22 @@ def test_only_training_events_are_fitted(tmp_path, case):
         assert values_of(other, key) == values_of(dataset, key)
 
 
-@pytest.mark.parametrize("train_on", ["train", "before_test"])
-@pytest.mark.parametrize("ahead", [1, 3])
-@pytest.mark.parametrize("whole", [False, True])
-def test_batches_have_the_columns_of_their_own_events(tmp_path, whole, ahead, train_on):
-    rows, num_test = rows_of("leave_one_out")
-    dataset = write(tmp_path, "leave_one_out", rows, num_test).for_training(train_on)
+@pytest.mark.parametrize(
+    ("whole", "ahead", "train_on"),
+    [
+        (False, 1, "train"),
+        (False, 3, "before_test"),
+        (True, 1, "before_test"),
+        (True, 3, "train"),
+        pytest.param(False, 1, "before_test", marks=pytest.mark.long),
+        pytest.param(False, 3, "train", marks=pytest.mark.long),
+        pytest.param(True, 1, "train", marks=pytest.mark.long),
+        pytest.param(True, 3, "before_test", marks=pytest.mark.long),
+    ],
+)
+def test_batches_have_the_columns_of_their_own_events(dataset_of, whole, ahead, train_on):
+    rows, _ = rows_of("leave_one_out")
+    dataset = dataset_of("leave_one_out").for_training(train_on)
     ids, devices = dataset.item_ids(), values_of(dataset, "request/device")
     at, num_rows = {}, 0
     for events in protocols.ordered([(u, n, m) for n, (u, _, m) in enumerate(rows)], {}).values():
@@ -223,9 +241,9 @@ def test_batches_have_the_columns_of_their_own_events(tmp_path, whole, ahead, tr
 
 
 @pytest.mark.parametrize("case", HELD_OUT)
-def test_the_context_of_evaluation_is_what_is_known_when_the_list_is_asked_for(tmp_path, case):
+def test_the_context_of_evaluation_is_what_is_known_when_the_list_is_asked_for(dataset_of, case):
     rows, num_test = rows_of(case)
-    dataset, wanted = write(tmp_path, case, rows, num_test), twin(case, rows, num_test)
+    dataset, wanted = dataset_of(case), twin(case, rows, num_test)
     for split in SPLITS[1:]:
         users = evaluation_users(dataset.read(split), L)
         assert len(users) > (0 if case == "users" else 3)
@@ -252,10 +270,10 @@ def test_the_context_of_evaluation_is_what_is_known_when_the_list_is_asked_for(t
 
 
 @pytest.mark.parametrize("case", HELD_OUT)
-def test_nothing_after_the_history_but_the_request_itself_is_in_the_context(tmp_path, case):
+def test_nothing_after_the_history_but_the_request_itself_is_in_the_context(tmp_path, dataset_of, case):
     """The values of all events change that are no user's history or first target."""
     rows, num_test = rows_of(case)
-    dataset, wanted = write(tmp_path, case, rows, num_test), twin(case, rows, num_test)
+    dataset, wanted = dataset_of(case), twin(case, rows, num_test)
     for split in SPLITS[1:]:
         kept = set()
         for events, num_history in wanted[split].values():
@@ -291,9 +309,9 @@ def test_filters_keep_the_values_beside_their_events(tmp_path):
     assert max(map(len, numbered.values())) == 6 and len(numbered) > 5
 
 
-def test_what_is_trained_on_before_the_test_has_its_columns(tmp_path):
-    rows, num_test = rows_of("given")
-    dataset = write(tmp_path, "given", rows, num_test).for_training("before_test")
+def test_what_is_trained_on_before_the_test_has_its_columns(dataset_of):
+    rows, _ = rows_of("given")
+    dataset = dataset_of("given").for_training("before_test")
     read = read_training(dataset)
     assert len(read.columns["event/mark"]) == len(read.items)
     assert len(read.columns["user/tags"]) == len(read.user_ids)
@@ -302,11 +320,10 @@ def test_what_is_trained_on_before_the_test_has_its_columns(tmp_path):
         assert rows[int(number)][1] == ids[item - 1]
 
 
-def test_tensorflow_datasets_reads_the_columns(tmp_path):
+def test_tensorflow_datasets_reads_the_columns(dataset_of):
     import tensorflow_datasets as tfds
 
-    rows, num_test = rows_of("users")
-    dataset = write(tmp_path, "users", rows, num_test)
+    dataset = dataset_of("users")
     builder = tfds.builder_from_directory(str(dataset.directory))
     assert set(builder.info.features) == {"user_id", "items", "timestamps", "user", "event", "request"}
     read = dataset.read("train")
