@@ -148,9 +148,10 @@ def test_windows_drawn_are_of_the_sequences_and_no_position_is_drawn_twice(count
 
 def test_windows_are_drawn_uniformly_by_their_seed():
     batch = sequences()
+    draw = tf.function(lambda seed: every_position.draw_windows(*batch.values(), 1, seed))
     ends = collections.Counter()
     for step in range(2000):
-        history, *_ = every_position.draw_windows(*batch.values(), 1, tf.constant([step, 0]))
+        history, *_ = draw(tf.constant([step, 0]))
         ends[int((history[8] != 0).numpy().sum())] += 1
     assert set(ends) == set(range(1, 21))
     # 2,000 draws of 20 positions, 100 each in the mean: five standard deviations are 49.

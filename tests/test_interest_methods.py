@@ -244,8 +244,19 @@ def test_without_weights_or_with_empty_memories_the_gradient_is_that_of_matching
         np.testing.assert_allclose(empty, off, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("counts", [(0, 3), (1, 0), (0, 1), (3, 5)])
-@both
+@pytest.mark.parametrize(
+    ("method", "counts"),
+    [
+        ("interest", (0, 3)),
+        ("interest", (1, 0)),
+        pytest.param("interest", (0, 1), marks=pytest.mark.long),
+        pytest.param("interest", (3, 5), marks=pytest.mark.long),
+        pytest.param("hierarchical", (0, 3), marks=pytest.mark.long),
+        pytest.param("hierarchical", (1, 0), marks=pytest.mark.long),
+        ("hierarchical", (0, 1)),
+        ("hierarchical", (3, 5)),
+    ],
+)
 def test_any_number_of_counterfactuals_trains(method, counts):
     model = make(method, num_positives=counts[0], num_negatives=counts[1])
     before = model.item_embeddings()
@@ -257,8 +268,15 @@ def test_any_number_of_counterfactuals_trains(method, counts):
     np.testing.assert_array_equal(after[0], 0.0)
 
 
-@pytest.mark.parametrize("tower", ["sasrec", "comirec_sa"])
-@both
+@pytest.mark.parametrize(
+    ("method", "tower"),
+    [
+        ("interest", "sasrec"),
+        ("hierarchical", "comirec_sa"),
+        pytest.param("interest", "comirec_sa", marks=pytest.mark.long),
+        pytest.param("hierarchical", "sasrec", marks=pytest.mark.long),
+    ],
+)
 def test_any_tower_may_read_the_interests(method, tower):
     model = make(method, tower=tower, num_interests=3, similarity="cosine")
     fill_memories(model)

@@ -320,7 +320,11 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(monkeypatch):
 
 @pytest.mark.parametrize(
     ("method", "tower"),
-    [("base", "mean"), *(("item", tower) for tower in ("mean", "gru4rec", "sasrec", "mind"))],
+    [
+        ("base", "mean"),
+        ("item", "sasrec"),
+        *(pytest.param("item", tower, marks=pytest.mark.long) for tower in ("mean", "gru4rec", "mind")),
+    ],
 )
 def test_a_model_that_is_no_longer_used_is_freed(method, tower):
     """A process that trains one model after the other must not keep them all."""

@@ -1,6 +1,7 @@
 """Models of features: twins of items and users, gradients whose rows are distinct, what is learned."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ SEQUENCES = {
     "sequences_cosine": {"tower": "sasrec", "similarity": "cosine", "temperature": 0.2},
     "sequences_returns": {"tower": "sasrec", "returns": "learned", "method": "item"},
 }
-# Each of these does what another one does, elsewhere.
+# Each of these does what another one does.
 LONG = (
     "cosine",
     "item",
@@ -61,10 +62,14 @@ LONG = (
     "sequences",
     "sequences_cosine",
 )
-every_model = pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in (*MODELS, *SEQUENCES)],
-)
+# Their histories are encoded by the towers of others.
+LONG_IN_ENCODING = (*LONG, "item_cosine", "hierarchical", "returns", "sequences_item", "sequences_returns")
+
+
+def every_model(long):
+    names = (*MODELS, *SEQUENCES)
+    marked = [pytest.param(name, marks=[pytest.mark.long] * (name in long)) for name in names]
+    return pytest.mark.parametrize("name", marked)
 
 
 def make(name="base", columns=None, **changes):
@@ -82,6 +87,12 @@ def make(name="base", columns=None, **changes):
     return world.with_larger_weights(model)
 
 
+@functools.cache
+def made(name):
+    """A model to look at: what changes one makes its own."""
+    return make(name)
+
+
 def batch_of(name, **options):
     whole = name in SEQUENCES
     return world.batch(world.WITHOUT_AGE if whole else world.EVERY_COLUMN, whole_sequences=whole, **options)
@@ -93,7 +104,7 @@ def gradients_of(model, inputs):
     return float(loss), tape.gradient(loss, model.trainable_variables)
 
 
-@every_model
+@every_model(LONG)
 @pytest.mark.parametrize("most_read_whole", [0, 4096])
 def test_no_row_stands_twice_in_a_gradient_and_every_weight_learns(name, most_read_whole, monkeypatch):
     """A row that stood twice would lose all but one of its gradients."""
@@ -217,7 +228,7 @@ def context_twin(model, inputs, row, length):
 @pytest.mark.parametrize("name", ["base", "cosine", "gru4rec", "sasrec", "comirec_sa", "interest"])
 def test_users_are_the_tower_between_what_is_added(name):
     """Twin: events and sums by hand, the tower inside, tested by itself, one history at a time."""
-    model, inputs = make(name), batch_of(name)
+    model, inputs = made(name), batch_of(name)
     history = inputs["history"].numpy()
     vectors = model.encode(inputs["history"], inputs).numpy()
     embeddings = model.item_embeddings()
@@ -236,7 +247,7 @@ def test_users_are_the_tower_between_what_is_added(name):
 )
 def test_counterfactuals_are_those_of_histories_written_out(name):
     """An item that is replaced leaves its event's vector where it is."""
-    model, inputs = make(name), batch_of(name)
+    model, inputs = made(name), batch_of(name)
     counterfactual = model.counterfactual
     if name == "hierarchical":
         counterfactual = counterfactual.items
@@ -266,7 +277,7 @@ def test_counterfactuals_are_those_of_histories_written_out(name):
 
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_whole_sequences_encode_each_prefix_in_its_own_context(name):
-    model, inputs = make(name), batch_of(name)
+    model, inputs = made(name), batch_of(name)
     history = inputs["history"]
     tower = model.user_tower.given(inputs, history != 0, every_position=True)
     vectors = tower.encode_every_position(model.item_tower(history), history != 0).numpy()
@@ -283,10 +294,10 @@ def test_whole_sequences_encode_each_prefix_in_its_own_context(name):
             np.testing.assert_allclose(vectors[last, place], wanted[last], rtol=1e-3, atol=1e-4)
 
 
-@every_model
+@every_model(LONG_IN_ENCODING)
 def test_what_is_missing_or_padding_changes_nothing(name):
     """Without a context all is missing; values beside padding are as if deleted."""
-    model, inputs = make(name), batch_of("base")
+    model, inputs = made(name), batch_of("base")
     history = inputs["history"]
     kept = {one.key: one for one in model.user_tower.features.columns if not one.is_of_time}
     shapes = {"user": [16], "event": [16, world.LENGTH], "request": [16]}
@@ -346,7 +357,7 @@ def test_ids_drop_out_in_training_alone_and_by_the_step():
 
 
 def test_a_user_without_a_history_is_told_by_what_else_is_known():
-    model = make("no_histories")
+    model = made("no_histories")
     nobody = tf.zeros([16, world.LENGTH], tf.int32)
     context = world.context()
     vectors = model.encode(nobody, context).numpy()
