@@ -1,9 +1,13 @@
 """Arranges Keras 2 before any test module imports TensorFlow."""
 
+import gc
 import os
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Tracing makes many small objects that stay: by default a tenth of the time goes into looking for cycles.
+gc.set_threshold(50_000, 20, 10)
 
 # A file goes to one worker as a whole: the longest first, or the others wait for it at the end.
 _FIRST = ("test_wheel.py", "test_end_to_end.py", "test_compare.py", "test_interrupted_runs.py")
