@@ -1,6 +1,7 @@
 """What importing the package arranges, and which part of the project may know which."""
 
 import ast
+import functools
 import os
 import pathlib
 import re
@@ -96,6 +97,7 @@ def module_of(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@functools.cache
 def imported_by(path):
     """Every module that a file imports, at its top or later; of `from a import b` both a and a.b."""
     names = set()
@@ -130,6 +132,7 @@ def reachable(module):
     return names
 
 
+@functools.cache
 def is_script(module):
     return 'if __name__ == "__main__":' in FILES[module].read_text(encoding="utf-8")
 

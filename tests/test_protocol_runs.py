@@ -64,15 +64,25 @@ def fixture_chosen(datasets, tmp_path_factory):
     return cr.train(datasets["leave_one_out"], tmp_path_factory.mktemp("runs") / "chosen", **settings)
 
 
+ITEM = {"method": "item", "lambda_cm": 0.5}
+
+
 @pytest.mark.parametrize(
-    ("protocol", "sampler"), [("leave_one_out", "full"), ("time", "uniform"), ("given", "log_uniform")]
+    ("protocol", "sampler", "method"),
+    [
+        ("leave_one_out", "full", ITEM),
+        ("time", "uniform", {}),
+        ("given", "log_uniform", {}),
+        pytest.param("time", "uniform", ITEM, marks=pytest.mark.long),
+        pytest.param("given", "log_uniform", ITEM, marks=pytest.mark.long),
+    ],
 )
-def test_training_leaves_the_items_alone_that_it_may_not_know(tmp_path, datasets, protocol, sampler):
+def test_training_leaves_the_items_alone_that_it_may_not_know(tmp_path, datasets, protocol, sampler, method):
     """Neither as negatives nor otherwise: their vectors stay as they began, and no list has them."""
     dataset = datasets[protocol]
     num_trained = dataset.num_trained_items
     assert 40 <= num_trained < dataset.num_items
-    settings = QUICK | {"sampler": sampler, "method": "item", "lambda_cm": 0.5, "epochs": 1}
+    settings = QUICK | {"sampler": sampler, "epochs": 1} | method
     run = cr.train(dataset, tmp_path / "run", **settings)
     began = recipes.compose(run.settings, dataset.num_items).item_embeddings()
     ended = run.model.item_embeddings()
@@ -120,7 +130,10 @@ class Rates(tf.keras.callbacks.Callback):
         self.rates.append(float(self.model.optimizer.learning_rate))
 
 
-@pytest.mark.parametrize("protocol", [*PROTOCOLS, "none"])
+@pytest.mark.parametrize(
+    "protocol",
+    ["leave_one_out", "none", *(pytest.param(one, marks=pytest.mark.long) for one in ("time", "given"))],
+)
 def test_a_chosen_run_is_trained_again_on_all(tmp_path, datasets, chosen, protocol):
     best_epoch = json.loads((chosen.directory / "metrics.json").read_text())["best_epoch"]
     dataset = datasets[protocol] if protocol != "none" else prepared(tmp_path / "all", "none")

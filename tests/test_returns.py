@@ -93,8 +93,15 @@ def trained_by_hand(num_items, tower="mean", similarity="dot"):
     return model
 
 
-@pytest.mark.parametrize("tower", ["mean", "comirec_sa"])
-@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize(
+    ("tower", "similarity"),
+    [
+        ("mean", "dot"),
+        ("comirec_sa", "cosine"),
+        pytest.param("mean", "cosine", marks=pytest.mark.long),
+        pytest.param("comirec_sa", "dot", marks=pytest.mark.long),
+    ],
+)
 def test_ranking_equals_brute_force(tower, similarity, monkeypatch):
     monkeypatch.setattr(evaluation, "VECTORS_PER_BLOCK", 12)
     num_items = 300
@@ -196,7 +203,7 @@ def test_what_cannot_learn_returns_is_refused(tmp_path):
         CauseRec(parts.item_tower, parts.user_tower, tfrs.tasks.Retrieval(), returns=Returns())
 
 
-@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("similarity", [pytest.param("dot", marks=pytest.mark.long), "cosine"])
 def test_the_exported_tower_scores_the_items_of_a_history(tmp_path, similarity):
     """Every signature answers what the model does, by ids, for histories with gaps and unknown items."""
     num_items = 40

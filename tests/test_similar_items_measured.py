@@ -16,7 +16,7 @@ SCRIPT = "benchmarks/similar_items.py"
 def run(tmp_path_factory):
     place = tmp_path_factory.mktemp("similar")
     dataset = scripts.write_world(place / "dataset")
-    return cr.train(dataset, place / "run", progress=False, **(scripts.SMALL | {"epochs": 1}))
+    return cr.train(dataset, place / "run", progress=False, **scripts.PLAIN)
 
 
 def test_the_figures_are_the_twins(run, tmp_path):

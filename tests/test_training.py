@@ -29,6 +29,14 @@ def fixture_dataset(tmp_path_factory):
     return prepare(tmp_path_factory.mktemp("training") / "world")
 
 
+@pytest.fixture(name="run", scope="module")
+def fixture_run(dataset, tmp_path_factory):
+    """Of one epoch. Look at it; to change something, copy it."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    train(run, dataset, epochs=1)
+    return run
+
+
 def test_the_learning_rate_falls_to_zero_over_all_epochs(tmp_path, dataset):
     steps, rates = windows.num_batches(dataset, FAST.batch_size), []
 
@@ -69,8 +77,8 @@ def test_finds_nothing_where_there_is_nothing(tmp_path):
     assert measured.model["recall@20"] == pytest.approx(20 / 240, abs=0.045)
 
 
-def test_checkpoints_without_their_settings_are_refused(tmp_path, dataset):
-    train(tmp_path / "run", dataset, epochs=1)
+def test_checkpoints_without_their_settings_are_refused(tmp_path, dataset, run):
+    shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "flags.txt").unlink()
     with pytest.raises(InputError, match=r"checkpoints but no flags\.txt"):
         train(tmp_path / "run", dataset, epochs=1)
@@ -146,14 +154,12 @@ def test_several_steps_an_execution_are_the_same_steps(tmp_path, dataset):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_another_setting_or_dataset_is_refused(tmp_path, dataset):
-    train(tmp_path / "run", dataset, epochs=1)
+def test_another_setting_or_dataset_is_refused(tmp_path, dataset, run):
     with pytest.raises(InputError, match=r"--learning_rate=0\.005 there, --learning_rate=0\.1 asked for"):
-        train(tmp_path / "run", dataset, epochs=1, learning_rate=0.1)
+        train(run, dataset, epochs=1, learning_rate=0.1)
     other = prepare(tmp_path / "other", seed=5)
-    run = runs.RunDirectory(tmp_path / "run")
     with pytest.raises(InputError, match="was trained on"):
-        run.check_dataset(other)
+        runs.RunDirectory(run).check_dataset(other)
 
 
 def test_a_loss_that_is_not_finite_is_explained(tmp_path, dataset):

@@ -156,7 +156,9 @@ def windows_of(batch):
     return collections.Counter((tuple(history), target) for history, target in rows)
 
 
-@pytest.mark.parametrize(("num_pipelines", "skip", "ahead"), [(2, 0, 1), (3, 2, 4)])
+@pytest.mark.parametrize(
+    ("num_pipelines", "skip", "ahead"), [pytest.param(2, 0, 1, marks=pytest.mark.long), (3, 2, 4)]
+)
 def test_shares_of_pipelines_are_together_the_batches_of_one(dataset, num_pipelines, skip, ahead):
     settings = {"batch_size": 150, "max_history": 5, "seed": 0, "epoch": 1, "skip_batches": skip}
 
@@ -174,7 +176,7 @@ def test_shares_of_pipelines_are_together_the_batches_of_one(dataset, num_pipeli
         assert together == windows_of(batch)
 
 
-@pytest.mark.parametrize("num_pipelines", [2, 3])
+@pytest.mark.parametrize("num_pipelines", [pytest.param(2, marks=pytest.mark.long), 3])
 def test_pipelines_share_whole_sequences(dataset, num_pipelines):
     settings = {"batch_size": 12, "max_history": 5, "seed": 0, "epoch": 1, "whole_sequences": True}
 

@@ -151,7 +151,7 @@ def test_it_is_what_a_run_says(tmp_path):
         scripts.write_world(tmp_path / "dataset"),
         tmp_path / "run",
         progress=False,
-        **(scripts.SMALL | {"epochs": 1}),
+        **scripts.PLAIN,
     )
     export.publish(run, tmp_path / "bundle", warm_up_requests=0)
     items = run.dataset.item_ids()[:5]

@@ -23,6 +23,10 @@ SMALL = {
     "epochs": 2,
 }
 
+# One epoch of the base model, where a run is needed and no counterfactuals.
+PLAIN = {name: value for name, value in SMALL.items() if name != "memory_size"}
+PLAIN |= {"method": "base", "epochs": 1}
+
 
 def command(script, *arguments):
     return [sys.executable, str(ROOT / script), *map(str, arguments)]

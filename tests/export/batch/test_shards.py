@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import time
 
 import pytest
 
@@ -15,6 +14,7 @@ from export.batch.processes import cores
 from export.batch.shards import opened_job, place_shards
 from export.store.bundle_errors import BundleError
 from tests.export import toy
+from tests.export.batch import failing
 
 SETTINGS = {"k": 5, "exclude_seen": True}
 
@@ -263,17 +263,11 @@ def killed_at_once(shard):
 def test_the_first_error_ends_all_processes(bundle, inputs, output, monkeypatch):
     from export.batch import processes
 
-    monkeypatch.setattr(processes, "_answer", fails_or_waits)
+    monkeypatch.setattr(processes, "_answer", failing.fails_or_waits)
     with job(inputs, output, bundle) as one:
         with pytest.raises(BundleError, match="wanted another"):
             processes.answer_shards(one, JobSettings(k=1), jobs=2, threads=1, on_step=lambda step: None)
         assert not multiprocessing.active_children()
-
-
-def fails_or_waits(shard):
-    if shard.source.stem == "two":
-        raise BundleError("wanted another")
-    time.sleep(3_600)
 
 
 def test_an_input_that_is_not_answered_yet_may_be_mended_and_one_may_come(bundle, inputs, output):

@@ -170,7 +170,7 @@ def test_several_vectors_a_user(tmp_path):
 def run(tmp_path_factory):
     place = tmp_path_factory.mktemp("run")
     dataset = scripts.write_world(place / "dataset")
-    return cr.train(dataset, place / "run", progress=False, **(scripts.SMALL | {"epochs": 1}))
+    return cr.train(dataset, place / "run", progress=False, **scripts.PLAIN)
 
 
 def test_of_a_run(run, tmp_path):

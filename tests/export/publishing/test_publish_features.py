@@ -98,11 +98,15 @@ def fixture_bundle(run, tmp_path_factory):
     return bundle
 
 
-def test_requests_are_answered_as_evaluation_measures(run, bundle):
+@pytest.fixture(name="retriever", scope="module")
+def fixture_retriever(bundle):
+    return export.Retriever.open(bundle)
+
+
+def test_requests_are_answered_as_evaluation_measures(run, retriever):
     """The raw values of users of validation, by hand, beside the stored ones that evaluation encodes."""
     users = measurement.users_of(run.dataset, "validation", run.model.max_history, exclude_seen=False)
     vectors = evaluation.user_vectors(run.model, users.history, users.context)
-    retriever = export.Retriever.open(bundle)
     queries, wanted, ids = [], [], run.dataset.item_ids()
     for place, user_id in enumerate(users.user_ids[:25]):
         log = events(int(user_id[1:]))
@@ -123,16 +127,15 @@ def test_requests_are_answered_as_evaluation_measures(run, bundle):
     assert {one.num_unknown_values for one in answers} == {0}
 
 
-def test_all_items_of_the_dataset_are_in_the_index(run, bundle):
-    catalogue = export.Retriever.open(bundle).catalogue
+def test_all_items_of_the_dataset_are_in_the_index(run, bundle, retriever):
+    catalogue = retriever.catalogue
     assert catalogue.num_items == run.dataset.num_items
     described = [one["name"] for one in read_tower(bundle / "user_tower" / "1")["columns"]]
     columns = ["country", "tastes", "age", "about", "stars", "how", "device"]
     assert sorted(described) == sorted([*columns, "time", "time"])
 
 
-def test_a_user_without_a_history_is_answered_by_what_is_known(run, bundle):
-    retriever = export.Retriever.open(bundle)
+def test_a_user_without_a_history_is_answered_by_what_is_known(run, retriever):
     [known, nobody] = retriever.recommend([Query([], 5, user={"country": "c2"}), Query([], 5)])
     assert (known.fallback, nobody.fallback) == (False, True)
     context = {"user/country": np.array([run_code(run, "c2")], np.int32)}
@@ -192,12 +195,12 @@ def test_a_bundle_of_another_run_is_refused(run, bundle, tmp_path):
         describe_items(run, bundle, pl.DataFrame({"id": ["x"], "title": ["a"]}))
 
 
-def test_ids_alone_are_answered_as_the_run_answers_them(run, bundle):
+def test_ids_alone_are_answered_as_the_run_answers_them(run, retriever):
     """With what the schema puts where a value is missing, in both."""
     ids = run.dataset.item_ids()
     histories = [[ids[3], ids[9]], [ids[0]]]
     vectors = evaluation.user_vectors(run.model, np.array([[4, 10, 0, 0], [1, 0, 0, 0]], np.int32))
-    answers = export.Retriever.open(bundle).recommend(histories, 8, exclude_seen=False)
+    answers = retriever.recommend(histories, 8, exclude_seen=False)
     for vector, answer in zip(vectors, answers, strict=True):
         scores = run.model.item_vectors() @ vector
         assert answer.items == [ids[n] for n in np.argsort(-scores, kind="stable")][:8]
