@@ -69,7 +69,7 @@ def choose(dataset: str, output: Path, *, preset: str, budget: str, given: Mappi
             seconds=seconds,
             given=given,
         )
-        total = sum(len(one.options) for one in plan.rounds)
+        total = sum(one.num_trials for one in plan.rounds)
         with tqdm(total=total, desc="trials", dynamic_ncols=True) as bar:
 
             def on_end(attempt: rounds.Attempt) -> None:

@@ -57,9 +57,12 @@ def page(
 
 
 def chosen_flagfile(search: RoundSearch) -> str:
-    """A flagfile of the best trial: what acts, without places."""
+    """A flagfile of the best trial: what acts, without places; more epochs where it was still gaining."""
     best = search.best
-    settings = dataclasses.replace(best.settings, dataset="", run="")
+    epochs = best.settings.epochs
+    if best.is_still_gaining:
+        epochs = max(epochs, search.preset.least_epochs)
+    settings = dataclasses.replace(best.settings, dataset="", run="", epochs=epochs, patience=epochs)
     default = Settings()
     lines = [
         f"--{name}={value}"

@@ -4,7 +4,7 @@ What is done lies in the trials' directories, so that a search that was stopped 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from causerec_tf import files, recipes
 from causerec_tf.errors import InputError
 from causerec_tf.settings import Settings
-from pipelines.choosing.preset import Preset, Round, settings_of
+from pipelines.choosing.preset import TOGETHER, Preset, Round, settings_of
 
 # Trains a trial within so many seconds in a directory; returns the exit code of its process.
 StartTrial = Callable[[Settings, float, Path], int]
@@ -48,6 +48,11 @@ class Attempt:
     def score(self) -> float:
         """The validation figure that trials are compared by; below all others where it failed."""
         return self.result.get("score", -1.0)
+
+    @property
+    def is_still_gaining(self) -> bool:
+        """Whether its best epoch is among the last fifth: more may be better."""
+        return self.result["best_epoch"] > 0.8 * self.result["epochs"]
 
 
 class RoundSearch:
@@ -125,18 +130,34 @@ class RoundSearch:
         """
         unit = self.seconds / self.preset.time
         for one in self.preset.rounds:
-            base = {**self.preset.flags, **(self.best.flags if self.attempts else {})}
-            start_of_round = self.best if self.attempts else None
-            for option, changed in one.options.items():
+            origin = self.best if self.attempts else None
+            base = {**self.preset.flags, **(origin.flags if origin else {})}
+            for option, changed in self._options(one, origin, on_skip):
                 flags = {**base, **changed}
                 where = f"{one.name}.{option}"
                 settings = dataclasses.replace(settings_of(flags, where), **self._given)
-                if reason := self._idle(one, settings, start_of_round):
+                if reason := self._idle(one, settings, origin):
                     on_skip(f"{where}: {reason}")
                     continue
                 attempt = self._attempt(one, option, flags, changed, settings, unit * one.time, start)
                 self.attempts.append(attempt)
                 on_end(attempt)
+
+    def _options(
+        self, one: Round, origin: Attempt | None, on_skip: Callable[[str], None]
+    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The options of a round; the last, what gained together, depends on the trials before it."""
+        yield from one.options.items()
+        if not one.together:
+            return
+        least = origin.score if origin else 0.0
+        gained = [each for each in self.of_round(one.name) if not each.is_control and each.score > least]
+        if len(gained) < 2:
+            on_skip(f"{one.name}.{TOGETHER}: fewer than two options gained")
+            return
+        # Where two change the same, the better one's counts.
+        gained.sort(key=lambda each: each.score)
+        yield TOGETHER, {name: value for each in gained for name, value in each.changed.items()}
 
     def _idle(self, one: Round, settings: Settings, start: Attempt | None) -> str:
         """Why an option needs no trial, in words; empty: it does."""

@@ -64,8 +64,8 @@ def preset_of(place, text=PRESET):
 class MadeUp:
     """Stands in for the processes: every trial has the score of `SCORES`."""
 
-    def __init__(self, scores=SCORES, stop_at=None):
-        self.scores, self.stop_at, self.started = scores, stop_at, []
+    def __init__(self, scores=SCORES, stop_at=None, best_epoch=6):
+        self.scores, self.stop_at, self.best_epoch, self.started = scores, stop_at, best_epoch, []
 
     def __call__(self, settings, seconds, directory):
         name = directory.name
@@ -75,7 +75,7 @@ class MadeUp:
         directory.mkdir(parents=True)
         score = self.scores[name]
         figures = dict.fromkeys(("recall@20", "recall@50", "ndcg@50", "hr@50"), score)
-        result = {"epochs": 7, "best_epoch": 6, "seconds_per_epoch": 1.5, "score": score}
+        result = {"epochs": 7, "best_epoch": self.best_epoch, "seconds_per_epoch": 1.5, "score": score}
         if score < 0:
             result = {"failed": "loss is not finite"}
         users = np.linspace(0, 2 * score, 40, dtype=np.float32)
@@ -113,6 +113,57 @@ def test_each_round_starts_from_the_best_so_far(tmp_path):
     # Five options with a unit of time, and three with two.
     assert [seconds for *_, seconds in start.started] == pytest.approx([90 / 11] * 4 + [180 / 11] * 3)
     assert search.best.name == "augmented"  # the control, which is better, is not chosen
+
+
+TOGETHER = PRESET.replace('name = "settings"', 'name = "settings"\ntogether = true')
+
+
+def test_what_gained_is_then_tried_together(tmp_path):
+    scores = SCORES | {"settings.longer": 0.21, "settings.sharper": 0.23, "settings.together": 0.25}
+    search, start = search_of(tmp_path, preset_of(tmp_path, TOGETHER)), MadeUp(scores)
+    run(search, start)
+    settings = {name: one for name, one, _ in start.started}
+    assert (settings["settings.together"].max_history, settings["settings.together"].temperature) == (
+        100,
+        0.5,
+    )
+    assert settings["counterfactual.augmented"].max_history == 100
+    assert settings["counterfactual.augmented"].temperature == 0.5
+    assert [seconds for *_, seconds in start.started] == pytest.approx([90 / 12] * 5 + [180 / 12] * 3)
+
+
+def test_of_two_that_change_the_same_the_better_counts(tmp_path):
+    text = TOGETHER.replace(
+        "[rounds.options.as_long]\nmax_history = 50", "[rounds.options.most]\nmax_history = 400"
+    )
+    scores = SCORES | {"settings.longer": 0.23, "settings.sharper": 0.21, "settings.most": 0.22}
+    search, start = (
+        search_of(tmp_path, preset_of(tmp_path, text)),
+        MadeUp(scores | {"settings.together": 0.2}),
+    )
+    run(search, start)
+    settings = {name: one for name, one, _ in start.started}
+    assert (settings["settings.together"].max_history, settings["settings.together"].temperature) == (
+        100,
+        0.5,
+    )
+    assert settings["counterfactual.augmented"].temperature == 1.0  # together they were worse
+
+
+def test_one_that_gained_is_not_tried_again(tmp_path):
+    search, start = search_of(tmp_path, preset_of(tmp_path, TOGETHER)), MadeUp()
+    assert run(search, start)[-1] == "settings.together: fewer than two options gained"
+    assert "settings.together" not in [name for name, *_ in start.started]
+
+
+@pytest.mark.parametrize(
+    ("best_epoch", "epochs"), [(6, 12), (5, 7)]
+)  # of 7: the last fifth begins behind 5.6
+def test_what_was_still_gaining_is_trained_for_longer(tmp_path, best_epoch, epochs):
+    search = search_of(tmp_path, preset_of(tmp_path, "least_epochs = 12\n" + PRESET))
+    run(search, MadeUp(best_epoch=best_epoch))
+    (tmp_path / "chosen.flags").write_text(choosing_page.chosen_flagfile(search))
+    assert flagfiles.read(tmp_path / "chosen.flags").epochs == epochs
 
 
 def test_the_chosen_flagfile_gives_the_settings_of_the_best(tmp_path):
@@ -177,12 +228,15 @@ def test_the_page_says_what_the_counterfactual_part_buys(tmp_path):
         ("time = 2", "time = 0", "time = 0: wanted a number above 0"),
         ("max_history = 100", "max_histories = 100", "max_histories"),
         ('name = "encoder"', 'title = "encoder"', "wanted only"),
+        ('name = "encoder"', 'name = "encoder"\ntogether = 1', "together"),
+        ("longer]\nmax", "together]\nmax", "an option is named 'together'"),
+        ("[flags]", "least_epochs = 0\n[flags]", "least_epochs = 0: wanted 1 or more"),
     ],
 )
 def test_presets_that_cannot_be(tmp_path, old, new, message):
-    assert old in PRESET
+    assert old in TOGETHER
     with pytest.raises(InputError, match=message):
-        preset_of(tmp_path, PRESET.replace(old, new, 1))
+        preset_of(tmp_path, TOGETHER.replace(old, new, 1))
 
 
 def test_the_preset_that_comes_with_it_can_be_read():
