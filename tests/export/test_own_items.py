@@ -64,13 +64,17 @@ def published(request, tmp_path_factory):
     return bundle, tower
 
 
+@pytest.fixture(scope="module")
+def retriever(published):
+    return Retriever.open(published[0])
+
+
 HISTORIES = [[IDS[3], IDS[50], IDS[7]], ["x", IDS[8], IDS[9], IDS[8], "y", IDS[8]], [IDS[0]] * 9, IDS[5:45]]
 
 
 @pytest.mark.parametrize("k", [1, 5, NUM_ITEMS])
-def test_own_items_stand_where_the_tower_puts_them(published, k):
-    bundle, tower = published
-    retriever = Retriever.open(bundle)
+def test_own_items_stand_where_the_tower_puts_them(published, retriever, k):
+    tower = published[1]
     answers = retriever.recommend(HISTORIES, k, exclude_seen=False)
     for history, answer in zip(HISTORIES, answers, strict=True):
         expected = twin(tower, history, k)
@@ -82,9 +86,8 @@ def test_own_items_stand_where_the_tower_puts_them(published, k):
         assert not set(answer.items) & set(history)
 
 
-def test_what_may_not_be_answered_is_not_though_it_is_ones_own(published):
-    bundle, tower = published
-    retriever = Retriever.open(bundle)
+def test_what_may_not_be_answered_is_not_though_it_is_ones_own(published, retriever):
+    tower = published[1]
     history = [IDS[3], IDS[50], IDS[7]]
     allowed = [IDS[3], IDS[7], IDS[11]]
     queries = [

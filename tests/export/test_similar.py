@@ -63,10 +63,15 @@ def world(request, tmp_path_factory):
     return bundle, dict(zip(IDS, vectors, strict=True))
 
 
+@pytest.fixture(scope="module")
+def retriever(world):
+    """Of the bundle, as it was published."""
+    return Retriever.open(world[0])
+
+
 @pytest.mark.parametrize("k", [1, 10, NUM_ITEMS - 1, NUM_ITEMS + 5])
-def test_answers_as_the_twin_does(world, k):
-    bundle, table = world
-    retriever = Retriever.open(bundle)
+def test_answers_as_the_twin_does(world, retriever, k):
+    table = world[1]
     answers = retriever.similar([*IDS[:7], IDS[59]], k)
     for item, answer in zip([*IDS[:7], IDS[59]], answers, strict=True):
         wanted = twin(table, item, k)
@@ -75,8 +80,8 @@ def test_answers_as_the_twin_does(world, k):
         np.testing.assert_allclose(answer.scores, [score for score, _ in wanted], atol=1e-5)
 
 
-def test_in_blocks_it_is_the_same(world, monkeypatch):
-    whole = Retriever.open(world[0]).similar(IDS, 8)
+def test_in_blocks_it_is_the_same(world, retriever, monkeypatch):
+    whole = retriever.similar(IDS, 8)
     monkeypatch.setattr(nearest, "_ROWS_TOGETHER", 7)
     for one, other in zip(Retriever.open(world[0]).similar(IDS, 8), whole, strict=True):
         assert one.items == other.items
@@ -133,8 +138,7 @@ def test_an_item_without_a_direction_is_near_nothing():
     assert np.array_equal(nearest.unit_vectors(np.zeros((2, 3), np.float32)), np.zeros((2, 3)))
 
 
-def test_integers_are_ids_and_what_cannot_be_is_refused(world):
-    retriever = Retriever.open(world[0])
+def test_integers_are_ids_and_what_cannot_be_is_refused(retriever):
     assert retriever.similar([-3, np.int64(0)], 4) == retriever.similar(["-3", "0"], 4)
     assert retriever.similar(export.Query(["0"], k=4)) == retriever.similar(["0"], 4)
     assert retriever.similar([], 4) == []
@@ -201,6 +205,7 @@ def test_what_cannot_be_asked_for_is_refused(world, tmp_path, arguments, message
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("world", ["dot"], indirect=True)
 def test_nothing_of_training_is_loaded(world):
     code = (
         "import sys; from export.retriever import Retriever\n"

@@ -62,14 +62,10 @@ LONG = (
     "sequences",
     "sequences_cosine",
 )
+# Small tables are read whole in every method and kind of row, and by one tower as by another.
+LONG_READ_WHOLE = (*LONG, "item_cosine", "sasrec", "comirec_sa", "no_histories", "returns")
 # Their histories are encoded by the towers of others.
 LONG_IN_ENCODING = (*LONG, "item_cosine", "hierarchical", "returns", "sequences_item", "sequences_returns")
-
-
-def every_model(long):
-    names = (*MODELS, *SEQUENCES)
-    marked = [pytest.param(name, marks=[pytest.mark.long] * (name in long)) for name in names]
-    return pytest.mark.parametrize("name", marked)
 
 
 def make(name="base", columns=None, **changes):
@@ -104,8 +100,14 @@ def gradients_of(model, inputs):
     return float(loss), tape.gradient(loss, model.trainable_variables)
 
 
-@every_model(LONG)
-@pytest.mark.parametrize("most_read_whole", [0, 4096])
+@pytest.mark.parametrize(
+    ("name", "most_read_whole"),
+    [
+        pytest.param(name, most, marks=[pytest.mark.long] * (name in long))
+        for most, long in ((0, LONG), (4096, LONG_READ_WHOLE))
+        for name in (*MODELS, *SEQUENCES)
+    ],
+)
 def test_no_row_stands_twice_in_a_gradient_and_every_weight_learns(name, most_read_whole, monkeypatch):
     """A row that stood twice would lose all but one of its gradients."""
     monkeypatch.setattr("causerec_tf.features.entries._MOST_READ_WHOLE", most_read_whole)
@@ -243,7 +245,11 @@ def test_users_are_the_tower_between_what_is_added(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["item", "item_near", "item_cosine", "gru4rec", "sasrec", "mind", "hierarchical"]
+    "name",
+    [
+        *("item", "item_near", "sasrec", "mind", "hierarchical"),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("item_cosine", "gru4rec")),
+    ],
 )
 def test_counterfactuals_are_those_of_histories_written_out(name):
     """An item that is replaced leaves its event's vector where it is."""
@@ -294,7 +300,13 @@ def test_whole_sequences_encode_each_prefix_in_its_own_context(name):
             np.testing.assert_allclose(vectors[last, place], wanted[last], rtol=1e-3, atol=1e-4)
 
 
-@every_model(LONG_IN_ENCODING)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name in LONG_IN_ENCODING))
+        for name in (*MODELS, *SEQUENCES)
+    ],
+)
 def test_what_is_missing_or_padding_changes_nothing(name):
     """Without a context all is missing; values beside padding are as if deleted."""
     model, inputs = made(name), batch_of("base")

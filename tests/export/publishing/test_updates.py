@@ -2,10 +2,7 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,10 +20,10 @@ from export.retriever import Retriever
 from export.store.bundle_errors import BundleError
 from export.store.layout import read_tower, resolve_number, tower_directory
 from tests.export import toy
+from tests.pipelines import scripts
 
 pytestmark = pytest.mark.usefixtures("trusted_copies")
 
-ROOT = Path(__file__).parents[3]
 NUM_ITEMS, DIMENSION, MAX_HISTORY = 600, 8, 4
 IDS = toy.item_ids(NUM_ITEMS)
 RNG = np.random.default_rng(1)
@@ -366,7 +363,7 @@ def test_killed_before_a_rename_the_last_good_version_serves_on(exact_bundle, ki
         updates.commit = killed
         updates.update_index(Path({str(exact_bundle)!r}), updates.Update(delete_ids=["é"]))
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, capture_output=True)
+    done = scripts.run_code(textwrap.dedent(script))
     assert done.returncode == 9
     assert_same(exact_bundle, everything())
     completed = update_index(exact_bundle, Update(delete_ids=["é"]))

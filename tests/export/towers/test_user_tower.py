@@ -82,6 +82,13 @@ def exported(tmp_path_factory):
     return tower, export(tmp_path_factory.mktemp("tower") / "1", tower)
 
 
+@pytest.fixture(scope="module")
+def ordered(tmp_path_factory):
+    """A tower to which the order matters, and its signatures."""
+    tower = toy.OrderTower()
+    return tower, tf.saved_model.load(str(export(tmp_path_factory.mktemp("ordered") / "1", tower)))
+
+
 def test_a_fresh_process_without_keras_answers_as_the_tower_does(exported):
     tower, directory = exported
     histories = [[1, 2, 3, 40, 6], [7], [5, 5, 2]]
@@ -110,9 +117,8 @@ def test_indices_answer_as_the_tower_does(exported):
 
 
 @pytest.mark.parametrize("unknown", [0, -1, NUM_ITEMS + 1, 2**62, -(2**62)])
-def test_unknown_indices_are_as_if_deleted(tmp_path, unknown):
-    tower = toy.OrderTower()
-    loaded = tf.saved_model.load(str(export(tmp_path / "1", tower)))
+def test_unknown_indices_are_as_if_deleted(ordered, unknown):
+    tower, loaded = ordered
     answer = loaded.signatures["serving_default"](
         item_ids=tf.constant([[unknown, 3, unknown, 1, 2], [unknown] * 4 + [7]], tf.int64)
     )
@@ -120,9 +126,8 @@ def test_unknown_indices_are_as_if_deleted(tmp_path, unknown):
     assert answer["num_known"].numpy().tolist() == [3, 1]
 
 
-def test_examples_keep_the_last_known_items_of_rows_of_any_length(tmp_path):
-    tower = toy.OrderTower()
-    loaded = tf.saved_model.load(str(export(tmp_path / "1", tower)))
+def test_examples_keep_the_last_known_items_of_rows_of_any_length(ordered):
+    tower, loaded = ordered
     names = [IDS[i - 1] for i in range(1, 9)]
     rows = [["never seen", *names, "nor this"], [names[0]], ["", "never seen", names[2]]]
     examples = []
