@@ -38,8 +38,12 @@ def filled(page: str, results: Path) -> str:
 
 
 def _table(result: dict, shown: str) -> str:
-    if shown == "ratios":
-        ratios = ((f"`{name}`", spread) for name, spread in result["spread"].items())
+    what, *without = shown.split(" without ")
+    if what == "ratios":
+        endings = tuple(f"_{word}" for word in " ".join(without).split())
+        ratios = (
+            (f"`{name}`", spread) for name, spread in result["spread"].items() if not name.endswith(endings)
+        )
         return _source(result) + _spreads(ratios, "ratio")
     if shown == "measures":
         return _spreads(
