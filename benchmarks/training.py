@@ -18,10 +18,11 @@ from causerec_tf import flagfiles
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.windows import training_batches
 from causerec_tf.settings import Settings
-from causerec_tf.training import compiled_model
+from causerec_tf.training import compiled_model, know
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("base", "item")
+IN_BATCH = "base_in_batch"  # of which the batch's other targets are the negatives, as of the peers
 MIXED = "_bfloat16"  # after the name of a system whose products are in mixed precision
 # The recommended recipe, without and with its nearest-neighbour counterfactual augmentation.
 RECOMMENDED = Path("configs/recommended.flags")
@@ -79,6 +80,7 @@ def measure(dataset: Dataset, scale: Scale, num_rounds: int, say: Callable[[str]
     for method in METHODS:
         settings = dataclasses.replace(scale.settings, method=method, precision="mixed_bfloat16")
         models[settings.system + MIXED] = partial(compiled_model, settings, dataset.num_items)
+    models[IN_BATCH] = partial(_in_batch, scale.settings, dataset)
     for name, peer in PEERS.items():
         models[name] = partial(peer, dataset.num_items, scale.settings.embedding_dim)
     tuned = {name: _recommended(method, scale.settings) for name, method in TUNED.items()}
@@ -132,6 +134,13 @@ def _recommended(method: str, scale: Settings) -> Settings:
     return dataclasses.replace(flagfiles.read(ROOT / RECOMMENDED), method=method, **sizes)
 
 
+def _in_batch(scale: Settings, dataset: Dataset):
+    """The paper's tower with the negatives that TFRS's task has."""
+    model = compiled_model(dataclasses.replace(scale, sampler="in_batch"), dataset.num_items)
+    know(model, dataset)
+    return model
+
+
 def _add_ratios(
     result: Result, speeds: dict[str, list[float]], pipeline: list[float], towers: Sequence[str]
 ) -> None:
@@ -152,6 +161,7 @@ def _add_ratios(
     )
     for peer in ("tfrs_adam_shared_table", "tfrs_adagrad"):
         result.ratios[f"base_over_{peer}"] = rounds.quotients(speeds["base"], speeds[peer])
+        result.ratios[f"{IN_BATCH}_over_{peer}"] = rounds.quotients(speeds[IN_BATCH], speeds[peer])
     result.ratios["pipeline_over_base"] = rounds.quotients(pipeline, speeds["base"])
 
 

@@ -13,7 +13,7 @@ What lies here, by subject:
     data          schema, data
     settings      settings, flagfiles, recipes, feature_recipes
     the model     model, towers, features, counterfactual, every_position
-    objective     matching, own_candidates, negatives, returns, losses, shares
+    objective     matching, cosine_contrastive, own_candidates, negatives, returns, losses, shares
     training      train_run, training, optimizers, distributed, progress, progress_bar, retraining
     run on disk   runs, checkpoints
     warm start    warm_start, warm_features, new_items
@@ -70,8 +70,9 @@ _PUBLIC = {
     "towers.self_attention": ("SASRecTower",),
     "towers.multi_interest": ("SelfAttentiveMultiInterestTower",),
     "towers.capsules": ("ComiRecDRTower", "MINDTower"),
-    "matching": ("SampledSoftmax", "label_aware_attention", "nearest_interest"),
-    "negatives": ("FullCatalogue", "LogUniformSampler", "UniformSampler"),
+    "matching": ("SampledMatching", "SampledSoftmax", "label_aware_attention", "nearest_interest"),
+    "cosine_contrastive": ("CosineContrastive",),
+    "negatives": ("FullCatalogue", "InBatchSampler", "LogUniformSampler", "MixedSampler", "UniformSampler"),
     "counterfactual.methods": ("CounterfactualHierarchy", "CounterfactualInterests", "CounterfactualItems"),
     "losses": (
         "LossInputs",

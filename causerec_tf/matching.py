@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from causerec_tf.errors import InputError
-from causerec_tf.negatives import Negatives, Sampler, UniformSampler
+from causerec_tf.negatives import InBatchSampler, Negatives, Sampler, UniformSampler
 from causerec_tf.own_candidates import OwnItems, OwnItemsOfSequences
 
 
@@ -41,30 +41,40 @@ class Candidates(NamedTuple):
         return self._replace(target_B=target_B, target_BD=target_BD, own=own)
 
 
-class SampledSoftmax:
-    """The softmax over the target and sampled negatives, for towers with one or several vectors a user."""
+class SampledMatching:
+    """A matching loss of targets and negatives that a batch shares; a subclass writes `of_each`.
+
+    Attributes:
+      needs_unit_length: whether its vectors must have length one, as for the cosine.
+    """
+
+    needs_unit_length = False
 
     def __init__(
         self,
-        sampler: Sampler | None = None,
+        sampler: Sampler | InBatchSampler | None = None,
         *,
-        temperature: float = 1.0,
         choose_interest: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     ):
-        """Sets what is drawn and how it is compared.
+        """Sets what is drawn.
 
         Args:
           sampler: of the negatives; None: `UniformSampler(4096)`.
-          temperature: what the inner products are divided by.
           choose_interest: of a user's several vectors, float [N, K, d], and the target, float [N, d], the one
             that is trained, float [N, d]; None: `nearest_interest`. MIND's is `label_aware_attention`.
         """
         self.sampler = sampler or UniformSampler(4096)
-        self.temperature = temperature
         self.choose_interest = choose_interest or nearest_interest
 
-    def draw(self, num_items: int, seed: tf.Tensor) -> Negatives:
-        """Draws the step's negatives; the same seed, int [2], draws the same."""
+    @property
+    def is_in_batch(self) -> bool:
+        """Whether the targets of a batch are among its negatives."""
+        return isinstance(self.sampler, InBatchSampler)
+
+    def draw(self, num_items: int, seed: tf.Tensor, target_B: tf.Tensor) -> Negatives:
+        """The step's negatives, of a batch with these targets, int32 [B]; a seed, int [2], draws the same."""
+        if isinstance(self.sampler, InBatchSampler):
+            return self.sampler.of_batch(target_B, num_items, seed)
         return self.sampler.draw(num_items, seed)
 
     def __call__(self, users: tf.Tensor, candidates: Candidates) -> tf.Tensor:
@@ -74,23 +84,13 @@ class SampledSoftmax:
           users: float [N, d] or [N, K, d], as many as there are targets.
           candidates: what they are ranked against.
         """
-        target_ND, drawn = candidates.target_BD, candidates.negatives
-        user_ND = users if users.shape.rank == 2 else self.choose_interest(users, target_ND)
-        return sampled_softmax(
-            user_ND,
-            target_ND,
-            candidates.negative_SD,
-            target_ids_B=candidates.target_B,
-            negative_ids_S=drawn.ids_S,
-            target_log_expected_count_B=self.sampler.log_expected_count(
-                candidates.target_B, candidates.num_items
-            ),
-            negative_log_expected_count_S=drawn.log_expected_count_S,
-            temperature=self.temperature,
-            own=candidates.own,
-            # Only here is a sampler of one's own asked for it.
-            log_share=0.0 if candidates.own is None else self.sampler.log_share(candidates.num_items),
-        )
+        if users.shape.rank != 2:
+            users = self.choose_interest(users, candidates.target_BD)
+        return self.of_each(users, candidates)
+
+    def of_each(self, user_BD: tf.Tensor, candidates: Candidates) -> tf.Tensor:
+        """The loss of each user by one vector, float [B, d] -> float [B]."""
+        raise NotImplementedError
 
     def match_each(self, users: tf.Tensor, candidates: Candidates) -> tf.Tensor:
         """The loss of several histories an example, as L_cm needs it.
@@ -109,6 +109,46 @@ class SampledSoftmax:
         return tf.reshape(losses, [-1, num_histories])
 
 
+class SampledSoftmax(SampledMatching):
+    """The softmax over the target and sampled negatives, for towers with one or several vectors a user."""
+
+    def __init__(
+        self,
+        sampler: Sampler | InBatchSampler | None = None,
+        *,
+        temperature: float = 1.0,
+        choose_interest: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    ):
+        """Sets what is drawn and how it is compared.
+
+        Args:
+          sampler: see `SampledMatching`.
+          temperature: what the inner products are divided by.
+          choose_interest: see `SampledMatching`.
+        """
+        super().__init__(sampler, choose_interest=choose_interest)
+        self.temperature = temperature
+
+    def of_each(self, user_BD: tf.Tensor, candidates: Candidates) -> tf.Tensor:
+        """As in `SampledMatching`; see `sampled_softmax`."""
+        drawn = candidates.negatives
+        return sampled_softmax(
+            user_BD,
+            candidates.target_BD,
+            candidates.negative_SD,
+            target_ids_B=candidates.target_B,
+            negative_ids_S=drawn.ids_S,
+            target_log_expected_count_B=self.sampler.log_expected_count(
+                candidates.target_B, candidates.num_items
+            ),
+            negative_log_expected_count_S=drawn.log_expected_count_S,
+            temperature=self.temperature,
+            own=candidates.own,
+            # Only here is a sampler of one's own asked for it.
+            log_share=0.0 if candidates.own is None else self.sampler.log_share(candidates.num_items),
+        )
+
+
 class TaskMatching:
     """A `tfrs.tasks.Retrieval` as the retrieval part: its negatives are the other targets of the batch.
 
@@ -116,13 +156,16 @@ class TaskMatching:
     here are means.
     """
 
+    is_in_batch = True
+    needs_unit_length = False
+
     def __init__(self, task: tfrs.tasks.Retrieval):
         """Wraps a task."""
         self.task = task
 
-    def draw(self, num_items: int, seed: tf.Tensor) -> Negatives:
+    def draw(self, num_items: int, seed: tf.Tensor, target_B: tf.Tensor) -> Negatives:
         """None: the task has its own."""
-        del num_items, seed
+        del num_items, seed, target_B
         return Negatives(tf.zeros([0], tf.int32), None)
 
     def __call__(self, users: tf.Tensor, candidates: Candidates) -> tf.Tensor:

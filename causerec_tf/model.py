@@ -22,8 +22,14 @@ from causerec_tf.counterfactual.methods import (
 )
 from causerec_tf.errors import InputError
 from causerec_tf.losses import Counterfactuals, LossInputs, WeightedLoss
-from causerec_tf.matching import Candidates, SampledSoftmax, TaskMatching, nearest_interest
-from causerec_tf.negatives import Negatives
+from causerec_tf.matching import (
+    Candidates,
+    SampledMatching,
+    SampledSoftmax,
+    TaskMatching,
+    nearest_interest,
+)
+from causerec_tf.negatives import InBatchSampler
 from causerec_tf.own_candidates import ItemsOfHistories, OwnItems, OwnItemsOfSequences, products_in_sequences
 from causerec_tf.returns import HistoryScores, Returns
 from causerec_tf.shares import means_and_shares
@@ -59,7 +65,7 @@ class CauseRec(tfrs.Model):
         self,
         item_tower: ItemTower,
         user_tower: UserTower | tf.keras.layers.Layer,
-        retrieval: SampledSoftmax | tfrs.tasks.Retrieval,
+        retrieval: SampledMatching | tfrs.tasks.Retrieval,
         *,
         counterfactual: CounterfactualItems | CounterfactualInterests | CounterfactualHierarchy | None = None,
         losses: Sequence[WeightedLoss] = (),
@@ -113,6 +119,16 @@ class CauseRec(tfrs.Model):
             raise InputError(
                 f"{type(user_tower).__name__} does not read causally, and whole_sequences wants a tower that"
                 " does, such as SASRecTower or GRU4RecTower: train on windows, or take one of these."
+            )
+        if retrieval.needs_unit_length and not user_tower.has_unit_length:
+            raise InputError(
+                f"{type(retrieval).__name__} compares by the cosine, and these towers by the inner product:"
+                ' give --similarity=cosine, or ItemTower(..., similarity="cosine") and a UnitLengthTower.'
+            )
+        if whole_sequences and isinstance(retrieval, SampledMatching) and retrieval.is_in_batch:
+            raise InputError(
+                "in-batch negatives are of windows, and the targets of whole sequences are too many: take"
+                " uniform ones (--sampler=uniform), or train on windows."
             )
         if counterfactual is not None:
             counterfactual.check(user_tower)
@@ -187,6 +203,16 @@ class CauseRec(tfrs.Model):
             self.item_tower.start_from_features(is_known)
             self.trained_items = None
 
+    @property
+    def wants_targets(self) -> bool:
+        """Whether training wants `know_targets`."""
+        return isinstance(self.retrieval, SampledMatching) and self.retrieval.is_in_batch
+
+    def know_targets(self, counts_V1: np.ndarray) -> None:
+        """Says how often each item is a target of training, int [V + 1], for in-batch negatives."""
+        if isinstance(self.retrieval, SampledMatching) and isinstance(self.retrieval.sampler, InBatchSampler):
+            self.retrieval.sampler.know_targets(counts_V1)
+
     @tf.function(reduce_retracing=True)
     def encode(self, history_BL: tf.Tensor, context: dict[str, tf.Tensor] | None = None) -> tf.Tensor:
         """User vectors of histories.
@@ -254,15 +280,17 @@ class CauseRec(tfrs.Model):
         """
         step = inputs.get("step", self.optimizer.iterations)
         # Replicas share the negatives, as the examples of a batch do: a step is that of one device.
-        drawn = self.retrieval.draw(self.num_trained_items, self._seed(_Draw.NEGATIVES, step))
+        seed_of_negatives = self._seed(_Draw.NEGATIVES, step)
         seed = self._seed(_Draw.SYNTHESIS, step)
         replica = tf.distribute.get_replica_context()
         if replica.num_replicas_in_sync > 1:
             seed = tf.random.fold_in(seed, replica.replica_id_in_sync_group)
         with drawn_by(tf.random.fold_in(seed, _DROPOUT)):
-            return self._total(*means_and_shares(self._parts(inputs, drawn, seed)))
+            return self._total(*means_and_shares(self._parts(inputs, seed_of_negatives, seed)))
 
-    def _parts(self, inputs: dict[str, tf.Tensor], drawn: Negatives, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _parts(
+        self, inputs: dict[str, tf.Tensor], seed_of_negatives: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """The losses by their names, each float [examples that it is a mean over]."""
         sequences = [inputs["history"], inputs["targets"]] if self.whole_sequences else []
         weights = inputs.get("weight")
@@ -283,6 +311,7 @@ class CauseRec(tfrs.Model):
                 history_BL = self._without_histories(history_BL, seed)
             mask_BL = history_BL != PADDING
             tower = self.user_tower.given(inputs, mask_BL)
+        drawn = self.retrieval.draw(self.num_trained_items, seed_of_negatives, target_B)
         candidates_P = tf.zeros([0], tf.int32)
         if self.counterfactual is not None:
             candidates_P = self.counterfactual.draw_candidates(seed)

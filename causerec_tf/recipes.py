@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from causerec_tf.feature_recipes import DatasetFeatures
     from causerec_tf.features.context import ContextFeatures
     from causerec_tf.losses import WeightedLoss
-    from causerec_tf.matching import SampledSoftmax
+    from causerec_tf.matching import SampledMatching
     from causerec_tf.model import CauseRec
     from causerec_tf.settings import Settings
     from causerec_tf.towers.base import UserTower
@@ -51,6 +51,12 @@ SAMPLERS = {
     "uniform": "causerec_tf.negatives:UniformSampler",
     "log_uniform": "causerec_tf.negatives:LogUniformSampler",
     "full": "causerec_tf.negatives:FullCatalogue",
+    "in_batch": "causerec_tf.negatives:InBatchSampler",
+    "mixed": "causerec_tf.negatives:MixedSampler",
+}
+MATCHINGS = {
+    "softmax": "causerec_tf.matching:SampledSoftmax",
+    "cosine_contrastive": "causerec_tf.cosine_contrastive:CosineContrastive",
 }
 CONCEPT_SCORES = {
     "target": "causerec_tf.counterfactual.concepts:scores_by_target",
@@ -205,16 +211,24 @@ def _block(settings: "Settings", max_history: int) -> Callable[..., Any]:
     return functools.partial(block, max_history=max_history) if settings.block == "bsarec_causal" else block
 
 
-def retrieval(settings: "Settings") -> "SampledSoftmax":
+def retrieval(settings: "Settings") -> "SampledMatching":
     """L_matching; of several vectors it trains the nearest to the target, or MIND's attention over them."""
-    from causerec_tf import matching
+    from causerec_tf.matching import label_aware_attention
 
     choose_interest = None
     if settings.tower == "mind" and settings.readout == "attention":
-        choose_interest = functools.partial(matching.label_aware_attention, power=settings.attention_power)
-    return matching.SampledSoftmax(
-        _made(pkgutil.resolve_name(SAMPLERS[settings.sampler]), num_sampled=settings.num_sampled),
+        choose_interest = functools.partial(label_aware_attention, power=settings.attention_power)
+    sampler = _made(
+        pkgutil.resolve_name(SAMPLERS[settings.sampler]),
+        num_sampled=settings.num_sampled,
+        batch_size=settings.batch_size,
+    )
+    return _made(
+        pkgutil.resolve_name(MATCHINGS[settings.matching]),
+        sampler=sampler,
         temperature=settings.temperature,
+        margin=settings.margin,
+        negative_weight=settings.negative_weight,
         choose_interest=choose_interest,
     )
 

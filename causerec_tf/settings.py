@@ -14,6 +14,7 @@ from causerec_tf.recipes import (
     BLOCKS,
     CONCEPT_SCORES,
     LOSSES,
+    MATCHINGS,
     METHODS,
     ROUTING_INITS,
     SAMPLERS,
@@ -51,7 +52,14 @@ _OF_ROUTING_MAPS: _Acts = (
     "--tower=comirec_dr and no --warm_start",
 )
 _OF_INTERESTS: _Acts = (lambda s: s.reads_interests, "--method=interest or hierarchical")
-_OF_SAMPLES: _Acts = (lambda s: s.sampler != "full", "--sampler=uniform or log_uniform")
+_OF_SAMPLES: _Acts = (
+    lambda s: s.sampler not in ("full", "in_batch"),
+    "--sampler=uniform, log_uniform or mixed",
+)
+_OF_COSINE_CONTRASTIVE: _Acts = (
+    lambda s: s.matching == "cosine_contrastive",
+    "--matching=cosine_contrastive",
+)
 _OF_METHODS: _Acts = (lambda s: s.method != "base", "--method=item, interest or hierarchical")
 _OF_POSITIVES: _Acts = (
     lambda s: s.method != "base" and s.num_positives > 0,
@@ -285,10 +293,34 @@ class ModelSettings:
 class ObjectiveSettings:
     """What is minimised."""
 
-    temperature: float = _setting(1.0, "What the softmax's similarities are divided by.", bound=_ABOVE_0)
+    matching: str = _setting(
+        "softmax",
+        "L_matching. softmax: over the target and its negatives; cosine_contrastive: SimpleX's loss, which"
+        " pushes away the negatives that are nearer than --margin; it wants --similarity=cosine.",
+        choices=tuple(MATCHINGS),
+    )
+    temperature: float = _setting(
+        1.0,
+        "What the softmax's similarities are divided by.",
+        bound=_ABOVE_0,
+        acts=(lambda s: s.matching == "softmax", "--matching=softmax"),
+    )
+    margin: float = _setting(
+        0.4,
+        "m of the cosine contrastive loss: negatives with a smaller cosine add nothing.",
+        bound=(lambda value: -1 <= value < 1, "-1 or more, less than 1"),
+        acts=_OF_COSINE_CONTRASTIVE,
+    )
+    negative_weight: float = _setting(
+        150.0,
+        "w of the cosine contrastive loss: the weight of the mean over the negatives.",
+        bound=_ABOVE_0,
+        acts=_OF_COSINE_CONTRASTIVE,
+    )
     sampler: str = _setting(
         "uniform",
-        "Negatives of the softmax, shared by the batch. full: the whole catalogue.",
+        "Negatives, shared by the batch. full: the whole catalogue; in_batch: the batch's other targets,"
+        " corrected by how often items are targets; mixed: these and --num_sampled uniform ones.",
         choices=tuple(SAMPLERS),
     )
     num_sampled: int = _setting(4096, "Negatives per step.", bound=_AT_LEAST_1, acts=_OF_SAMPLES)

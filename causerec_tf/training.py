@@ -11,6 +11,7 @@ from causerec_tf import checkpoints, evaluation, feature_recipes, recipes, runs
 from causerec_tf.data.holdout import EvaluationUsers, evaluation_users
 from causerec_tf.data.sequences import Dataset
 from causerec_tf.data.splits.protocols import EVERYTHING
+from causerec_tf.data.target_counts import counts_of_targets
 from causerec_tf.data.training_records import trained_items
 from causerec_tf.data.windows import num_batches
 from causerec_tf.distributed import strategies
@@ -137,7 +138,7 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
         if model.optimizer is None:
             _compile(model, settings, distribution, num_steps)
         model.optimizer.build(model.trainable_variables)
-    model.know_items_of(dataset.num_trained_items, trained_items(dataset))
+    know(model, dataset)
 
     progress = Progress()
     checkpoints.check_list(run.checkpoints)
@@ -189,6 +190,13 @@ def _train(settings, dataset, run, model, warm_start, distribution, callbacks, o
     if distribution.is_chief:
         runs.restore_best(model, run, progress.best.number)
     return model, progress
+
+
+def know(model: CauseRec, dataset: Dataset) -> None:
+    """Tells a model what it has to know of a dataset before it is trained."""
+    model.know_items_of(dataset.num_trained_items, trained_items(dataset))
+    if model.wants_targets:
+        model.know_targets(counts_of_targets(dataset))
 
 
 def compiled_model(

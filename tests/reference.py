@@ -22,6 +22,18 @@ def sampled_softmax(
     return np.array(values)
 
 
+def cosine_contrastive(users, targets, negatives, target_ids, negative_ids, margin, weight):
+    """SimpleX's equation 2, of vectors of length one; a negative that is the target adds nothing."""
+    losses = []
+    for user, target, target_id in zip(users, targets, target_ids, strict=True):
+        pushed = [
+            max(0.0, float(np.dot(user, negative)) - margin) if negative_id != target_id else 0.0
+            for negative, negative_id in zip(negatives, negative_ids, strict=True)
+        ]
+        losses.append(1.0 - float(np.dot(user, target)) + weight * sum(pushed) / len(pushed))
+    return np.array(losses)
+
+
 def return_features(history, similarities):
     """Features of each distinct item of one history, by the position where it stands last."""
     n, distinct = len(history), len(set(history))

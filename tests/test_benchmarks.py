@@ -17,6 +17,7 @@ RUN = "benchmarks/run.py"
 RATIOS = {
     "training": {
         "base_over_tfrs",
+        "base_in_batch_over_tfrs_adagrad",
         "causerec_item_step_over_base",
         "causerec_item_comirec_sa_step_over_comirec_sa",
         "tuned_near_step_over_tuned_base",

@@ -61,7 +61,18 @@ def test_a_flagfile_that_cannot_be(tmp_path, lines, message):
     [
         ({"nearest_of": 4}, ["nearest_of"], r"--nearest_of=4 has no effect here: it acts with --method=item"),
         ({"attention_power": 2.0}, ["attention_power"], "it acts with --tower=mind"),
-        ({"num_sampled": 9, "sampler": "full"}, ["num_sampled"], "--sampler=uniform or log_uniform"),
+        ({"num_sampled": 9, "sampler": "full"}, ["num_sampled"], "--sampler=uniform, log_uniform or mixed"),
+        (
+            {"num_sampled": 9, "sampler": "in_batch"},
+            ["num_sampled"],
+            "--sampler=uniform, log_uniform or mixed",
+        ),
+        ({"margin": 0.5}, ["margin"], "--matching=cosine_contrastive"),
+        (
+            {"temperature": 0.5, "matching": "cosine_contrastive"},
+            ["temperature"],
+            "--matching=softmax",
+        ),
         ({"num_concepts": 9, "method": "item"}, ["num_concepts"], "--method=interest or hierarchical"),
         (
             {"method": "item", "lambda_co": 0.0, "lambda_ii": 0.0},

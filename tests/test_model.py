@@ -183,7 +183,7 @@ def test_the_loss_is_equation_11_and_our_loss_of_positives(tower, sampler):
 
 def drawn_negatives(model, step):
     seed = model._seed(_Draw.NEGATIVES, tf.constant(step, tf.int64))
-    return model.retrieval.draw(NUM_ITEMS, seed).ids_S.numpy()
+    return model.retrieval.draw(NUM_ITEMS, seed, tf.zeros([0], tf.int32)).ids_S.numpy()
 
 
 def log_expected_count(ids):
@@ -380,3 +380,63 @@ def test_a_full_softmax_that_fits_no_machine_is_refused(changes, histories):
     ):
         compose(settings, largest + 1)
     compose(settings, largest)
+
+
+COUNTS = np.arange(NUM_ITEMS + 1) % 7 + (np.arange(NUM_ITEMS + 1) > 0)  # that of padding is 0
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("sampler", ["in_batch", "mixed"])
+def test_in_batch_negatives_are_those_of_the_whole_batch(sampler, similarity):
+    model = make(sampler=sampler, batch_size=16, similarity=similarity, temperature=0.5)
+    model.know_targets(COUNTS)
+    inputs = batch()
+    target = inputs["target"].numpy()
+    step = model.optimizer.iterations
+    drawn = model.retrieval.draw(
+        NUM_ITEMS, model._seed(_Draw.NEGATIVES, step), inputs["target"]
+    ).ids_S.numpy()
+    assert drawn[:16].tolist() == target.tolist() and len(drawn) == (16 if sampler == "in_batch" else 46)
+    vectors = np.concatenate([np.zeros([1, 8]), model.item_vectors()])
+    expected = 16 * COUNTS / COUNTS.sum() + (0 if sampler == "in_batch" else 30 / NUM_ITEMS)
+    want = reference.sampled_softmax(
+        model.encode(inputs["history"]).numpy(),
+        vectors[target],
+        vectors[drawn],
+        target,
+        drawn,
+        np.log(expected[target]),
+        np.log(expected[drawn]),
+        0.5,
+    )
+    assert model.compute_loss(inputs).numpy() == pytest.approx(want.mean(), rel=1e-5)
+
+
+def test_the_cosine_contrastive_loss_of_a_model():
+    model = make(matching="cosine_contrastive", margin=0.1, negative_weight=3.0, similarity="cosine")
+    inputs = batch()
+    target = inputs["target"].numpy()
+    drawn = drawn_negatives(model, 0)
+    vectors = np.concatenate([np.zeros([1, 8]), model.item_vectors()])
+    users = model.encode(inputs["history"]).numpy()
+    want = reference.cosine_contrastive(users, vectors[target], vectors[drawn], target, drawn, 0.1, 3.0)
+    assert model.compute_loss(inputs).numpy() == pytest.approx(want.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"matching": "cosine_contrastive"}, "CosineContrastive compares by the cosine"),
+        (
+            {"matching": "cosine_contrastive", "similarity": "cosine", "returns": "learned"},
+            "returns are learned by SampledSoftmax, not by CosineContrastive",
+        ),
+        (
+            {"sampler": "in_batch", "tower": "sasrec", "training_rows": "sequences"},
+            "in-batch negatives are of windows",
+        ),
+    ],
+)
+def test_losses_that_do_not_go_with_the_rest(settings, message):
+    with pytest.raises(InputError, match=message):
+        make(**settings)

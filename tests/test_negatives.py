@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from causerec_tf import negatives
+from causerec_tf.errors import InputError
 
 SAMPLERS = {"uniform": negatives.UniformSampler, "log_uniform": negatives.LogUniformSampler}
 
@@ -47,6 +48,35 @@ def test_log_uniform_agrees_with_tensorflows_sampler():
 def test_full_is_the_catalogue():
     ids, log_count = negatives.FullCatalogue().draw(50, tf.constant([1, 2]))
     assert ids.numpy().tolist() == list(range(1, 51)) and log_count is None
+
+
+# How often each of three items is a target; padding never is.
+COUNTS = np.array([0, 6, 3, 1])
+
+
+def test_in_batch_negatives_are_the_targets_with_their_expected_counts():
+    sampler = negatives.InBatchSampler(20)
+    sampler.know_targets(COUNTS)
+    ids, log_count = sampler.of_batch(tf.constant([1, 3, 1]), 3, tf.constant([1, 2]))
+    assert ids.numpy().tolist() == [1, 3, 1]
+    np.testing.assert_allclose(np.exp(log_count), [12, 2, 12], rtol=1e-6)
+
+
+def test_mixed_negatives_are_the_targets_and_uniform_ones():
+    sampler = negatives.MixedSampler(20, 30)
+    sampler.know_targets(COUNTS)
+    targets, seed = tf.constant([1, 3, 1]), tf.constant([1, 2])
+    ids, log_count = sampler.of_batch(targets, 3, seed)
+    assert ids.numpy()[:3].tolist() == [1, 3, 1]
+    np.testing.assert_array_equal(ids[3:], negatives.UniformSampler(30).draw(3, seed).ids_S)
+    # Of 30 uniform draws each of three items has ten.
+    want = np.array([0, 12 + 10, 6 + 10, 2 + 10])[ids]
+    np.testing.assert_allclose(np.exp(log_count), want, rtol=1e-6)
+
+
+def test_in_batch_negatives_want_to_know_the_targets():
+    with pytest.raises(InputError, match=r"call model.know_targets\(counts\) before training"):
+        negatives.InBatchSampler(2).of_batch(tf.constant([1, 2]), 3, tf.constant([1, 2]))
 
 
 def test_same_seed_same_items():

@@ -73,6 +73,7 @@ ITEM = {"method": "item", "lambda_cm": 0.5}
         ("leave_one_out", "full", ITEM),
         ("time", "uniform", {}),
         ("given", "log_uniform", {}),
+        ("time", "mixed", {}),
         pytest.param("time", "uniform", ITEM, marks=pytest.mark.long),
         pytest.param("given", "log_uniform", ITEM, marks=pytest.mark.long),
     ],

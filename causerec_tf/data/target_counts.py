@@ -24,6 +24,13 @@ def mean_weight(dataset: Dataset) -> float:
     return _of_training(_Key(dataset))[1]
 
 
+def counts_of_targets(dataset: Dataset) -> np.ndarray:
+    """How often each item may be a target in training, int64 [V + 1] by item index; that of padding is 0."""
+    sequences = read_training(dataset)
+    targets = sequences.items[_may_be_targets(sequences)]
+    return np.bincount(targets, minlength=dataset.num_items + 1)
+
+
 def num_evaluation_users(dataset: Dataset, split: str) -> int:
     """The users of a split with a history and a target."""
     return _of_split(_Key(dataset), split)

@@ -77,13 +77,12 @@ def _epochs_that_fit(settings: Settings, dataset: Any, seconds: float) -> dict[s
     import tensorflow as tf
 
     from causerec_tf import feature_recipes, measurement, training
-    from causerec_tf.data.training_records import trained_items
     from causerec_tf.data.windows import training_batches
     from causerec_tf.evaluation import rank_users
 
     features = feature_recipes.features_of(dataset)
     model = training.compiled_model(settings, dataset.num_items, features=features)
-    model.know_items_of(dataset.num_trained_items, trained_items(dataset))
+    training.know(model, dataset)
     batches = training_batches(
         dataset,
         batch_size=settings.batch_size,

@@ -1,6 +1,7 @@
 """Only events of some kinds are targets, and targets are weighted: in batches, evaluation and runs."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import causerec_tf as cr
 from causerec_tf.comparison import check_protocols
 from causerec_tf.data.holdout import evaluation_users
 from causerec_tf.data.sequences import SPLITS
+from causerec_tf.data.target_counts import counts_of_targets
 from causerec_tf.data.target_events import TargetEvents
 from causerec_tf.data.windows import num_batches, training_batches
 from causerec_tf.errors import InputError
@@ -85,6 +87,8 @@ def test_training_has_a_window_for_each_target_and_all_kinds_in_its_history(data
     assert dataset.num_training_windows == len(wanted)
     assert num_batches(dataset, 16) == -(-len(wanted) // 16)
     assert {LOG["kind"][row] for history in found.values() for row in history} == {"view", "cart", "buy"}
+    counts = Counter(LOG["item_id"][row] for row in wanted)
+    assert counts_of_targets(dataset).tolist() == [0, *(counts[item] for item in dataset.item_ids())]
 
 
 @pytest.mark.parametrize("protocol", ["users", "leave_one_out"])
