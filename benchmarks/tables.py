@@ -3,8 +3,8 @@
 python benchmarks/tables.py
 
 A table stands between `<!-- training.json: ratios -->` and `<!-- end -->`. After the file's name comes what
-the table shows: `ratios`, `ratios without random category` (names that end so are left out), `measures` (all of
-them), or the unit of the measures that are wanted.
+the table shows: `ratios`, `ratios without random category` (names that end so are left out), `measures` (all
+of them), or the unit of the measures that are wanted.
 """
 
 import json
