@@ -34,7 +34,8 @@ def page(
         "",
         f"Validation users; {budget}. The test users were not",
     ]
-    lines[-1] += " looked at."
+    lines[-1] += " looked at. A trial counts by the geometric mean of its Recall@50 and NDCG@50, if no other"
+    lines += ["`--choose_by` was asked for."]
     lines += ["", f"Chosen: **{best.round_name}.{best.name}**, with", "", "```"]
     lines += [*chosen_flagfile(search).splitlines()[1:], "```", "", "## Every trial", ""]
     lines += [f"| round | trial | {' | '.join(_SHOWN)} | epochs | s an epoch | |"]
@@ -69,7 +70,8 @@ def chosen_flagfile(search: RoundSearch) -> str:
         for name, value in settings.acting().items()
         if name not in ("dataset", "run") and value != getattr(default, name)
     ]
-    head = f"# {best.round_name}.{best.name}: validation {settings.choose_by} {best.score:.4f}"
+    figures = ", ".join(f"{name} {_figure(best.result['validation'], name)}" for name in _TESTED)
+    head = f"# {best.round_name}.{best.name}: validation {figures}"
     return "\n".join([head, *lines]) + "\n"
 
 

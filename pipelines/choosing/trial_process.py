@@ -4,6 +4,7 @@ How fast it is is measured once and kept, so that a trial that was stopped goes 
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,17 +60,26 @@ def run(settings: Settings, seconds: float, directory: Path) -> None:
         "epochs": pace["epochs"],
         "seconds_per_epoch": pace["seconds_per_epoch"],
         "best_epoch": record["best_epoch"],
-        "score": _score(settings.choose_by, measured),
+        "score": score_of(settings.choose_by, {left_out: one.model for left_out, one in measured.items()}),
         "validation": kept_seen.model,
         "without_seen": measured[True].model if True in measured else {},
     }
     files.write_json(directory / "result.json", result)
 
 
-def _score(choose_by: str, measured: Mapping[bool, Any]) -> float:
-    """The figure that trials are compared by."""
+def score_of(choose_by: str, figures: Mapping[bool, Mapping[str, float]]) -> float:
+    """What trials are compared by: the figure that epochs are, if it is not the default one.
+
+    By default the geometric mean of Recall@50 and NDCG@50: a gain in one is not to cost as much of the other.
+
+    Args:
+      choose_by: as the setting.
+      figures: by whether seen items are left out, metric -> value.
+    """
+    if choose_by == Settings().choose_by:
+        return math.sqrt(figures[False]["recall@50"] * figures[False]["ndcg@50"])
     metric = choose_by.removesuffix(WITHOUT_SEEN)
-    return measured[metric != choose_by].model[metric]
+    return figures[metric != choose_by][metric]
 
 
 def _epochs_that_fit(settings: Settings, dataset: Any, seconds: float) -> dict[str, float]:

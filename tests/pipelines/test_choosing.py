@@ -11,6 +11,7 @@ from pipelines.choosing import choosing_page
 from pipelines.choosing.choose import seconds_of
 from pipelines.choosing.preset import read_preset
 from pipelines.choosing.rounds import RoundSearch
+from pipelines.choosing.trial_process import score_of
 from tests.pipelines import scripts
 
 PRESET = """
@@ -237,6 +238,15 @@ def test_presets_that_cannot_be(tmp_path, old, new, message):
     assert old in TOGETHER
     with pytest.raises(InputError, match=message):
         preset_of(tmp_path, TOGETHER.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("choose_by", "score"),
+    [("recall@50", 0.2), ("ndcg@10", 0.3), ("recall@50_without_seen", 0.6)],  # sqrt(.4 x .1)
+)
+def test_what_trials_are_compared_by(choose_by, score):
+    kept, left_out = {"recall@50": 0.4, "ndcg@50": 0.1, "ndcg@10": 0.3}, {"recall@50": 0.6}
+    assert score_of(choose_by, {False: kept, True: left_out}) == pytest.approx(score)
 
 
 def test_the_preset_that_comes_with_it_can_be_read():
