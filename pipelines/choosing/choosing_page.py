@@ -58,10 +58,11 @@ def page(
 
 
 def chosen_flagfile(search: RoundSearch) -> str:
-    """A flagfile of the best trial: what acts, without places; more epochs where it was still gaining."""
+    """A flagfile of the best trial: what acts, without places; more epochs where more are known to help."""
     best = search.best
     epochs = best.settings.epochs
-    if best.is_still_gaining:
+    # The last round has the longest trials. What is better than these, has epochs enough.
+    if best.is_still_gaining and best.round_name == search.preset.rounds[-1].name:
         epochs = max(epochs, search.preset.least_epochs)
     settings = dataclasses.replace(best.settings, dataset="", run="", epochs=epochs, patience=epochs)
     default = Settings()

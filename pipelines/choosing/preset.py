@@ -44,7 +44,8 @@ class Preset:
     Attributes:
       flags: of every trial.
       rounds: in their order.
-      least_epochs: what was chosen is trained for so many at least, if its trial was still gaining.
+      least_epochs: what was chosen in the last round is trained for so many at least, if it was still
+        gaining.
     """
 
     flags: Mapping[str, Any]

@@ -167,6 +167,14 @@ def test_what_was_still_gaining_is_trained_for_longer(tmp_path, best_epoch, epoc
     assert flagfiles.read(tmp_path / "chosen.flags").epochs == epochs
 
 
+def test_what_was_better_than_longer_trials_is_not_trained_for_longer(tmp_path):
+    search = search_of(tmp_path, preset_of(tmp_path, "least_epochs = 12\n" + PRESET))
+    run(search, MadeUp(SCORES | {"settings.longer": 0.25}))
+    (tmp_path / "chosen.flags").write_text(choosing_page.chosen_flagfile(search))
+    assert search.best.name == "longer"
+    assert flagfiles.read(tmp_path / "chosen.flags").epochs == 7
+
+
 def test_the_chosen_flagfile_gives_the_settings_of_the_best(tmp_path):
     search = search_of(tmp_path, preset_of(tmp_path), given={"seed": 4})
     run(search, MadeUp())
