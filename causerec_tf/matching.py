@@ -7,6 +7,7 @@ user.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
@@ -67,9 +68,14 @@ class SampledMatching:
         self.choose_interest = choose_interest or nearest_interest
 
     @property
-    def is_in_batch(self) -> bool:
-        """Whether the targets of a batch are among its negatives."""
+    def wants_targets(self) -> bool:
+        """Whether its sampler takes the targets of a batch, and wants `know_targets` before."""
         return isinstance(self.sampler, InBatchSampler)
+
+    def know_targets(self, counts_V1: np.ndarray) -> None:
+        """Tells the sampler how often each item is a target of training, int [V + 1]."""
+        if isinstance(self.sampler, InBatchSampler):
+            self.sampler.know_targets(counts_V1)
 
     def draw(self, num_items: int, seed: tf.Tensor, target_B: tf.Tensor) -> Negatives:
         """The step's negatives, of a batch with these targets, int32 [B]; a seed, int [2], draws the same."""
@@ -156,12 +162,16 @@ class TaskMatching:
     here are means.
     """
 
-    is_in_batch = True
+    wants_targets = False
     needs_unit_length = False
 
     def __init__(self, task: tfrs.tasks.Retrieval):
         """Wraps a task."""
         self.task = task
+
+    def know_targets(self, counts_V1: np.ndarray) -> None:
+        """Nothing: the task corrects by what it is given itself."""
+        del counts_V1
 
     def draw(self, num_items: int, seed: tf.Tensor, target_B: tf.Tensor) -> Negatives:
         """None: the task has its own."""

@@ -29,7 +29,6 @@ from causerec_tf.matching import (
     TaskMatching,
     nearest_interest,
 )
-from causerec_tf.negatives import InBatchSampler
 from causerec_tf.own_candidates import ItemsOfHistories, OwnItems, OwnItemsOfSequences, products_in_sequences
 from causerec_tf.returns import HistoryScores, Returns
 from causerec_tf.shares import means_and_shares
@@ -125,7 +124,7 @@ class CauseRec(tfrs.Model):
                 f"{type(retrieval).__name__} compares by the cosine, and these towers by the inner product:"
                 ' give --similarity=cosine, or ItemTower(..., similarity="cosine") and a UnitLengthTower.'
             )
-        if whole_sequences and isinstance(retrieval, SampledMatching) and retrieval.is_in_batch:
+        if whole_sequences and retrieval.wants_targets:
             raise InputError(
                 "in-batch negatives are of windows, and the targets of whole sequences are too many: take"
                 " uniform ones (--sampler=uniform), or train on windows."
@@ -206,12 +205,11 @@ class CauseRec(tfrs.Model):
     @property
     def wants_targets(self) -> bool:
         """Whether training wants `know_targets`."""
-        return isinstance(self.retrieval, SampledMatching) and self.retrieval.is_in_batch
+        return self.retrieval.wants_targets
 
     def know_targets(self, counts_V1: np.ndarray) -> None:
         """Says how often each item is a target of training, int [V + 1], for in-batch negatives."""
-        if isinstance(self.retrieval, SampledMatching) and isinstance(self.retrieval.sampler, InBatchSampler):
-            self.retrieval.sampler.know_targets(counts_V1)
+        self.retrieval.know_targets(counts_V1)
 
     @tf.function(reduce_retracing=True)
     def encode(self, history_BL: tf.Tensor, context: dict[str, tf.Tensor] | None = None) -> tf.Tensor:
