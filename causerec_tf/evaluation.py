@@ -17,7 +17,7 @@ SCORES_PER_BLOCK = 10_000_000  # of a baseline, which has one for every user and
 # What becomes of seen items: kept in the lists, or left out, as the parameter `exclude_seen` says.
 POLICIES = (False, True)
 
-_top_k = tf.function(retrieval.top_k_of_each)
+_top_k = tf.function(retrieval.top_k_of_each, autograph=False)
 
 
 def user_vectors(

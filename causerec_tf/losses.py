@@ -144,7 +144,7 @@ def _cosines(vectors_BND: tf.Tensor, unit_BD: tf.Tensor) -> tf.Tensor:
     return tf.linalg.matvec(vectors_BND, unit_BD) * tf.math.rsqrt(tf.maximum(squared_BN, 1e-12))
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _safe_norm(vectors: tf.Tensor) -> tf.Tensor:
     """The L2 norm over the last axis, with gradient 0 instead of NaN where the vector is 0.
 

@@ -297,7 +297,7 @@ def accidental_hits(target_ids_B: tf.Tensor, negative_ids_S: tf.Tensor) -> tf.Te
     return tf.stack([examples, tf.gather(order_S, places)], axis=1)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _log_sum_exp_of_products(
     user_BD: tf.Tensor, negative_SD: tf.Tensor, offset_S: tf.Tensor | None, accidental: tf.Tensor
 ) -> tf.Tensor:

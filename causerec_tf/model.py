@@ -211,7 +211,7 @@ class CauseRec(tfrs.Model):
         """Says how often each item is a target of training, int [V + 1], for in-batch negatives."""
         self.retrieval.know_targets(counts_V1)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def encode(self, history_BL: tf.Tensor, context: dict[str, tf.Tensor] | None = None) -> tf.Tensor:
         """User vectors of histories.
 
@@ -227,7 +227,7 @@ class CauseRec(tfrs.Model):
         tower = self.user_tower.given(context or {}, mask_BL)
         return tower(self.item_tower(history_BL), mask_BL)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def history_scores(self, history_BL: tf.Tensor, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What `scores_of_history`, which a model that learns returns has, gives for histories.
 
@@ -391,6 +391,7 @@ class CauseRec(tfrs.Model):
         share_B1 = tf.random.stateless_uniform(shape, tf.random.fold_in(seed, _HISTORIES))
         return tf.where(share_B1 >= self.history_dropout, history_BL, PADDING)
 
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step; answers with the means of the loss parts over the epoch so far."""
         with tf.GradientTape() as tape:

@@ -113,7 +113,7 @@ def products_in_sequences(user_PD: tf.Tensor, item_RLD: tf.Tensor, numbers_P: tf
     return tf.gather(tf.reshape(products_RLL, [num_rows * length, length]), numbers_P)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _products_of_pairs(
     user_BD: tf.Tensor, vectors_UD: tf.Tensor, rows_N: tf.Tensor, places_N: tf.Tensor
 ) -> tf.Tensor:

@@ -116,9 +116,11 @@ def training_batches(
         )
     users_per_chunk, beside = _users_per_chunk(dataset), ColumnsBeside(dataset)
 
+    @tf.autograph.experimental.do_not_convert
     def permute_users(number: tf.Tensor, records: tf.Tensor) -> tf.Tensor:
         return _shuffle(records, _seed(seed, epoch, _PURPOSE_USERS), number)
 
+    @tf.autograph.experimental.do_not_convert
     def chunk_of_rows(number: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = parse_training(dataset, records, {"items": ITEMS_FEATURE} | beside.features)
         items = parsed["items"]
@@ -140,6 +142,7 @@ def training_batches(
             **columns,
         }
 
+    @tf.autograph.experimental.do_not_convert
     def take_share(before: tf.Tensor, chunk: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Leaves a chunk this pipeline's rows; `before` it there were so many of all pipelines."""
         first = (pipeline - before) % num_pipelines
@@ -147,6 +150,7 @@ def training_batches(
         share = {name: chunk[name][first::num_pipelines] for name in of_rows}
         return before + tf.size(chunk["positions"], out_type=tf.int64), chunk | share
 
+    @tf.autograph.experimental.do_not_convert
     def blocks(chunk: dict[str, tf.Tensor]) -> tf.data.Dataset:
         size = tf.size(chunk["positions"], out_type=tf.int64)
         starts = tf.data.Dataset.range(0, size, _WINDOWS_PER_BLOCK)

@@ -26,7 +26,7 @@ class AsynchronousTrainer:
         self._coordinator = distribution.coordinator
         self._steps_a_round = steps_a_round
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def step(batch: dict[str, tf.Tensor]) -> None:
             distribution.strategy.run(model.train_step, args=(batch,))
 

@@ -58,7 +58,7 @@ def summed(parts: Sequence[Entries]) -> tf.Tensor:
     return tf.ensure_shape(sums_ND, [None, rows_RD.shape[1]])
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _product(rows_RD: tf.Tensor, indices_P2: tf.Tensor, weights_P: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """A sparse matrix [N, R] times rows, float32 [N, d].
 

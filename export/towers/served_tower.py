@@ -126,15 +126,19 @@ class ServedTower(tf.Module):
             ids_BL = tf.where(known_BL, item_ids_BL, tf.zeros_like(item_ids_BL))
             return tf.gather(ids_BL, order_BL, batch_dims=1), order_BL
 
-        @tf.function(input_signature=[tf.TensorSpec([None, max_history], tf.int64, "item_ids")])
+        @tf.function(
+            input_signature=[tf.TensorSpec([None, max_history], tf.int64, "item_ids")], autograph=False
+        )
         def from_indices(item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
             return encode(left_aligned(item_ids)[0])
 
-        @tf.function(input_signature=[tf.TensorSpec([None, max_history], tf.string, "item_ids")])
+        @tf.function(
+            input_signature=[tf.TensorSpec([None, max_history], tf.string, "item_ids")], autograph=False
+        )
         def from_strings(item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
             return encode(left_aligned(table.lookup(item_ids) + 1)[0])
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")], autograph=False)
         def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
             feature = {"item_ids": tf.io.RaggedFeature(tf.string)}
             if columns:
@@ -171,7 +175,9 @@ class ServedTower(tf.Module):
                     raw[column.key] = tf.gather(value, order_BL, batch_dims=1) if is_event else value
                 return encode(ids_BL, _Asked(ids_BL, raw))
 
-            self.functions[WITH_FEATURES] = tf.function(with_features).get_concrete_function(**specs)
+            self.functions[WITH_FEATURES] = tf.function(with_features, autograph=False).get_concrete_function(
+                **specs
+            )
 
 
 def variables_of(layer: Any) -> list[tf.Variable]:

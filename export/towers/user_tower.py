@@ -228,7 +228,8 @@ def _expected(
         input_signature=[
             tf.TensorSpec([None, ids_BL.shape[1]], tf.int64),
             tf.TensorSpec([None, ids_BL.shape[1], item_embeddings.shape[1]], tf.float32),
-        ]
+        ],
+        autograph=False,
     )
     def answer(ids_BL, concepts_BLD):
         context = [] if read is None else [read[0]]

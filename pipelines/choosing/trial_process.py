@@ -102,7 +102,7 @@ def _epochs_that_fit(settings: Settings, dataset: Any, seconds: float) -> dict[s
         targets_ahead=settings.targets_ahead,
         whole_sequences=model.whole_sequences,
     )
-    step = tf.function(model.train_step, reduce_retracing=True)
+    step = tf.function(model.train_step, reduce_retracing=True, autograph=False)
     started, timed = time.monotonic(), 0
     for number, batch in enumerate(batches.repeat().take(_WARM_UP_STEPS + _TIMED_STEPS)):
         if number == _WARM_UP_STEPS:

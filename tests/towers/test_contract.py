@@ -7,8 +7,14 @@ import pytest
 import tensorflow as tf
 
 from causerec_tf.errors import InputError
+from causerec_tf.matching import SampledSoftmax
+from causerec_tf.model import CauseRec
+from causerec_tf.negatives import FullCatalogue
+from causerec_tf.optimizers import SparseAdam
 from causerec_tf.recipes import compose, user_tower
 from causerec_tf.settings import TOWERS, Settings
+from causerec_tf.towers.base import UserTower
+from causerec_tf.towers.item import ItemTower
 from export.towers.user_tower import export_user_tower
 
 D, MAX_HISTORY, K = 8, 6, 3
@@ -272,3 +278,38 @@ def test_counterfactual_histories_are_encoded_as_if_one_by_one(name):
         for e in range(written.shape[1]):
             alone = model.encode(tf.constant(written[b : b + 1, e, :length]))[0]
             np.testing.assert_allclose(together[b, e], alone, rtol=1e-4, atol=1e-5)
+
+
+class _Loop(UserTower):
+    """The sum of the concepts, by a Python loop over tensors."""
+
+    def call(self, concepts_BLD, mask_BL):
+        total_BD = tf.zeros_like(concepts_BLD[:, 0])
+        for position in tf.range(tf.shape(mask_BL)[1]):
+            real_B1 = tf.cast(mask_BL[:, position, tf.newaxis], tf.float32)
+            total_BD += concepts_BLD[:, position] * real_B1
+        return total_BD
+
+
+class _LoopOfTensorFlow(_Loop):
+    call = tf.function(_Loop.call)
+
+
+def test_a_python_loop_over_tensors_wants_tf_function():
+    """AutoGraph, which takes seconds a run, reads nothing that trains; a tower of one's own may ask for it."""
+    history = tf.constant([[1, 2, 0], [3, 0, 0]])
+    inputs = {"history": history, "target": tf.constant([2, 1])}
+
+    def train(tower):
+        model = CauseRec(ItemTower(5, D), tower, SampledSoftmax(FullCatalogue()), max_history=3)
+        model.compile(optimizer=SparseAdam(0.01))
+        tf.function(model.train_step)(inputs)
+        return model
+
+    with pytest.raises(Exception, match=r"decorate this function with @tf\.function"):
+        train(_Loop())
+    model = train(_LoopOfTensorFlow())
+    items = model.item_embeddings()
+    np.testing.assert_allclose(
+        model.encode(history).numpy(), [items[1] + items[2], items[3]], rtol=0, atol=1e-6
+    )
