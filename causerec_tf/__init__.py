@@ -13,7 +13,7 @@ What lies here, by subject:
     data          schema, data
     settings      settings, flagfiles, recipes, feature_recipes
     the model     model, towers, features, counterfactual, every_position
-    objective     matching, cosine_contrastive, own_candidates, negatives, returns, losses, shares
+    objective     matching, cosine_contrastive, negatives, returns, losses, shares
     training      train_run, training, optimizers, distributed, progress, progress_bar, retraining
     run on disk   runs, checkpoints
     warm start    warm_start, warm_features, new_items

@@ -55,6 +55,29 @@ def prefixes(history_BL: tf.Tensor, numbers_P: tf.Tensor) -> tf.Tensor:
     return tf.gather(history_BL, numbers_P // length) * up_to_PL
 
 
+def own_similarities(
+    user_PD: tf.Tensor, numbers_P: tf.Tensor, vectors_UD: tf.Tensor, places_BL: tf.Tensor
+) -> tf.Tensor:
+    """What `returns.own_similarities` gives for predictions, each with all items of its sequence.
+
+    Args:
+      user_PD: float [P, d].
+      numbers_P: int32 [P], of the B * L positions.
+      vectors_UD: float [U, d], the vectors of the step's distinct items, as users are matched with them.
+      places_BL: int32 [B, L], where the sequences' items are among these.
+
+    Returns:
+      float [P, L].
+    """
+    user_PD, item_BLD = tf.stop_gradient(user_PD), tf.gather(tf.stop_gradient(vectors_UD), places_BL)
+    num_rows, length, width = tf.unstack(tf.shape(item_BLD))
+    # As many vectors as positions, so that a sequence is one product.
+    at_every_position = tf.scatter_nd(numbers_P[:, tf.newaxis], user_PD, [num_rows * length, width])
+    user_BLD = tf.reshape(at_every_position, [num_rows, length, width])
+    products_BLL = tf.matmul(user_BLD, item_BLD, transpose_b=True)
+    return tf.gather(tf.reshape(products_BLL, [num_rows * length, length]), numbers_P)
+
+
 class ByLength:
     """A user tower that encodes histories of similar length together."""
 

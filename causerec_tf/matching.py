@@ -13,7 +13,7 @@ import tensorflow_recommenders as tfrs
 
 from causerec_tf.errors import InputError
 from causerec_tf.negatives import InBatchSampler, Negatives, Sampler, UniformSampler
-from causerec_tf.own_candidates import OwnItems, OwnItemsOfSequences
+from causerec_tf.returns import OwnItems, returns_loss
 
 
 class Candidates(NamedTuple):
@@ -25,7 +25,8 @@ class Candidates(NamedTuple):
       negatives: those that the retrieval part drew.
       negative_SD: float [S, d], their vectors.
       num_items: V.
-      own: the items of the histories, where returns are learned.
+      own: the users' own items, where returns are learned.
+      trains_returns: whether their terms are trained, too.
     """
 
     target_B: tf.Tensor
@@ -33,13 +34,14 @@ class Candidates(NamedTuple):
     negatives: Negatives
     negative_SD: tf.Tensor
     num_items: int
-    own: OwnItems | OwnItemsOfSequences | None = None
+    own: OwnItems | None = None
+    trains_returns: bool = True
 
     def repeated(self, times: int) -> "Candidates":
-        """The same with each target `times` times in a row; where returns are learned, of windows."""
+        """The same with each target `times` times in a row, for histories that are not those of `own`."""
         target_B, target_BD = (tf.repeat(one, times, axis=0) for one in (self.target_B, self.target_BD))
-        own = self.own and self.own.repeated(times)
-        return self._replace(target_B=target_B, target_BD=target_BD, own=own)
+        own = self.own and OwnItems(*(tf.repeat(one, times, axis=0) for one in self.own))
+        return self._replace(target_B=target_B, target_BD=target_BD, own=own, trains_returns=False)
 
 
 class SampledMatching:
@@ -137,8 +139,8 @@ class SampledSoftmax(SampledMatching):
 
     def of_each(self, user_BD: tf.Tensor, candidates: Candidates) -> tf.Tensor:
         """As in `SampledMatching`; see `sampled_softmax`."""
-        drawn = candidates.negatives
-        return sampled_softmax(
+        drawn, own = candidates.negatives, candidates.own
+        positive_B, others_B = softmax_logits(
             user_BD,
             candidates.target_BD,
             candidates.negative_SD,
@@ -149,9 +151,23 @@ class SampledSoftmax(SampledMatching):
             ),
             negative_log_expected_count_S=drawn.log_expected_count_S,
             temperature=self.temperature,
-            own=candidates.own,
+            own_items_BL=None if own is None else own.items_BL,
+        )
+        loss_B = negative_log_likelihood(positive_B, others_B)
+        if own is None:
+            return loss_B
+        # Vectors learn from new targets alone.
+        loss_B = tf.where(tf.reduce_any(own.hold(candidates.target_B), axis=1), 0.0, loss_B)
+        if not candidates.trains_returns:
+            return loss_B
+        return loss_B + returns_loss(
+            own,
+            candidates.target_B,
+            positive_B,
+            others_B,
+            temperature=self.temperature,
             # Only here is a sampler of one's own asked for it.
-            log_share=0.0 if candidates.own is None else self.sampler.log_share(candidates.num_items),
+            log_share=self.sampler.log_share(candidates.num_items),
         )
 
 
@@ -209,7 +225,7 @@ class TaskMatching:
         )
 
 
-def sampled_softmax(
+def softmax_logits(
     user_BD: tf.Tensor,
     target_BD: tf.Tensor,
     negative_SD: tf.Tensor,
@@ -219,10 +235,9 @@ def sampled_softmax(
     target_log_expected_count_B: tf.Tensor | None = None,
     negative_log_expected_count_S: tf.Tensor | None = None,
     temperature: float = 1.0,
-    own: OwnItems | OwnItemsOfSequences | None = None,
-    log_share: float = 0.0,
-) -> tf.Tensor:
-    """Negative log-likelihood of the target among itself and the sampled negatives.
+    own_items_BL: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The two sides of the softmax of the target among itself and the sampled negatives.
 
     Equations 2 and 3 of the paper with the sum over the catalogue replaced by a sample that the whole
     batch shares. A negative that is the example's own target (an accidental hit) is masked. Where the
@@ -238,13 +253,10 @@ def sampled_softmax(
       target_log_expected_count_B: float [B] or None for a uniform sampler, where it cancels.
       negative_log_expected_count_S: float [S] or None, likewise.
       temperature: what the inner products are divided by.
-      own: the items of each user's history, which are then negatives of this user, their terms added. Where
-        one was sampled, it counts as own.
-      log_share: added to the logits of own items that are not the target: of what part of the catalogue the
-        sample is. A sample of a hundredth weighs as a hundredth of the catalogue, and so must they.
+      own_items_BL: int [B, L], 0 for none: items that are no negatives of this user.
 
     Returns:
-      float [B], the loss of each example.
+      float [B], the logit of the target, and float [B], the log of the sum of e^logit over the negatives.
     """
     scaled_BD = user_BD / temperature
     positive_B = tf.reduce_sum(scaled_BD * target_BD, axis=-1)
@@ -254,23 +266,17 @@ def sampled_softmax(
     if negative_log_expected_count_S is not None:
         offset_S = -negative_log_expected_count_S
     accidental = accidental_hits(target_ids_B, negative_ids_S)
-    if own is not None:
-        items_BL, terms_BL = own.returns
-        is_target_BL = items_BL == target_ids_B[:, tf.newaxis]
-        positive_B += tf.reduce_sum(tf.where(is_target_BL, terms_BL, 0.0), axis=1)
-        at_N2 = tf.where(items_BL != 0)
-        own_hits = accidental_hits(tf.gather_nd(items_BL, at_N2), negative_ids_S)
+    if own_items_BL is not None:
+        at_N2 = tf.where(own_items_BL != 0)
+        own_hits = accidental_hits(tf.gather_nd(own_items_BL, at_N2), negative_ids_S)
         of_examples = tf.gather(tf.cast(at_N2[:, 0], tf.int32), own_hits[:, 0])
         hits = tf.stack([of_examples, own_hits[:, 1]], axis=1)
         accidental = tf.concat([accidental, hits], axis=0)
-    others_B = _log_sum_exp_of_products(scaled_BD, negative_SD, offset_S, accidental)
-    if own is not None:
-        own_BL = own.products(user_BD) / temperature + terms_BL + log_share
-        is_other_BL = (items_BL != 0) & ~is_target_BL
-        lowest = tf.fill(tf.shape(own_BL), own_BL.dtype.min)
-        own_B = tf.reduce_logsumexp(tf.where(is_other_BL, own_BL, lowest), axis=1)
-        others_B = tf.reduce_logsumexp(tf.stack([others_B, own_B]), axis=0)
-    # log(e^p + e^others) - p
+    return positive_B, _log_sum_exp_of_products(scaled_BD, negative_SD, offset_S, accidental)
+
+
+def negative_log_likelihood(positive_B: tf.Tensor, others_B: tf.Tensor) -> tf.Tensor:
+    """`log(e^positive + e^others) - positive`, the loss of each example, float [B]."""
     return tf.nn.softplus(others_B - positive_B)
 
 

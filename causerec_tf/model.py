@@ -29,8 +29,7 @@ from causerec_tf.matching import (
     TaskMatching,
     nearest_interest,
 )
-from causerec_tf.own_candidates import ItemsOfHistories, OwnItems, OwnItemsOfSequences, products_in_sequences
-from causerec_tf.returns import HistoryScores, Returns
+from causerec_tf.returns import HistoryScores, Returns, own_similarities
 from causerec_tf.shares import means_and_shares
 from causerec_tf.towers.base import KerasTower, UserTower
 from causerec_tf.towers.dropout import drawn_by
@@ -332,13 +331,12 @@ class CauseRec(tfrs.Model):
             targets = (tf.gather(tf.reshape(one, [-1]), numbers_P) for one in (targets_RL, places_RL[1]))
             of_predictions = candidates(*targets)
             if self.returns is not None:
-                item_RLD = tf.gather(self.item_tower.as_candidates(vectors_UD), places_RL[0])
-                terms = self.returns(
-                    every_position.prefixes(sequences[0], numbers_P),
-                    products_in_sequences(users_PD, item_RLD, numbers_P),
+                prefix_PL = every_position.prefixes(sequences[0], numbers_P)
+                as_candidates_UD = self.item_tower.as_candidates(vectors_UD)
+                similarities_PL = every_position.own_similarities(
+                    users_PD, numbers_P, as_candidates_UD, places_RL[0]
                 )
-                own = OwnItemsOfSequences(item_RLD, numbers_P, terms)
-                of_predictions = of_predictions._replace(own=own)
+                of_predictions = of_predictions._replace(own=self.returns(prefix_PL, similarities_PL))
             matched_P = self.retrieval(users_PD, of_predictions)
             if weights is not None:
                 matched_P *= tf.gather(tf.reshape(weights, [-1]), numbers_P)
@@ -365,9 +363,9 @@ class CauseRec(tfrs.Model):
             )
         of_windows = candidates(target_B, places_B)
         if self.returns is not None:
-            items = ItemsOfHistories.of(history_BL, self.item_tower.as_candidates(vectors_UD), places_BL)
-            terms = self.returns(history_BL, items.similarities(encoded.users))
-            of_windows = of_windows._replace(own=OwnItems(items, terms))
+            as_candidates_UD = self.item_tower.as_candidates(vectors_UD)
+            similarities_BL = own_similarities(encoded.users, history_BL, as_candidates_UD, places_BL)
+            of_windows = of_windows._replace(own=self.returns(history_BL, similarities_BL))
         if self.losses_added:
             loss_inputs = LossInputs(
                 history_BL=history_BL,

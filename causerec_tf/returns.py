@@ -8,7 +8,12 @@ of ratings none. With this part the logit of an item of the history is
 where f are the features of `return_features`. W_1 is drawn, w_2 and b_2 start at 0, so that a model starts as
 one without.
 
-Shapes: B histories, L positions, d vector size, F features, H hidden units, N distinct items of histories.
+Vectors and r learn apart, like the two modes of RepeatNet (Ren et al., AAAI 2019). Vectors learn from new
+targets among new items: what returns teach them, that a user is near what the user had, spoils lists without
+seen items, and r says it better. r learns from all targets among all candidates (`returns_loss`).
+
+Shapes: B histories, L positions, d vector size, I vectors a user, U distinct items of a step, F features,
+H hidden units, N real positions of all histories together.
 """
 
 from collections.abc import Callable
@@ -30,16 +35,22 @@ FEATURES = (
 _HIDDEN = 16
 
 
-class ReturnTerms(NamedTuple):
-    """The terms of the distinct items of histories, each at its last position.
+class OwnItems(NamedTuple):
+    """The distinct items of each user's history, at the last position of each.
 
     Attributes:
       items_BL: int [B, L], the item, or 0 where an item stands again later, and for padding.
+      similarities_BL: float [B, L], `u . v`, of several vectors the largest. No gradient goes through it.
       terms_BL: float [B, L], r; 0 where there is no item.
     """
 
     items_BL: tf.Tensor
+    similarities_BL: tf.Tensor
     terms_BL: tf.Tensor
+
+    def hold(self, targets_B: tf.Tensor) -> tf.Tensor:
+        """Where each user's target, int [B], is among the items, bool [B, L]."""
+        return self.items_BL == targets_B[:, tf.newaxis]
 
 
 class Returns(tf.keras.layers.Layer):
@@ -64,18 +75,20 @@ class Returns(tf.keras.layers.Layer):
         self.out_bias = self.add_weight(name="out_bias", shape=[], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, history_BL: tf.Tensor, similarities_BL: tf.Tensor) -> ReturnTerms:
-        """The terms of histories.
+    def call(self, history_BL: tf.Tensor, similarities_BL: tf.Tensor) -> OwnItems:
+        """The items of histories with their terms.
 
         Args:
           history_BL: int [B, L], oldest first, 0 is padding.
           similarities_BL: float [B, L], `u . v` of each item; what is learned here does not change it.
         """
-        items_BL, features_BLF = return_features(history_BL, tf.stop_gradient(similarities_BL))
+        similarities_BL = tf.stop_gradient(similarities_BL)
+        items_BL, features_BLF = return_features(history_BL, similarities_BL)
         at_N2 = tf.where(items_BL != PADDING)
         hidden_NH = tf.nn.relu(tf.gather_nd(features_BLF, at_N2) @ self.hidden + self.hidden_bias)
         terms_N = tf.linalg.matvec(hidden_NH, self.out) + self.out_bias
-        return ReturnTerms(items_BL, tf.scatter_nd(at_N2, terms_N, tf.shape(items_BL, out_type=tf.int64)))
+        terms_BL = tf.scatter_nd(at_N2, terms_N, tf.shape(items_BL, out_type=tf.int64))
+        return OwnItems(items_BL, similarities_BL, terms_BL)
 
 
 class HistoryScores:
@@ -114,8 +127,72 @@ class HistoryScores:
         several_BID = users[:, tf.newaxis] if users.shape.rank == 2 else users
         item_BLD = self._as_candidates(concepts_BLD)
         similarities_BL = tf.reduce_max(tf.matmul(item_BLD, several_BID, transpose_b=True), axis=2)
-        items_BL, terms_BL = self._returns(history_BL, similarities_BL)
-        return items_BL, similarities_BL + self._temperature * terms_BL
+        own = self._returns(history_BL, similarities_BL)
+        return own.items_BL, own.similarities_BL + self._temperature * own.terms_BL
+
+
+def returns_loss(
+    own: OwnItems,
+    targets_B: tf.Tensor,
+    positive_B: tf.Tensor,
+    others_B: tf.Tensor,
+    *,
+    temperature: float,
+    log_share: float,
+) -> tf.Tensor:
+    """What r is trained by: the target among the sampled negatives and the user's own items.
+
+        -log e^(p + r_t) / (e^(p + r_t) + e^o + s sum_{i != t} e^(u . v_i / temperature + r_i))
+
+    with r_t of a target that is not the user's own 0. Only r is trained.
+
+    Args:
+      own: the users' own items.
+      targets_B: int [B].
+      positive_B: float [B], p, the logit of the target without r.
+      others_B: float [B], o, the log of the sum of e^logit over the sampled negatives that are not the
+        user's own.
+      temperature: what the similarities are divided by.
+      log_share: log s: of what part of the catalogue the sample is. A sample of a hundredth weighs as a
+        hundredth of the catalogue, and so must own items.
+
+    Returns:
+      float [B], the loss of each example.
+    """
+    is_target_BL = own.hold(targets_B)
+    mine_B = tf.stop_gradient(positive_B) + tf.reduce_sum(tf.where(is_target_BL, own.terms_BL, 0.0), axis=1)
+    logits_BL = own.similarities_BL / temperature + own.terms_BL + log_share
+    is_other_BL = (own.items_BL != PADDING) & ~is_target_BL
+    own_B = tf.reduce_logsumexp(tf.where(is_other_BL, logits_BL, logits_BL.dtype.min), axis=1)
+    others_B = tf.reduce_logsumexp(tf.stack([tf.stop_gradient(others_B), own_B]), axis=0)
+    return tf.nn.softplus(others_B - mine_B)
+
+
+def own_similarities(
+    users: tf.Tensor, history_BL: tf.Tensor, vectors_UD: tf.Tensor, places_BL: tf.Tensor
+) -> tf.Tensor:
+    """The inner product of each item of a history with the nearest of its user's vectors, without a gradient.
+
+    Args:
+      users: float [B, d] or [B, I, d].
+      history_BL: int [B, L], 0 is padding, of which half of a batch and more is: it costs nothing here.
+      vectors_UD: float [U, d], the vectors of the step's distinct items, as users are matched with them.
+      places_BL: int [B, L], where each item is among these.
+
+    Returns:
+      float [B, L]; 0 for padding.
+    """
+    several_BID = tf.stop_gradient(users[:, tf.newaxis] if users.shape.rank == 2 else users)
+    at_N2 = tf.where(history_BL != PADDING)
+    item_ND = tf.gather(tf.stop_gradient(vectors_UD), tf.gather_nd(places_BL, at_N2))
+    products_N = tf.reduce_max(
+        [
+            tf.reduce_sum(tf.gather(user_BD, at_N2[:, 0]) * item_ND, axis=1)
+            for user_BD in tf.unstack(several_BID, axis=1)
+        ],
+        axis=0,
+    )
+    return tf.scatter_nd(at_N2, products_N, tf.shape(history_BL, out_type=tf.int64))
 
 
 def return_features(history_BL: tf.Tensor, similarities_BL: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

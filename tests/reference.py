@@ -53,7 +53,7 @@ def return_features(history, similarities):
 
 
 def softmax_with_returns(user, target, others, history, target_id, other_ids, terms, log_share, temperature):
-    """One example: the target among the sample and the distinct items of its own history.
+    """One example: the target among the sample and the distinct items of its own history; what r learns by.
 
     `history` is item -> vector, `terms` item -> r. A sampled item of the history does not count as sampled.
     """
@@ -65,6 +65,18 @@ def softmax_with_returns(user, target, others, history, target_id, other_ids, te
     for item, vector in history.items():
         if item != target_id:
             logits.append(user @ vector / temperature + terms[item] + log_share)
+    return math.log(sum(math.exp(logit) for logit in logits)) - mine
+
+
+def softmax_of_new(user, target, others, history, target_id, other_ids, temperature):
+    """One example: a new target among the sampled items that are new to the user; what vectors learn by."""
+    if target_id in history:
+        return 0.0
+    mine = user @ target / temperature
+    logits = [mine]
+    for vector, item in zip(others, other_ids, strict=True):
+        if item != target_id and item not in history:
+            logits.append(user @ vector / temperature)
     return math.log(sum(math.exp(logit) for logit in logits)) - mine
 
 

@@ -18,13 +18,17 @@ def normal(*shape):
     return rng.normal(size=shape).astype(np.float32)
 
 
+def sampled_softmax(*vectors, **how):
+    return matching.negative_log_likelihood(*matching.softmax_logits(*vectors, **how))
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.1])
 @pytest.mark.parametrize("corrected", [False, True])
 def test_sampled_softmax_equals_its_twin(temperature, corrected):
     users, targets, negatives = normal(5, 4), normal(5, 4), normal(7, 4)
     target_ids, negative_ids = np.array([1, 2, 3, 4, 5]), np.array([3, 3, 9, 1, 8, 9, 6])
     log_q_target, log_q = (normal(5), normal(7)) if corrected else (None, None)
-    got = matching.sampled_softmax(
+    got = sampled_softmax(
         users,
         targets,
         negatives,
@@ -53,7 +57,7 @@ def test_the_gradient_of_sampled_softmax_equals_what_tensorflow_derives():
         return tf.reduce_logsumexp(tf.concat([positive, negative], axis=1), axis=1) - positive[:, 0]
 
     def ours():
-        return matching.sampled_softmax(
+        return sampled_softmax(
             users,
             targets,
             negatives,
@@ -77,7 +81,7 @@ def test_an_example_whose_every_negative_is_its_target_has_no_loss():
     user = tf.constant(normal(1, 4))
     with tf.GradientTape() as tape:
         tape.watch(user)
-        loss = matching.sampled_softmax(
+        loss = sampled_softmax(
             user, user, user, target_ids_B=tf.constant([3]), negative_ids_S=tf.constant([3])
         )
     np.testing.assert_array_equal(loss, 0.0)
@@ -91,7 +95,7 @@ def test_an_accidental_hit_is_as_if_it_had_not_been_drawn():
     def loss_and_gradient(negatives, ids):
         with tf.GradientTape() as tape:
             tape.watch(negatives)
-            loss = matching.sampled_softmax(
+            loss = sampled_softmax(
                 users, targets, negatives, target_ids_B=tf.constant([5]), negative_ids_S=tf.constant(ids)
             )
         return loss.numpy(), tape.gradient(loss, negatives).numpy()
@@ -105,13 +109,9 @@ def test_an_accidental_hit_is_as_if_it_had_not_been_drawn():
 
 def test_sampled_softmax_is_finite_where_exponentials_overflow():
     big = tf.constant([[200.0]])
-    loss = matching.sampled_softmax(
-        big, big, -big, target_ids_B=tf.constant([1]), negative_ids_S=tf.constant([2])
-    )
+    loss = sampled_softmax(big, big, -big, target_ids_B=tf.constant([1]), negative_ids_S=tf.constant([2]))
     np.testing.assert_allclose(loss, 0.0, atol=1e-6)
-    loss = matching.sampled_softmax(
-        big, -big, big, target_ids_B=tf.constant([1]), negative_ids_S=tf.constant([2])
-    )
+    loss = sampled_softmax(big, -big, big, target_ids_B=tf.constant([1]), negative_ids_S=tf.constant([2]))
     np.testing.assert_allclose(loss, 80_000.0)
 
 

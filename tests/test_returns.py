@@ -12,9 +12,9 @@ import export
 from causerec_tf import evaluation, matching, runs
 from causerec_tf.data.holdout import evaluation_users
 from causerec_tf.errors import InputError
-from causerec_tf.own_candidates import ItemsOfHistories, OwnItems
+from causerec_tf.negatives import Negatives
 from causerec_tf.recipes import compose
-from causerec_tf.returns import FEATURES, Returns, ReturnTerms, return_features
+from causerec_tf.returns import FEATURES, OwnItems, Returns, own_similarities, return_features
 from causerec_tf.settings import Settings
 from export.publishing.publish_run import publish_run
 from export.towers.user_tower import export_user_tower
@@ -47,41 +47,98 @@ def test_features_equal_their_twin(width):
         np.testing.assert_allclose(features.numpy()[row, at], [want[place] for place in at], rtol=1e-6)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.2])
-def test_the_loss_equals_its_twin(temperature):
-    num_items, width, log_share = 12, 7, -0.7
-    table = rng.normal(size=[num_items + 1, 4]).astype(np.float32)
+TARGETS, SAMPLE = np.array([2, 7, 6, 9], np.int32), np.array([3, 5, 5, 11, 7, 1, 9], np.int32)
+
+
+class _Sampler:
+    """Draws nothing: stands for a sample that is a part of the catalogue."""
+
+    def log_share(self, num_items):
+        return -0.7
+
+    def log_expected_count(self, items, num_items):
+        return None
+
+
+def example(temperature):
+    """Users, the table, own items with terms of any size, and the loss of users and table."""
+    table = rng.normal(size=[13, 4]).astype(np.float32)
     users = rng.normal(size=[len(HISTORIES), 4]).astype(np.float32)
-    history = padded(HISTORIES, width)
-    targets, negatives = np.array([2, 7, 6, 9], np.int32), np.array([3, 5, 5, 11, 7, 1, 9], np.int32)
-    terms = rng.normal(size=history.shape).astype(np.float32)
-    items = return_features(tf.constant(history), tf.zeros(history.shape))[0].numpy()
-    terms[items == 0] = 0.0
-    got = matching.sampled_softmax(
-        users,
-        table[targets],
-        table[negatives],
-        target_ids_B=targets,
-        negative_ids_S=negatives,
-        temperature=temperature,
-        own=OwnItems(ItemsOfHistories.of(history, table, history), ReturnTerms(items, terms)),
-        log_share=log_share,
-    )
-    for row in range(len(HISTORIES)):
-        own = {item: table[item].astype(float) for item in HISTORIES[row]}
-        term_of = {item: float(terms[row, place]) for place, item in enumerate(items[row]) if item}
-        want = reference.softmax_with_returns(
-            users[row].astype(float),
-            table[targets[row]].astype(float),
-            table[negatives].astype(float),
-            own,
-            targets[row],
-            negatives.tolist(),
-            term_of,
-            log_share,
-            temperature,
-        )
-        assert got[row].numpy() == pytest.approx(want, rel=1e-5)
+    history = padded(HISTORIES, 7)
+    similarities = np.einsum("bd,bld->bl", users, table[history])
+    items = return_features(tf.constant(history), tf.constant(similarities))[0].numpy()
+    terms = np.where(items != 0, rng.normal(size=history.shape), 0).astype(np.float32)
+
+    def loss(users, table, terms, **changes):
+        candidates = matching.Candidates(
+            TARGETS,
+            tf.gather(table, TARGETS),
+            Negatives(tf.constant(SAMPLE), None),
+            tf.gather(table, SAMPLE),
+            12,
+            OwnItems(items, tf.constant(similarities), terms),
+        )._replace(**changes)
+        users = tf.convert_to_tensor(users)
+        return matching.SampledSoftmax(_Sampler(), temperature=temperature)(users, candidates)
+
+    return users, table, items, terms, loss
+
+
+def losses_of_twins(users, table, items, terms, temperature):
+    """Float [examples, 2]: what vectors learn by, and what r does."""
+    found = []
+    for row, history in enumerate(HISTORIES):
+        own = {item: table[item] for item in history}
+        term_of = {item: terms[row, place] for place, item in enumerate(items[row]) if item}
+        with_table = (users[row], table[TARGETS[row]], table[SAMPLE], own, TARGETS[row], SAMPLE.tolist())
+        of_new = reference.softmax_of_new(*with_table, temperature)
+        found.append([of_new, reference.softmax_with_returns(*with_table, term_of, -0.7, temperature)])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.2])
+def test_the_loss_equals_its_twins(temperature):
+    users, table, items, terms, loss = example(temperature)
+    want = losses_of_twins(*(one.astype(float) for one in (users, table)), items, terms, temperature)
+    assert (want[:, 0] > 0).tolist() == [False, False, True, True]  # the first two targets are returns
+    np.testing.assert_allclose(loss(users, table, terms), want.sum(axis=1), rtol=1e-5)
+    # Counterfactual histories of the same users do not say how often these come back.
+    np.testing.assert_allclose(loss(users, table, terms, trains_returns=False), want[:, 0], rtol=1e-5)
+
+
+def test_vectors_learn_by_new_targets_and_r_by_all():
+    """Gradients against differences of the twins."""
+    users, table, items, terms, loss = example(temperature=0.5)
+    parts = [tf.constant(one) for one in (users, table, terms)]
+    with tf.GradientTape() as tape:
+        tape.watch(parts)
+        total = tf.reduce_sum(loss(*parts))
+    exact = [users.astype(float), table.astype(float), terms.astype(float)]
+    for number, got in enumerate(tape.gradient(total, parts)):
+        want = np.zeros(exact[number].shape)
+        for at in np.ndindex(*want.shape):
+            around = []
+            for step in (1e-5, -1e-5):
+                moved = [one.copy() for one in exact]
+                moved[number][at] += step
+                around.append(losses_of_twins(moved[0], moved[1], items, moved[2], 0.5).sum(axis=0))
+            want[at] = (around[0] - around[1])[1 if number == 2 else 0] / 2e-5
+        np.testing.assert_allclose(tf.convert_to_tensor(got), want, rtol=1e-3, atol=1e-5)
+
+
+def test_similarities_are_those_of_the_nearest_vector_and_have_no_gradient():
+    places = np.array([5, 0, 3, 1, 2], np.int32)  # of an item among the vectors; padding is at 5
+    history = np.array([[3, 1, 3, 0], [2, 3, 4, 1], [0, 0, 0, 0]], np.int32)
+    vectors = rng.normal(size=[6, 2]).astype(np.float32)
+    several = rng.normal(size=[3, 4, 2]).astype(np.float32)
+    products = np.einsum("bid,bld->bil", several, vectors[places[history]])
+    for users, want in ((several, products.max(axis=1)), (several[:, 1], products[:, 1])):
+        users, table = tf.constant(users), tf.constant(vectors)
+        with tf.GradientTape() as tape:
+            tape.watch([users, table])
+            got = own_similarities(users, history, table, places[history])
+        np.testing.assert_allclose(got, np.where(history != 0, want, 0), rtol=1e-5)
+        assert tape.gradient(got, [users, table]) == [None, None]
 
 
 def trained_by_hand(num_items, tower="mean", similarity="dot"):

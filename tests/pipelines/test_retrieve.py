@@ -277,7 +277,7 @@ def test_by_beam_the_answers_are_those_of_the_local_way(bundle, tmp_path, file_f
     found, wanted = rows("beam"), rows("local")
     assert set(found) == set(wanted) == {*histories, "u\u2028", "most"}
     for user, row in found.items():
-        assert row["scores"] == pytest.approx(wanted[user].pop("scores"), abs=1e-6)
+        assert row["scores"] == pytest.approx(wanted[user].pop("scores"), rel=1e-6)
         del row["scores"]
         assert row == wanted[user]
     assert not [path for path in (tmp_path / "beam").iterdir() if path.suffix != f".{file_format}"]

@@ -296,7 +296,7 @@ class _LoopOfTensorFlow(_Loop):
 
 
 def test_a_python_loop_over_tensors_wants_tf_function():
-    """AutoGraph, which takes seconds a run, reads nothing that trains; a tower of one's own may ask for it."""
+    """AutoGraph, which takes seconds a run, reads nothing that trains, unless a tower of one's own asks."""
     history = tf.constant([[1, 2, 0], [3, 0, 0]])
     inputs = {"history": history, "target": tf.constant([2, 1])}
 
