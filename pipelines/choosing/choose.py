@@ -107,8 +107,8 @@ def _train_beside(settings: Settings, seconds: float, directory: Path) -> int:
     return process.exitcode
 
 
-def _baselines(settings: Settings, output: Path) -> dict[str, dict[str, float]]:
-    """The rules and linear models that the data allow, on the validation users."""
+def _baselines(settings: Settings, output: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """The rules and linear models that the data allow, on the validation users, by policy."""
     record = output / "validation.json"
     arguments = [
         f"--run={settings.run}",
@@ -123,7 +123,12 @@ def _baselines(settings: Settings, output: Path) -> dict[str, dict[str, float]]:
     if done.returncode:
         raise RuntimeError(f"the baselines could not be measured: {done.stderr.strip()[-500:]}")
     found = files.read_json(record)["baselines"]
-    return {name: of["validation"] for name, of in found.items() if "validation" in of}
+    names = {"validation": "validation", "validation_without_seen": "without_seen"}
+    return {
+        name: {names[split]: figures for split, figures in of.items() if split in names}
+        for name, of in found.items()
+        if "validation" in of
+    }
 
 
 def _line(attempt: rounds.Attempt) -> str:

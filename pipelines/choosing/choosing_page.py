@@ -8,18 +8,22 @@ from causerec_tf.comparison import compare
 from causerec_tf.settings import Settings
 from pipelines.choosing.rounds import Attempt, RoundSearch
 
-_SHOWN = ("recall@20", "recall@50", "ndcg@50", "hr@50")
 _TESTED = ("recall@50", "ndcg@50")
+_HEAD = " | ".join([*_TESTED, *(f"{metric}, seen left out" for metric in _TESTED)])
 
 
 def page(
-    search: RoundSearch, baselines: Mapping[str, Mapping[str, float]], *, title: str, command: str
+    search: RoundSearch,
+    baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
+    *,
+    title: str,
+    command: str,
 ) -> str:
     """The page, in Markdown.
 
     Args:
       search: that has ended.
-      baselines: name -> validation figures, of those that the data allow.
+      baselines: name -> `validation` and maybe `without_seen` -> figures, of those that the data allow.
       title: of the page.
       command: that made it.
     """
@@ -32,14 +36,14 @@ def page(
         command,
         "```",
         "",
-        f"Validation users; {budget}. The test users were not",
+        f"Validation users; {budget}. The test users were not looked at. A trial counts by",
+        "the geometric mean of its Recall@50 and NDCG@50, seen items kept and left out, if no other",
+        "`--choose_by` was asked for.",
     ]
-    lines[-1] += " looked at. A trial counts by the geometric mean of its Recall@50 and NDCG@50, if no other"
-    lines += ["`--choose_by` was asked for."]
     lines += ["", f"Chosen: **{best.round_name}.{best.name}**, with", "", "```"]
     lines += [*chosen_flagfile(search).splitlines()[1:], "```", "", "## Every trial", ""]
-    lines += [f"| round | trial | {' | '.join(_SHOWN)} | epochs | s an epoch | |"]
-    lines += ["|---|---|" + "---:|" * (len(_SHOWN) + 2) + "---|"]
+    lines += [f"| round | trial | {_HEAD} | epochs | s an epoch | |"]
+    lines += ["|---|---|" + "---:|" * 6 + "---|"]
     lines += [_row(one, is_best=one is best) for one in search.attempts]
     lines += ["", "A trial takes over what its round started from. Settings of each:", ""]
     lines += [f"- `{one.name}`: {_in_words(one.changed)}" for one in search.attempts]
@@ -47,12 +51,11 @@ def page(
         "",
         "## Beside simple rules",
         "",
-        f"| | {' | '.join(_SHOWN)} |",
-        "|---|" + "---:|" * len(_SHOWN),
+        f"| | {_HEAD} |",
+        "|---|" + "---:|" * 4,
     ]
-    figures = {"chosen": best.result["validation"], **baselines}
-    for name, values in figures.items():
-        lines.append(f"| {name} | " + " | ".join(_figure(values, metric) for metric in _SHOWN) + " |")
+    for name, found in {"chosen": best.result, **baselines}.items():
+        lines.append(f"| {name} | " + " | ".join(_cells(found)) + " |")
     lines += ["", "## The counterfactual part", "", *_counterfactual(search)]
     return "\n".join(lines) + "\n"
 
@@ -78,10 +81,9 @@ def chosen_flagfile(search: RoundSearch) -> str:
 
 def _row(one: Attempt, *, is_best: bool) -> str:
     if "failed" in one.result:
-        return f"| {one.round_name} | {one.name} |" + " |" * (len(_SHOWN) + 2) + f" {one.result['failed']} |"
+        return f"| {one.round_name} | {one.name} |" + " |" * 6 + f" {one.result['failed']} |"
     note = "**chosen**" if is_best else "control" if one.is_control else ""
-    cells = [_figure(one.result["validation"], metric) for metric in _SHOWN]
-    cells += [str(one.result["epochs"]), f"{one.result['seconds_per_epoch']:.1f}", note]
+    cells = [*_cells(one.result), str(one.result["epochs"]), f"{one.result['seconds_per_epoch']:.1f}", note]
     return f"| {one.round_name} | {one.name} | " + " | ".join(cells) + " |"
 
 
@@ -111,6 +113,12 @@ def _counterfactual(search: RoundSearch) -> list[str]:
                     + f" | {found.interval.p_value:.3f} |"
                 )
     return lines or ["It was not tried."]
+
+
+def _cells(found: Mapping[str, Any]) -> list[str]:
+    """The figures under `_HEAD`."""
+    of_policies = (found["validation"], found.get("without_seen", {}))
+    return [_figure(values, metric) for values in of_policies for metric in _TESTED]
 
 
 def _figure(values: Mapping[str, Any], metric: str) -> str:

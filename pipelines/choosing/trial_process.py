@@ -4,7 +4,7 @@ How fast it is is measured once and kept, so that a trial that was stopped goes 
 """
 
 import dataclasses
-import math
+import statistics
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +15,7 @@ from causerec_tf.settings import WITHOUT_SEEN, Settings
 from pipelines.command_line import streams
 
 MOST_EPOCHS = 40
+_NOTHING = 1e-6  # for a figure of 0, which has no geometric mean
 _WARM_UP_STEPS, _TIMED_STEPS = 12, 24
 
 
@@ -70,14 +71,17 @@ def run(settings: Settings, seconds: float, directory: Path) -> None:
 def score_of(choose_by: str, figures: Mapping[bool, Mapping[str, float]]) -> float:
     """What trials are compared by: the figure that epochs are, if it is not the default one.
 
-    By default the geometric mean of Recall@50 and NDCG@50: a gain in one is not to cost as much of the other.
+    By default the geometric mean of Recall@50 and NDCG@50, seen items kept and, where a target is none of
+    these, left out: a gain in one is not to cost as much of the other.
 
     Args:
       choose_by: as the setting.
       figures: by whether seen items are left out, metric -> value.
     """
     if choose_by == Settings().choose_by:
-        return math.sqrt(figures[False]["recall@50"] * figures[False]["ndcg@50"])
+        return statistics.geometric_mean(
+            values[metric] or _NOTHING for values in figures.values() for metric in ("recall@50", "ndcg@50")
+        )
     metric = choose_by.removesuffix(WITHOUT_SEEN)
     return figures[metric != choose_by][metric]
 

@@ -81,7 +81,7 @@ class MadeUp:
             result = {"failed": "loss is not finite"}
         users = np.linspace(0, 2 * score, 40, dtype=np.float32)
         files.write_arrays(directory / "users.npz", {"recall@50": users, "ndcg@50": users})
-        files.write_json(directory / "result.json", result | {"validation": figures})
+        files.write_json(directory / "result.json", result | {"validation": figures, "without_seen": figures})
         return 0
 
 
@@ -221,11 +221,12 @@ def test_another_search_is_not_gone_on_with(tmp_path):
 def test_the_page_says_what_the_counterfactual_part_buys(tmp_path):
     search = search_of(tmp_path, preset_of(tmp_path))
     run(search, MadeUp())
-    page = choosing_page.page(search, {"pop": {"recall@50": 0.0123}}, title="T", command="c")
+    page = choosing_page.page(search, {"pop": {"validation": {"recall@50": 0.0123}}}, title="T", command="c")
     # Each user's figure is .24 / .22 of the one without.
     assert "| augmented | recall@50 | +9.1% |" in page
     assert "| random | recall@50 | +309.1% |" in page
-    assert "| pop |  | 0.0123 |  |  |" in page
+    assert "| pop | 0.0123 |  |  |  |" in page
+    assert "| recall@50 | ndcg@50 | recall@50, seen left out | ndcg@50, seen left out | epochs |" in page
     assert "Chosen: **counterfactual.augmented**" in page
 
 
@@ -250,11 +251,16 @@ def test_presets_that_cannot_be(tmp_path, old, new, message):
 
 @pytest.mark.parametrize(
     ("choose_by", "score"),
-    [("recall@50", 0.2), ("ndcg@10", 0.3), ("recall@50_without_seen", 0.6)],  # sqrt(.4 x .1)
+    [("recall@50", 0.3), ("ndcg@10", 0.3), ("recall@50_without_seen", 0.9)],  # (.4 x .1 x .9 x .225) ^ 1/4
 )
 def test_what_trials_are_compared_by(choose_by, score):
-    kept, left_out = {"recall@50": 0.4, "ndcg@50": 0.1, "ndcg@10": 0.3}, {"recall@50": 0.6}
+    kept, left_out = {"recall@50": 0.4, "ndcg@50": 0.1, "ndcg@10": 0.3}, {"recall@50": 0.9, "ndcg@50": 0.225}
     assert score_of(choose_by, {False: kept, True: left_out}) == pytest.approx(score)
+
+
+def test_without_lists_without_seen_items_the_others_count():
+    assert score_of("recall@50", {False: {"recall@50": 0.4, "ndcg@50": 0.1}}) == pytest.approx(0.2)
+    assert 0 < score_of("recall@50", {False: {"recall@50": 0.4, "ndcg@50": 0.0}}) < 0.01
 
 
 def test_the_preset_that_comes_with_it_can_be_read():
