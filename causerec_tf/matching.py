@@ -125,6 +125,7 @@ class SampledSoftmax(SampledMatching):
         sampler: Sampler | InBatchSampler | None = None,
         *,
         temperature: float = 1.0,
+        return_weight: float = 0.1,
         choose_interest: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     ):
         """Sets what is drawn and how it is compared.
@@ -132,10 +133,12 @@ class SampledSoftmax(SampledMatching):
         Args:
           sampler: see `SampledMatching`.
           temperature: what the inner products are divided by.
+          return_weight: where returns are learned, what a target among the user's own items counts in what
+            vectors learn from, beside 1 of a new one.
           choose_interest: see `SampledMatching`.
         """
         super().__init__(sampler, choose_interest=choose_interest)
-        self.temperature = temperature
+        self.temperature, self.return_weight = temperature, return_weight
 
     def of_each(self, user_BD: tf.Tensor, candidates: Candidates) -> tf.Tensor:
         """As in `SampledMatching`; see `sampled_softmax`."""
@@ -156,8 +159,8 @@ class SampledSoftmax(SampledMatching):
         loss_B = negative_log_likelihood(positive_B, others_B)
         if own is None:
             return loss_B
-        # Vectors learn from new targets alone.
-        loss_B = tf.where(tf.reduce_any(own.hold(candidates.target_B), axis=1), 0.0, loss_B)
+        is_return_B = tf.reduce_any(own.hold(candidates.target_B), axis=1)
+        loss_B *= tf.where(is_return_B, self.return_weight, 1.0)
         if not candidates.trains_returns:
             return loss_B
         return loss_B + returns_loss(

@@ -229,6 +229,7 @@ def retrieval(settings: "Settings") -> "SampledMatching":
         temperature=settings.temperature,
         margin=settings.margin,
         negative_weight=settings.negative_weight,
+        return_weight=settings.return_weight,
         choose_interest=choose_interest,
     )
 

@@ -8,9 +8,10 @@ of ratings none. With this part the logit of an item of the history is
 where f are the features of `return_features`. W_1 is drawn, w_2 and b_2 start at 0, so that a model starts as
 one without.
 
-Vectors and r learn apart, like the two modes of RepeatNet (Ren et al., AAAI 2019). Vectors learn from new
-targets among new items: what returns teach them, that a user is near what the user had, spoils lists without
-seen items, and r says it better. r learns from all targets among all candidates (`returns_loss`).
+Vectors and r learn apart, like the two modes of RepeatNet (Ren et al., AAAI 2019). Vectors learn from targets
+among items that are new to the user, and little from returns (`return_weight`): what these teach, that a user
+is near what the user had, spoils lists without seen items, and r says it better. r learns from all targets
+among all candidates (`returns_loss`).
 
 Shapes: B histories, L positions, d vector size, I vectors a user, U distinct items of a step, F features,
 H hidden units, N real positions of all histories together.

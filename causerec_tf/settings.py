@@ -317,6 +317,13 @@ class ObjectiveSettings:
         bound=_ABOVE_0,
         acts=_OF_COSINE_CONTRASTIVE,
     )
+    return_weight: float = _setting(
+        0.1,
+        "What a target that is a return counts in what vectors learn from, beside 1 of a new one. What is"
+        " learned of returns themselves has no such weight.",
+        bound=_AT_LEAST_0,
+        acts=(lambda s: s.returns == "learned", "--returns=learned"),
+    )
     sampler: str = _setting(
         "uniform",
         "Negatives, shared by the batch. full: the whole catalogue; in_batch: the batch's other targets,"

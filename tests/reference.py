@@ -69,9 +69,7 @@ def softmax_with_returns(user, target, others, history, target_id, other_ids, te
 
 
 def softmax_of_new(user, target, others, history, target_id, other_ids, temperature):
-    """One example: a new target among the sampled items that are new to the user; what vectors learn by."""
-    if target_id in history:
-        return 0.0
+    """One example: the target among the sampled items that are new to the user; what vectors learn by."""
     mine = user @ target / temperature
     logits = [mine]
     for vector, item in zip(others, other_ids, strict=True):
