@@ -1,5 +1,6 @@
 """Finds a recipe for a log: the search with its processes, its bar and its files."""
 
+import math
 import multiprocessing
 import re
 import subprocess
@@ -20,6 +21,7 @@ from pipelines.command_line import report
 CHOSEN = "chosen.flags"
 PAGE = "choosing.md"
 _EVALUATE = Path(__file__).parents[1] / "evaluate.py"
+_ENOUGH_EPOCHS = 5
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -74,6 +76,8 @@ def choose(dataset: str, output: Path, *, preset: str, budget: str, given: Mappi
 
             def on_end(attempt: rounds.Attempt) -> None:
                 bar.write(_line(attempt))
+                if attempt is search.attempts[0] and (note := short_trials(attempt, seconds / plan.time)):
+                    bar.write(note)
                 bar.update()
 
             def on_skip(reason: str) -> None:
@@ -129,6 +133,18 @@ def _baselines(settings: Settings, output: Path) -> dict[str, dict[str, dict[str
         for name, of in found.items()
         if "validation" in of
     }
+
+
+def short_trials(attempt: rounds.Attempt, seconds: float) -> str:
+    """What to say where trials of so many seconds are too short to tell options apart; empty: nothing."""
+    needed = _ENOUGH_EPOCHS * attempt.result.get("seconds_per_epoch", 0.0)
+    if needed <= seconds:
+        return ""
+    return (
+        f"note: a trial has {attempt.result['epochs']} of this log's epochs. What pays only after more, such"
+        f" as the augmentation, may be missed: a budget {math.ceil(needed / seconds)} times as large gives"
+        f" {_ENOUGH_EPOCHS}."
+    )
 
 
 def _line(attempt: rounds.Attempt) -> str:

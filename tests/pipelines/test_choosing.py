@@ -1,5 +1,6 @@
 """A recipe that is found: the rounds with trials that are made up, what cannot be, and once for real."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from causerec_tf import files, flagfiles
 from causerec_tf.errors import InputError
 from pipelines.choosing import choosing_page
-from pipelines.choosing.choose import seconds_of
+from pipelines.choosing.choose import seconds_of, short_trials
 from pipelines.choosing.preset import read_preset
 from pipelines.choosing.rounds import RoundSearch
 from pipelines.choosing.trial_process import score_of
@@ -278,6 +279,18 @@ def test_budgets(budget, seconds):
 def test_budgets_that_cannot_be(budget):
     with pytest.raises(InputError, match=r"--budget=.*: wanted a time such as"):
         seconds_of(budget)
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_epoch", "said"),
+    [(20.0, ""), (30.0, "a budget 2 times as large gives 5"), (130.0, "a budget 7 times as large gives 5")],
+)
+def test_a_search_says_when_its_trials_are_too_short(tmp_path, seconds_per_epoch, said):
+    search = search_of(tmp_path, preset_of(tmp_path))
+    run(search, MadeUp())
+    result = {**search.attempts[0].result, "seconds_per_epoch": seconds_per_epoch}
+    note = short_trials(dataclasses.replace(search.attempts[0], result=result), 100.0)
+    assert said in note if said else note == ""
 
 
 @pytest.mark.long
