@@ -24,9 +24,12 @@ LENGTHS = [1, 4, 6, 2]
 
 OTHERS = {  # towers that have no name of their own
     "interest": {"method": "interest", "num_concepts": 4},  # as CauseRec-Interest encodes
-    "sasrec_ligr": {"tower": "sasrec", "block": "ligr", "num_heads": 2},
-    "sasrec_bsarec": {"tower": "sasrec", "block": "bsarec"},
-    "sasrec_bsarec_causal": {"tower": "sasrec", "block": "bsarec_causal", "filter_frequencies": 3},
+    "sasrec_ligr": {"tower": "sasrec", "block": "ligr", "num_heads": 2, "num_blocks": 1},
+    "sasrec_bsarec": {"tower": "sasrec", "block": "bsarec", "num_blocks": 1},
+    "sasrec_bsarec_causal": {
+        **{"tower": "sasrec", "block": "bsarec_causal"},
+        **{"num_blocks": 1, "filter_frequencies": 3},
+    },
 }
 CAUSAL = ("gru4rec", "sasrec", "sasrec_ligr", "sasrec_bsarec_causal")
 
@@ -36,7 +39,7 @@ every_tower = pytest.mark.parametrize("name", [*TOWERS, *OTHERS])
 def make(name, **changes):
     """A tower by its name."""
     named = OTHERS.get(name, {"tower": name})
-    return user_tower(dataclasses.replace(SETTINGS, **named, **changes))
+    return user_tower(dataclasses.replace(SETTINGS, **named | changes))
 
 
 def histories(padded_length=MAX_HISTORY):
@@ -67,8 +70,18 @@ def test_shape_and_number_of_vectors(name):
     assert vectors.shape == ([len(LENGTHS), K, D] if name in SEVERAL else [len(LENGTHS), D])
 
 
-@every_tower
-@pytest.mark.parametrize("padded_length", [MAX_HISTORY, MAX_HISTORY + 5])
+def quick(is_quick):
+    return [] if is_quick else pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    ("name", "padded_length"),
+    [
+        pytest.param(name, length, marks=quick(length > MAX_HISTORY or name in ("mean", "sasrec")))
+        for name in [*TOWERS, *OTHERS]
+        for length in (MAX_HISTORY, MAX_HISTORY + 5)
+    ],
+)
 def test_padding_is_as_if_deleted_and_examples_do_not_see_each_other(name, padded_length):
     """A padded batch gives what each history gives alone at its own length, gradients included."""
     tower = make(name)
@@ -95,9 +108,20 @@ def test_an_empty_history_is_finite_with_its_gradients(name):
     assert all(np.isfinite(one).all() for one in of_weights)
 
 
-@every_tower
-@pytest.mark.parametrize("similarity", ["dot", "cosine"])
-@pytest.mark.parametrize("lengths", [LENGTHS, [0, 3, 0, 1], [0, 0, 0, 0]], ids=str)
+@pytest.mark.parametrize(
+    ("name", "similarity", "lengths"),
+    [
+        # Those that pool have a way of their own; the others look up and encode.
+        pytest.param(
+            *(name, similarity, lengths),
+            marks=quick(name in ("mean", "youtube_dnn") or (similarity == "dot" and lengths == LENGTHS)),
+        )
+        for name in [*TOWERS, *OTHERS]
+        for similarity in ("dot", "cosine")
+        for lengths in (LENGTHS, [0, 3, 0, 1], [0, 0, 0, 0])
+    ],
+    ids=str,
+)
 def test_places_are_encoded_as_the_vectors_there(name, similarity, lengths):
     tower = make(name, similarity=similarity)
     vectors = tf.constant(np.random.default_rng(6).normal(size=[9, D]), tf.float32)
@@ -149,7 +173,7 @@ def test_runs_of_neighbouring_seeds_share_no_weights(name):
     drawn = [
         weights.ravel()
         for seed in range(3)
-        for weights in make(name, seed=seed).get_weights()
+        for weights in make(name, seed=seed, num_blocks=2).get_weights()
         if weights.std() > 0  # biases and scales start alike
     ]
     for i, one in enumerate(drawn):
@@ -174,7 +198,7 @@ def test_mixed_precision_rounds_products_only(name):
     "name",
     [
         # `tests/export/towers/test_user_tower.py` exports each named tower in each precision.
-        pytest.param(name, marks=[] if name in ("mean", "gru4rec", "interest") else pytest.mark.long)
+        pytest.param(name, marks=quick(name == "interest"))
         for name in [*TOWERS, *OTHERS]
     ],
 )
@@ -210,18 +234,24 @@ def with_equal_rows(tower):
     return tower
 
 
-@pytest.mark.parametrize("similarity", ["dot", "cosine"])
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize(
+    ("name", "similarity"),
+    [
+        pytest.param(name, similarity, marks=quick(similarity == "dot" or name == "gru4rec"))
+        for name in CAUSAL
+        for similarity in ("dot", "cosine")
+    ],
+)
 def test_every_position_has_the_vector_of_the_history_that_ends_there(name, similarity):
     tower = with_equal_rows(make(name, similarity=similarity))
     assert tower.is_causal
     concepts, mask = histories()
     vectors = tower.encode_every_position(tf.constant(concepts), tf.constant(mask)).numpy()
     assert vectors.shape == concepts.shape
-    for b, length in enumerate(LENGTHS):
-        for end in range(1, length + 1):
-            alone = tower(tf.constant(concepts[b : b + 1, :end]), tf.ones([1, end], tf.bool))[0]
-            np.testing.assert_allclose(vectors[b, end - 1], alone, rtol=1e-4, atol=1e-5)
+    places = [(b, end) for b, length in enumerate(LENGTHS) for end in range(1, length + 1)]
+    rows, ends = np.transpose(places)
+    prefixes = tower(tf.constant(concepts[rows]), tf.constant(np.arange(MAX_HISTORY) < ends[:, np.newaxis]))
+    np.testing.assert_allclose(vectors[rows, ends - 1], prefixes, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -275,9 +305,9 @@ def test_counterfactual_histories_are_encoded_as_if_one_by_one(name):
     written = np.concatenate([history[:, tf.newaxis], changes.write_out(history)], axis=1)
     assert (written[:, 1:] != written[:, :1]).any()
     for b, length in enumerate(LENGTHS):
-        for e in range(written.shape[1]):
-            alone = model.encode(tf.constant(written[b : b + 1, e, :length]))[0]
-            np.testing.assert_allclose(together[b, e], alone, rtol=1e-4, atol=1e-5)
+        concepts = model.item_tower(tf.constant(written[b, :, :length]))
+        without_padding = model.user_tower(concepts, tf.ones(concepts.shape[:2], tf.bool))
+        np.testing.assert_allclose(together[b], without_padding, rtol=1e-4, atol=1e-5)
 
 
 class _Loop(UserTower):
