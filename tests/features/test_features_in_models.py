@@ -24,6 +24,7 @@ SETTINGS = Settings(
     memory_size=100,
     num_concepts=4,
     num_interests=3,
+    num_blocks=1,
     seed=5,
 )
 MODELS = {
@@ -50,22 +51,17 @@ SEQUENCES = {
     "sequences_cosine": {"tower": "sasrec", "similarity": "cosine", "temperature": 0.2},
     "sequences_returns": {"tower": "sasrec", "returns": "learned", "method": "item"},
 }
-# Each of these does what another one does.
-LONG = (
-    "cosine",
-    "item",
-    "hierarchical_gru",
-    "gru4rec",
-    "bsarec",
-    "mind",
-    "comirec_dr",
-    "sequences",
-    "sequences_cosine",
-)
-# Small tables are read whole in every method and kind of row, and by one tower as by another.
-LONG_READ_WHOLE = (*LONG, "item_cosine", "sasrec", "comirec_sa", "no_histories", "returns")
-# Their histories are encoded by the towers of others.
-LONG_IN_ENCODING = (*LONG, "item_cosine", "hierarchical", "returns", "sequences_item", "sequences_returns")
+# The others do what one of these does.
+QUICK = ("base", "item_near", "interest", "hierarchical", "sasrec", "returns", "no_histories")
+QUICK += ("sequences_item", "sequences_returns")
+# Small tables are read whole by one tower as by another.
+QUICK_READ_WHOLE = ("base", "hierarchical", "sequences_item")
+# Towers that read the context differently.
+QUICK_IN_ENCODING = ("base", "interest", "sasrec", "no_histories")
+
+
+def cases(names, quick):
+    return [pytest.param(name, marks=[pytest.mark.long] * (name not in quick)) for name in names]
 
 
 def make(name="base", columns=None, **changes):
@@ -89,6 +85,14 @@ def made(name):
     return make(name)
 
 
+@pytest.fixture
+def untraced():
+    """Calls of `tf.function` run as they stand: a trace costs more than what little is asked of it."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def batch_of(name, **options):
     whole = name in SEQUENCES
     return world.batch(world.WITHOUT_AGE if whole else world.EVERY_COLUMN, whole_sequences=whole, **options)
@@ -103,8 +107,8 @@ def gradients_of(model, inputs):
 @pytest.mark.parametrize(
     ("name", "most_read_whole"),
     [
-        pytest.param(name, most, marks=[pytest.mark.long] * (name in long))
-        for most, long in ((0, LONG), (4096, LONG_READ_WHOLE))
+        pytest.param(name, most, marks=[pytest.mark.long] * (name not in quick))
+        for most, quick in ((0, QUICK), (4096, QUICK_READ_WHOLE))
         for name in (*MODELS, *SEQUENCES)
     ],
 )
@@ -133,7 +137,9 @@ def test_no_row_stands_twice_in_a_gradient_and_every_weight_learns(name, most_re
         assert np.abs(tf.convert_to_tensor(found[id(variable)]).numpy()).max() > 0, variable.name
 
 
-@pytest.mark.parametrize("name", ["item", "sequences_item", "hierarchical"])
+@pytest.mark.parametrize(
+    "name", cases(("item", "sequences_item", "hierarchical"), ("item", "sequences_item"))
+)
 def test_gradients_are_those_of_plain_sums(name, monkeypatch):
     """Twin of the sparse product: rows that are gathered, weighted and added up."""
     model, inputs = make(name), batch_of(name)
@@ -227,7 +233,14 @@ def context_twin(model, inputs, row, length):
     return events, added + encoders["request/weekday"][0][weekday]
 
 
-@pytest.mark.parametrize("name", ["base", "cosine", "gru4rec", "sasrec", "comirec_sa", "interest"])
+@pytest.mark.usefixtures("untraced")
+@pytest.mark.parametrize(
+    "name",
+    cases(
+        ("base", "cosine", "gru4rec", "sasrec", "comirec_sa", "interest"),
+        ("base", "cosine", "sasrec", "comirec_sa"),
+    ),
+)
 def test_users_are_the_tower_between_what_is_added(name):
     """Twin: events and sums by hand, the tower inside, tested by itself, one history at a time."""
     model, inputs = made(name), batch_of(name)
@@ -244,12 +257,13 @@ def test_users_are_the_tower_between_what_is_added(name):
         np.testing.assert_allclose(vectors[row], want, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize(
     "name",
-    [
-        *("item", "item_near", "sasrec", "mind", "hierarchical"),
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("item_cosine", "gru4rec")),
-    ],
+    cases(
+        ("item", "item_near", "sasrec", "mind", "hierarchical", "item_cosine", "gru4rec"),
+        ("item_near", "sasrec", "hierarchical"),
+    ),
 )
 def test_counterfactuals_are_those_of_histories_written_out(name):
     """An item that is replaced leaves its event's vector where it is."""
@@ -281,7 +295,7 @@ def test_counterfactuals_are_those_of_histories_written_out(name):
         np.testing.assert_allclose(others[:, number], model.encode(one, inputs), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", SEQUENCES)
+@pytest.mark.parametrize("name", cases(SEQUENCES, ("sequences", "sequences_cosine")))
 def test_whole_sequences_encode_each_prefix_in_its_own_context(name):
     model, inputs = made(name), batch_of(name)
     history = inputs["history"]
@@ -300,13 +314,8 @@ def test_whole_sequences_encode_each_prefix_in_its_own_context(name):
             np.testing.assert_allclose(vectors[last, place], wanted[last], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.long] * (name in LONG_IN_ENCODING))
-        for name in (*MODELS, *SEQUENCES)
-    ],
-)
+@pytest.mark.usefixtures("untraced")
+@pytest.mark.parametrize("name", cases((*MODELS, *SEQUENCES), QUICK_IN_ENCODING))
 def test_what_is_missing_or_padding_changes_nothing(name):
     """Without a context all is missing; values beside padding are as if deleted."""
     model, inputs = made(name), batch_of("base")
