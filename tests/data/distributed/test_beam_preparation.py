@@ -138,12 +138,10 @@ PROTOCOLS = {
     "given": ProtocolSettings("given"),
     "none": ProtocolSettings("none"),
 }
-LONG = ("time_last", "time_all", "given", "none")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long if name in LONG else ()) for name in PROTOCOLS]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_protocol_gives_the_same_files(tmp_path, name):
     """Ties at the cuts, users of one event, and, where they are given, test lists with earlier times."""
     draw = random.Random(name)
@@ -243,7 +241,7 @@ def test_times_are_counted_in_parts_without_a_gap(moments, share):
 @pytest.mark.parametrize(
     ("test_lists", "said"),
     [
-        ("", r"test.csv: no rows"),
+        pytest.param("", r"test.csv: no rows", marks=pytest.mark.long),
         ("u1,,3\n", r"test.csv: 1 rows, none of them usable"),
         (None, "a.csv is named as"),
     ],
@@ -322,6 +320,7 @@ def a_marred_log(folder):
     return [str(folder / "*")]
 
 
+@pytest.mark.long
 def test_a_marred_log_gives_the_same_files_and_counts(tmp_path):
     patterns = a_marred_log(tmp_path / "log")
     info = by_beam(tmp_path / "beam", patterns, range_bytes=300, num_shards=1)
@@ -341,6 +340,7 @@ def by_kind(info):
     return {(found["role"], found["reason"]): found for found in info["source"]["suspicious_ids"]}
 
 
+@pytest.mark.long
 def test_a_log_without_times_gives_the_same_files(tmp_path):
     folder = tmp_path / "log"
     folder.mkdir()
@@ -379,7 +379,10 @@ def test_times_of_a_format_give_the_same_files(tmp_path):
         ("log.csv", HEADER.encode(), {"time_format": "%Y-%m-%d %H"}),
         ("log.csv", b"who,what\n", {}),
         ("log.csv", HEADER.encode() + b"a,x,1.71498E+12\n" * 99, {}),
-        ("log.csv", HEADER.encode() + b"a,x,9/9/2012\n" * 99, {"time_format": "%d/%m/%y"}),
+        pytest.param(
+            *("log.csv", HEADER.encode() + b"a,x,9/9/2012\n" * 99, {"time_format": "%d/%m/%y"}),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_what_is_not_read_is_refused_in_the_words_of_the_local_way(tmp_path, name, content, settings):
@@ -419,8 +422,7 @@ def test_mixed_units_of_time_are_refused_in_the_words_of_the_local_way(tmp_path)
 @pytest.mark.parametrize(
     ("range_bytes", "end"),
     [
-        (1, ""),
-        pytest.param(1, "\n", marks=pytest.mark.long),
+        *(pytest.param(1, end, marks=pytest.mark.long) for end in ("", "\n")),
         *((size, end) for size in (7, 40, 1000) for end in ("", "\n")),
     ],
 )
