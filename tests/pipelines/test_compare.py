@@ -17,7 +17,7 @@ from pipelines.comparison import running
 from tests.pipelines import scripts
 
 COMPARE = "pipelines/compare.py"
-NAMES = [f"{system}-paper-{seed}" for system in ("base", "causerec_item.light") for seed in (0, 1)]
+NAMES = [f"{system}-paper-{seed}" for system in ("base", "youtube_dnn.light") for seed in (0, 1)]
 
 OF_LISTS = ("coverage", "popularity", "novelty")
 
@@ -34,14 +34,14 @@ flagfile = "{place}/base.flags"
 recipe = "paper"
 seeds = [1, 0]
 [[rows]]
-flagfile = "{place}/item.flags"
+flagfile = "{place}/youtube.flags"
 variant = "light"
-flags = {{ lambda_co = 0.1, lambda_ii = 0.1 }}
+flags = {{ learning_rate = 0.01 }}
 seeds = [0, 1]
 """
 PAPER = """
 source = "a paper"
-[systems."causerec_item.light"]
+[systems."youtube_dnn.light"]
 "recall@20" = 0.0
 "recall@50" = 1.0
 "ndcg_target_order@20" = 0.0
@@ -59,9 +59,9 @@ source = "a paper"
 
 
 def write_plan(place, text=PLAN):
-    for method in ("base", "item"):
-        lines = scripts.flags(method=method, dataset="elsewhere", run="elsewhere")
-        (place / f"{method}.flags").write_text("# small\n" + "".join(line + "\n" for line in lines))
+    for name, tower in (("base", "mean"), ("youtube", "youtube_dnn")):
+        lines = scripts.flags(method="base", tower=tower, dataset="elsewhere", run="elsewhere")
+        (place / f"{name}.flags").write_text("# small\n" + "".join(line + "\n" for line in lines))
     (place / "paper.toml").write_text(PAPER)
     (place / "plan.toml").write_text(text.format(place=place))
     return place / "plan.toml"
@@ -72,14 +72,25 @@ def compare(place, *flags):
     return scripts.run(COMPARE, *arguments, *flags)
 
 
+BY_COMMAND = NAMES[1]
+
+
 @pytest.fixture(name="compared", scope="module")
 def fixture_compared(tmp_path_factory):
-    """The place in which the plan was run, two runs side by side, and what that printed."""
+    """The place in which the plan was run, and what the command printed, which trained what was left of it."""
+    from causerec_tf.train_run import train_run
+    from pipelines.comparison import results
+
     place = tmp_path_factory.mktemp("compared")
-    scripts.write_world(place / "world")
-    write_plan(place)
-    done = compare(place, "--jobs=2")
+    dataset = scripts.write_world(place / "world")
+    plan = plans.read_plan(write_plan(place), place / "runs")
+    for run in plan.runs:
+        if run.name != BY_COMMAND:
+            train_run(run.settings, dataset)
+            results.store(place / "out", run, dataset, plan)
+    done = compare(place)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 runs on world, 3 of them done" in done.stdout
     return place, done
 
 
@@ -115,16 +126,32 @@ def test_each_run_leaves_its_record_and_the_figures_of_its_users(compared):
                 assert users[metric].dtype == np.float32
                 assert users[metric].shape == (record["protocol"]["test_users"],)
                 assert users[metric].mean(dtype=np.float64) == pytest.approx(record["test"][metric], abs=1e-6)
-        assert f"{name}: test recall@50 {record['test']['recall@50']:.4f}" in done.stdout
-        assert "epoch 1/1" in (place / "runs" / "world" / f"{name}.log").read_text()
-    assert record_of(place, NAMES[2])["settings"]["lambda_co"] == 0.1
+        told = f"{name}: test recall@50 {record['test']['recall@50']:.4f}"
+        assert (told in done.stdout) == (name == BY_COMMAND)
+    assert "epoch 1/1" in (place / "runs" / "world" / f"{BY_COMMAND}.log").read_text()
+    assert record_of(place, NAMES[2])["settings"]["learning_rate"] == 0.01
     assert (place / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.long
+def test_runs_side_by_side_leave_the_same_records(compared, tmp_path):
+    place, _ = compared
+    shutil.copytree(place / "world", tmp_path / "world")
+    write_plan(tmp_path)
+    done = compare(tmp_path, "--jobs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in NAMES:
+        record, other = (record_of(one, name) for one in (tmp_path, place))
+        assert record["settings"] == other["settings"]
+        assert record["test"] == pytest.approx(other["test"], abs=1e-3)
+        assert f"{name}: test recall@50 {record['test']['recall@50']:.4f}" in done.stdout
+        assert "epoch 1/1" in (tmp_path / "runs" / "world" / f"{name}.log").read_text()
 
 
 def test_the_page_holds_what_the_records_and_users_give(compared):
     place, _ = compared
     base, light = ([record_of(place, name) for name in pair] for pair in (NAMES[:2], NAMES[2:]))
-    cells = cells_of(place, "| `causerec_item.light` | paper | 2 |")
+    cells = cells_of(place, "| `youtube_dnn.light` | paper | 2 |")
     for cell, metric in zip(
         cells[3:9], ("recall@20", "recall@50", "ndcg@20", "ndcg@50", "hr@20", "hr@50"), strict=True
     ):
@@ -134,7 +161,7 @@ def test_the_page_holds_what_the_records_and_users_give(compared):
     assert cells_of(place, "| pop |")[3] == printed(base[0]["pop"]["recall@20"])
 
     means = [np.mean([one["test"]["recall@50"] for one in records]) for records in (light, base)]
-    cells = cells_of(place, "| `causerec_item.light` | paper | Recall@50 |")
+    cells = cells_of(place, "| `youtube_dnn.light` | paper | Recall@50 |")
     assert cells[3] == "0, 1"
     assert float(cells[4]) == pytest.approx(means[0] - means[1], abs=6e-5)
     assert cells[5] == f"{means[0] / means[1] - 1:+.1%}"
@@ -144,7 +171,7 @@ def test_the_page_holds_what_the_records_and_users_give(compared):
 
     # Only what the paper has higher is marked, and what it has and we have not is named.
     lines = (place / "out" / "comparison.md").read_text().split("## Beside the paper")[1].splitlines()
-    ours = next(line for line in lines if line.startswith("| `causerec_item.light`"))
+    ours = next(line for line in lines if line.startswith("| `youtube_dnn.light`"))
     assert [cell.strip().endswith("▼") for cell in ours.strip("| ").split("|")[2:]] == [False, True] * 3
     assert "without a figure here: `mind`" in "\n".join(lines)
 
@@ -228,13 +255,13 @@ def test_a_row_is_tested_against_its_control_too(compared):
 
     place, _ = compared
     plan = plans.read_plan(place / "plan.toml", place / "runs")
-    plan = dataclasses.replace(plan, controls={"base": "causerec_item.light"})
+    plan = dataclasses.replace(plan, controls={"base": "youtube_dnn.light"})
     dataset = open_dataset(place / "world")
     done = {run.name: results.load(place / "out", run, dataset, "test") for run in plan.runs}
     text = page.write(plan, dataset, summary.summarise(plan, done), command="c", picture=None)
     before, after = text.split("## Against controls")
-    row = next(line for line in before.splitlines() if line.startswith("| `causerec_item.light` | paper | R"))
-    turned = next(line for line in after.splitlines() if line.startswith("| `base` | paper | `causerec_item"))
+    row = next(line for line in before.splitlines() if line.startswith("| `youtube_dnn.light` | paper | R"))
+    turned = next(line for line in after.splitlines() if line.startswith("| `base` | paper | `youtube_dnn"))
     row, turned = ([cell.strip() for cell in line.strip("|").split("|")] for line in (row, turned))
     assert turned[3:5] == ["Recall@50", row[3]]
     assert float(turned[5]) == -float(row[4]) != 0
@@ -250,16 +277,16 @@ def test_each_recipe_has_its_baseline(compared):
     plan = plans.read_plan(place / "plan.toml", place / "runs")
     tuned = [dataclasses.replace(row, recipe="tuned") for row in plan.rows]
     plan = dataclasses.replace(
-        plan, rows=(*plan.rows, *tuned), baselines={"paper": "base", "tuned": "causerec_item.light"}
+        plan, rows=(*plan.rows, *tuned), baselines={"paper": "base", "tuned": "youtube_dnn.light"}
     )
     dataset = open_dataset(place / "world")
     done = {run.name: results.load(place / "out", run, dataset, "test") for run in plan.runs}
     text = page.write(plan, dataset, summary.summarise(plan, done), command="c", picture=None)
-    tests = text.split("## Against `base` (paper) and `causerec_item.light` (tuned) of the same recipe")[1]
+    tests = text.split("## Against `base` (paper) and `youtube_dnn.light` (tuned) of the same recipe")[1]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in tests.splitlines()]
     found = {tuple(row[:2]): row[4] for row in rows if len(row) > 4 and row[2] == "Recall@50"}
-    assert set(found) == {("`causerec_item.light`", "paper"), ("`base`", "tuned")}
-    assert float(found["`causerec_item.light`", "paper"]) == -float(found["`base`", "tuned"]) != 0
+    assert set(found) == {("`youtube_dnn.light`", "paper"), ("`base`", "tuned")}
+    assert float(found["`youtube_dnn.light`", "paper"]) == -float(found["`base`", "tuned"]) != 0
 
 
 def test_trials_are_compared_on_validation_users_alone(compared):
@@ -281,7 +308,7 @@ def test_trials_are_compared_on_validation_users_alone(compared):
     done[NAMES[1]].record["protocol"]["max_history"] = 7
     text = page.write(plan, dataset, summary.summarise(plan, done), command="c", picture=None)
     assert f"**candidates differs, these rows cannot be compared**: ten of them in {NAMES[0]}; the " in text
-    assert "- max history: 20 in base-paper, causerec_item.light-paper; 7 in base-paper\n" in text
+    assert "- max history: 20 in base-paper, youtube_dnn.light-paper; 7 in base-paper\n" in text
 
 
 WITHOUT_SEEN = """
@@ -325,8 +352,8 @@ def test_seen_items_are_left_out_where_the_plan_says_so(compared, tmp_path):
     assert pop != records[0]["pop"]
     assert cells_of(tmp_path, "| pop |")[3:6] == [printed(pop[one]) for one in ("hr@10", "mrr@10", "ndcg@20")]
     mean = np.mean([record["test_without_seen"]["mrr@10"] for record in records[2:]])
-    assert cells_of(tmp_path, "| `causerec_item.light` |")[4].startswith(f"{printed(mean)} ± ")
-    tests = [line for line in page.split("## Against")[1].splitlines() if line.startswith("| `causerec")]
+    assert cells_of(tmp_path, "| `youtube_dnn.light` |")[4].startswith(f"{printed(mean)} ± ")
+    tests = [line for line in page.split("## Against")[1].splitlines() if line.startswith("| `youtube")]
     assert len(tests) == 1
     cells = [cell.strip() for cell in tests[0].strip("|").split("|")]
     difference = np.mean([users[2] - users[0], users[3] - users[1]])
@@ -365,19 +392,19 @@ def test_a_record_without_a_metric_of_the_plan_is_refused(compared, tmp_path):
         (("baseline =", "basline ="), "has the key basline: wanted only dataset, baseline"),
         (
             ('baseline = "base"', 'baseline = "mind"'),
-            "baseline = 'mind': wanted one of its rows, base, causerec",
+            "baseline = 'mind': wanted one of its rows, base, youtube",
         ),
         (
             ("baseline =", "controls = {{ mind = 'base' }}\nbaseline ="),
-            "controls = 'mind': wanted one of its rows, base, causerec",
+            "controls = 'mind': wanted one of its rows, base, youtube",
         ),
         (
             ("baseline =", "controls = {{ base = 'mind' }}\nbaseline ="),
-            "controls = 'mind': wanted one of its rows, base, causerec",
+            "controls = 'mind': wanted one of its rows, base, youtube",
         ),
         (
             ("baseline =", "controls = {{ base = ['base'] }}\nbaseline ="),
-            r"controls = \['base'\]: wanted one of its rows, base, causerec",
+            r"controls = \['base'\]: wanted one of its rows, base, youtube",
         ),
         (
             ('baseline = "base"', 'baseline = {{ tuned = "base" }}'),
@@ -386,7 +413,7 @@ def test_a_record_without_a_metric_of_the_plan_is_refused(compared, tmp_path):
         (('baseline = "base"', "baseline = 1"), "baseline = 1: wanted a string or a table"),
         (
             ('baseline = "base"', 'baseline = {{ paper = "mind" }}'),
-            "baseline = 'mind': wanted one of its rows, base, causerec",
+            "baseline = 'mind': wanted one of its rows, base, youtube",
         ),
         (
             ("baseline =", 'measure = "train"\nbaseline ='),
@@ -417,9 +444,9 @@ def test_a_record_without_a_metric_of_the_plan_is_refused(compared, tmp_path):
         (("epochs = 1", "seed = 1"), "row 1: the flags have seed; seeds says that"),
         (('recipe = "paper"', 'recipe = "best"'), "row 1: recipe = 'best': wanted one of paper, tuned"),
         (('"light"', '"Without-co"'), "row 2: --variant=Without-co: wanted a-z, 0-9 and _ only"),
-        (("item.flags", "none.flags"), "row 2: there is no flagfile .*none.flags"),
+        (("youtube.flags", "none.flags"), "row 2: there is no flagfile .*none.flags"),
         (
-            ('item.flags"\nvariant = "light"\nflags', 'base.flags"\nflags'),
+            ('youtube.flags"\nvariant = "light"\nflags', 'base.flags"\nflags'),
             "row 2 would (make the record|stand in one row)",
         ),
         (('variant = "light"', 'settings = ["wide"]'), "row 2: settings has 'wide': wanted some of narrow"),
@@ -452,10 +479,10 @@ seeds = [0]
 
 
 @pytest.mark.long
-def test_rows_that_are_not_asked_for_are_not_trained(tmp_path, trained):
+def test_rows_that_are_not_asked_for_are_not_trained(tmp_path, compared):
     write_plan(tmp_path)
-    (tmp_path / "world").symlink_to(trained.dataset)
-    scripts.assert_refused(compare(tmp_path, "--only=mind"), "--only=mind: wanted some of base-paper, causer")
+    (tmp_path / "world").symlink_to(compared[0] / "world")
+    scripts.assert_refused(compare(tmp_path, "--only=mind"), "--only=mind: wanted some of base-paper, youtub")
 
 
 def test_rows_of_one_name_with_other_settings_are_refused(tmp_path):
@@ -467,7 +494,7 @@ def test_rows_of_one_name_with_other_settings_are_refused(tmp_path):
 def test_figures_of_a_paper_that_cannot_be_are_refused(tmp_path):
     path = write_plan(tmp_path)
     for old, new, message in (
-        ('"hr@20"', '"hr@10"', "causerec_item.light must have the figures recall@20"),
+        ('"hr@20"', '"hr@10"', "youtube_dnn.light must have the figures recall@20"),
         ("= 0.1", "= 10.0", r"mind has recall@20 = 10.0: wanted a number from 0.0 to 1.0"),
     ):
         (tmp_path / "paper.toml").write_text(PAPER.replace(old, new, 1))
@@ -504,12 +531,12 @@ def begin(run, dataset, **changes):
     RunDirectory(Path(run.settings.run)).start(dataclasses.replace(run.settings, **changes), dataset)
 
 
-def test_a_plan_that_was_changed_is_refused_before_anything_runs(tmp_path, trained):
+def test_a_plan_that_was_changed_is_refused_before_anything_runs(tmp_path, compared):
     """All that is in its way is told at once: a record, and directories of runs that were begun."""
     from causerec_tf.data.sequences import open_dataset
 
     write_plan(tmp_path)
-    (tmp_path / "world").symlink_to(trained.dataset)
+    (tmp_path / "world").symlink_to(compared[0] / "world")
     planned = {run.name: run for run in plans.read_plan(tmp_path / "plan.toml", tmp_path / "runs").runs}
     dataset = open_dataset(tmp_path / "world")
     begin(planned[NAMES[0]], dataset)  # as it is asked for
@@ -517,7 +544,11 @@ def test_a_plan_that_was_changed_is_refused_before_anything_runs(tmp_path, train
     begin(planned[NAMES[3]], dataset, max_history=7, batch_size=32)
     begun = tmp_path / "runs" / "world"
     (begun / NAMES[0] / "dataset.txt").write_text("f" * 64)
-    settings = dataclasses.asdict(planned[NAMES[3]].settings) | {"lambda_co": 0.5, "run": "", "dataset": ""}
+    settings = dataclasses.asdict(planned[NAMES[3]].settings) | {
+        "learning_rate": 0.5,
+        "run": "",
+        "dataset": "",
+    }
     record = {"settings": settings, "dataset": {"name": "world", "fingerprint": dataset.fingerprint}}
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / f"{NAMES[3]}.json").write_text(json.dumps(record))
@@ -528,7 +559,7 @@ def test_a_plan_that_was_changed_is_refused_before_anything_runs(tmp_path, train
         f"  {begun / NAMES[0]}: a dataset of fingerprint {'f' * 16} there, {dataset.fingerprint[:16]} asked",
         f"  {begun / NAMES[1]}: --batch_size=64 there, --batch_size=256 asked for\n",
         f"  {begun / NAMES[3]}: --max_history=7 there, --max_history=20 asked for; --batch_size=32 the",
-        f"  {tmp_path / 'out' / NAMES[3]}.json: --lambda_co=0.5 there, --lambda_co=0.1 asked for\n",
+        f"  {tmp_path / 'out' / NAMES[3]}.json: --learning_rate=0.5 there, --learning_rate=0.01 asked for\n",
         "No run was started in their place.",
         "choose another --output and --runs; or remove",
     )

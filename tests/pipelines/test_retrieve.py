@@ -128,7 +128,14 @@ def test_from_parquet_to_parquet_with_categories_by_turns(bundle, tmp_path):
     assert all(set(pair) == {"even", "odd"} for pair in zip(of_first[::2], of_first[1::2], strict=True))
 
 
-@pytest.mark.parametrize("more", [[], ["--jobs=1"], ["--runner=DirectRunner"]], ids=["one", "shards", "beam"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param([], id="one"),
+        pytest.param(["--jobs=1"], id="shards"),
+        pytest.param(["--runner=DirectRunner"], id="beam", marks=pytest.mark.long),
+    ],
+)
 def test_categories_of_none_of_the_items_are_refused_and_those_of_few_get_a_note(bundle, tmp_path, more):
     if "--runner=DirectRunner" in more:
         pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
@@ -209,7 +216,8 @@ def test_a_directory_of_shards_by_two_processes_and_the_same_command_again(bundl
     assert "begun with k 4, and now it is 5" in other.stderr
 
 
-def test_what_cannot_be_answered_in_one_of_two_processes_ends_both_and_leaves_nothing(bundle, tmp_path):
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_what_cannot_be_answered_ends_every_process_and_leaves_nothing(bundle, tmp_path, jobs):
     write_shards(tmp_path / "in", 2, 2)
     for path in (tmp_path / "in").rglob("*.jsonl"):
         path.write_text("oops\n")
@@ -217,7 +225,7 @@ def test_what_cannot_be_answered_in_one_of_two_processes_ends_both_and_leaves_no
         f"--bundle={bundle}",
         f"--input={tmp_path}/in/*/*.jsonl",
         f"--output={tmp_path}/out/",
-        "--jobs=2",
+        f"--jobs={jobs}",
     ]
     done = run(*flags)
     assert done.returncode == 2, done.stderr
