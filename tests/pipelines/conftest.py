@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.made_once import made_once
 from tests.pipelines import scripts
 
 
@@ -20,7 +21,10 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A run by a flagfile. Look at it; to change something, copy it."""
-    place = tmp_path_factory.mktemp("trained")
+    return made_once(tmp_path_factory, "trained", _train)
+
+
+def _train(place):
     scripts.write_world(place / "world")
     run = place / "runs" / "small"
     flagfile = place / "small.flags"

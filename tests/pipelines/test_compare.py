@@ -77,7 +77,7 @@ BY_COMMAND = NAMES[1]
 
 @pytest.fixture(name="compared", scope="module")
 def fixture_compared(tmp_path_factory):
-    """The place in which the plan was run, and what the command printed, which trained what was left of it."""
+    """The place in which the plan was run, and what the command printed, which trained the last run."""
     from causerec_tf.train_run import train_run
     from pipelines.comparison import results
 

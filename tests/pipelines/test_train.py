@@ -128,7 +128,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def test_one_process_has_a_run_from_its_settings_to_its_record(tmp_path, trained):
     run = tmp_path / "run"
-    flags = [f"--flagfile={trained.flagfile}", f"--run={run}", "--epochs=1", "--notest"]
+    flags = [f"--flagfile={trained.flagfile}", f"--run={run}", "--epochs=1", "--notest", "--method=base"]
     done = scripts.run_code(WATCHED, scripts.ROOT / TRAIN, *flags)
     assert done.returncode == 0, done.stderr
     busy = f"{run} is being trained by another process. Wait for it."
@@ -427,7 +427,8 @@ def test_a_run_that_is_told_to_end_says_what_it_keeps(tmp_path, trained):
     info = json.loads((trained.dataset / "dataset.json").read_text(encoding="utf-8"))
     steps = -(-info["counts"]["training_windows"] // scripts.SMALL["batch_size"])
     run, log = tmp_path / "run", tmp_path / "log"
-    flags = scripts.flags(epochs=500, patience=500, checkpoint_steps=1, dataset=trained.dataset, run=run)
+    flags = [f"--flagfile={trained.flagfile}", f"--run={run}", "--method=base"]
+    flags += ["--epochs=500", "--patience=500", "--checkpoint_steps=1"]
     process, watched = forked.start(TRAIN, *flags, log=log), _Watched(run, steps, 500)
     while process.exitcode is None and watched.number <= steps:
         time.sleep(0.01)

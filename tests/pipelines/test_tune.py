@@ -122,15 +122,15 @@ def outline(found):
 def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path):
     for name in ("whole", "killed", "other"):
         (tmp_path / name).mkdir()
-    whole, _ = run(tmp_path / "whole", 6)
-    _, begun = run(tmp_path / "killed", 6, killed_at=3)
-    assert begun == [0, 1, 2, 3]
-    killed, begun = run(tmp_path / "killed", 5)
-    assert begun == [3, 4]
-    killed, begun = run(tmp_path / "killed", 6)
-    assert begun == [5]
+    whole, _ = run(tmp_path / "whole", 4)
+    _, begun = run(tmp_path / "killed", 4, killed_at=1)
+    assert begun == [0, 1]
+    killed, begun = run(tmp_path / "killed", 3)
+    assert begun == [1, 2]
+    killed, begun = run(tmp_path / "killed", 4)
+    assert begun == [3]
     assert outline(killed) == outline(whole)
-    assert run(tmp_path / "killed", 6)[1] == []
+    assert run(tmp_path / "killed", 4)[1] == []
     # The first trial is the flags alone, and another seed tries other things after it.
     assert whole.trials[0].params == {"learning_rate": 0.005, "num_negatives": 8, "max_history": 20}
     assert whole.settings_of(whole.trials[0]).lambda_co == 1.0
@@ -144,14 +144,14 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path):
 
 
 def test_the_best_is_kept_and_the_page_has_every_trial(tmp_path):
-    found, _ = run(tmp_path, 6, jobs=2)
+    found, _ = run(tmp_path, 4, jobs=2)
     ended = [one for one in found.trials if one.state == optuna.trial.TrialState.COMPLETE]
     rates = {one.number: one.params["learning_rate"] for one in ended}
     best = min(rates, key=lambda number: abs(math.log10(rates[number] / 0.02)))
     assert found.best.number == best
     page = search_page.page([found], title="T", command="c", shown=("recall@50", "ndcg@50"))
     rows = [line for line in page.splitlines() if line.startswith("| ") and line[2].isdigit()]
-    assert len(rows) == 6
+    assert len(rows) == 4
     figure = f"| {score(found.settings_of(found.trials[best]), 3):.4f} | 0.2500 | 3 of 3 | **best** |"
     assert rows[best].endswith(figure)
     flagfile = search_page.best_flagfile(found)
