@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from causerec_tf.comparison import compare
-from causerec_tf.settings import Settings
+from causerec_tf.settings import WITHOUT_SEEN, Settings
 from pipelines.choosing.rounds import Attempt, RoundSearch
 
 _TESTED = ("recall@50", "ndcg@50")
-_HEAD = " | ".join([*_TESTED, *(f"{metric}, seen left out" for metric in _TESTED)])
+_TESTED_OF_USERS = (*_TESTED, *(metric + WITHOUT_SEEN for metric in _TESTED))
+_LEFT_OUT = ", seen left out"
+_HEAD = " | ".join(metric.replace(WITHOUT_SEEN, _LEFT_OUT) for metric in _TESTED_OF_USERS)
 
 
 def page(
@@ -102,13 +104,15 @@ def _counterfactual(search: RoundSearch) -> list[str]:
         ]
         lines += ["", "| | metric | gain | 95 % over users | p |", "|---|---|---:|---:|---:|"]
         for attempt in others:
-            for metric in _TESTED:
+            for metric in _TESTED_OF_USERS:
+                if metric not in attempt.users:
+                    continue
                 found = compare({0: attempt.users[metric]}, {0: without.users[metric]})
                 share = found.baseline or 1.0
                 low, high = found.interval.low / share, found.interval.high / share
                 cells = [f"{found.difference / share:+.1%}", f"{low:+.1%} to {high:+.1%}"]
                 lines.append(
-                    f"| {attempt.name} | {metric} | "
+                    f"| {attempt.name} | {metric.replace(WITHOUT_SEEN, _LEFT_OUT)} | "
                     + " | ".join(cells)
                     + f" | {found.interval.p_value:.3f} |"
                 )

@@ -31,7 +31,7 @@ class Attempt:
       changed: the option's own.
       settings: the same, with its epochs.
       result: what `trial_process` wrote: `epochs`, `validation` and so on; or `failed`, in words.
-      users: metric -> float32 [validation users], in the order of the dataset.
+      users: metric, or metric + `WITHOUT_SEEN` -> float32 [validation users], in the order of the dataset.
       is_control: whether it is shown, and not chosen.
     """
 

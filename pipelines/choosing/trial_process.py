@@ -55,14 +55,18 @@ def run(settings: Settings, seconds: float, directory: Path) -> None:
         measurement.users_of(dataset, "validation", model.max_history),
         TrainingEvents(dataset),
     )
-    kept_seen = measured[False]
-    files.write_arrays(directory / "users.npz", kept_seen.per_user)
+    users = {
+        metric + WITHOUT_SEEN * left_out: values
+        for left_out, one in measured.items()
+        for metric, values in one.per_user.items()
+    }
+    files.write_arrays(directory / "users.npz", users)
     result: dict[str, Any] = {
         "epochs": pace["epochs"],
         "seconds_per_epoch": pace["seconds_per_epoch"],
         "best_epoch": record["best_epoch"],
         "score": score_of(settings.choose_by, {left_out: one.model for left_out, one in measured.items()}),
-        "validation": kept_seen.model,
+        "validation": measured[False].model,
         "without_seen": measured[True].model if True in measured else {},
     }
     files.write_json(directory / "result.json", result)

@@ -81,7 +81,8 @@ class MadeUp:
         if score < 0:
             result = {"failed": "loss is not finite"}
         users = np.linspace(0, 2 * score, 40, dtype=np.float32)
-        files.write_arrays(directory / "users.npz", {"recall@50": users, "ndcg@50": users})
+        values = {"recall@50": users, "ndcg@50": users, "recall@50_without_seen": users[:30] / 2}
+        files.write_arrays(directory / "users.npz", values)
         files.write_json(directory / "result.json", result | {"validation": figures, "without_seen": figures})
         return 0
 
@@ -225,6 +226,7 @@ def test_the_page_says_what_the_counterfactual_part_buys(tmp_path):
     page = choosing_page.page(search, {"pop": {"validation": {"recall@50": 0.0123}}}, title="T", command="c")
     # Each user's figure is .24 / .22 of the one without.
     assert "| augmented | recall@50 | +9.1% |" in page
+    assert "| augmented | recall@50, seen left out | +9.1% |" in page
     assert "| random | recall@50 | +309.1% |" in page
     assert "| pop | 0.0123 |  |  |  |" in page
     assert "| recall@50 | ndcg@50 | recall@50, seen left out | ndcg@50, seen left out | epochs |" in page
