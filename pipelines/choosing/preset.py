@@ -11,6 +11,8 @@ from pipelines.comparison.plan import as_flags, check_table, load_table, parse_f
 
 PRESETS = Path(__file__).parent
 TOGETHER = "together"
+# As much of a round's time: what several settings bring together, a longer history among them, takes longer.
+_TIMES_TOGETHER = 2
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,10 @@ class Round:
 
     Attributes:
       name: of the round.
-      time: what a trial of it may take, beside those of other rounds.
+      time: what a trial of it may take, beside those of other rounds; see `time_of`.
       options: name -> flags.
       control: the option that is shown, and not chosen.
-      together: whether the options that gained, where several did, are then tried together.
+      together: whether the options that gained, where several did, are then tried together, twice as long.
     """
 
     name: str
@@ -35,6 +37,15 @@ class Round:
     def num_trials(self) -> int:
         """How many it makes at most."""
         return len(self.options) + self.together
+
+    def time_of(self, option: str) -> float:
+        """What a trial may take."""
+        return self.time * (_TIMES_TOGETHER if option == TOGETHER else 1)
+
+    @property
+    def whole_time(self) -> float:
+        """What all its trials may take."""
+        return sum(self.time_of(option) for option in [*self.options, *[TOGETHER] * self.together])
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Preset:
     @property
     def time(self) -> float:
         """What all trials may take, in the unit of the rounds."""
-        return sum(one.time * one.num_trials for one in self.rounds)
+        return sum(one.whole_time for one in self.rounds)
 
 
 def read_preset(name: str | Path) -> Preset:

@@ -139,7 +139,9 @@ class RoundSearch:
                 if reason := self._idle(one, settings, origin):
                     on_skip(f"{where}: {reason}")
                     continue
-                attempt = self._attempt(one, option, flags, changed, settings, unit * one.time, start)
+                attempt = self._attempt(
+                    one, option, flags, changed, settings, unit * one.time_of(option), start
+                )
                 self.attempts.append(attempt)
                 on_end(attempt)
 

@@ -132,7 +132,7 @@ def test_what_gained_is_then_tried_together(tmp_path):
     )
     assert settings["counterfactual.augmented"].max_history == 100
     assert settings["counterfactual.augmented"].temperature == 0.5
-    assert [seconds for *_, seconds in start.started] == pytest.approx([90 / 12] * 5 + [180 / 12] * 3)
+    assert [seconds for *_, seconds in start.started] == pytest.approx([90 / 13] * 4 + [180 / 13] * 4)
 
 
 def test_of_two_that_change_the_same_the_better_counts(tmp_path):
