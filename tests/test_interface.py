@@ -130,16 +130,6 @@ def test_histories_of_a_frame(run):
         run.similar_items([8])
 
 
-def test_a_tower_of_several_vectors(dataset, tmp_path):
-    run = cr.train(dataset, tmp_path / "run", tower="comirec_sa", num_interests=3, **QUICK)
-    vectors = run.user_vectors([[7, 17], [107]])
-    assert vectors["interest"].to_list() == [0, 1, 2, 0, 1, 2]
-    answer = run.recommend([[7, 17]], k=3, exclude_seen=False)
-    table = np.stack(run.item_vectors()["vector"].to_numpy())
-    best = (np.stack(vectors["vector"].to_numpy())[:3] @ table.T).max(axis=0)
-    np.testing.assert_allclose(answer["score"], np.sort(best)[::-1][:3], rtol=1e-4)
-
-
 def test_the_figures_are_those_of_the_record_and_a_finished_run_is_read_again(run, dataset):
     record = json.loads((run.directory / "metrics.json").read_text())
     figures = run.evaluate()

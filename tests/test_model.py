@@ -328,7 +328,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(monkeypatch):
 )
 def test_a_model_that_is_no_longer_used_is_freed(method, tower):
     """A process that trains one model after the other must not keep them all."""
-    model = make(method=method, tower=tower)
+    model = make(method=method, tower=tower, num_blocks=1)
     step = tf.function(model.train_step)
     step(batch())
     table = weakref.ref(model.item_tower.table)

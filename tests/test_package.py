@@ -34,8 +34,20 @@ def test_keras_2_is_arranged_with_no_action_of_the_user():
     assert done.stdout.startswith("tf_keras.")
 
 
-def test_keras_3_in_the_process_is_refused():
-    done = python("import tensorflow as tf; tf.keras.Model; import causerec_tf")
+@pytest.fixture(name="serving", scope="module")
+def fixture_serving():
+    """A process that loads what serves, says what else came with it, and then wants the library, too late."""
+    return python(
+        "import sys, export.service.service, export.batch.answering, export\n"
+        "export.Retriever\n"
+        "needless = {'causerec_tf', 'keras', 'tf_keras'} & set(sys.modules)\n"
+        "print(needless, 'export.publishing' in sys.modules)\n"
+        "import tensorflow as tf; tf.keras.Model; import causerec_tf"
+    )
+
+
+def test_keras_3_in_the_process_is_refused(serving):
+    done = serving
     assert done.returncode != 0
     assert "ImportError: causerec_tf needs Keras 2, but tf.keras is already Keras 3" in done.stderr
     assert "Import causerec_tf before TensorFlow" in done.stderr
@@ -292,14 +304,8 @@ def test_no_two_modules_or_classes_have_one_name():
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
-def test_what_serves_loads_neither_the_library_nor_what_publishes():
-    done = python(
-        "import sys, export.service.service, export.batch.answering, export\n"
-        "export.Retriever\n"
-        "needless = {'causerec_tf', 'keras', 'tf_keras'} & set(sys.modules)\n"
-        "print(needless, 'export.publishing' in sys.modules)"
-    )
-    assert done.stdout == "set() False\n", done.stderr
+def test_what_serves_loads_neither_the_library_nor_what_publishes(serving):
+    assert serving.stdout == "set() False\n", serving.stderr
     with pytest.raises(AttributeError, match="has no attribute 'Publish'"):
         export.Publish  # noqa: B018
 

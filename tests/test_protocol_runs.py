@@ -65,26 +65,38 @@ def fixture_chosen(datasets, tmp_path_factory):
 
 
 ITEM = {"method": "item", "lambda_cm": 0.5}
+OF_TIME = ("time", "mixed", {})
+
+
+def trained(directory, datasets, protocol, sampler, method):
+    return cr.train(datasets[protocol], directory, **QUICK | {"sampler": sampler, "epochs": 1} | method)
+
+
+@pytest.fixture(name="of_time", scope="module")
+def fixture_of_time(datasets, tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("runs") / "of_time", datasets, *OF_TIME)
 
 
 @pytest.mark.parametrize(
     ("protocol", "sampler", "method"),
     [
         ("leave_one_out", "full", ITEM),
-        ("time", "uniform", {}),
+        OF_TIME,
         ("given", "log_uniform", {}),
-        ("time", "mixed", {}),
+        pytest.param("time", "uniform", {}, marks=pytest.mark.long),
         pytest.param("time", "uniform", ITEM, marks=pytest.mark.long),
         pytest.param("given", "log_uniform", ITEM, marks=pytest.mark.long),
     ],
 )
-def test_training_leaves_the_items_alone_that_it_may_not_know(tmp_path, datasets, protocol, sampler, method):
+def test_training_leaves_the_items_alone_that_it_may_not_know(
+    tmp_path, datasets, of_time, protocol, sampler, method
+):
     """Neither as negatives nor otherwise: their vectors stay as they began, and no list has them."""
     dataset = datasets[protocol]
     num_trained = dataset.num_trained_items
     assert 40 <= num_trained < dataset.num_items
-    settings = QUICK | {"sampler": sampler, "epochs": 1} | method
-    run = cr.train(dataset, tmp_path / "run", **settings)
+    asked = protocol, sampler, method
+    run = of_time if asked == OF_TIME else trained(tmp_path / "run", datasets, *asked)
     began = recipes.compose(run.settings, dataset.num_items).item_embeddings()
     ended = run.model.item_embeddings()
     np.testing.assert_array_equal(ended[num_trained + 1 :], began[num_trained + 1 :])
@@ -133,7 +145,8 @@ class Rates(tf.keras.callbacks.Callback):
 
 @pytest.mark.parametrize(
     "protocol",
-    ["leave_one_out", "none", *(pytest.param(one, marks=pytest.mark.long) for one in ("time", "given"))],
+    # `tests/pipelines/test_train.py` trains again on a dataset of the protocol none.
+    ["leave_one_out", *(pytest.param(one, marks=pytest.mark.long) for one in ("none", "time", "given"))],
 )
 def test_a_chosen_run_is_trained_again_on_all(tmp_path, datasets, chosen, protocol):
     best_epoch = json.loads((chosen.directory / "metrics.json").read_text())["best_epoch"]
@@ -201,7 +214,10 @@ def test_what_cannot_be_trained_again_is_refused(tmp_path, datasets, chosen):
         run.evaluate()
 
 
-@pytest.mark.parametrize("protocol", [*PROTOCOLS, "none"])
+@pytest.mark.parametrize(
+    "protocol",
+    ["leave_one_out", "given", *(pytest.param(one, marks=pytest.mark.long) for one in ("time", "none"))],
+)
 def test_a_bundle_asks_with_histories_and_has_no_item_that_training_has_not(tmp_path, datasets, protocol):
     pytest.importorskip("tensorflow_serving", reason="warm-up requests need tensorflow-serving-api")
     from export.publishing.publish_run import publish_run
@@ -223,7 +239,7 @@ def test_a_bundle_asks_with_histories_and_has_no_item_that_training_has_not(tmp_
     assert all(history in histories for history in asked)
 
 
-def test_a_start_from_a_run_that_knows_the_answers_is_refused(tmp_path, datasets, chosen):
+def test_a_start_from_a_run_that_knows_the_answers_is_refused(tmp_path, datasets, chosen, of_time):
     asked = {"warm_start": str(chosen.directory), "run": "new"}
     settings = dataclasses.replace(chosen.settings, **asked)
     with pytest.raises(cr.InputError, match=r"has the protocol leave_one_out, .* has time"):
@@ -231,8 +247,7 @@ def test_a_start_from_a_run_that_knows_the_answers_is_refused(tmp_path, datasets
     start = warm_start.read(settings, datasets["leave_one_out"])
     assert start.is_kept.sum() == datasets["leave_one_out"].num_trained_items
     later = prepared(tmp_path / "later", "time", validation_from="5", test_from="7")
-    run = cr.train(datasets["time"], tmp_path / "run", **QUICK | {"epochs": 1, "sampler": "full"})
-    settings = dataclasses.replace(run.settings, warm_start=str(run.directory), run="new")
+    settings = dataclasses.replace(of_time.settings, warm_start=str(of_time.directory), run="new")
     with pytest.raises(cr.InputError, match=r"validation_from=6, .* has 5, which is earlier"):
         warm_start.read(settings, later)
 

@@ -20,7 +20,7 @@ from export.publishing.publish_run import publish_run
 from export.towers.user_tower import export_user_tower
 from tests import reference
 from tests.test_evaluation import users_of
-from tests.trainings import FAST, Stop, StopAt, train
+from tests.trainings import FAST, OFTEN, Stop, StopAt, train
 from tests.worlds import write_events
 
 rng = np.random.default_rng(4)
@@ -226,7 +226,7 @@ def test_a_stopped_run_goes_on_and_is_loaded_with_what_it_learned(tmp_path):
     dataset = write_events(log_of(lambda _: np.tile(draw.choice(80, 4, replace=False), 3)), tmp_path / "log")
     whole, _ = train(tmp_path / "whole", dataset, returns="learned")
     with pytest.raises(Stop):
-        train(tmp_path / "cut", dataset, returns="learned", callbacks=[StopAt(5)])
+        train(tmp_path / "cut", dataset, returns="learned", callbacks=[StopAt(5)], **OFTEN)
     train(tmp_path / "cut", dataset, returns="learned")
     loaded = runs.load_trained(tmp_path / "cut").model
     for want, got in zip(whole.returns.weights, loaded.returns.weights, strict=True):

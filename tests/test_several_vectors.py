@@ -1,4 +1,4 @@
-"""A tower with several vectors a user goes the whole road: evaluation, bundle, recommendations."""
+"""A tower with several vectors a user goes the whole road: evaluation, notebook, bundle, recommendations."""
 
 import json
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import causerec_tf as cr
 from causerec_tf import evaluation, runs, training
 from causerec_tf.data import holdout
 from causerec_tf.settings import Settings
@@ -50,6 +51,17 @@ def test_evaluation_ranks_by_the_best_of_the_vectors(run):
     _, _, model, users, vectors = run
     want = reference.top_k(vectors, model.item_vectors(), K)
     np.testing.assert_array_equal(evaluation.rank_users(model, users, K, exclude_seen=False), want)
+
+
+def test_the_notebook_answers_by_the_best_of_the_vectors(run):
+    loaded = cr.load_run(run[0] / "run")
+    one, *others = loaded.dataset.item_ids()[4:7]
+    vectors = loaded.user_vectors([[one, *others], [one]])
+    assert vectors["interest"].to_list() == [0, 1, 2, 0, 1, 2]
+    answer = loaded.recommend([[one, *others]], k=3, exclude_seen=False)
+    table = np.stack(loaded.item_vectors()["vector"].to_numpy())
+    best = (np.stack(vectors["vector"].to_numpy())[:3] @ table.T).max(axis=0)
+    np.testing.assert_allclose(answer["score"], np.sort(best)[::-1][:3], rtol=1e-4)
 
 
 def test_a_bundle_recommends_by_the_best_of_the_vectors_and_nothing_twice(run):

@@ -12,14 +12,8 @@ from tests.pipelines import scripts
 SCRIPT = "benchmarks/similar_items.py"
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    place = tmp_path_factory.mktemp("similar")
-    dataset = scripts.write_world(place / "dataset")
-    return cr.train(dataset, place / "run", progress=False, **scripts.PLAIN)
-
-
-def test_the_figures_are_the_twins(run, tmp_path):
+def test_the_figures_are_the_twins(plain_run, tmp_path):
+    run = cr.load_run(plain_run)
     done = scripts.run(SCRIPT, f"--runs={run.directory}", f"--output={tmp_path}", "--cutoffs=2,9")
     assert done.returncode == 0, done.stderr
     stored = json.loads((tmp_path / "similar_items.json").read_text())

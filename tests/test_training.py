@@ -14,7 +14,7 @@ from causerec_tf.data import sequences, windows
 from causerec_tf.data.training_events import TrainingEvents
 from causerec_tf.errors import InputError
 from causerec_tf.progress import Progress
-from tests.trainings import FAST, Stop, StopAt, prepare, settings_of, train
+from tests.trainings import FAST, OFTEN, Stop, StopAt, prepare, settings_of, train
 from tests.worlds import write_events, write_world
 
 
@@ -29,12 +29,14 @@ def fixture_dataset(tmp_path_factory):
     return prepare(tmp_path_factory.mktemp("training") / "world")
 
 
-@pytest.fixture(name="run", scope="module")
-def fixture_run(dataset, tmp_path_factory):
-    """Of one epoch. Look at it; to change something, copy it."""
+CHANGES = {"epochs": 1, "choose_by": "ndcg@10_without_seen"}
+
+
+@pytest.fixture(name="trained", scope="module")
+def fixture_trained(dataset, tmp_path_factory):
+    """A run of these changes, its model and progress. Look at it; to change something, copy it."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    train(run, dataset, epochs=1)
-    return run
+    return run, *train(run, dataset, **CHANGES)
 
 
 def test_the_learning_rate_falls_to_zero_over_all_epochs(tmp_path, dataset):
@@ -58,7 +60,8 @@ def test_a_checkpoint_of_an_earlier_version_has_no_losses():
 
 
 @pytest.mark.parametrize("method", [pytest.param(one, marks=pytest.mark.long) for one in ("base", "item")])
-def test_learns_the_generated_world(tmp_path, dataset, method):
+def test_learns_the_generated_world(tmp_path, method):
+    dataset = prepare(tmp_path / "world", num_users=900)
     model, progress = train(tmp_path / "run", dataset, method=method, epochs=6)
     settings = settings_of("", dataset, method=method)
     record = records.run_record(settings, dataset, progress, measured_on(model, dataset, "test"), command="")
@@ -70,18 +73,18 @@ def test_learns_the_generated_world(tmp_path, dataset, method):
 
 
 def test_finds_nothing_where_there_is_nothing(tmp_path):
-    dataset = prepare(tmp_path / "noise", learnable=False)
+    dataset = prepare(tmp_path / "noise", num_users=900, events_per_user=15, learnable=False)
     model, _ = train(tmp_path / "run", dataset, method="item")
     measured = measured_on(model, dataset, "test")[False]
-    # 20 of 240 items at random: recall 1/12, with some 90 users of 6 targets a deviation of .012.
+    # 20 of 240 items at random: recall 1/12, with some 90 users of 3 targets a deviation of .017.
     assert measured.model["recall@20"] == pytest.approx(20 / 240, abs=0.045)
 
 
-def test_checkpoints_without_their_settings_are_refused(tmp_path, dataset, run):
-    shutil.copytree(run, tmp_path / "run")
+def test_checkpoints_without_their_settings_are_refused(tmp_path, dataset, trained):
+    shutil.copytree(trained[0], tmp_path / "run")
     (tmp_path / "run" / "flags.txt").unlink()
     with pytest.raises(InputError, match=r"checkpoints but no flags\.txt"):
-        train(tmp_path / "run", dataset, epochs=1)
+        train(tmp_path / "run", dataset, **CHANGES)
 
 
 def test_a_run_starts_in_a_directory_that_is_empty_or_its_own(tmp_path, dataset):
@@ -126,8 +129,8 @@ def test_the_epoch_is_chosen_by_the_figure_that_is_asked_for(tmp_path, dataset, 
         train(tmp_path / "run", dataset, **changes | {"choose_by": "ndcg@10"})
 
 
-def test_validation_without_seen_items_is_that_of_evaluation(tmp_path, dataset):
-    model, progress = train(tmp_path / "run", dataset, choose_by="ndcg@10_without_seen", epochs=1)
+def test_validation_without_seen_items_is_that_of_evaluation(dataset, trained):
+    _, model, progress = trained
     kept, left_out = (one.model for one in measured_on(model, dataset, "validation").values())
     measured = progress.best.validation
     assert {name for name in measured if "_without_seen" not in name} < set(kept)
@@ -148,15 +151,16 @@ def test_who_has_no_new_target_cannot_choose_without_seen_items(tmp_path):
 def test_several_steps_an_execution_are_the_same_steps(tmp_path, dataset):
     one, _ = train(tmp_path / "one", dataset, epochs=1)
     with pytest.raises(Stop):
-        train(tmp_path / "several", dataset, [StopAt(4)], epochs=1, steps_per_execution=5)
-    several, _ = train(tmp_path / "several", dataset, epochs=1, steps_per_execution=5)
+        train(tmp_path / "several", dataset, [StopAt(4)], epochs=1, steps_per_execution=5, **OFTEN)
+    several, _ = train(tmp_path / "several", dataset, epochs=1, steps_per_execution=5, **OFTEN)
     for ours, theirs in zip(several.trainable_variables, one.trainable_variables, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_another_setting_or_dataset_is_refused(tmp_path, dataset, run):
+def test_another_setting_or_dataset_is_refused(tmp_path, dataset, trained):
+    run = trained[0]
     with pytest.raises(InputError, match=r"--learning_rate=0\.005 there, --learning_rate=0\.1 asked for"):
-        train(run, dataset, epochs=1, learning_rate=0.1)
+        train(run, dataset, **CHANGES, learning_rate=0.1)
     other = prepare(tmp_path / "other", seed=5)
     with pytest.raises(InputError, match="was trained on"):
         runs.RunDirectory(run).check_dataset(other)
@@ -179,13 +183,14 @@ def test_the_explanation_names_the_parts_and_every_setting_that_may_help():
         assert setting in text
 
 
-def test_a_dataset_that_was_moved_is_named_anew(tmp_path, dataset, monkeypatch):
+def test_a_dataset_that_was_moved_is_named_anew(tmp_path, dataset, trained, monkeypatch):
     shutil.copytree(dataset.directory, tmp_path / "world")
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "shop"
-    settings = dataclasses.replace(settings_of("runs/shop", dataset, epochs=1), dataset="world")
+    settings = dataclasses.replace(settings_of("runs/shop", dataset, **CHANGES), dataset="world")
     runs.RunDirectory(run).start(settings, sequences.open_dataset("world"))
-    trained, _ = training.train(settings, dataset, runs.RunDirectory(run))
+    for kept in ("best", "checkpoints"):
+        shutil.copytree(trained[0] / kept, run / kept)
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     with pytest.raises(InputError, match=r"world is no dataset") as error:
@@ -196,7 +201,7 @@ def test_a_dataset_that_was_moved_is_named_anew(tmp_path, dataset, monkeypatch):
     )
     loaded = runs.load_trained("../runs/shop", "../world")
     assert loaded.dataset.directory.samefile(tmp_path / "world")
-    np.testing.assert_array_equal(loaded.model.item_embeddings(), trained.item_embeddings())
+    np.testing.assert_array_equal(loaded.model.item_embeddings(), trained[1].item_embeddings())
     write_world(tmp_path / "another", num_users=40, num_items=20, num_interests=2)
     with pytest.raises(InputError, match="was trained on"):
         runs.load_trained("../runs/shop", "../another")

@@ -101,6 +101,7 @@ def test_an_item_without_history_starts_at_random_as_long_as_the_others(earlier)
     np.testing.assert_allclose(model.item_embeddings()[row], initial[row] * lengths.mean(), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("tower", ["youtube_dnn", "gru4rec", "sasrec", "mind", "comirec_sa", "comirec_dr"])
 def test_every_tower_is_taken_over_whole(earlier, tower):
     _, (_, today), _ = earlier

@@ -8,13 +8,12 @@ from causerec_tf import runs, training
 from causerec_tf.settings import Settings
 from tests.worlds import write_world
 
-FAST = Settings(
-    embedding_dim=16, batch_size=256, sampler="full", epochs=2, memory_size=2000, checkpoint_steps=3
-)
+FAST = Settings(embedding_dim=16, batch_size=256, sampler="full", epochs=2, memory_size=2000)
+OFTEN = {"checkpoint_steps": 3}  # for what is stopped in the middle
 
 
 def prepare(directory, **world):
-    return write_world(directory, **{"num_users": 900, "num_items": 240, "num_interests": 12} | world)
+    return write_world(directory, **{"num_users": 300, "num_items": 240, "num_interests": 12} | world)
 
 
 def settings_of(run, dataset, **changes):

@@ -75,7 +75,7 @@ def test_positions_are_drawn_uniformly_and_each_history_for_itself():
     scores = -np.arange(8, dtype=np.float32)[np.newaxis]  # positions 0..3 are indispensable
     layer = make()
     counts, pairs = np.zeros(8), set()
-    for seed in range(600):
+    for seed in range(300):
         layer.memory.enqueue(tf.range(1000, 1600))  # fills it: what the last call enqueued is gone
         inputs = history, mask, np.array([99], np.int32), scores
         _, written = synthesise(layer, inputs, (seed, 1))
@@ -83,9 +83,9 @@ def test_positions_are_drawn_uniformly_and_each_history_for_itself():
         counts += changed[M:].sum(axis=0)
         pairs.add((tuple(changed[M]), tuple(changed[M + 1])))
     assert (counts[4:] == 0).all()
-    want = 600 * N / 2  # two of four positions each time
+    want = 300 * N / 2  # two of four positions each time
     # Five standard deviations of a binomial count.
-    assert (abs(counts[:4] - want) < 5 * math.sqrt(600 * N / 4)).all()
+    assert (abs(counts[:4] - want) < 5 * math.sqrt(300 * N / 4)).all()
     assert len(pairs) == 36  # each of 6 choices in one beside each of 6 in the other
 
 
@@ -94,7 +94,7 @@ def test_a_substitute_is_neither_the_item_nor_the_target():
     inputs = history, history > 0, np.array([5], np.int32), np.array([[4, 3, 2, 1]], np.float32)
     layer = make(memory=[1, 2, 3, 4, 5, 5, 5], memory_size=7)
     seen = set()
-    for seed in range(200):
+    for seed in range(80):
         layer.memory.enqueue(tf.constant([1, 2, 3, 4, 5, 5, 5]))
         replacements, written = synthesise(layer, inputs, (seed, 0))
         replaced = replacements.replaced_BCR.numpy()
@@ -138,7 +138,7 @@ def test_of_a_few_runs_the_one_that_fits_for_longest_comes_in():
     history = np.arange(1, 7, dtype=np.int32)[np.newaxis]
     inputs = history, history > 0, np.array([9], np.int32), np.zeros([1, 6], np.float32)
     layer, lengths = make(rate=1.0, memory=[9, 20], memory_size=2), []
-    for seed in range(400):
+    for seed in range(150):
         layer.memory.enqueue(tf.constant([9, 20]))
         replacements, _ = synthesise(layer, inputs, (seed, 4))
         replaced = replacements.replaced_BCR.numpy()[0]

@@ -74,9 +74,9 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("max_history", [1, 5, 50])
-def test_windows_equal_the_slow_twin(dataset, max_history):
+def test_windows_equal_the_slow_twin(dataset, default, max_history):
     wanted = collections.Counter(slow_windows(dataset, max_history))
-    made = batches(dataset, max_history=max_history)
+    made = default if max_history == 5 else batches(dataset, max_history=max_history)
     assert collections.Counter(windows_of(made)) == wanted
     assert sum(wanted.values()) == dataset.num_training_windows
 
@@ -112,10 +112,10 @@ def sequences_of(made):
     ]
 
 
-@pytest.mark.parametrize("length", [1, 5, 29, 50])
-def test_whole_sequences_equal_the_slow_twin(dataset, length):
+@pytest.mark.parametrize("length", [1, 5, pytest.param(29, marks=pytest.mark.long), 50])
+def test_whole_sequences_equal_the_slow_twin(dataset, default_sequences, length):
     wanted = collections.Counter(slow_sequences(dataset, length))
-    made = sequence_batches(dataset, max_history=length)
+    made = default_sequences if length == 5 else sequence_batches(dataset, max_history=length)
     assert collections.Counter(sequences_of(made)) == wanted
     assert len(made) == windows.num_batches(dataset, 16, longest_sequence=length)
     # Every event but the first of a sequence is a target once.
@@ -129,7 +129,6 @@ def test_whole_sequences_equal_the_slow_twin(dataset, length):
 
 def test_whole_sequences_are_in_an_order_of_seed_and_epoch_and_can_be_skipped(dataset, default_sequences):
     made = default_sequences
-    assert same(made, sequence_batches(dataset))
     assert same(made[3:], sequence_batches(dataset, skip_batches=3))
     for other in (sequence_batches(dataset, seed=1), sequence_batches(dataset, epoch=1)):
         assert not same(made, other)
@@ -163,7 +162,7 @@ def test_targets_ahead_are_drawn_uniformly_from_what_follows_the_history(dataset
         for end in range(1, len(items)):
             follow[tuple(items[max(0, end - 30) : end])].append(items[end : end + ahead])
     places = collections.Counter()
-    for epoch in range(4):
+    for epoch in range(2):
         made = windows_of(batches(dataset, max_history=30, targets_ahead=ahead, epoch=epoch))
         assert len(made) == dataset.num_training_windows
         histories = collections.Counter()
@@ -219,21 +218,21 @@ def test_num_batches_of_an_even_division(dataset):
     assert windows.num_batches(dataset, size - 1) == 2
 
 
-def test_the_order_is_a_function_of_seed_and_epoch(dataset):
-    first = batches(dataset, seed=3, epoch=2)
+def test_the_order_is_a_function_of_seed_and_epoch(dataset, default):
+    first = default
     tf.random.set_seed(99)
     try:
-        assert same(first, batches(dataset, seed=3, epoch=2))
+        assert same(first, batches(dataset))
     finally:
         tf.random.set_seed(None)
     wanted = collections.Counter(windows_of(first))
-    for other in ({"seed": 3, "epoch": 3}, {"seed": 4, "epoch": 2}, {"seed": -3, "epoch": 2}):
+    for other in ({"epoch": 1}, {"seed": -3}):
         made = batches(dataset, **other)
         assert not same(first, made)
         assert collections.Counter(windows_of(made)) == wanted
 
 
-@pytest.mark.parametrize("skip", [1, 3, 10_000])
+@pytest.mark.parametrize("skip", [pytest.param(1, marks=pytest.mark.long), 3, 10_000])
 def test_skip_batches_equals_dropping_the_first(dataset, default, skip):
     assert same(batches(dataset, skip_batches=skip), default[skip:])
 

@@ -1,5 +1,20 @@
 import pytest
 
+from tests.made_once import made_once
+
+
+@pytest.fixture(scope="session")
+def featured_bundle(tmp_path_factory):
+    """A bundle whose tower reads features. Look at it; to change something, copy it."""
+    return made_once(tmp_path_factory, "featured_bundle", _publish_featured)
+
+
+def _publish_featured(place):
+    from tests.export import featured
+
+    featured.publish(place / "b", place / "vocabularies")
+    return place / "b"
+
 
 @pytest.fixture
 def trusted_copies(monkeypatch):

@@ -17,7 +17,6 @@ from export.query import Query
 from export.store.bundle_errors import BundleError, QueryError
 from export.tower_columns import TowerColumns
 from export.towers.remote import RemoteTower
-from tests.export import featured
 from tests.export.featured import IDS, best, vector
 from tests.export.model_server import ModelServer, over_grpc
 
@@ -36,10 +35,8 @@ QUERIES = [
 
 
 @pytest.fixture(name="bundle", scope="module")
-def fixture_bundle(tmp_path_factory):
-    place = tmp_path_factory.mktemp("featured")
-    featured.publish(place / "b", place / "vocabularies")
-    return place / "b"
+def fixture_bundle(featured_bundle):
+    return featured_bundle
 
 
 @pytest.fixture(name="retriever", scope="module")

@@ -149,14 +149,9 @@ def test_integers_are_ids_and_what_cannot_be_is_refused(retriever):
         retriever.similar(["0"], 4, timeout=0.0)
 
 
-def test_it_is_what_a_run_says(tmp_path):
+def test_it_is_what_a_run_says(plain_run, tmp_path):
     """One meaning in the notebook and behind the bundle."""
-    run = cr.train(
-        scripts.write_world(tmp_path / "dataset"),
-        tmp_path / "run",
-        progress=False,
-        **scripts.PLAIN,
-    )
+    run = cr.load_run(plain_run)
     export.publish(run, tmp_path / "bundle", warm_up_requests=0)
     items = run.dataset.item_ids()[:5]
     theirs = run.similar_items(items, k=6)
@@ -166,6 +161,7 @@ def test_it_is_what_a_run_says(tmp_path):
         np.testing.assert_allclose(of_item["score"].to_numpy(), answer.scores, atol=1e-5)
 
 
+@pytest.mark.parametrize("world", ["cosine"], indirect=True)
 def test_a_file_of_items(world, tmp_path):
     bundle, table = world
     asked = [IDS[8], "nothing", IDS[59], "日本"]
@@ -199,12 +195,14 @@ def test_a_file_of_items(world, tmp_path):
         (["--similar_to=no such,nor this"], "has none of these 2 ids"),
     ],
 )
+@pytest.mark.parametrize("world", ["dot"], indirect=True)
 def test_what_cannot_be_asked_for_is_refused(world, tmp_path, arguments, message):
     done = scripts.run(SCRIPT, f"--bundle={world[0]}", f"--output={tmp_path / 'o.jsonl'}", *arguments)
     scripts.assert_refused(done, message)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long  # `tests/test_package.py` follows the imports
 @pytest.mark.parametrize("world", ["dot"], indirect=True)
 def test_nothing_of_training_is_loaded(world):
     code = (

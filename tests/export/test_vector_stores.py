@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from export.batch.vector_blocks import item_blocks, user_blocks
 from export.batch.vector_files import VectorWriter
 from export.retriever import Retriever
 from tests.export.service.shop import IDS, Version
+from tests.pipelines import forked
 
 ROOT = Path(__file__).parents[2]
 # A comma, a quote and a line's end in an id would show a file that was quoted wrongly.
@@ -52,14 +52,7 @@ def blocks(heading, language="python"):
 
 
 def run_block(code, place, after="print(found)"):
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{after}"],
-        cwd=place,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked.run("-c", f"{code}\n{after}", cwd=place, env=os.environ, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

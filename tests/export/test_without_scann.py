@@ -117,6 +117,7 @@ def serving(bundle, environment, log):
         process.wait()
 
 
+@pytest.mark.long
 def test_the_service(bundle, environment, tmp_path):
     with serving(bundle, environment, tmp_path / "log") as address:
         answer = post(address, "/recommend", {"history": HISTORY, "k": 7})

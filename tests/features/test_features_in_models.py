@@ -85,14 +85,6 @@ def made(name):
     return make(name)
 
 
-@pytest.fixture
-def untraced():
-    """Calls of `tf.function` run as they stand: a trace costs more than what little is asked of it."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def batch_of(name, **options):
     whole = name in SEQUENCES
     return world.batch(world.WITHOUT_AGE if whole else world.EVERY_COLUMN, whole_sequences=whole, **options)

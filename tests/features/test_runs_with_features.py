@@ -12,7 +12,7 @@ from causerec_tf import evaluation, measurement, runs, training
 from causerec_tf.data.training_events import TrainingEvents
 from causerec_tf.errors import InputError
 from causerec_tf.train_run import train_run
-from tests.trainings import FAST, Stop, StopAt, settings_of
+from tests.trainings import FAST, OFTEN, Stop, StopAt, settings_of
 
 NUM_GENRES, PER_GENRE = 6, 8
 SCHEMA = [
@@ -116,7 +116,7 @@ def test_a_run_with_features_that_was_stopped_ends_as_one_that_was_not(tmp_path,
     whole, progress = trained(dataset, tmp_path / "whole", **changes)
     for batches in (2, 5):
         with pytest.raises(Stop):
-            trained(dataset, tmp_path / "stopped", [StopAt(batches)], **changes)
+            trained(dataset, tmp_path / "stopped", [StopAt(batches)], **changes, **OFTEN)
     stopped, stopped_progress = trained(dataset, tmp_path / "stopped", **changes)
     for ours, theirs in zip(stopped.trainable_variables, whole.trainable_variables, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)

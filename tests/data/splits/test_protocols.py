@@ -91,7 +91,7 @@ def write(tmp_path, case, rows, num_test, name="shop", **options):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_records_and_counts_equal_the_slow_twin(tmp_path, case, seed):
     rows, num_test = rows_of(case, seed)
     dataset = write(tmp_path, case, rows, num_test)

@@ -166,14 +166,8 @@ def test_several_vectors_a_user(tmp_path):
     assert answer.items == sorted(best, key=lambda item: -best[item])
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    place = tmp_path_factory.mktemp("run")
-    dataset = scripts.write_world(place / "dataset")
-    return cr.train(dataset, place / "run", progress=False, **scripts.PLAIN)
-
-
-def test_of_a_run(run, tmp_path):
+def test_of_a_run(plain_run, tmp_path):
+    run = cr.load_run(plain_run)
     done = scripts.run(
         SCRIPT,
         f"--run={run.directory}",

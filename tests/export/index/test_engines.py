@@ -180,6 +180,7 @@ except BundleError as error:
 """
 
 
+@pytest.mark.long  # tests/export/test_without_scann.py has a process in which it is missing
 def test_a_bundle_is_searched_where_scann_cannot_be_imported(updated):
     wanted = Retriever.open(updated).recommend([HISTORIES[0]], 20)[0].items
     done = subprocess.run(

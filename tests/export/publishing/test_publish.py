@@ -189,7 +189,13 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(two_versions, tmp_path):
         assert getattr(planned, name) == getattr(done, name)
 
 
-@pytest.mark.parametrize("step", ["_publish_index", "_publish_tower", "export_user_tower", "commit"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        *("_publish_tower", "commit"),
+        *(pytest.param(one, marks=pytest.mark.long) for one in ("_publish_index", "export_user_tower")),
+    ],
+)
 def test_a_failure_leaves_the_last_good_version_and_a_rerun_completes(two_versions, monkeypatch, step):
     bundle, (_, good) = two_versions
     before = toy.files_of(bundle / "user_tower")
@@ -314,7 +320,13 @@ def shortened_description(tower):
     path.write_text(json.dumps({"version": json.loads(path.read_text())["version"]}))
 
 
-@pytest.mark.parametrize("spoil", [lost_variables, flipped_bit, lost_graph, shortened_description])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(flipped_bit, shortened_description),
+        *(pytest.param(one, marks=pytest.mark.long) for one in (lost_variables, lost_graph)),
+    ],
+)
 def test_a_tower_that_cannot_be_loaded_is_published_again(two_versions, spoil):
     bundle, (_, second) = two_versions
     spoil(bundle / "user_tower" / "2")
@@ -327,7 +339,7 @@ def test_a_tower_that_cannot_be_loaded_is_published_again(two_versions, spoil):
     assert put(bundle, 1).action == "unchanged"
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_indexes_that_were_removed_are_built_again(two_versions, seed):
     bundle, _ = two_versions
     shutil.rmtree(bundle / "item_index")
@@ -438,6 +450,7 @@ def test_keep_below_one_is_refused(tmp_path):
         put(tmp_path / "b", keep=0)
 
 
+@pytest.mark.usefixtures("trusted_copies")
 def test_a_model_card_goes_where_its_tower_goes_and_another_one_is_another_version(tmp_path):
     bundle = tmp_path / "b"
     card = {"system": "base", "figures": [{"model": {"recall@50": 0.1}}], "settings": {"lr": 1e-3}}

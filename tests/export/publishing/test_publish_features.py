@@ -11,14 +11,18 @@ import tensorflow as tf
 import causerec_tf as cr
 import export
 from causerec_tf import evaluation, measurement, runs
+from causerec_tf.data.training_records import trained_items
+from causerec_tf.feature_recipes import features_of
+from causerec_tf.recipes import compose
 from export.publishing.described_items import describe_items
 from export.publishing.publish_run import publish_run
 from export.publishing.updates import Update, update_index
 from export.query import Query
 from export.store.bundle_errors import BundleError
 from export.store.layout import read_tower
+from tests.features.worlds_with_features import with_larger_weights
 from tests.pipelines import scripts
-from tests.trainings import train
+from tests.trainings import settings_of, train
 
 pytestmark = pytest.mark.usefixtures("trusted_copies")
 
@@ -83,12 +87,20 @@ def fixture_dataset(tmp_path_factory):
     )
 
 
+TOWERS = {
+    "mean": {"max_history": 4, "history_dropout": 0.2, "similarity": "cosine"},
+    "sasrec": {"max_history": 4, "history_dropout": 0.2, "tower": "sasrec"},
+}
+
+
 @pytest.fixture(name="run", scope="module", params=["mean", pytest.param("sasrec", marks=pytest.mark.long)])
 def fixture_run(request, dataset, tmp_path_factory):
+    """A run as it would be loaded; its weights are drawn, so that each column tells."""
     directory = tmp_path_factory.mktemp("run") / request.param
-    tower = {"mean": {"similarity": "cosine"}, "sasrec": {"tower": "sasrec"}}[request.param]
-    train(directory, dataset, epochs=1, max_history=4, history_dropout=0.2, **tower)
-    return runs.load_trained(directory)
+    settings = settings_of(directory, dataset, **TOWERS[request.param])
+    model = compose(settings, dataset.num_items, features_of(dataset))
+    model.know_items_of(dataset.num_trained_items, trained_items(dataset))
+    return runs.TrainedRun(with_larger_weights(model), settings, dataset, True, directory)
 
 
 @pytest.fixture(name="bundle", scope="module")
@@ -208,11 +220,12 @@ def test_ids_alone_are_answered_as_the_run_answers_them(run, retriever):
 
 
 @pytest.mark.long
-def test_the_script_adds_items_by_the_run(run, bundle, tmp_path):
-    shutil.copytree(bundle, tmp_path / "b")
+def test_the_script_adds_items_by_the_run(dataset, tmp_path):
+    train(tmp_path / "run", dataset, epochs=1, **TOWERS["mean"])
+    publish_run(runs.load_trained(tmp_path / "run"), tmp_path / "b", index_method="exact")
     (tmp_path / "new.csv").write_text("sku,genre,title\nfresh,genre 1,Part 9 of 1\nodd,genre 99,\n")
     place = [f"--bundle={tmp_path / 'b'}", f"--upsert={tmp_path / 'new.csv'}"]
-    with_run = [*place, f"--run={run.settings.run}", "--item_column=sku"]
+    with_run = [*place, f"--run={tmp_path / 'run'}", "--item_column=sku"]
     done = scripts.run("export/update_index.py", *with_run)
     assert done.returncode == 0, done.stderr
     for line in (
@@ -226,6 +239,6 @@ def test_the_script_adds_items_by_the_run(run, bundle, tmp_path):
         scripts.run("export/update_index.py", *place, "--item_column=sku"), "no effect without --run"
     )
     scripts.assert_refused(
-        scripts.run("export/update_index.py", place[0], f"--run={run.settings.run}", "--rebuild"),
+        scripts.run("export/update_index.py", place[0], f"--run={tmp_path / 'run'}", "--rebuild"),
         "--run encodes the items of --upsert=TABLE; give both",
     )

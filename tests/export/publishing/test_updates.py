@@ -28,7 +28,7 @@ NUM_ITEMS, DIMENSION, MAX_HISTORY = 600, 8, 4
 IDS = toy.item_ids(NUM_ITEMS)
 RNG = np.random.default_rng(1)
 TABLE = np.vstack([np.zeros((1, DIMENSION), np.float32), toy.clustered(NUM_ITEMS, DIMENSION)])
-QUERIES = (TABLE[1 + RNG.integers(NUM_ITEMS, size=80)] + RNG.normal(size=(80, DIMENSION))).astype(np.float32)
+QUERIES = (TABLE[1 + RNG.integers(NUM_ITEMS, size=40)] + RNG.normal(size=(40, DIMENSION))).astype(np.float32)
 NEW = toy.clustered(40, DIMENSION, seed=5)
 NEW_IDS = [f"new {number}" for number in range(40)]
 
@@ -39,7 +39,7 @@ def put(bundle, method="exact", k=20, **options):
     return publish(bundle, model, queries=QUERIES, warm_up_histories=[], options=options)
 
 
-@pytest.fixture(scope="module", params=["exact", "tree"])
+@pytest.fixture(scope="module", params=[pytest.param("exact", marks=pytest.mark.long), "tree"])
 def published(request, tmp_path_factory):
     bundle = tmp_path_factory.mktemp("published") / "b"
     with pytest.MonkeyPatch.context() as patch:
@@ -302,7 +302,7 @@ def test_recall_is_measured_and_a_rebuild_advised(exact_bundle):
 def test_updates_of_a_tree_are_found_as_well_as_after_a_rebuild(tmp_path):
     vectors = toy.clustered(3000, 16, seed=1)
     table = np.vstack([np.zeros((1, 16), np.float32), vectors[:2500]])
-    queries = (vectors[RNG.integers(3000, size=300)] + 0.5 * RNG.normal(size=(300, 16))).astype(np.float32)
+    queries = (vectors[RNG.integers(3000, size=100)] + 0.5 * RNG.normal(size=(100, 16))).astype(np.float32)
     ids = toy.item_ids(3000)
     model = Model(table, toy.MeanTower(16), table[1:], ids[:2500], MAX_HISTORY)
     options = IndexOptions(method="tree", k=20, target_recall=0.95)

@@ -1,10 +1,11 @@
 """Features over HTTP: what a client may send, what is refused, and what the interface says of it."""
 
+import shutil
+
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra `service` is not installed")
 
-from tests.export import featured
 from tests.export.featured import IDS, best, vector
 from tests.export.model_server import ModelServer, over_grpc
 from tests.export.service.test_filters import write_attributes
@@ -16,11 +17,11 @@ WANTED = best(vector(TWIN_ROWS, USER, {"device": "watch"}, 1003), 6, (IDS[3], ID
 
 
 @pytest.fixture(name="bundle", scope="module")
-def fixture_bundle(tmp_path_factory):
-    place = tmp_path_factory.mktemp("featured")
-    featured.publish(place / "b", place / "vocabularies")
-    write_attributes(place / "b", 1)
-    return place / "b"
+def fixture_bundle(featured_bundle, tmp_path_factory):
+    bundle = tmp_path_factory.mktemp("featured") / "b"
+    shutil.copytree(featured_bundle, bundle)
+    write_attributes(bundle, 1)
+    return bundle
 
 
 @pytest.fixture(name="client", scope="module")

@@ -195,7 +195,7 @@ FILTERS = st.recursive(
 )
 
 
-@pytest.mark.parametrize("examples", [150, pytest.param(5_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [50, pytest.param(5_000, marks=pytest.mark.long)])
 def test_no_filter_ends_in_a_failure_of_the_service(published, tmp_path_factory, examples):
     import shutil
 

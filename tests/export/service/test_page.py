@@ -186,8 +186,10 @@ def test_what_begins_with_the_text_is_suggested_first(page, versions):
     assert shown == names([*first, *later][:8])
 
 
-def test_what_a_version_reads_is_asked_for_and_what_is_known_of_an_item_is_shown(browser, tmp_path):
-    featured.publish(tmp_path / "b", tmp_path / "vocabularies")
+def test_what_a_version_reads_is_asked_for_and_what_is_known_of_an_item_is_shown(
+    browser, featured_bundle, tmp_path
+):
+    shutil.copytree(featured_bundle, tmp_path / "b")
     write_attributes(tmp_path / "b", 1)
     with started(tmp_path / "b", tmp_path / "log", "--timeout_ms=60000") as (_, address):
         page = browser.new_page(viewport={"width": 360, "height": 740})

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import urllib.request
 
 import pytest
@@ -62,7 +61,10 @@ def connect(address):
     return socket.create_connection((host, int(port)), timeout=PATIENCE)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGINT, signal.SIGHUP))],
+)
 def test_a_request_under_way_is_answered_when_the_service_is_told_to_stop(bundle, tmp_path, number):
     log = tmp_path / "log"
     with started(bundle, log, f"--max_body_seconds={PATIENCE}", f"--drain_seconds={PATIENCE}") as (
@@ -146,13 +148,14 @@ def test_limits_of_connections_and_hosts_are_those_of_the_flags(bundle, tmp_path
         assert status(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 500 + end) == 431
 
 
-def test_a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end(bundle):
-    command = scripts.command(SCRIPT, f"--bundle={bundle}", "--port=0")
-    with subprocess.Popen(
-        command, env=scripts.environment(), cwd=scripts.ROOT, stdout=subprocess.PIPE
-    ) as process:
+def test_a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end(bundle, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    flags = (f"--bundle={bundle}", "--port=0")
+    process = forked.start(SCRIPT, *flags, log=pipe, errors=tmp_path / "errors")
+    with pipe.open("rb") as log:
         try:
-            line = next(one for one in process.stdout if b'"serving"' in one)
+            line = next(one for one in log if b'"serving"' in one)
             # Each makes a line of eight thousand bytes, and a pipe takes some sixty thousand.
             path = b"/" + b"x" * 8_000
             with connect(json.loads(line)["address"]) as connection:
@@ -162,10 +165,11 @@ def test_a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end(bundle):
                     while not answer.endswith(b"}"):
                         answer += connection.recv(65536)
                     assert answer.startswith(b"HTTP/1.1 404")
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) == 0
+            os.kill(process.pid, signal.SIGTERM)
+            assert ended(process) == 0
         finally:
             process.kill()
+            process.join()
 
 
 def test_what_stays_is_out_of_sight_of_the_garbage_collector():

@@ -14,7 +14,7 @@ from export.towers import identity
 from export.towers.remote import RemoteTower
 from export.towers.requests import example, read_warm_up, tensors
 from export.towers.user_tower import ServedContext, export_user_tower
-from tests.export import featured
+from tests.export import featured, toy
 from tests.export.featured import DIMENSION, IDS, MAX_HISTORY, TABLE, vector
 from tests.export.model_server import ModelServer, over_grpc
 
@@ -179,7 +179,19 @@ def test_a_copy_under_another_version_and_the_warm_up_ask_every_signature(place,
     assert len(records) == 2 * 4
 
 
-def test_a_copy_that_does_not_answer_its_version_is_refused(place, tmp_path, monkeypatch):
+def test_a_copy_that_does_not_answer_its_version_is_refused(tmp_path, monkeypatch):
+    place = tmp_path / "1"
+    export_user_tower(
+        place,
+        item_embeddings=TABLE,
+        user_tower=toy.MeanTower(DIMENSION),
+        item_ids=IDS,
+        max_history=MAX_HISTORY,
+        version=VERSION,
+        warm_up_histories=[],
+    )
+    checksums.write(place, {})
+
     def unchanged(tower, _old, _new):
         return (tower / "saved_model.pb").read_bytes()
 
