@@ -31,6 +31,7 @@ USER_TOWERS = {
     "youtube_dnn": "causerec_tf.towers.youtube_dnn:YouTubeDNNTower",
     "gru4rec": "causerec_tf.towers.gru:GRU4RecTower",
     "sasrec": "causerec_tf.towers.self_attention:SASRecTower",
+    "mean_sasrec": "causerec_tf.towers.mean_and_attention:MeanSASRecTower",
     "mind": "causerec_tf.towers.capsules:MINDTower",
     "comirec_sa": "causerec_tf.towers.multi_interest:SelfAttentiveMultiInterestTower",
     "comirec_dr": "causerec_tf.towers.capsules:ComiRecDRTower",
@@ -182,7 +183,7 @@ def user_tower(settings: "Settings", features: "ContextFeatures | None" = None) 
         num_heads=settings.num_heads,
         feedforward_dim=settings.feedforward_dim,
         dropout=settings.dropout,
-        block=_block(settings, max_history) if settings.tower == "sasrec" else None,
+        block=_block(settings, max_history) if settings.attends else None,
         seed=settings.seed,
         **ROUTING_INITS[settings.routing_init],
     )

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 TOWERS = tuple(USER_TOWERS)
 SEVERAL_VECTORS = ("mind", "comirec_sa", "comirec_dr")
-CAUSAL = ("sasrec", "gru4rec")
+ATTENTIVE = ("sasrec", "mean_sasrec")
+CAUSAL = ("mean", "youtube_dnn", "gru4rec", *ATTENTIVE)
 FILTERS = ("bsarec", "bsarec_causal")
 TRAINING_ROWS = ("windows", "sequences")
 SIMILARITIES = ("dot", "cosine")
@@ -71,7 +72,10 @@ _OF_PAIRS: _Acts = (
 )
 _VALIDATED: _Acts = (lambda s: s.stop_after == 0, "--stop_after=0")
 _OF_ITEMS: _Acts = (lambda s: s.method in ("item", "hierarchical"), "--method=item or hierarchical")
-_OF_FILTER: _Acts = (lambda s: s.has_filter, "--tower=sasrec and --block=bsarec or bsarec_causal")
+_OF_FILTER: _Acts = (
+    lambda s: s.has_filter,
+    f"--tower={'|'.join(ATTENTIVE)} and --block=bsarec or bsarec_causal",
+)
 _OF_CAUSAL: _Acts = (
     lambda s: s.is_causal,
     f"--tower={'|'.join(CAUSAL)} and --method=base or item; not --block=bsarec, but bsarec_causal",
@@ -85,7 +89,7 @@ _OF_WINDOWS_WITH_FEATURES: _Acts = (
     lambda s: s.features != "none" and not s.whole_sequences,
     "--training_rows=windows and --features other than none",
 )
-_OF_SASREC: _Acts = (lambda s: s.tower == "sasrec", "--tower=sasrec")
+_OF_SASREC: _Acts = (lambda s: s.attends, f"--tower={'|'.join(ATTENTIVE)}")
 
 
 def _setting(
@@ -265,9 +269,14 @@ class ModelSettings:
     )
 
     @property
+    def attends(self) -> bool:
+        """Whether the tower has SASRec's blocks."""
+        return self.tower in ATTENTIVE
+
+    @property
     def has_filter(self) -> bool:
         """Whether the tower's blocks filter frequencies."""
-        return self.tower == "sasrec" and self.block in FILTERS
+        return self.attends and self.block in FILTERS
 
     @property
     def is_causal(self) -> bool:
@@ -519,7 +528,7 @@ class Settings(RuntimeSettings, OptimisationSettings, ObjectiveSettings, ModelSe
             raise InputError(
                 f"--stop_after={self.stop_after} with --epochs={self.epochs}: wanted as many epochs or more."
             )
-        if self.tower == "sasrec" and self.embedding_dim % self.num_heads:
+        if self.attends and self.embedding_dim % self.num_heads:
             raise InputError(
                 f"--num_heads={self.num_heads}: wanted a divisor of --embedding_dim={self.embedding_dim}."
             )

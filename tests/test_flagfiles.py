@@ -80,7 +80,7 @@ def test_a_flagfile_that_cannot_be(tmp_path, lines, message):
             "are all 0. Give one of them a weight, or use --method=base",
         ),
         ({"method": "item", "num_negatives": 0}, ["lambda_co"], "--num_positives and --num_negatives of 1"),
-        ({"training_rows": "sequences"}, ["training_rows"], r"it acts with --tower=sasrec\|gru4rec"),
+        ({"training_rows": "sequences"}, ["training_rows"], r"it acts with --tower=mean\|youtube_dnn\|gru4rec"),
         (
             {"training_rows": "sequences", "tower": "sasrec", "block": "bsarec"},
             ["training_rows"],
@@ -96,7 +96,7 @@ def test_a_flagfile_that_cannot_be(tmp_path, lines, message):
             ["counterfactual_positions"],
             "--training_rows=sequences and --method=item",
         ),
-        ({"tower": "gru4rec", "dropout": 0.2}, ["dropout"], "--tower=sasrec"),
+        ({"tower": "gru4rec", "dropout": 0.2}, ["dropout"], r"--tower=sasrec\|mean_sasrec"),
         ({"tower": "sasrec", "filter_share": 0.2}, ["filter_share"], "--block=bsarec or bsarec_causal"),
     ],
 )

@@ -15,6 +15,8 @@ class MeanPoolingTower(UserTower):
     A mean is linear in its concepts, so that counterfactual histories cost what they change.
     """
 
+    is_causal = True
+
     def __init__(self, embedding_dim: int, *, hidden_units=(256, 256), seed: int = 0, **kwargs):
         """Makes the MLP.
 
@@ -60,6 +62,13 @@ class MeanPoolingTower(UserTower):
             lambda: tf.zeros([num_rows, width], vectors_UD.dtype),
         )
         return self.project(mean_BD)
+
+    def encode_every_position(self, concepts_BLD: tf.Tensor, mask_BL: tf.Tensor) -> tf.Tensor:
+        """As in `UserTower`, by running sums."""
+        real_BL = tf.cast(mask_BL, concepts_BLD.dtype)
+        totals_BLD = tf.cumsum(concepts_BLD * real_BL[..., tf.newaxis], axis=1)
+        counts_BL = tf.maximum(tf.cumsum(real_BL, axis=1), 1.0)
+        return self.project(totals_BLD / counts_BL[..., tf.newaxis])
 
     def encode_counterfactuals(
         self, history_BL: tf.Tensor, mask_BL: tf.Tensor, changes: Changes, vectors_UD: tf.Tensor | None = None

@@ -31,7 +31,7 @@ OTHERS = {  # towers that have no name of their own
         **{"num_blocks": 1, "filter_frequencies": 3},
     },
 }
-CAUSAL = ("gru4rec", "sasrec", "sasrec_ligr", "sasrec_bsarec_causal")
+CAUSAL = ("mean", "youtube_dnn", "gru4rec", "sasrec", "mean_sasrec", "sasrec_ligr", "sasrec_bsarec_causal")
 
 every_tower = pytest.mark.parametrize("name", [*TOWERS, *OTHERS])
 

@@ -14,6 +14,7 @@ from causerec_tf.towers.attention_blocks import LiGRBlock
 from causerec_tf.towers.capsules import ComiRecDRTower, MINDTower
 from causerec_tf.towers.frequency_block import BSARecBlock, CausalBSARecBlock
 from causerec_tf.towers.gru import GRU4RecTower
+from causerec_tf.towers.mean_and_attention import MeanSASRecTower
 from causerec_tf.towers.multi_interest import SelfAttentiveMultiInterestTower
 from causerec_tf.towers.self_attention import SASRecTower
 from causerec_tf.towers.youtube_dnn import YouTubeDNNTower
@@ -54,11 +55,8 @@ def test_gru4rec():
     assert_equal_to(twin, tower)
 
 
-@pytest.mark.parametrize(("num_blocks", "num_heads"), [(1, 1), (2, 1), (2, 3)])
-def test_sasrec(num_blocks, num_heads):
-    tower, weights = made(SASRecTower(D, max_history=9, num_blocks=num_blocks, num_heads=num_heads))
-    table, *weights = weights
-    *weights, gamma, beta = weights
+def sasrec_twin(weights, num_blocks, num_heads):
+    table, *weights, gamma, beta = weights
     blocks = []
     for start in range(0, 14 * num_blocks, 14):
         pairs = [tuple(weights[start + i : start + i + 2]) for i in range(0, 14, 2)]
@@ -77,7 +75,22 @@ def test_sasrec(num_blocks, num_heads):
             x = reference.sasrec_block(x, block, num_heads)
         return reference.layer_norm(x[-1], gamma, beta)
 
-    assert_equal_to(twin, tower)
+    return twin
+
+
+@pytest.mark.parametrize(("num_blocks", "num_heads"), [(1, 1), (2, 1), (2, 3)])
+def test_sasrec(num_blocks, num_heads):
+    tower, weights = made(SASRecTower(D, max_history=9, num_blocks=num_blocks, num_heads=num_heads))
+    assert_equal_to(sasrec_twin(weights, num_blocks, num_heads), tower)
+
+
+def test_mean_sasrec_is_a_mean_and_sasrec_behind_a_gate():
+    tower, _ = made(MeanSASRecTower(D, max_history=9, num_blocks=1))
+    (kernel, bias), gate = tower.mean.get_weights(), tower.gate.numpy()
+    attention = sasrec_twin(tower.attention.get_weights(), 1, 1)
+    assert_equal_to(
+        lambda concepts: concepts.mean(axis=0) @ kernel + bias + gate * attention(concepts), tower
+    )
 
 
 def in_turn(weights):
