@@ -80,7 +80,7 @@ def test_a_flagfile_that_cannot_be(tmp_path, lines, message):
             "are all 0. Give one of them a weight, or use --method=base",
         ),
         ({"method": "item", "num_negatives": 0}, ["lambda_co"], "--num_positives and --num_negatives of 1"),
-        ({"training_rows": "sequences"}, ["training_rows"], r"it acts with --tower=mean\|youtube_dnn\|gru4rec"),
+        ({"training_rows": "sequences", "tower": "mind"}, ["training_rows"], r"--tower=mean\|youtube_dnn"),
         (
             {"training_rows": "sequences", "tower": "sasrec", "block": "bsarec"},
             ["training_rows"],
@@ -116,7 +116,7 @@ def test_a_setting_that_a_recipe_brings_may_have_no_effect():
 def test_rows_that_a_recipe_brings_are_windows_for_a_tower_that_is_not_causal():
     sequences = Settings(tower="sasrec", training_rows="sequences")
     assert sequences.whole_sequences
-    for changes in ({"tower": "mean"}, {"block": "bsarec"}, {"method": "interest"}):
+    for changes in ({"tower": "mind"}, {"block": "bsarec"}, {"method": "interest"}):
         other = dataclasses.replace(sequences, **changes)
         assert not other.whole_sequences and "training_rows" not in other.acting()
 
