@@ -17,7 +17,6 @@ from causerec_tf.recipes import compose
 from causerec_tf.settings import Settings
 from causerec_tf.towers.gru import GRU4RecTower
 from causerec_tf.towers.item import ItemTower
-from causerec_tf.towers.pooling import MeanPoolingTower
 
 NUM_ITEMS, LENGTH = 40, 20
 LENGTHS = (1, 3, 7, 8, 9, 12, 16, 17, 20, 20, 2)
@@ -29,6 +28,8 @@ TOWERS = {
     "ligr": {"tower": "sasrec", "block": "ligr", "num_blocks": 1},
     "bsarec_causal": {"tower": "sasrec", "block": "bsarec_causal", "num_blocks": 1},
     "gru4rec": {"tower": "gru4rec"},
+    "mean": {"tower": "mean"},
+    "mean_sasrec": {"tower": "mean_sasrec"},
 }
 
 
@@ -202,5 +203,6 @@ def test_losses_are_means_over_the_windows_drawn(count):
 
 
 def test_a_tower_that_is_not_causal_is_refused():
-    with pytest.raises(InputError, match="MeanPoolingTower does not read causally"):
-        CauseRec(ItemTower(9, 4), MeanPoolingTower(4), SampledSoftmax(), whole_sequences=True)
+    with pytest.raises(InputError, match="KerasTower does not read causally"):
+        mean = tf.keras.layers.GlobalAveragePooling1D()
+        CauseRec(ItemTower(9, 4), mean, SampledSoftmax(), whole_sequences=True)
