@@ -141,7 +141,7 @@ class SampledSoftmax(SampledMatching):
         self.temperature, self.return_weight = temperature, return_weight
 
     def of_each(self, user_BD: tf.Tensor, candidates: Candidates) -> tf.Tensor:
-        """As in `SampledMatching`; see `sampled_softmax`."""
+        """As in `SampledMatching`; see `softmax_logits`."""
         drawn, own = candidates.negatives, candidates.own
         positive_B, others_B = softmax_logits(
             user_BD,
