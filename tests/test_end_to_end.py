@@ -39,8 +39,7 @@ def fixture_road(tmp_path_factory, world):
             file.write(json.dumps({"user_id": user, "history": seen}) + "\n")
         file.write(json.dumps({"user_id": "nobody", "history": []}) + "\n")
     columns = "--user_column=who --item_column=what --time_column=when"
-    small = f"--method=item --sampler=full --batch_size=256 --max_history={MAX_HISTORY}"
-    small += " --epochs=3 --learning_rate=0.02"
+    small = f"--sampler=full --batch_size=256 --epochs=4 --learning_rate=0.02 --max_history={MAX_HISTORY}"
     for script, flags in (
         ("pipelines/prepare.py", f"--input=log.tsv --output=world --num_shards=3 {columns}"),
         ("pipelines/train.py", f"--dataset=world --run=run {small}"),

@@ -230,7 +230,10 @@ def test_the_ids_travel_as_a_file_and_not_in_the_graph(exported):
 )
 def test_every_tower_is_exported_in_every_precision(tmp_path, name, precision):
     tower = user_tower(
-        Settings(tower=name, precision=precision, embedding_dim=DIMENSION, max_history=MAX_HISTORY)
+        Settings(
+            **{"tower": name, "precision": precision, "num_blocks": 1},
+            **{"embedding_dim": DIMENSION, "max_history": MAX_HISTORY},
+        )
     )
     rng = np.random.default_rng(0)
     for variable in tower.trainable_variables:
