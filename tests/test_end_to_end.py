@@ -21,7 +21,7 @@ K, MAX_HISTORY = 30, 6
 @pytest.fixture(name="world", scope="module")
 def fixture_world():
     """240 items in twelve interests; ids that are numbers, not dense, and negative."""
-    made = synthetic.generate(num_users=400, num_items=240, num_interests=12, events_per_user=20)
+    made = synthetic.generate(num_users=800, num_items=240, num_interests=12, events_per_user=20)
     ids = [str(7 * number - 50) for number in made.item_index]
     return list(zip(made.users.tolist(), ids, made.times.tolist(), strict=True))
 
@@ -39,7 +39,7 @@ def fixture_road(tmp_path_factory, world):
             file.write(json.dumps({"user_id": user, "history": seen}) + "\n")
         file.write(json.dumps({"user_id": "nobody", "history": []}) + "\n")
     columns = "--user_column=who --item_column=what --time_column=when"
-    small = f"--sampler=full --batch_size=256 --epochs=4 --learning_rate=0.02 --max_history={MAX_HISTORY}"
+    small = f"--method=item --sampler=full --batch_size=256 --epochs=5 --max_history={MAX_HISTORY}"
     for script, flags in (
         ("pipelines/prepare.py", f"--input=log.tsv --output=world --num_shards=3 {columns}"),
         ("pipelines/train.py", f"--dataset=world --run=run {small}"),
